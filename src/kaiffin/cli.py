@@ -1,0 +1,283 @@
+"""The command line: flags -> config -> one recipe. `--help` never loads torch.
+
+A `UserError` becomes one line on stderr and its exit code; anything else is a bug and keeps its
+traceback. Every field of the config can be given as `--section.field VALUE`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from kaiffin import __version__
+from kaiffin.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from kaiffin.config import Config
+
+app = typer.Typer(
+    help="Teach Stable Diffusion one character from a few photos, and prove the pictures right.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+miniature_app = typer.Typer(help="The embedded base model.", no_args_is_help=True)
+app.add_typer(miniature_app, name="miniature")
+
+Subject = Annotated[str | None, typer.Option("--subject", help="The word that means the subject.")]
+Noun = Annotated[str | None, typer.Option("--class", help="Class noun, such as puffin or toy.")]
+Base = Annotated[str | None, typer.Option("--base", help="Base model; see `kaiffin bases`.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder that is written.")]
+Resolution = Annotated[int | None, typer.Option("--resolution", help="Pixels of the square side.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out unreadable photos, recording each.")
+]
+
+
+@app.command()
+def prepare(
+    ctx: typer.Context,
+    photos: Annotated[Path, typer.Argument(help="Folder with photos.")],
+    subject: Subject = None,
+    noun: Noun = None,
+    base: Base = None,
+    resolution: Resolution = None,
+    out: Out = None,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Look at the photos first: refusals, findings, crops, captions, a contact sheet."""
+    config = _config(
+        ctx,
+        {"data.photos": photos, "data.skip_bad": skip_bad or None, "data.resolution": resolution}
+        | _identity(subject, noun, base),
+    )
+    from kaiffin import recipes
+
+    recipes.prepare(config, out or Path("prepared") / photos.resolve().name)
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(help="A config.yaml, or a folder with photos.")],
+    subject: Subject = None,
+    noun: Noun = None,
+    base: Base = None,
+    resolution: Resolution = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    out: Out = None,
+    skip_bad: SkipBad = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Teach a base the subject in the photos; the result is a run folder with the adapter."""
+    is_config = source.suffix.lower() in {".yaml", ".yml"} or source.is_file()
+    config = _config(
+        ctx,
+        {
+            "data.photos": None if is_config else source,
+            "data.skip_bad": skip_bad or None,
+            "data.resolution": resolution,
+            "train.steps": steps,
+            "train.seed": seed,
+        }
+        | _identity(subject, noun, base),
+        source if is_config else None,
+    )
+    from kaiffin import recipes
+
+    if dry_run:
+        recipes.plan(config)
+    else:
+        recipes.train(config, out or Path("runs") / config.subject.token)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
+    """Go on with an interrupted training; ends in the same file as if it had never stopped."""
+    from kaiffin import recipes
+
+    recipes.resume(run)
+
+
+@app.command()
+def generate(
+    ctx: typer.Context,
+    source: Annotated[
+        str | None, typer.Argument(help="A run folder, or a base such as miniature.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Argument(help="What to show.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Text file, one prompt a line.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="Pictures per prompt.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the first picture; the next are +1.")] = 0,
+    negative: Annotated[str | None, typer.Option(help="What not to show.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 5 by default.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="ddpm, ddim, euler, dpm++2m or dpm++2m-sde.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", help="FILE or FILE:WEIGHT; repeatable.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures computed together.")] = 4,
+    out: Out = None,
+    recipe_of: Annotated[
+        Path | None, typer.Option("--from", help="Make this picture of Kaiffin's again.")
+    ] = None,
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="Write no prompt or recipe into the files.")
+    ] = False,
+) -> None:
+    """Make pictures, with the recipe of each inside its PNG, and a labelled sheet."""
+    from kaiffin import recipes
+
+    if recipe_of is not None:
+        if source or prompt or prompts:
+            raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
+        recipes.remake(recipe_of, out or Path("images"), metadata=not no_metadata)
+        return
+    if source is None:
+        raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
+    changes = {
+        "sample.negative": negative,
+        "sample.guidance": guidance,
+        "sample.sampler": sampler,
+        "sample.steps": steps,
+        "sample.size": _size(size),
+    }
+    recipes.generate(
+        source,
+        recipes.read_prompts(prompt, prompts),
+        count=count,
+        seed=seed,
+        changes={k: v for k, v in changes.items() if v is not None} | ctx.obj.take(),
+        adapters=adapter or [],
+        batch_size=batch_size,
+        out=out,
+        metadata=not no_metadata,
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder that is written.")] = Path("demo"),
+    subject: Annotated[str, typer.Option("--subject", help="kaiffin or plush.")] = "kaiffin",
+    seed: Annotated[int, typer.Option(help="Seed of training and pictures.")] = 0,
+) -> None:
+    """From photos to pictures on the embedded base, in about two minutes on a laptop."""
+    from kaiffin import demonstration
+
+    demonstration.run(out, subject, seed)
+
+
+@app.command()
+def bases() -> None:
+    """The base models that Kaiffin knows by name, and whether they are on this machine."""
+    from kaiffin import recipes
+
+    recipes.list_bases()
+
+
+@app.command()
+def options() -> None:
+    """Every field of the configuration, its default and meaning, as a Markdown table."""
+    from kaiffin.config import option_table
+
+    typer.echo(option_table())
+
+
+@miniature_app.command("build")
+def miniature_build(ctx: typer.Context) -> None:
+    """Train the embedded base from scratch: render, CLIP, VAE, UNet; resumes by itself."""
+    raise NotImplementedError
+
+
+class Overrides:
+    """`--section.field VALUE` pairs of this call; a command that ignores them must not pass."""
+
+    def __init__(self, pairs: dict[str, str]) -> None:
+        self._pairs = pairs
+
+    def take(self) -> dict[str, Any]:
+        pairs, self._pairs = self._pairs, {}
+        return dict(pairs)
+
+    def refuse_rest(self, command: str) -> None:
+        if self._pairs:
+            name = next(iter(self._pairs))
+            raise ConfigError(f"--{name} is not a setting of `kaiffin {command}`.")
+
+
+def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes `--a.b VALUE` and `--a.b=VALUE` out of `arguments`, wherever they stand."""
+    rest: list[str] = []
+    pairs: dict[str, str] = {}
+    queue = iter(arguments)
+    for argument in queue:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or "." not in name:
+            rest.append(argument)
+            continue
+        taken = value if equals else next(queue, None)
+        if taken is None:
+            raise ConfigError(f"--{name} has no value.", f"Write --{name} VALUE.")
+        pairs[name] = taken
+    return rest, pairs
+
+
+def _identity(subject: str | None, noun: str | None, base: str | None) -> dict[str, Any]:
+    return {"subject.token": subject, "subject.noun": noun, "base.name": base}
+
+
+def _config(ctx: typer.Context, flags: dict[str, Any], file: Path | None = None) -> Config:
+    """The config file, if any, overridden by named flags and `--section.field` pairs."""
+    from kaiffin import config
+
+    data = config.read_yaml(file) if file else {}
+    given = {name: value for name, value in flags.items() if value is not None}
+    merged = config.override(data, given | ctx.obj.take())
+    return config.build(merged, str(file) if file else "command line")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise ConfigError(f"--size {text!r} is not a size.", "Write it as 512x768.")
+    return int(width), int(height)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code (2 for whatever the user can mend)."""
+    try:
+        rest, pairs = split_overrides(sys.argv[1:] if arguments is None else arguments)
+        overrides = Overrides(pairs)
+        code = app(rest, prog_name="kaiffin", standalone_mode=False, obj=overrides)
+        overrides.refuse_rest(" ".join(rest[:1]))
+    except UserError as error:
+        print(f"kaiffin: {error}", file=sys.stderr)
+        return error.exit_code
+    except click.ClickException as error:
+        print(f"kaiffin: {error.format_message()} See `kaiffin --help`.", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("kaiffin: stopped.", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+def version() -> str:
+    return __version__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""The configuration: one frozen, strict tree, validated here and nowhere else.
+
+The same classes are the YAML file, the command-line overrides and the documentation: a field's
+`description` is its help text. `None` means "derive it": `preset` fills such fields from the
+number of photos and the base, and says what it derived. Nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from kaiffin.errors import ConfigError, nearest
+
+CONFIG_VERSION = 1
+
+
+class Strict(BaseModel):
+    """Frozen, and no unknown keys: a setting that does nothing is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SubjectConfig(Strict):
+    """Who is learnt."""
+
+    token: str = Field("kaiffin", min_length=1, description="the word that will mean the subject")
+    noun: str = Field("", description='the class noun, such as "puffin", "dog" or "toy"')
+
+    @property
+    def phrase(self) -> str:
+        """`kaiffin puffin`: the subject as prompts name it."""
+        return f"{self.token} {self.noun}".strip()
+
+
+class BaseConfig(Strict):
+    """Which frozen model is taught."""
+
+    name: str = Field(
+        "miniature",
+        min_length=1,
+        description="miniature, sd14, sd15, realistic-vision-5.1, sdxl, a hub id, a diffusers"
+        " folder or a .safetensors checkpoint",
+    )
+    vae: str | None = Field(None, description="another VAE: a folder, a file or a hub id")
+    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="dtype of the frozen base; auto is bf16 on a GPU, fp32 on a CPU"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
+
+
+class PriorConfig(Strict):
+    """Prior preservation: pictures of the class, made by the base itself."""
+
+    weight: float | None = Field(
+        None, ge=0, le=10, description="weight of the prior loss; 0 is off; derived when left out"
+    )
+    num_images: int = Field(24, ge=1, description="how many class pictures")
+    prompt: str | None = Field(None, description='class prompt; default "a photo of a {noun}"')
+    steps: int = Field(20, ge=1, description="sampling steps for class pictures")
+    guidance: float = Field(4.0, ge=0, description="guidance scale for class pictures")
+
+
+class DataConfig(Strict):
+    """The photos and how they become examples."""
+
+    photos: Path | None = Field(None, description="folder with the photos")
+    format: Literal["auto", "folder", "metadata", "kohya", "flickr30k"] = Field(
+        "auto", description="how captions are found; auto looks at the folder"
+    )
+    resolution: int | None = Field(
+        None, ge=16, le=4096, description="pixels of the square side; default: the base's own"
+    )
+    crop: Literal["square", "bucket"] = Field(
+        "square", description="square crops, or aspect-ratio buckets of about equal area"
+    )
+    upscale: bool = Field(False, description="allow photos smaller than the resolution")
+    background: str = Field("#ffffff", description="colour put behind transparent photos")
+    template: str = Field(
+        "a photo of {token} {noun}", description="caption of photos that have none of their own"
+    )
+    ignore_captions: bool = Field(False, description="use the template even where captions exist")
+    caption_dropout: float = Field(0.0, ge=0, le=1, description="share of empty captions")
+    flip: bool = Field(False, description="mirror half of the draws")
+    masks: Literal["none", "alpha", "folder"] = Field(
+        "none", description="weight the loss by the photo's alpha or by masks/<name>.png"
+    )
+    skip_bad: bool = Field(False, description="leave out unreadable photos (recorded) and go on")
+    prior: PriorConfig = PriorConfig()
+
+    @field_validator("resolution")
+    @classmethod
+    def _divisible(cls, value: int | None) -> int | None:
+        if value is not None and value % 8:
+            raise ValueError(f"must be divisible by 8; the nearest is {round(value / 8) * 8}")
+        return value
+
+
+class AdapterConfig(Strict):
+    """What is trained."""
+
+    kind: Literal["lora"] = Field("lora", description="the kind of adapter")
+    targets: str | None = Field(
+        None,
+        description="attention, attention+ff or all-linear, each also with +conv; or"
+        " comma-separated glob patterns over module paths; derived when left out",
+    )
+    rank: int | None = Field(None, ge=1, le=1024, description="rank; derived when left out")
+    alpha: float | None = Field(None, gt=0, description="alpha; default: equal to the rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="drop-out on the adapter's input")
+    text_encoder: bool = Field(False, description="train LoRA in the text encoder(s) as well")
+    text_rank: int | None = Field(None, ge=1, le=1024, description="rank there; default: rank")
+    init_from: Path | None = Field(None, description="start from this adapter file (kohya names)")
+
+
+class ObjectiveConfig(Strict):
+    """The loss. The prediction type (eps or v) is the base's own."""
+
+    loss: Literal["mse", "l1", "huber"] = Field("mse", description="distance")
+    huber_delta: float = Field(0.1, gt=0, description="where Huber turns from square to linear")
+    min_snr_gamma: float | None = Field(
+        None, gt=0, description="min-SNR weight (Hang et al. 2023); 5 is usual; off when left out"
+    )
+    noise_offset: float = Field(0.0, ge=0, le=1, description="per-channel offset of the noise")
+
+
+class TrainConfig(Strict):
+    """The training loop."""
+
+    steps: int | None = Field(None, ge=1, description="optimizer steps; derived when left out")
+    batch_size: int | None = Field(None, ge=1, description="photos per step and accumulation")
+    accumulate: int = Field(1, ge=1, description="batches summed up for one optimizer step")
+    lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
+    text_lr: float | None = Field(None, gt=0, le=1, description="rate there; default: lr / 2")
+    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="of the rate")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW betas")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
+    clip: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        "auto", description="autocast dtype of the step; auto follows the base's dtype"
+    )
+    gradient_checkpointing: bool = Field(False, description="less memory, about a third slower")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random draw")
+    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
+    keep: int = Field(3, ge=1, description="how many of the newest checkpoints are kept")
+    tensorboard: bool = Field(True, description="write TensorBoard logs into the run")
+    objective: ObjectiveConfig = ObjectiveConfig()
+
+
+class SampleConfig(Strict):
+    """How pictures are made: previews while training, and the defaults of `generate`."""
+
+    sampler: Literal["ddpm", "ddim", "euler", "dpm++2m", "dpm++2m-sde"] = Field(
+        "dpm++2m", description="sampler"
+    )
+    steps: int = Field(25, ge=1, le=1000, description="sampling steps")
+    guidance: float = Field(5.0, ge=0, le=100, description="classifier-free guidance scale")
+    eta: float = Field(0.0, ge=0, le=1, description="DDIM's eta: 0 deterministic, 1 like DDPM")
+    negative: str = Field("", description="negative prompt")
+    clip_skip: int = Field(0, ge=0, le=4, description="text encoder layers left out at the end")
+    size: tuple[int, int] | None = Field(
+        None, description="(width, height) in pixels; default: the base's native square"
+    )
+    preview_every: int | None = Field(
+        None, ge=1, description="steps between previews; off if empty"
+    )
+    preview_prompts: tuple[str, ...] = Field(
+        ("a photo of {token} {noun}",),
+        description="prompts of the previews, {token} and {noun} set",
+    )
+    preview_seed: int = Field(1, ge=0, description="seed of the previews")
+
+    @field_validator("size")
+    @classmethod
+    def _divisible(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and (min(value) < 8 or value[0] % 8 or value[1] % 8):
+            near = tuple(max(8, round(side / 8) * 8) for side in value)
+            raise ValueError(
+                f"{value[0]}x{value[1]}: both sides must be divisible by 8;"
+                f" the nearest is {near[0]}x{near[1]}"
+            )
+        return value
+
+
+class Config(Strict):
+    """Everything that decides what a run learns; equal configs are equal runs."""
+
+    version: int = Field(CONFIG_VERSION, description="version of this format")
+    subject: SubjectConfig = SubjectConfig()
+    base: BaseConfig = BaseConfig()
+    data: DataConfig = DataConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_is_ours(cls, data: Any) -> Any:
+        found = data.get("version", CONFIG_VERSION) if isinstance(data, Mapping) else None
+        if isinstance(data, Mapping) and found != CONFIG_VERSION:
+            raise ValueError(
+                f"version {found!r} is not the version {CONFIG_VERSION} that this Kaiffin reads"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> Config:
+        if self.data.prior.weight and not (self.subject.noun or self.data.prior.prompt):
+            raise ValueError("data.prior.weight needs subject.noun: the prior shows the class")
+        if self.adapter.text_rank and not self.adapter.text_encoder:
+            raise ValueError("adapter.text_rank has no effect without adapter.text_encoder: true")
+        if self.train.text_lr and not self.adapter.text_encoder:
+            raise ValueError("train.text_lr has no effect without adapter.text_encoder: true")
+        if self.train.steps and self.train.warmup >= self.train.steps:
+            raise ValueError(
+                f"train.warmup {self.train.warmup} leaves nothing of train.steps {self.train.steps}"
+            )
+        return self
+
+
+def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf as (dotted name, pydantic FieldInfo), in order."""
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from fields(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", info
+
+
+def build(data: Mapping[str, Any], source: str = "config") -> Config:
+    """Validates `data`; every error names `source`, the field, the value and the way out."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise _explained(error, source) from None
+
+
+def load(path: Path) -> Config:
+    """Reads a YAML config. Relative `data.photos` and `adapter.init_from` are taken from where
+    the command runs, as on the command line."""
+    return build(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, or a `ConfigError` that says where it is not one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text.", "Is it a YAML config?") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds a {type(data).__name__}, not sections such as train:")
+    return data
+
+
+def dump(config: Config) -> str:
+    """YAML text from which `load` makes an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def override(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with dotted `changes` such as {"train.lr": "1e-4"}; text values are read as YAML."""
+    merged = _deep_copy(data)
+    known = dict(fields())
+    for name, value in changes.items():
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}.", nearest(name, known))
+        *parents, leaf = name.split(".")
+        node = merged
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = _parsed(value, known[name].annotation) if isinstance(value, str) else value
+    return merged
+
+
+def changed(config: Config, **changes: Any) -> Config:
+    """A copy with dotted fields replaced: `changed(c, **{"train.steps": 10})`."""
+    return build(override(config.model_dump(mode="python"), changes))
+
+
+def _parsed(text: str, annotation: Any) -> Any:
+    if annotation is str or "str" in {
+        getattr(a, "__name__", "") for a in typing.get_args(annotation)
+    }:
+        return None if text in ("null", "none") and annotation is not str else text
+    try:
+        return float(text) if "e" in text.lower() and text[:1].isdigit() else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _deep_copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+
+
+def _explained(error: ValidationError, source: str) -> ConfigError:
+    """The first problem of a pydantic error, in the user's words."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = [known for known, _ in fields()]
+        leaves = known + sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
+        return ConfigError(f"{source}: unknown setting {name!r}.", nearest(name, leaves))
+    reason = first["msg"].removeprefix("Value error, ")
+    if not name:
+        return ConfigError(f"{source}: {reason}.")
+    value = first.get("input")
+    return ConfigError(f"{source}: {name} = {value!r}: {reason}.")
+
+
+def option_table() -> str:
+    """Every field as a Markdown table row: name, default, meaning. `docs/options.md` is this."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, info in fields():
+        default = info.get_default(call_default_factory=True)
+        shown = "derived" if default is None else str(default).replace("|", "\\|") or '""'
+        rows.append(f"| `{name}` | `{shown}` | {info.description or ''} |")
+    return "\n".join(rows)

@@ -1,0 +1,163 @@
+"""Which photo, caption and mirroring a step sees: pure functions of (seed, position).
+
+The order of photos is a shuffled epoch after another. Nothing depends on what was drawn before,
+so a restart, another number of workers or a changed batch split draws the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kaiffin.config import DataConfig
+from kaiffin.data import images
+from kaiffin.data.prepare import Example
+from kaiffin.errors import PhotoError
+from kaiffin.runtime import generator, uniform
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One training item: which example, with which caption, mirrored or not."""
+
+    example: Example
+    caption: str
+    flipped: bool
+
+
+class Dataset:
+    """The draws of one training over instance examples and, optionally, prior examples."""
+
+    def __init__(
+        self,
+        instance: Sequence[Example],
+        prior: Sequence[Example],
+        data: DataConfig,
+        seed: int,
+    ) -> None:
+        self.instance = [e for e in instance for _ in range(e.repeats)]
+        self.prior = list(prior)
+        self.data = data
+        self.seed = seed
+        shapes = sorted({example.crop.size for example in self.instance})
+        self._buckets = [
+            [i for i, e in enumerate(self.instance) if e.crop.size == shape] for shape in shapes
+        ]
+
+    def batch(self, number: int, size: int) -> list[Draw]:
+        """The `number`-th batch (from 0) of instance photos; all of one crop size."""
+        chosen = self._indices(number, size)
+        return [
+            self._draw(self.instance[i], "instance", number * size + k)
+            for k, i in enumerate(chosen)
+        ]
+
+    def prior_batch(self, number: int, size: int) -> list[Draw]:
+        """The `number`-th batch of class pictures."""
+        chosen = _stream(len(self.prior), self.seed, "prior-order", number * size, size)
+        return [self._draw(self.prior[i], "prior", number * size + k) for k, i in enumerate(chosen)]
+
+    def num_batches(self, size: int) -> int:
+        """Batches in one epoch, rounded up."""
+        return sum(-(-len(bucket) // size) for bucket in self._buckets)
+
+    def _indices(self, number: int, size: int) -> list[int]:
+        if len(self._buckets) == 1:
+            return _stream(len(self.instance), self.seed, "order", number * size, size)
+        # Several crop sizes: an epoch is a shuffled list of batches, each of one bucket.
+        epoch, place = divmod(number, self.num_batches(size))
+        bucket, chunk = _epoch_of_batches(
+            tuple(len(b) for b in self._buckets), size, self.seed, epoch
+        )[place]
+        members = self._buckets[bucket]
+        order = _permutation(len(members), self.seed, f"order-{bucket}", epoch)
+        return [members[order[(chunk * size + k) % len(members)]] for k in range(size)]
+
+    def _draw(self, example: Example, role: str, position: int) -> Draw:
+        seed, data = self.seed, self.data
+        pick = int(uniform(seed, role, "caption", position) * len(example.captions))
+        caption = example.captions[pick]
+        if data.caption_dropout and uniform(seed, role, "drop", position) < data.caption_dropout:
+            caption = ""
+        flipped = data.flip and uniform(seed, role, "flip", position) < 0.5
+        return Draw(example, caption, flipped)
+
+    def pixels(self, example: Example, flipped: bool) -> Tensor:
+        """The cropped photo (3, H, W) fp32 in [-1, 1]; PhotoError if the file has changed."""
+        photo = self._opened(example)
+        return _to_tensor(images.apply(photo.image, example.crop), flipped) * 2 - 1
+
+    def mask(self, example: Example, flipped: bool) -> Tensor | None:
+        """Where the loss counts, (1, H, W) in [0, 1]; None without masks."""
+        if self.data.masks == "none" or example.role == "prior":
+            return None
+        if self.data.masks == "alpha":
+            alpha = self._opened(example).alpha
+            if alpha is None:  # an opaque photo counts everywhere
+                return torch.ones(1, example.crop.size[1], example.crop.size[0])
+        else:
+            alpha = _mask_image(example)
+        return _to_tensor(images.apply(alpha, example.crop), flipped)
+
+    def _opened(self, example: Example) -> images.Photo:
+        photo = images.open_photo(example.path, self.data.background)
+        if photo.sha256 != example.sha256:
+            raise PhotoError(
+                f"{example.name}: has changed since it was prepared.",
+                "Start the training anew, or put the old file back.",
+            )
+        return photo
+
+
+def _mask_image(example: Example) -> Image.Image:
+    if example.mask_path is None:
+        raise PhotoError(f"{example.name}: has no mask.", "Put one into masks/.")
+    mask = images.open_photo(example.mask_path).image.convert("L")
+    if mask.size != example.original_size:
+        raise PhotoError(
+            f"masks/{example.mask_path.name}: {mask.width}x{mask.height} is not the size of its"
+            f" photo, {example.original_size[0]}x{example.original_size[1]}."
+        )
+    return mask
+
+
+def mask_key(example: Example) -> str:
+    """Content hash of the example's mask file, "" without one."""
+    if example.mask_path is None:
+        return ""
+    return hashlib.sha256(example.mask_path.read_bytes()).hexdigest()
+
+
+def _to_tensor(image: Image.Image, flipped: bool) -> Tensor:
+    """(C, H, W) fp32 in [0, 1]."""
+    if flipped:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    array = np.array(image, dtype=np.float32) / 255
+    return torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)
+
+
+def _stream(count: int, seed: int, what: str, start: int, size: int) -> list[int]:
+    """`size` places of an endless stream of shuffled epochs over `count` examples."""
+    places = (divmod(start + k, count) for k in range(size))
+    return [_permutation(count, seed, what, epoch)[place] for epoch, place in places]
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(count: int, seed: int, what: str, epoch: int) -> list[int]:
+    return torch.randperm(count, generator=generator(seed, what, epoch)).tolist()
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch_of_batches(
+    counts: tuple[int, ...], size: int, seed: int, epoch: int
+) -> list[tuple[int, int]]:
+    """(bucket, chunk) of every batch of an epoch, shuffled."""
+    batches = [(b, c) for b, count in enumerate(counts) for c in range(-(-count // size))]
+    return [batches[i] for i in _permutation(len(batches), seed, "batches", epoch)]

@@ -1,0 +1,281 @@
+"""The preflight: what each photo is, what is wrong or weak in the set, and the contact sheet.
+
+Torch-free, so that examining tens of thousands of photos in worker processes starts at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import imagehash
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kaiffin.config import DataConfig, SubjectConfig
+from kaiffin.data import images
+from kaiffin.data.images import Crop
+from kaiffin.errors import PhotoError
+from kaiffin.sheets import INK, PAPER, SOFT
+
+NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may differ
+BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
+STRONG_CROP = 0.4  # share of the area lost
+SHEET_PHOTOS = 48
+Level = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the user should know. photo: name, or None for the set; fix: what to do."""
+
+    level: Level
+    photo: str | None
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = f"{self.photo}: " if self.photo else ""
+        return f"{where}{self.what}. {self.fix}"
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Facts of one readable photo, small enough to keep for all."""
+
+    sha256: str
+    width: int
+    height: int
+    sharpness: float
+    phash: str  # 16 hex digits
+    has_alpha: bool
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Examined:
+        return Examined(**{**data, "notes": tuple(data["notes"])})
+
+
+def examine(path: Path, background: str) -> Examined | str:
+    """Opens a photo whole and measures it; the reason as text when it is refused."""
+    try:
+        photo = images.open_photo(path, background)
+    except PhotoError as error:
+        return str(error).removeprefix(f"{path.name}: ")
+    return Examined(
+        photo.sha256,
+        *photo.size,
+        round(sharpness(photo.image), 2),
+        str(imagehash.phash(photo.image)),
+        photo.alpha is not None,
+        photo.notes,
+    )
+
+
+def sharpness(image: Image.Image) -> float:
+    """Variance of the Laplacian of the grey picture, its longer side at most 512 px."""
+    grey = image.convert("L")
+    grey.thumbnail((512, 512), Image.Resampling.LANCZOS)
+    x = np.asarray(grey, dtype=np.float32)
+    if min(x.shape) < 3:
+        return 0.0
+    middle = x[1:-1, 1:-1]
+    laplacian = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:] - 4 * middle
+    return float(laplacian.var())
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photo of the set with all that findings are made from."""
+
+    name: str
+    facts: Examined
+    crop: Crop
+    captions: tuple[str, ...]
+
+
+def findings(
+    items: Sequence[Item],
+    data: DataConfig,
+    subject: SubjectConfig,
+    resolution: int,
+    pieces: Callable[[str], list[str]] | None,
+    max_tokens: int,
+) -> list[Finding]:
+    """All findings of a set, errors first. pieces: the base's tokenizer, None if unknown."""
+    found = [f for item in items for f in _of_photo(item, data, resolution)]
+    found += _duplicates(items)
+    found += _of_set(items, subject)
+    if pieces is not None:
+        found += _of_captions(items, pieces, max_tokens)
+        found += _of_trigger(subject, pieces)
+    order = {"error": 0, "warning": 1, "info": 2}
+    return sorted(found, key=lambda finding: order[finding.level])
+
+
+def _of_photo(item: Item, data: DataConfig, resolution: int) -> list[Finding]:
+    found = [Finding("info", item.name, note, "Nothing to do.") for note in item.facts.notes]
+    size = (item.facts.width, item.facts.height)
+    shown = f"{size[0]}x{size[1]}"
+    if images.is_upscaled(size, item.crop):
+        smallest = min(size) // 8 * 8
+        if data.upscale:
+            what = f"{shown} is enlarged to {item.crop.resized[0]}x{item.crop.resized[1]}"
+            found.append(Finding("warning", item.name, what, "Use a larger photo if you have one."))
+        else:
+            fix = f"Use a larger photo, --resolution {max(smallest, 16)}, or --data.upscale true."
+            what = f"{shown} is too small for {resolution} px"
+            found.append(Finding("error", item.name, what, fix))
+    if item.facts.sharpness < BLURRED:
+        what = f"looks blurred (sharpness {item.facts.sharpness:.0f}, below {BLURRED:.0f})"
+        found.append(Finding("warning", item.name, what, "Prefer a sharper photo: blur is learnt."))
+    if item.crop.share_lost > STRONG_CROP:
+        what = f"the crop cuts off {item.crop.share_lost:.0%} of the photo"
+        fix = "Check the contact sheet; crop it yourself or use --data.crop bucket."
+        found.append(Finding("warning", item.name, what, fix))
+    return found
+
+
+def _duplicates(items: Sequence[Item]) -> list[Finding]:
+    """Exact by content, near by perceptual hash; each photo is named once."""
+    found = []
+    seen: dict[str, str] = {}
+    distinct: list[Item] = []
+    for item in items:
+        first = seen.setdefault(item.facts.sha256, item.name)
+        if first != item.name:
+            what = f"is the same file as {first}"
+            found.append(Finding("warning", item.name, what, "Remove one: it counts twice."))
+        else:
+            distinct.append(item)
+    hashes = np.array([int(item.facts.phash, 16) for item in distinct], dtype=np.uint64)
+    for i, item in enumerate(distinct):
+        distance = np.bitwise_count(hashes[:i] ^ hashes[i])
+        if i and distance.min() <= NEAR:
+            what = f"is nearly the same picture as {distinct[int(distance.argmin())].name}"
+            fix = "Keep the better one: variety teaches more than repeats."
+            found.append(Finding("warning", item.name, what, fix))
+    return found
+
+
+def _of_set(items: Sequence[Item], subject: SubjectConfig) -> list[Finding]:
+    found = []
+    if len(items) == 1:
+        what = "there is one photo: pose and background will be learnt with the subject"
+        found.append(Finding("warning", None, what, "Add photos from other sides and places."))
+    elif len(items) == 2:
+        found.append(Finding("warning", None, "there are only two photos", "3 to 20 work best."))
+    if not subject.noun:
+        what = "no class noun is given"
+        fix = 'Say what it is, such as --class puffin: "a photo of kaiffin puffin" learns faster.'
+        found.append(Finding("warning", None, what, fix))
+    without = [i.name for i in items if not _mentions(i.captions, subject.token)]
+    if without:
+        what = f"{len(without)} of {len(items)} photos have a caption without {subject.token!r}"
+        fix = f"Put the trigger into their captions ({without[0]} is the first)."
+        found.append(Finding("warning", None, what, fix))
+    return found
+
+
+def _mentions(captions: Sequence[str], token: str) -> bool:
+    pattern = re.compile(rf"(?<!\w){re.escape(token)}(?!\w)", re.IGNORECASE)
+    return any(pattern.search(caption) for caption in captions)
+
+
+def _of_captions(
+    items: Sequence[Item], pieces: Callable[[str], list[str]], max_tokens: int
+) -> list[Finding]:
+    room = max_tokens - 2  # begin and end take one each
+    found = []
+    lengths: dict[str, int] = {}
+    for item in items:
+        for caption in item.captions:
+            if caption not in lengths:
+                # A token is at least one byte: short captions need no tokenizer.
+                short = len(caption.encode()) <= room
+                lengths[caption] = 0 if short else len(pieces(caption))
+            if lengths[caption] > room:
+                what = f"a caption has {lengths[caption]} tokens, {room} fit: its end is not seen"
+                found.append(Finding("warning", item.name, what, "Shorten it."))
+    return found
+
+
+def _of_trigger(subject: SubjectConfig, pieces: Callable[[str], list[str]]) -> list[Finding]:
+    parts = pieces(subject.token)
+    shown = " + ".join(part.replace("</w>", "") for part in parts)
+    if len(parts) == 1:
+        what = f"the trigger {subject.token!r} is a word that the base knows already"
+        fix = "Choose a rarer word, or the old meaning will shine through."
+        return [Finding("warning", None, what, fix)]
+    return [Finding("info", None, f"the trigger becomes {len(parts)} tokens: {shown}", "Fine.")]
+
+
+def contact_sheet(
+    items: Sequence[Item],
+    paths: Sequence[Path],
+    found: Sequence[Finding],
+    refused: Sequence[tuple[str, str]],
+    background: str,
+) -> Image.Image:
+    """Every photo (the first SHEET_PHOTOS of a large set, said so) with crop, caption, findings."""
+    by_photo: dict[str, list[str]] = defaultdict(list)
+    for finding in found:
+        if finding.photo and finding.level != "info":
+            by_photo[finding.photo].append(finding.what)
+    shown = list(zip(items, paths, strict=True))[:SHEET_PHOTOS]
+    tile, text, gap = 240, 96, 14
+    columns = min(4, max(len(shown), 1))
+    rows = -(-len(shown) // columns)
+    more = f", the first {len(shown)} shown" if len(items) > len(shown) else ""
+    lines = [f"{name}: {reason}" for name, reason in refused[:12]]
+    head = 44 + 18 * (len(lines) + bool(lines))
+    width = max(columns * (tile + gap) + gap, 520)
+    page = Image.new("RGB", (width, head + rows * (tile + text + gap) + gap), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((gap, gap), f"{len(items)} photos{more}", INK, ImageFont.load_default(18))
+    if lines:
+        text_block = "\n".join([f"Refused: {len(refused)}", *(line[:90] for line in lines)])
+        draw.multiline_text((gap, 42), text_block, "#a33022", ImageFont.load_default(12), spacing=5)
+    for i, (item, path) in enumerate(shown):
+        corner = (gap + i % columns * (tile + gap), head + i // columns * (tile + text + gap))
+        _draw_photo(page, corner, tile, item, path, by_photo[item.name], background)
+    return page
+
+
+def _draw_photo(
+    page: Image.Image, corner: tuple[int, int], tile: int, item: Item, path: Path,
+    problems: Sequence[str], background: str,
+) -> None:  # fmt: skip
+    """One photo, what its crop loses dimmed, a frame round the crop, and text below."""
+    photo = images.open_photo(path, background).image.resize(item.crop.resized)
+    factor = tile / max(photo.size)
+    small = photo.resize([max(1, round(side * factor)) for side in photo.size])
+    box = [round(value * factor) for value in item.crop.box]
+    dim = Image.blend(small, Image.new("RGB", small.size, PAPER), 0.6)
+    dim.paste(small.crop(box), box[:2])
+    left, top = corner
+    at = (left + (tile - small.width) // 2, top + (tile - small.height) // 2)
+    page.paste(dim, at)
+    draw = ImageDraw.Draw(page)
+    frame = [at[0] + box[0], at[1] + box[1], at[0] + box[2] - 1, at[1] + box[3] - 1]
+    draw.rectangle(frame, outline="#1f7a5c", width=2)
+    font = ImageFont.load_default(12)
+    size = f"{item.facts.width}x{item.facts.height}"
+    draw.text((left, top + tile + 4), f"{item.name}  {size}"[:38], INK, font)
+    draw.multiline_text((left, top + tile + 20), _short(item.captions[0], 38, 2), SOFT, font)
+    if problems:
+        text = _short("; ".join(problems), 38, 2)
+        draw.multiline_text((left, top + tile + 54), text, "#a33022", font)
+
+
+def _short(text: str, width: int, lines: int) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))

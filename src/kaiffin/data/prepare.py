@@ -1,0 +1,309 @@
+"""`prepare`: a whole set of photos examined, with a manifest and a contact sheet. Torch-free.
+
+Large sets are examined by all cores; each result is appended to a journal, so that an interrupted
+`prepare` continues where it was. Only the facts of a photo are kept in memory, never its pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kaiffin import __version__
+from kaiffin.config import DataConfig, SubjectConfig
+from kaiffin.data import images, inspect, sources
+from kaiffin.data.images import Crop
+from kaiffin.data.inspect import Examined, Finding, Item
+from kaiffin.data.sources import Source
+from kaiffin.errors import PhotoError, RunError
+
+PARALLEL_FROM = 64  # photos; below, starting processes costs more than it saves
+CHUNK = 16
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One photo to train on. original_size: (width, height); role: instance or prior."""
+
+    path: Path
+    sha256: str
+    captions: tuple[str, ...]
+    crop: Crop
+    original_size: tuple[int, int]
+    role: Literal["instance", "prior"] = "instance"
+    repeats: int = 1
+    mask_path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The examples of a set and everything that was found about it."""
+
+    examples: tuple[Example, ...]
+    findings: tuple[Finding, ...]
+    refused: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    manifest: dict[str, Any]
+    skipping: bool = False  # --skip-bad: what cannot be used is left out and recorded
+
+    @property
+    def problems(self) -> list[str]:
+        """What must be mended (or left out by --skip-bad) before training, one line each."""
+        if self.skipping:
+            return []
+        bad = [f"{name}: {reason}" for name, reason in self.refused]
+        return bad + [str(f) for f in self.findings if f.level == "error"]
+
+
+def prepare(
+    data: DataConfig,
+    subject: SubjectConfig,
+    resolution: int,
+    *,
+    pieces: Callable[[str], list[str]] | None = None,
+    max_tokens: int = 77,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Looks at every photo of `data.photos`; writes manifest and contact sheet below `out`.
+
+    With `data.skip_bad`, photos that cannot be used are left out and recorded. Otherwise the
+    result's `problems` say what is wrong and the caller must not train.
+    Raises PhotoError when nothing usable is left.
+    """
+    listing = sources.read(data, subject)
+    images.parse_colour(data.background)
+    facts = _examine_all(listing.sources, data.background, out, progress)
+    refused = list(listing.refused)
+    kept: list[tuple[Source, Examined]] = []
+    for source, result in zip(listing.sources, facts, strict=True):
+        if isinstance(result, str):
+            refused.append((source.path.name, result))
+        else:
+            kept.append((source, result))
+    top = data.photos or Path()
+    items = [_item(top, s, e, data, resolution) for s, e in kept]
+    found = inspect.findings(items, data, subject, resolution, pieces, max_tokens)
+    if data.skip_bad:
+        bad = {finding.photo: finding.what for finding in found if finding.level == "error"}
+        refused += [(item.name, bad[item.name]) for item in items if item.name in bad]
+        good = [i for i, item in enumerate(items) if item.name not in bad]
+        kept, items = [kept[i] for i in good], [items[i] for i in good]
+        found = [finding for finding in found if finding.photo not in bad]
+    _refuse_empty(items, refused, top)
+    examples = tuple(
+        Example(s.path, e.sha256, s.captions, item.crop, (e.width, e.height), "instance",
+                s.repeats, s.mask_path)
+        for (s, e), item in zip(kept, items, strict=True)
+    )  # fmt: skip
+    manifest = _manifest(examples, items, found, refused, listing, data, resolution)
+    if out is not None:
+        _write(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+        paths = [example.path for example in examples]
+        sheet = inspect.contact_sheet(items, paths, found, refused, data.background)
+        _save_sheet(sheet, out / "contact_sheet.png")
+    return Prepared(
+        examples, tuple(found), tuple(refused), tuple(listing.notes), manifest, data.skip_bad
+    )
+
+
+def crop_of(size: tuple[int, int], data: DataConfig, resolution: int) -> Crop:
+    """The crop that `data.crop` means for a photo of `size` (width, height)."""
+    cut = images.square_crop if data.crop == "square" else images.bucket_crop
+    return cut(size, resolution)
+
+
+def _item(top: Path, source: Source, facts: Examined, data: DataConfig, resolution: int) -> Item:
+    try:
+        name = source.path.relative_to(top.expanduser()).as_posix()
+    except ValueError:
+        name = source.path.name
+    crop = crop_of((facts.width, facts.height), data, resolution)
+    return Item(name, facts, crop, source.captions)
+
+
+def _refuse_empty(items: Sequence[Item], refused: Sequence[tuple[str, str]], top: Path) -> None:
+    if not items:
+        name, reason = refused[0]
+        raise PhotoError(f"{top}: none of the {len(refused)} photos can be used; {name}: {reason}")
+
+
+# --- examining --------------------------------------------------------------------------------
+
+
+def _examine_all(
+    listed: Sequence[Source], background: str, out: Path | None, progress: Progress | None
+) -> list[Examined | str]:
+    """Facts or refusals in order of `listed`; what the journal knows is not opened again."""
+    journal = _Journal(out / "journal.jsonl" if out else None, background)
+    keys = [_key(source.path) for source in listed]
+    todo = [i for i, key in enumerate(keys) if key not in journal.known]
+    done = len(listed) - len(todo)
+    if progress:
+        progress(done, len(listed))
+    with journal:
+        for i, result in _examined([(i, listed[i].path) for i in todo], background):
+            journal.add(keys[i], result)
+            done += 1
+            if progress:
+                progress(done, len(listed))
+    return [journal.known[key] for key in keys]
+
+
+def _examined(
+    todo: Sequence[tuple[int, Path]], background: str
+) -> Iterator[tuple[int, Examined | str]]:
+    if len(todo) < PARALLEL_FROM:
+        yield from ((i, inspect.examine(path, background)) for i, path in todo)
+        return
+    # Spawned, not forked: the parent may hold threads and a GPU.
+    context = multiprocessing.get_context("spawn")
+    chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        for results in _bounded_map(pool, chunks, background):
+            yield from results
+
+
+def _bounded_map(
+    pool: ProcessPoolExecutor, chunks: Iterable[Sequence[tuple[int, Path]]], background: str
+) -> Iterator[list[tuple[int, Examined | str]]]:
+    """Results in order, never more than a few dozen chunks waiting: bounded memory."""
+    waiting = []
+    for chunk in chunks:
+        waiting.append(pool.submit(_examine_chunk, chunk, background))
+        if len(waiting) >= 32:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+def _examine_chunk(
+    chunk: Sequence[tuple[int, Path]], background: str
+) -> list[tuple[int, Examined | str]]:
+    return [(i, inspect.examine(path, background)) for i, path in chunk]
+
+
+def _key(path: Path) -> str:
+    """Changes when the file does: absolute path, size and modification time."""
+    try:
+        stat = path.stat()
+        return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    except OSError:
+        return f"{path.resolve()}|unreadable"
+
+
+class _Journal:
+    """One JSON line per examined photo; a torn last line is ignored."""
+
+    def __init__(self, path: Path | None, background: str) -> None:
+        self.path, self.background = path, background
+        self.known: dict[str, Examined | str] = {}
+        self._file = None
+        if path is not None and path.is_file():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                self._take(line)
+
+    def _take(self, line: str) -> None:
+        try:
+            entry = json.loads(line)
+            # Refusals are not remembered: the user may have mended permissions or an install.
+            if entry["background"] == self.background and "facts" in entry:
+                self.known[entry["key"]] = Examined.from_json(entry["facts"])
+        except (ValueError, KeyError, TypeError):
+            return
+
+    def __enter__(self) -> _Journal:
+        if self.path is not None:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("a", encoding="utf-8")
+            except OSError as error:
+                raise _unwritable(self.path, error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def add(self, key: str, result: Examined | str) -> None:
+        self.known[key] = result
+        if self._file and isinstance(result, Examined):
+            entry = {"key": key, "background": self.background, "facts": result.as_json()}
+            try:
+                self._file.write("\n" + json.dumps(entry))
+                self._file.flush()
+            except OSError as error:
+                raise _unwritable(Path(self._file.name), error) from None
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def _manifest(
+    examples: Sequence[Example], items: Sequence[Item], found: Sequence[Finding],
+    refused: Sequence[tuple[str, str]], listing: sources.Listing, data: DataConfig,
+    resolution: int,
+) -> dict[str, Any]:  # fmt: skip
+    photos = [
+        {
+            "file": item.name,
+            "sha256": example.sha256,
+            "size": list(example.original_size),
+            "crop": asdict(example.crop),
+            "captions": list(example.captions),
+            "repeats": example.repeats,
+            "mask": example.mask_path.name if example.mask_path else None,
+        }
+        for item, example in zip(items, examples, strict=True)
+    ]
+    content = hashlib.sha256("".join(e.sha256 for e in examples).encode()).hexdigest()
+    return {
+        "kaiffin": __version__,
+        "format": listing.format,
+        "resolution": resolution,
+        "crop": data.crop,
+        "content": content,
+        "num_photos": len(photos),
+        "photos": photos,
+        "refused": [{"what": name, "reason": reason} for name, reason in refused],
+        "not_photos": listing.not_photos,
+        "notes": listing.notes,
+        "findings": [asdict(finding) for finding in found],
+    }
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
+
+
+def _save_sheet(sheet: Any, path: Path) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    _write(path, buffer.getvalue())
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"{path}: cannot be written ({error.strerror or error}).", "Choose another --out."
+    )

@@ -1,0 +1,65 @@
+"""The errors that a person may see: one line that says what was found and the way out.
+
+Everything else that is raised is a bug in Kaiffin and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend. `cli` prints it as one line and exits with `exit_code`.
+
+    message: what was wrong, naming the field or file and the value found.
+    fix: the way out, as a full sentence or command.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        self.message = " ".join(message.split())
+        self.fix = " ".join(fix.split())
+        super().__init__(f"{self.message} {self.fix}".strip())
+
+
+class ConfigError(UserError):
+    """A configuration that is unknown, impossible or contradictory."""
+
+
+class PhotoError(UserError):
+    """A photo, caption or photo folder that cannot be used as it is."""
+
+
+class MissingWeightsError(UserError):
+    """A base model, VAE or scoring model that is not on this machine."""
+
+
+class AdapterError(UserError):
+    """An adapter file that is broken or belongs to another base."""
+
+
+class RunError(UserError):
+    """A run folder that is locked, incomplete, from another version, or cannot be written."""
+
+
+class DivergedError(UserError):
+    """A loss that is not finite; names the photos and timesteps of the batch."""
+
+
+class Interrupted(UserError):
+    """Stopped by Ctrl-C or SIGTERM after saving; exit code 128 + signal, as shells expect."""
+
+    def __init__(self, message: str, fix: str, signal: int) -> None:
+        super().__init__(message, fix)
+        self.exit_code = 128 + signal
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as `Did you mean "rank"?`, or the list of known names when none is near."""
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if close:
+        return f'Did you mean "{close[0]}"?'
+    return f"Known: {', '.join(options)}."

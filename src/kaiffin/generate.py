@@ -1,0 +1,247 @@
+"""Prompts to pictures, with the whole recipe of each inside its PNG.
+
+The noise of a picture depends on its seed alone, and pictures are computed together only when all
+that could mix them (size, steps, number of token blocks) is equal: the picture of (prompt, seed)
+does not depend on the batch it was made in, beyond float rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from kaiffin import __version__
+from kaiffin.diffusion import samplers
+from kaiffin.errors import UserError
+from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.runtime import randn
+
+RECIPE_KEY = "kaiffin"
+RECIPE_LIMIT = 1 << 20  # characters of metadata that are read
+A1111_SAMPLERS = {
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "dpm++2m": "DPM++ 2M",
+    "dpm++2m-sde": "DPM++ 2M SDE",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One picture: everything that decides its pixels besides base and adapters."""
+
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    negative: str = ""
+    steps: int = 25
+    guidance: float = 5.0
+    sampler: str = "dpm++2m"
+    eta: float = 0.0
+    clip_skip: int = 0
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    """An adapter as a recipe names it. sha256: of the file; weight: its scale."""
+
+    path: str
+    name: str
+    sha256: str
+    weight: float
+
+
+OnStep = Callable[[int, int], None]  # (step done, steps of this batch)
+
+
+def generate(
+    family: ModelFamily,
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 4,
+    on_step: OnStep | None = None,
+) -> Iterator[Image.Image]:
+    """Yields one picture per request, in order; adapters are attached by the caller.
+
+    batch_size: how many are computed together at most; changes no picture by more than one grey
+    level.
+    """
+    for batch in _batches(family, requests, batch_size):
+        yield from _make(family, batch, on_step)
+
+
+def _batches(
+    family: ModelFamily, requests: Sequence[Request], size: int
+) -> Iterator[list[Request]]:
+    """Consecutive requests that differ in prompt, negative and seed only."""
+    batch: list[Request] = []
+    kind: object = None
+    for request in requests:
+        own = (_settings(request), family.num_chunks([request.prompt, request.negative]))
+        if batch and (own != kind or len(batch) == size):
+            yield batch
+            batch = []
+        batch.append(request)
+        kind = own
+    if batch:
+        yield batch
+
+
+def _settings(request: Request) -> dict[str, Any]:
+    varying = ("prompt", "negative", "seed")
+    return {name: value for name, value in asdict(request).items() if name not in varying}
+
+
+@torch.no_grad()
+def _make(family: ModelFamily, batch: list[Request], on_step: OnStep | None) -> list[Image.Image]:
+    """One batch through text encoder, sampler and decoder."""
+    first = batch[0]
+    sigmas = family.schedule.sigmas(first.steps)
+    cond, uncond = _conditioning(family, batch)
+    denoise = samplers.denoiser(_predictor(family, cond, uncond, first.guidance), family.schedule)
+
+    def noise(step: int | str) -> Tensor:
+        shape = (
+            family.latent_channels,
+            first.height // family.downscale,
+            first.width // family.downscale,
+        )
+        draws = [randn(shape, request.seed, "picture", step) for request in batch]
+        return torch.stack(draws).to(family.device)
+
+    # Variance preserving noise at the first step is x_t ~ N(0, 1); in VE coordinates that is
+    # scaled by 1 / sqrt(a) = sqrt(1 + sigma^2), as the published samplers start.
+    x = noise("start") * (1 + sigmas[0] ** 2) ** 0.5
+    report = (lambda i, _: on_step(i + 1, first.steps)) if on_step else None
+    options = {"eta": first.eta} if first.sampler == "ddim" else {}
+    x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **options)
+    # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
+    return [_picture(family.decode(latent[None])) for latent in x0]
+
+
+def _conditioning(
+    family: ModelFamily, batch: list[Request]
+) -> tuple[Conditioning, Conditioning | None]:
+    first = batch[0]
+    size = (first.height, first.width)
+    facts = [SizeFacts(original=size, crop=(0, 0), target=size)] * len(batch)
+    prompts, negatives = [r.prompt for r in batch], [r.negative for r in batch]
+    chunks = family.num_chunks([*prompts, *negatives])
+    options = {"chunks": chunks, "clip_skip": first.clip_skip}
+    cond = family.encode_text(prompts, facts, **options)
+    if first.guidance == 1:
+        return cond, None
+    return cond, family.encode_text(negatives, facts, **options)
+
+
+def _predictor(
+    family: ModelFamily, cond: Conditioning, uncond: Conditioning | None, guidance: float
+) -> Callable[[Tensor, float], Tensor]:
+    """Model output with classifier-free guidance, both halves in one forward pass."""
+    both = cond if uncond is None else Conditioning.cat([cond, uncond])
+
+    def predict(x_t: Tensor, t: float) -> Tensor:
+        # A whole number goes in as the integer the model was trained with.
+        value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
+        if uncond is None:
+            return family.predict(x_t, value.expand(len(x_t)), both)
+        output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), both)
+        return samplers.guided(*output.chunk(2), guidance)
+
+    return predict
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    """(1, 3, H, W) in [-1, 1] -> 8-bit RGB."""
+    grey = ((pixels[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(grey.permute(1, 2, 0).cpu().numpy())
+
+
+def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]) -> dict[str, Any]:
+    """All that is needed to make the picture again, as JSON data."""
+    return {
+        "kaiffin": __version__,
+        "torch": str(torch.__version__),
+        "device": family.device.type,
+        "dtype": str(family.dtype).removeprefix("torch."),
+        "base": {"name": family.base, "family": family.name, "revision": family.revision},
+        "adapters": [asdict(adapter) for adapter in adapters],
+        "request": asdict(request),
+    }
+
+
+def parameters_text(recipe: dict[str, Any]) -> str:
+    """The `parameters` text of A1111's web UI, which most viewers and galleries read."""
+    request, base = recipe["request"], recipe["base"]
+    tags = "".join(f" <lora:{a['name']}:{a['weight']:g}>" for a in recipe["adapters"])
+    facts = {
+        "Steps": request["steps"],
+        "Sampler": A1111_SAMPLERS[request["sampler"]],
+        "Schedule type": "Uniform",
+        "CFG scale": f"{request['guidance']:g}",
+        "Seed": request["seed"],
+        "Size": f"{request['width']}x{request['height']}",
+        "Model hash": base["revision"][:10],
+        "Model": base["name"],
+        "Clip skip": request["clip_skip"] + 1,
+        "Lora hashes": ", ".join(f"{a['name']}: {a['sha256'][:12]}" for a in recipe["adapters"]),
+        "RNG": "CPU",
+        "Version": f"Kaiffin {recipe['kaiffin']}",
+    }
+    line = ", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items() if value != "")
+    negative = f"\nNegative prompt: {request['negative']}" if request["negative"] else ""
+    return f"{request['prompt']}{tags}{negative}\n{line}"
+
+
+def _quoted(value: object) -> str:
+    """JSON quotes where a comma, colon or line break would end the value early."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(c in text for c in ',:\n"') else text
+
+
+def save_png(image: Image.Image, path: Path, recipe: dict[str, Any] | None = None) -> None:
+    """Writes the picture with its recipe, or bare; a partial file never bears the final name."""
+    info = PngImagePlugin.PngInfo()
+    if recipe is not None:
+        info.add_itxt("parameters", parameters_text(recipe))
+        info.add_itxt(RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        image.save(partial, format="PNG", pnginfo=info)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from None
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe that `save_png` put into a picture; raises `UserError` when there is none."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            text = image.info.get(RECIPE_KEY)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as a picture: {error}.") from None
+    if not isinstance(text, str):
+        raise UserError(
+            f"{path}: carries no Kaiffin recipe.",
+            "Only PNG files written by `kaiffin generate` without --no-metadata do.",
+        )
+    try:
+        found = json.loads(text[:RECIPE_LIMIT])
+        Request(**found["request"])
+        [AdapterRef(**adapter) for adapter in found["adapters"]]
+        str(found["base"]["name"]), str(found["base"]["revision"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: its Kaiffin recipe is damaged ({error}).") from None
+    return found

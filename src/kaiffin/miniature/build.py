@@ -1,0 +1,369 @@
+"""The recipe that trains the miniature: render -> CLIP and VAE -> latents -> UNet -> report.
+
+    python -m kaiffin.miniature.build --out build/miniature
+
+Each stage skips itself when it is done and resumes exactly when it was killed. A stage with no
+fixed number of samples trains until the time in its DEADLINE file (seconds since the epoch, or a
+UTC time such as 05:20), which may be edited while it runs: the learning rate decays in time.
+On a CPU each worker is one process with one thread, joined by gloo: measured faster than one
+process with several threads, and far faster when other programs share the machine.
+"""
+
+import argparse
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
+
+from kaiffin.miniature import WEIGHTS, nets, stages, world
+from kaiffin.miniature.export import export
+from kaiffin.miniature.marathon import Marathon, Plan, load_average
+from kaiffin.miniature.pool import render_pool
+from kaiffin.miniature.tokenizer import MAX_LENGTH, write_tokenizer
+
+log = logging.getLogger("kaiffin.miniature")
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Every choice of a build. `*_samples` None means: until `*_minutes` are over."""
+
+    out: Path = Path("build/miniature")
+    weights: Path = WEIGHTS
+    seed: int = 1
+    pictures: int = 60_000
+    workers: int = 2
+    device: str = "auto"
+    clip_minutes: float = 14.0
+    vae_minutes: float = 20.0
+    unet_minutes: float = 60.0
+    clip_samples: int | None = None
+    vae_samples: int | None = None
+    unet_samples: int | None = None
+    clip_batch: int = 256
+    vae_batch: int = 16
+    unet_batch: int = 64
+    vae_channels: tuple[int, ...] = (16, 32, 64, 96)
+    unet_channels: tuple[int, ...] = (96, 160)
+    save_seconds: float = 60.0
+    preview_minutes: float = 5.0
+
+    @property
+    def torch_device(self) -> torch.device:
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def plan(self, stage: str) -> Plan:
+        """The measured settings of a stage; see docs/miniature.md."""
+        if stage == "clip":
+            return Plan(
+                1.5e-3,
+                self.clip_batch,
+                25_600,
+                self.clip_minutes * 60,
+                self.clip_samples,
+                decay_share=0.6,
+                betas=(0.9, 0.98),
+                weight_decay=0.02,
+                ema=0.99,
+            )
+        if stage == "vae":
+            return Plan(
+                2e-3,
+                self.vae_batch,
+                1_600,
+                self.vae_minutes * 60,
+                self.vae_samples,
+                decay_share=0.5,
+                weight_decay=0.001,
+                ema=0.995,
+            )
+        return Plan(
+            1e-3,
+            self.unet_batch,
+            6_400,
+            self.unet_minutes * 60,
+            self.unet_samples,
+            decay_share=0.3,
+            ema=0.998,
+        )
+
+
+# --- what is on disk ---------------------------------------------------------------------------
+
+
+def load_tokenizer(config: BuildConfig) -> CLIPTokenizer:
+    folder = config.out / "tokenizer"
+    if not (folder / "merges.txt").exists():
+        write_tokenizer(folder)
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def open_pool(config: BuildConfig) -> stages.Pool:
+    return stages.Pool(np.load(config.out / "pool.npy", mmap_mode="r"), config.seed)
+
+
+def new_network(config: BuildConfig, stage: str) -> torch.nn.Module:
+    """A fresh network, its initial weights a function of the seed."""
+    torch.manual_seed(config.seed)
+    if stage == "clip":
+        return nets.make_clip(len(load_tokenizer(config)), MAX_LENGTH)
+    if stage == "vae":
+        return nets.make_vae(config.vae_channels)
+    return nets.make_unet(config.unet_channels)
+
+
+def trained(config: BuildConfig, stage: str) -> torch.nn.Module:
+    """The averaged weights of a stage's last checkpoint; the VAE whitened once that was done."""
+    network = new_network(config, stage)
+    whitened = config.out / "vae" / "whitened.safetensors"
+    if stage == "vae" and whitened.exists():
+        network.load_state_dict(load_file(whitened))
+        return network.requires_grad_(False).eval()
+    if (config.out / stage / "checkpoint.safetensors").exists():
+        load_average(network, config.out / stage)
+    return network.requires_grad_(False).eval()
+
+
+# --- stages ------------------------------------------------------------------------------------
+
+
+def render(config: BuildConfig) -> None:
+    config.out.mkdir(parents=True, exist_ok=True)
+    render_pool(
+        config.out / "pool.npy",
+        config.pictures,
+        nets.SIZE,
+        config.seed,
+        config.workers,
+        progress=lambda done, total: log.info("pool  %d of %d pictures", done, total),
+    )
+    load_tokenizer(config)
+
+
+def _stage_loss(config: BuildConfig, stage: str, network) -> Callable:
+    pool, batch = open_pool(config), config.plan(stage).batch
+    if stage == "clip":
+        return stages.clip_stage(network, load_tokenizer(config), pool, batch)
+    if stage == "vae":
+        return stages.vae_stage(network, pool, batch)
+    clip = trained(config, "clip").to(config.torch_device)
+    states = stages.TextStates(clip, load_tokenizer(config), pool, config.out)
+    latents = torch.from_numpy(np.load(config.out / "latents.npy"))
+    return stages.unet_stage(network, latents, states, pool, batch)
+
+
+def _preview(config: BuildConfig, stage: str, network) -> Callable[[int], None] | None:
+    """What is shown on the way: reconstructions, or samples and a usable export."""
+    if stage == "vae":
+        return lambda samples: _vae_sheet(config, network)
+    if stage == "unet":
+        return lambda samples: _unet_sheet(config, network, samples)
+    return None
+
+
+def _train(rank: int, workers: int, stage: str, config: BuildConfig, meeting: str) -> None:
+    """One worker of one stage, in its own process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if config.torch_device.type == "cpu":
+        torch.set_num_threads(1)
+    if workers > 1:
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=workers)
+    network = new_network(config, stage).to(config.torch_device)
+    marathon = Marathon(
+        config.out / stage,
+        network,
+        config.plan(stage),
+        _stage_loss(config, stage, network),
+        rank,
+        workers,
+        log.info,
+        config.save_seconds,
+        _preview(config, stage, network),
+        config.preview_minutes * 60,
+    )
+    marathon.run()
+    if rank == 0:
+        (config.out / stage / "done").write_text(f"{marathon.samples} {marathon.seconds:.0f}\n")
+    if workers > 1:
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def train(config: BuildConfig, stages_at_once: dict[str, int]) -> None:
+    """Train stages side by side, each with its number of workers; finished ones are skipped."""
+    waiting = []
+    with tempfile.TemporaryDirectory() as folder:
+        for stage, workers in stages_at_once.items():
+            if (config.out / stage / "done").exists():
+                continue
+            meeting = f"file://{folder}/{stage}"
+            arguments = (workers, stage, config, meeting)
+            waiting.append(mp.spawn(_train, arguments, workers, join=False))
+        for context in waiting:
+            while not context.join():
+                pass
+
+
+def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
+    torch.set_num_threads(1)
+    vae = trained(config, "vae")
+    return stages.latent_means(vae, open_pool(config).pixels[start:stop]).half().numpy()
+
+
+def encode(config: BuildConfig) -> None:
+    """Whiten the VAE, then turn the whole pool into latents.npy, (N, 12, 8, 8) float16."""
+    target = config.out / "latents.npy"
+    if target.exists():
+        return
+    vae = trained(config, "vae")
+    whitened = config.out / "vae" / "whitened.safetensors"
+    if not whitened.exists():
+        stages.whiten(vae, stages.latent_means(vae, open_pool(config).pixels[:2048]))
+        save_file(vae.state_dict(), whitened)
+    bounds = np.linspace(0, config.pictures, 8 * config.workers + 1).astype(int)
+    jobs = [(config, int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    with mp.get_context("spawn").Pool(config.workers) as pool:
+        latents = np.concatenate(pool.starmap(_encode_part, jobs, chunksize=1))
+    np.save(config.out / "latents.draft.npy", latents)
+    (config.out / "latents.draft.npy").replace(target)
+    stages.TextStates.prepare(config.out, config.pictures)
+    log.info("latents  std %.3f", float(latents[:2048].astype(np.float32).std()))
+
+
+# --- looking at it -----------------------------------------------------------------------------
+
+
+def sheet(images: np.ndarray, columns: int) -> Image.Image:
+    """(N, H, W, 3) uint8 tiled row by row."""
+    count, high, wide, _ = images.shape
+    rows = -(-count // columns)
+    page = np.full((rows * columns, high, wide, 3), 255, np.uint8)
+    page[:count] = images
+    page = page.reshape(rows, columns, high, wide, 3).swapaxes(1, 2)
+    return Image.fromarray(page.reshape(rows * high, columns * wide, 3))
+
+
+def to_images(pixels: torch.Tensor) -> np.ndarray:
+    """(B, 3, H, W) in -1..1 to (B, H, W, 3) uint8."""
+    scaled = pixels.clamp(-1, 1).add(1).mul(127.5).round()
+    return scaled.permute(0, 2, 3, 1).byte().cpu().numpy()
+
+
+@torch.no_grad()
+def _vae_sheet(config: BuildConfig, vae) -> None:
+    originals = np.array(open_pool(config).pixels[:16])
+    pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
+    made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
+    psnr = 10 * torch.log10(4 / (made - pixels).square().mean())
+    log.info("vae  PSNR %.2f dB on 16 pictures", psnr)
+    page = sheet(np.concatenate([originals, to_images(made)]), 8)
+    page.resize((page.width * 2, page.height * 2), 0).save(config.out / "vae" / "preview.png")
+
+
+def preview_specs(count: int = 32) -> list[world.Spec]:
+    """Reserved combinations, never trained on, the species in turn and the scenes at random."""
+    found: list[world.Spec] = []
+    index = 0
+    while len(found) < count:
+        spec = world.random_spec(99, index, reserved=True)
+        if spec.species == world.SPECIES[len(found) % len(world.SPECIES)]:
+            found.append(spec)
+        index += 1
+    return found
+
+
+def draw(
+    config: BuildConfig, unet, texts: list[str], seed: int, guidance: float = 5.0, steps: int = 25
+) -> np.ndarray:
+    """Sample one picture per text; (B, 64, 64, 3) uint8."""
+    clip, vae, tokenizer = trained(config, "clip"), trained(config, "vae"), load_tokenizer(config)
+    device = config.torch_device
+    clip, vae = clip.to(device), vae.to(device)
+    with torch.no_grad():
+        states, empty = (
+            nets.text_states(clip, stages.tokenize(tokenizer, words).to(device))
+            for words in (texts, [""])
+        )
+        shape = (len(texts), nets.LATENT_CHANNELS, nets.LATENT_SIDE, nets.LATENT_SIDE)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+        return to_images(vae.decode(nets.ddim(unet, states, empty, noise, steps, guidance)).sample)
+
+
+def _unet_sheet(config: BuildConfig, unet, samples: int) -> None:
+    """A sheet of samples, and an export that others can use already."""
+    unet.eval()
+    images = draw(config, unet, [world.full_caption(spec) for spec in preview_specs()], seed=5)
+    page = sheet(images, 8).resize((1024, 512), 0)
+    page.save(config.out / "unet" / f"preview-{samples:08d}.png")
+    page.save(config.out / "unet" / "preview.png")
+    export(config.weights, trained(config, "clip"), trained(config, "vae"), unet)
+    unet.train()
+
+
+# --- the whole story ---------------------------------------------------------------------------
+
+
+def export_now(config: BuildConfig) -> None:
+    """Export whatever the last checkpoints hold."""
+    export(config.weights, *(trained(config, stage) for stage in ("clip", "vae", "unet")))
+
+
+def report(config: BuildConfig) -> None:
+    """Judge the exported weights and write docs/miniature.md."""
+    from kaiffin.miniature.quality import write_report
+
+    write_report(config)
+
+
+def build(config: BuildConfig, only: str | None = None) -> None:
+    """All stages in order, or one of them."""
+    story: dict[str, Callable[[BuildConfig], None]] = {
+        "render": render,
+        "clip": lambda c: train(c, {"clip": 1}),
+        "vae": lambda c: train(c, {"vae": c.workers}),
+        "towers": lambda c: train(c, {"clip": 1, "vae": max(1, c.workers - 1)}),
+        "latents": encode,
+        "unet": lambda c: train(c, {"unet": c.workers}),
+        "export": export_now,
+        "report": report,
+    }
+    alone = ("clip", "vae")  # `towers` is both at once
+    for name in [only] if only else [name for name in story if name not in alone]:
+        story[name](config)
+
+
+def parse_flags(arguments: list[str] | None = None) -> tuple[BuildConfig, str | None]:
+    """Flags are the fields of `BuildConfig`; `--only` runs a single stage."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--only", choices=("render", "clip", "vae", "towers", "latents", "unet", "export", "report")
+    )
+    for field in dataclasses.fields(BuildConfig):
+        name = "--" + field.name.replace("_", "-")
+        if isinstance(field.default, tuple):
+            parser.add_argument(name, type=int, nargs="+", default=field.default)
+        else:
+            kind = int if field.default is None else type(field.default)
+            kind = Path if isinstance(field.default, Path) else kind
+            parser.add_argument(name, type=kind, default=field.default)
+    flags = vars(parser.parse_args(arguments))
+    only = flags.pop("only")
+    tuples = {key: tuple(value) for key, value in flags.items() if isinstance(value, list)}
+    return BuildConfig(**{**flags, **tuples}), only
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    build(*parse_flags())

@@ -1,0 +1,297 @@
+"""A training loop that may be killed at any moment and lasts until a wall-clock deadline.
+
+All weights live in one flat vector, their gradients in another: one all-reduce a step joins the
+workers, one AdamW call moves them, and a checkpoint is four vectors and a few numbers. Every draw
+is a function of (seed, step, index), so there is no generator state to save: after `kill -9` the
+run goes on to the same bytes it would have reached.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one network is trained. The schedule counts samples, so the batch may be chosen freely.
+
+    batch: pictures a step, over all workers. warmup: samples of linear warm-up.
+    samples: stop here, decayed; None trains until the deadline, whose last `decay_share` of the
+    time from the start is spent on the cosine decay.
+    """
+
+    lr: float
+    batch: int
+    warmup: int
+    budget_s: float
+    samples: int | None = None
+    decay_share: float = 0.4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    ema: float = 0.999
+    clip_norm: float = 1.0
+
+
+class Flat:
+    """A network's trainable weights as one vector, with gradient and moving average beside it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        weights = [p for p in network.parameters() if p.requires_grad]
+        self.data = torch.cat([p.detach().reshape(-1) for p in weights])
+        self.grad = torch.zeros_like(self.data)
+        at = 0
+        for weight in weights:
+            piece = slice(at, at + weight.numel())
+            weight.data = self.data[piece].view(weight.shape)
+            weight.grad = self.grad[piece].view(weight.shape)
+            at = piece.stop
+        self.ema = self.data.clone()
+        self.first = torch.zeros_like(self.data)  # AdamW's moments
+        self.second = torch.zeros_like(self.data)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in ("data", "ema", "first", "second")}
+
+    @contextmanager
+    def averaged(self):
+        """Inside, the network has its moving-average weights."""
+        kept = self.data.clone()
+        self.data.copy_(self.ema)
+        try:
+            yield
+        finally:
+            self.data.copy_(kept)
+
+    def adamw(self, step: int, lr: float, plan: Plan) -> None:
+        """Decoupled weight decay (arXiv 1711.05101, algorithm 2), then the average. step from 1."""
+        beta1, beta2 = plan.betas
+        torch._fused_adamw_(
+            [self.data],
+            [self.grad],
+            [self.first],
+            [self.second],
+            [],
+            [torch.tensor(float(step), device=self.data.device)],
+            amsgrad=False,
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=plan.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+        self.ema.lerp_(self.data, 1 - min(plan.ema, (1 + step) / (10 + step)))
+
+
+def learning_rate(plan: Plan, samples: int, decay: tuple[int, int] | None) -> float:
+    """Linear warm-up, a plateau, and a cosine to 2 % over `decay` = (first sample, length)."""
+    rate = plan.lr * min(1.0, (samples + plan.batch) / max(1, plan.warmup))
+    if decay is None or samples < decay[0]:
+        return rate
+    done = min(1.0, (samples - decay[0]) / max(1, decay[1]))
+    return rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def read_deadline(path: Path, budget_s: float) -> float:
+    """Seconds since the epoch. The file may hold them, or a UTC time such as 05:20.
+
+    A clock time is the next one after the file was written. Without a file, one is written.
+    """
+    if not path.exists():
+        path.write_text(f"{time.time() + budget_s:.0f}\n")
+    text = path.read_text().strip()
+    if ":" not in text:
+        return float(text)
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    hour, minute = text.split(":")
+    moment = written.replace(hour=int(hour), minute=int(minute), second=0)
+    return (moment if moment >= written else moment + timedelta(days=1)).timestamp()
+
+
+class Marathon:
+    """One stage: `loss(step, part)` on this worker's part of batch `step`, until done."""
+
+    def __init__(
+        self,
+        folder: Path,
+        network: nn.Module,
+        plan: Plan,
+        loss: Callable[[int, slice], Tensor],
+        rank: int = 0,
+        workers: int = 1,
+        log: Callable[[str], None] = print,
+        save_every_s: float = 60.0,
+        preview: Callable[[int], None] | None = None,
+        preview_every_s: float = 300.0,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.plan, self.loss = folder, plan, loss
+        self.rank, self.workers, self.log = rank, workers, log
+        self.save_every_s, self.preview, self.preview_every_s = (
+            save_every_s,
+            preview,
+            preview_every_s,
+        )
+        self.flat = Flat(network)
+        self.step, self.decay = 0, self._planned_decay()
+        self.seconds, self.started = 0.0, time.time()
+        self._load()
+
+    @property
+    def samples(self) -> int:
+        return self.step * self.plan.batch
+
+    def _planned_decay(self) -> tuple[int, int] | None:
+        if self.plan.samples is None:
+            return None
+        length = round(self.plan.samples * self.plan.decay_share)
+        return self.plan.samples - length, length
+
+    def run(self) -> None:
+        """Train to the end; previews and checkpoints on the way, a checkpoint at the end."""
+        self.begun, self.first = time.time(), self.samples
+        saved = logged = previewed = self.begun
+        losses: list[float] = []
+        self._agree_on_decay()
+        while not self._is_done():
+            losses.append(self._one_step())
+            if self.step % 8 == 0:
+                self._agree_on_decay()
+            now = time.time()
+            if self.rank:
+                continue
+            if now - logged > 10:
+                self._say(sum(losses) / len(losses))
+                losses, logged = [], now
+            if now - saved > self.save_every_s:
+                self.save()
+                saved = now
+            if self.preview and now - previewed > self.preview_every_s:
+                with self.flat.averaged():
+                    self.preview(self.samples)
+                previewed = time.time()
+        if not self.rank:
+            self.save()
+
+    def _one_step(self) -> float:
+        """Loss, gradient, all-reduce, AdamW; the loss of this worker's part."""
+        share = self.plan.batch // self.workers
+        self.flat.grad.zero_()
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.flat.data.is_cuda):
+            loss = self.loss(self.step, slice(self.rank * share, (self.rank + 1) * share))
+        loss.backward()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"loss {value} at step {self.step} in {self.folder.name}")
+        if self.workers > 1:
+            dist.all_reduce(self.flat.grad)
+            self.flat.grad.div_(self.workers)
+        norm = float(self.flat.grad.norm())
+        if norm > self.plan.clip_norm:
+            self.flat.grad.mul_(self.plan.clip_norm / norm)
+        lr = learning_rate(self.plan, self.samples, self.decay)
+        self.flat.adamw(self.step + 1, lr, self.plan)
+        self.step += 1
+        return value
+
+    # --- when the decay begins ------------------------------------------------------------------
+
+    def _agree_on_decay(self) -> None:
+        """Worker 0 reads the clock and decides; the others follow."""
+        if self.plan.samples is not None:
+            return
+        if self.rank == 0:
+            self.decay = self._timed_decay()
+        if self.workers > 1:
+            word = torch.tensor(self.decay or (-1, -1), dtype=torch.long)
+            dist.broadcast(word, 0)
+            self.decay = (int(word[0]), int(word[1])) if word[0] >= 0 else None
+
+    def _timed_decay(self) -> tuple[int, int] | None:
+        """(first sample, length), once the time left is the time set aside for the decay.
+
+        A deadline that moved far away again calls the decay off; one that moved near calls it.
+        """
+        deadline = read_deadline(self.folder / "DEADLINE", self.plan.budget_s)
+        now = time.time()
+        left = deadline - now
+        wanted = self.plan.decay_share * (self._elapsed() + left)
+        if self.decay is not None:
+            return None if left > 1.3 * wanted else self.decay
+        if left > wanted or (now - self.begun < 20 and left > 0):
+            return None
+        return self.samples, max(self.plan.batch, round(self._rate() * max(0.0, left) * 0.97))
+
+    def _elapsed(self) -> float:
+        """Training seconds, over all restarts."""
+        return self.seconds + time.time() - self.started
+
+    def _rate(self) -> float:
+        """Samples a second since this process began."""
+        return (self.samples - self.first) / max(time.time() - self.begun, 1e-9)
+
+    def _is_done(self) -> bool:
+        return self.decay is not None and self.samples >= sum(self.decay)
+
+    def _say(self, loss: float) -> None:
+        rate = self._rate()
+        if self.decay:
+            left = (sum(self.decay) - self.samples) / max(rate, 1e-9)
+        else:
+            left = read_deadline(self.folder / "DEADLINE", self.plan.budget_s) - time.time()
+        lr = learning_rate(self.plan, self.samples, self.decay)
+        self.log(
+            f"{self.folder.name}  {self.samples:>9,} samples  loss {loss:.4f}  lr {lr:.2e}  "
+            f"{rate:.0f}/s  {left / 60:.1f} min left{'  decaying' if self.decay else ''}"
+        )
+
+    # --- checkpoints: written aside, synced, renamed ------------------------------------------
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    def save(self) -> None:
+        facts = {
+            "step": self.step,
+            "decay": self.decay,
+            "seconds": self.seconds + time.time() - self.started,
+        }
+        draft = self.checkpoint.with_suffix(".draft")
+        save_file(self.flat.tensors(), draft, {"facts": json.dumps(facts)})
+        with open(draft, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(draft, self.checkpoint)
+
+    def _load(self) -> None:
+        if not self.checkpoint.exists():
+            return
+        with safe_open(self.checkpoint, "pt") as handle:
+            for name, tensor in self.flat.tensors().items():
+                tensor.copy_(handle.get_tensor(name))
+            facts = json.loads(handle.metadata()["facts"])
+        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.decay = tuple(facts["decay"]) if facts["decay"] else None
+
+
+def load_average(network: nn.Module, folder: Path) -> nn.Module:
+    """Give `network` the moving-average weights of a stage's last checkpoint."""
+    flat = Flat(network)
+    with safe_open(folder / "checkpoint.safetensors", "pt") as handle:
+        flat.data.copy_(handle.get_tensor("ema"))
+    for weight in network.parameters():
+        weight.grad = None
+        weight.requires_grad_(False)
+    return network.eval()

@@ -1,0 +1,137 @@
+"""What a model family promises: the only door between the base models and everything else.
+
+A family is SD 1.x or SDXL (or the miniature, which is SD-1.x-shaped). Nothing outside `models`
+may ask which one it is: sizes, channels, towers and the schedule are data of the family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from kaiffin.diffusion.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class SizeFacts:
+    """SDXL's size conditioning for one picture, in pixels (Podell et al. 2023, section 2.2).
+
+    original: (height, width) of the photo; crop: (top, left) corner of the crop in the resized
+    photo; target: (height, width) of the picture that is trained or wanted.
+    """
+
+    original: tuple[int, int]
+    crop: tuple[int, int]
+    target: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the denoiser is told about a batch of pictures.
+
+    context: (B, T, D) token states; T may be a multiple of 77 for long prompts.
+    pooled: (B, P) pooled text embedding, SDXL only.
+    size_ids: (B, 6) original, crop and target sizes, SDXL only.
+    """
+
+    context: Tensor
+    pooled: Tensor | None = None
+    size_ids: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.context.shape[0]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Conditioning:
+        """The same conditioning with `function` applied to each tensor present."""
+        parts = (self.context, self.pooled, self.size_ids)
+        return Conditioning(*(None if part is None else function(part) for part in parts))
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """Stacks along the batch; contexts must have equal token counts."""
+
+        def join(tensors: list[Tensor | None]) -> Tensor | None:
+            return None if tensors[0] is None else torch.cat([t for t in tensors if t is not None])
+
+        context = torch.cat([part.context for part in parts])
+        return Conditioning(
+            context, join([p.pooled for p in parts]), join([p.size_ids for p in parts])
+        )
+
+
+@runtime_checkable
+class ModelFamily(Protocol):
+    """A loaded, frozen base model (all parameters require no gradient; modules in eval mode)."""
+
+    name: str  # "sd1" or "sdxl": what a LoRA file's `ss_base_model_version` is derived from
+    base: str  # what the user asked for: "miniature", "sd15", a folder, a file, a hub id
+    revision: str  # content hash of the weights (sha256 hex): equal hash, equal base
+    schedule: NoiseSchedule  # alphas_cumprod and prediction_type from the base's own config
+    native_size: int  # pixels: 64 for the miniature's CPU build, 512 SD 1.x, 1024 SDXL
+    downscale: int  # pixels per latent cell: 8
+    latent_channels: int  # 4 for SD; never assumed
+    layers_per_block: int  # resnets per UNet block: SDXL's original block numbers depend on it
+    max_tokens: int  # 77, from the tokenizer, with the begin and end tokens
+    device: torch.device
+    dtype: torch.dtype  # dtype of the frozen weights
+
+    @property
+    def towers(self) -> Mapping[str, nn.Module]:
+        """{"unet": ..., "text_encoder": ...[, "text_encoder_2": ...]}, in this order."""
+        ...
+
+    def modules(self, tower: str) -> dict[str, nn.Module]:
+        """Every Linear and Conv2d of a tower by its *canonical* path.
+
+        Canonical paths are those of the published checkpoints in diffusers layout, whatever the
+        installed transformers calls them: `down_blocks.0.attentions.0...to_q` and
+        `text_model.encoder.layers.0.self_attn.q_proj`.
+        """
+        ...
+
+    def token_pieces(self, text: str) -> list[str]:
+        """How the (first) tokenizer splits `text`, without begin and end tokens."""
+        ...
+
+    def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents, fp32 (B, C, H/8, W/8)."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) fp32 in [-1, 1], clamped."""
+        ...
+
+    def encode_text(
+        self,
+        prompts: Sequence[str],
+        sizes: Sequence[SizeFacts],
+        *,
+        chunks: int = 1,
+        clip_skip: int = 0,
+    ) -> Conditioning:
+        """Prompts -> conditioning, differentiable through the text towers.
+
+        chunks: how many blocks of 77 tokens the context gets; longer prompts are cut there.
+        sizes: one per prompt; families without size conditioning ignore them.
+        """
+        ...
+
+    def num_chunks(self, prompts: Sequence[str]) -> int:
+        """How many 77-token blocks the longest of `prompts` needs (at least 1)."""
+        ...
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Less memory for activations, about a third slower; the numbers stay the same."""
+        ...
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """The UNet's raw output (eps or v, see `schedule.prediction_type`), fp32 like `x_t`.
+
+        x_t: (B, C, h, w) variance-preserving noisy latents; t: (B,) integer or fractional
+        timesteps. Runs under the family's dtype; gradients flow to `x_t`, `cond` and adapters.
+        """
+        ...

@@ -1,0 +1,193 @@
+"""From located files to a frozen `ModelFamily`; the only module that picks a family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kaiffin.config import BaseConfig
+from kaiffin.diffusion.schedule import NoiseSchedule
+from kaiffin.errors import MissingWeightsError
+from kaiffin.models import parts, resolve
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.sd import StableDiffusion1
+from kaiffin.models.sdxl import StableDiffusionXL
+from kaiffin.runtime import Runtime
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
+    """Loads the base that `base.name` means, with `base.vae` in place of its VAE if given.
+
+    Raises MissingWeightsError where files are absent, broken or of another kind of model.
+    """
+    located = resolve.locate(base.name)
+    with parts.quiet():
+        found, files = _components(located, runtime.base_dtype)
+        if base.vae:
+            found["vae"], vae_files = _external_vae(base.vae, found["vae"])
+            files = [*files, *vae_files]
+        dtype = runtime.base_dtype
+        models = {
+            name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
+            for name, model in found.items()
+            if isinstance(model, nn.Module)
+        }
+    rest = {name: part for name, part in found.items() if name not in models}
+    family = StableDiffusionXL if located.family == "sdxl" else StableDiffusion1
+    return family(
+        base=base.name,
+        revision=parts.revision(files),
+        device=runtime.device,
+        dtype=dtype,
+        **models,
+        **rest,
+    )
+
+
+def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
+    """SDXL's VAE overflows in fp16 and says so by `force_upcast`; it then stays in fp32."""
+    forced = name == "vae" and getattr(model.config, "force_upcast", False)
+    return torch.float32 if forced and dtype == torch.float16 else dtype
+
+
+def _components(located: resolve.Located, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
+    if located.kind == "file":
+        return _from_file(located, dtype), [located.path]
+    return _from_folder(located, dtype)
+
+
+def _from_folder(located: resolve.Located, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    folder = located.path
+    classes: dict[str, Any] = {
+        "unet": UNet2DConditionModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "tokenizer": CLIPTokenizer,
+    }
+    if located.family == "sdxl":
+        classes |= {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
+    found: dict[str, Any] = {}
+    files: list[Path] = []
+    for name, cls in classes.items():
+        if "tokenizer" in name:
+            found[name] = _pretrained(cls, folder / name)
+            continue
+        options, weights = _weights(folder / name, dtype)
+        found[name] = _pretrained(cls, folder / name, dtype=dtype, **options)
+        files += weights
+    found["schedule"] = _schedule(folder / "scheduler" / "scheduler_config.json")
+    return found, files
+
+
+def _weights(folder: Path, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
+    """The safetensors of one component; the fp16 variant where it is enough or all there is."""
+    every = sorted(folder.glob("*.safetensors"))
+    half = [path for path in every if ".fp16." in path.name]
+    full = [path for path in every if ".fp16." not in path.name]
+    if half and (not full or dtype != torch.float32):
+        return {"variant": "fp16"}, half
+    if full:
+        return {}, full
+    raise MissingWeightsError(
+        f"{folder}: holds no .safetensors weights.",
+        "Pickled .bin weights are not opened; get the safetensors version of this base.",
+    )
+
+
+def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
+    is_model = dtype is not None
+    if is_model:
+        named = "torch_dtype" if cls.__module__.startswith("diffusers") else "dtype"
+        options |= {named: dtype, "use_safetensors": True}
+    try:
+        return cls.from_pretrained(str(folder), local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise MissingWeightsError(f"{folder}: cannot be loaded: {error}.") from None
+
+
+def _schedule(path: Path) -> NoiseSchedule:
+    try:
+        return NoiseSchedule.from_config(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise MissingWeightsError(f"{path}: cannot be used: {error}.") from None
+
+
+def _from_file(located: resolve.Located, dtype: torch.dtype) -> dict[str, Any]:
+    """A checkpoint in the original (LDM) layout.
+
+    Its components' configurations are those of the published models, kept in `configs/`; a folder
+    `<file name without suffix>.config` beside the file replaces them, for unusual shapes.
+    """
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        own = located.path.with_suffix(".config")
+        shutil.copytree(
+            own if own.is_dir() else CONFIGS / located.family, folder, dirs_exist_ok=True
+        )
+        names = ["tokenizer"] + ["tokenizer_2"] * (located.family == "sdxl")
+        for name in (n for n in names if not (folder / n / "vocab.json").is_file()):
+            _copy_tokenizer(resolve.tokenizer_folder(located.path), folder / name)
+        pipeline = (
+            StableDiffusionXLPipeline if located.family == "sdxl" else StableDiffusionPipeline
+        )
+        options = {} if located.family == "sdxl" else {"safety_checker": None}
+        try:
+            pipe = pipeline.from_single_file(
+                str(located.path), config=str(folder), torch_dtype=dtype, local_files_only=True,
+                **options,
+            )  # fmt: skip
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise MissingWeightsError(f"{located.path}: cannot be loaded: {error}.") from None
+        config = dict(json.loads((folder / "scheduler" / "scheduler_config.json").read_text()))
+    markers = resolve.header(located.path)
+    if "v_pred" in markers:
+        config["prediction_type"] = "v_prediction"
+    if "ztsnr" in markers:
+        config["rescale_betas_zero_snr"] = True
+    kept = ["unet", "vae", "text_encoder", "tokenizer"]
+    kept += ["text_encoder_2", "tokenizer_2"] * (located.family == "sdxl")
+    found = {name: getattr(pipe, name) for name in kept}
+    return found | {"schedule": NoiseSchedule.from_config(config)}
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(source / name, target / name)
+
+
+def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
+    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id."""
+    from diffusers import AutoencoderKL
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise MissingWeightsError(f"base.vae = {name!r}: only .safetensors files are opened.")
+        config = _vae_config(present)
+        vae = AutoencoderKL.from_single_file(str(path), config=config, local_files_only=True)
+        return vae, [path]
+    folder = path if path.is_dir() else resolve.snapshot(name, name)
+    folder = folder / "vae" if (folder / "vae").is_dir() else folder
+    options, files = _weights(folder, torch.float32)
+    return _pretrained(AutoencoderKL, folder, dtype=torch.float32, **options), files
+
+
+def _vae_config(present: Any) -> str:
+    """A folder with the present VAE's configuration, for a single-file VAE of the same shape."""
+    folder = tempfile.mkdtemp(prefix="kaiffin-vae-")
+    present.save_config(folder)
+    return folder

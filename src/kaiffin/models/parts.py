@@ -1,0 +1,86 @@
+"""What the families share: loading frozen components, hashing weights, images to latents."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+CHUNK = 1 << 22
+
+
+def frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """In eval mode, on `device`, without gradients."""
+    return module.eval().requires_grad_(False).to(device, dtype)
+
+
+def named_targets(
+    module: nn.Module, rename: Callable[[str], str] = lambda path: path
+) -> dict[str, nn.Module]:
+    """Every Linear and Conv2d by its (renamed) path."""
+    return {
+        rename(name): child
+        for name, child in module.named_modules()
+        if isinstance(child, (nn.Linear, nn.Conv2d))
+    }
+
+
+def revision(files: Iterable[Path]) -> str:
+    """SHA-256 over the contents of the weight files, in order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        stat = path.stat()
+        digest.update(_file_hash(path, stat.st_size, stat.st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def encode_images(vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, H/8, W/8), fp32."""
+    parameter = next(vae.parameters())
+    with torch.no_grad():
+        posterior = vae.encode(pixels.to(parameter.device, parameter.dtype)).latent_dist
+    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+    return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
+
+
+def decode(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1], fp32."""
+    parameter = next(vae.parameters())
+    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
+    with torch.no_grad():
+        pixels = vae.decode((latents.float() / scale + shift).to(parameter.dtype)).sample
+    return pixels.float().clamp(-1, 1)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hides the load reports and progress bars of diffusers and transformers around a load."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    levels = [logger.level for logger in loggers]
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,131 @@
+"""What a training will cost, said before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+from rich.console import Console
+
+from kaiffin.adapters.base import Adapter
+from kaiffin.config import Config
+from kaiffin.models.base import ModelFamily
+
+# Forward and backward of a frozen UNet with adapters, as a multiple of one forward's operations.
+STEP_FACTOR = 2.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """trainable: weights; epochs: passes over the photos; memory: bytes at the peak (estimate);
+    macs: multiply-adds of one forward of one picture (estimate, Linear and Conv2d only)."""
+
+    trainable: int
+    modules: int
+    steps: int
+    epochs: float
+    memory: int
+    macs: int
+    batch: int
+    device: torch.device
+
+    @staticmethod
+    def of(config: Config, family: ModelFamily, adapter: Adapter, num_photos: int) -> Plan:
+        """From the config (with nothing left open) and the loaded base."""
+        train = config.train
+        trainable = [p.numel() for p in adapter.parameters()]
+        batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
+        side = (config.data.resolution or family.native_size) // family.downscale
+        macs, activations = _unet_cost(family, side)
+        weights = sum(
+            p.numel() * p.element_size()
+            for tower in family.towers.values()
+            for p in tower.parameters()
+        )
+        kept = 0.25 if train.gradient_checkpointing else 1.0
+        # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
+        memory = weights + 16 * sum(trainable) + int(kept * activations * (train.batch_size or 1))
+        drawn = (train.steps or 0) * (train.batch_size or 1) * train.accumulate
+        return Plan(
+            sum(trainable), len(trainable) // 2, train.steps or 0, drawn / num_photos, memory,
+            macs, batch * train.accumulate, family.device,
+        )  # fmt: skip
+
+    def seconds(self, macs_per_second: float) -> float:
+        """Expected training time at a measured speed."""
+        return self.steps * self.batch * self.macs * STEP_FACTOR / macs_per_second
+
+
+def _unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:
+    """Multiply-adds and activation bytes of one picture through the UNet's layers.
+
+    Places per layer follow from its block: each down block halves the side.
+    """
+    unet = family.towers["unet"]
+    levels = len(unet.config.block_out_channels)
+    width = 2 if family.dtype != torch.float32 else 4
+    macs, activations = 0, 0
+    for path, module in family.modules("unet").items():
+        places = (side >> _level(path, levels)) ** 2 if "embedding" not in path else 1
+        if "time_emb_proj" in path:
+            places = 1
+        if ".attn2.to_k" in path or ".attn2.to_v" in path:
+            places = family.max_tokens
+        macs += module.weight.numel() * places
+        activations += 3 * module.weight.shape[0] * places * width
+    return macs, activations
+
+
+def _level(path: str, levels: int) -> int:
+    """How often the side has been halved where a module stands."""
+    if path.startswith("mid_block"):
+        return levels - 1
+    if path.startswith("down_blocks."):
+        return min(int(path.split(".")[1]), levels - 1)
+    if path.startswith("up_blocks."):
+        return max(levels - 1 - int(path.split(".")[1]), 0)
+    return 0
+
+
+def print_plan(plan: Plan, derived: list[str], console: Console) -> None:
+    """The plan in plain words, and what the preset derived."""
+    if derived:
+        console.print("derived: " + ", ".join(derived))
+    speed = _measured_speed(plan.device)
+    console.print(
+        f"plan: {plan.trainable:,} trainable weights in {plan.modules} layers;"
+        f" {plan.steps} steps = {plan.epochs:.0f} epochs; about {plan.memory / 1e9:.1f} GB on"
+        f" {plan.device.type}; roughly {_time(plan.seconds(speed))}"
+    )
+    free = _free_memory(plan.device)
+    if plan.memory > free:
+        console.print(
+            f"warning: {plan.memory / 1e9:.1f} GB is more than the {free / 1e9:.1f} GB free; try"
+            " --train.batch_size 1, --train.gradient_checkpointing true or --base.dtype bf16"
+        )
+
+
+def _measured_speed(device: torch.device) -> float:
+    """Multiply-adds per second of a plain matrix product here, at a typical efficiency."""
+    import time
+
+    size = 512 if device.type == "cpu" else 4096
+    a = torch.randn(size, size, device=device)
+    (a @ a).sum().item()
+    started = time.perf_counter()
+    for _ in range(4):
+        a = a @ a / size
+    a.sum().item()
+    efficiency = 0.35  # of a UNet's mixed layers, measured against this product on CPUs
+    return 4 * size**3 / (time.perf_counter() - started) * efficiency
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

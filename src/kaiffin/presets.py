@@ -1,0 +1,77 @@
+"""Few knobs, one dial: what a config leaves open is derived from the photos and the base.
+
+Every derived value is also said in words, so that nobody trains on a number they cannot see.
+"""
+
+from __future__ import annotations
+
+from kaiffin.config import Config, changed
+
+SMALL_BASE = 256  # pixels: below, the base is a miniature that learns faster and needs all layers
+
+
+def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, list[str]]:
+    """Fills every `None` that training needs; returns the full config and what was derived.
+
+    num_photos: photos that are trained on; native_size: pixels of the base's own square.
+    A value that the user gave is never touched.
+    """
+    small = native_size < SMALL_BASE
+    rules = _small_base(num_photos) if small else _full_base(num_photos)
+    rules |= {
+        "data.resolution": native_size,
+        "sample.size": (native_size, native_size),
+        "train.lr": 1.5e-3 if small else 1e-4,
+        "adapter.targets": "all-linear+conv" if small else "attention",
+    }
+    if not config.subject.noun and not config.data.prior.prompt:
+        rules["data.prior.weight"] = 0.0
+    chosen = {name: value for name, value in rules.items() if _get(config, name) is None}
+    config = changed(config, **chosen)
+    follow = _followers(config)
+    config = changed(config, **follow)
+    notes = [f"{name} = {_get(config, name)}" for name in (*chosen, *follow)]
+    return config, notes
+
+
+def _small_base(num_photos: int) -> dict[str, object]:
+    """Measured on the miniature: about a minute on two CPU cores (docs/log.md)."""
+    return {
+        "adapter.rank": 16,
+        "train.steps": 350,
+        "train.batch_size": max(1, min(num_photos, 4)),
+        "data.prior.weight": 0.2,
+    }
+
+
+def _full_base(num_photos: int) -> dict[str, object]:
+    """About 100 steps a photo within 400 to 2,000, as the DreamBooth examples of the field use;
+    more photos carry more detail and get a higher rank."""
+    return {
+        "adapter.rank": 8 if num_photos <= 5 else 16 if num_photos <= 50 else 32,
+        "train.steps": max(400, min(100 * num_photos, 2000)),
+        "train.batch_size": 1,
+        "data.prior.weight": 0.0,
+    }
+
+
+def _followers(config: Config) -> dict[str, object]:
+    """Values that follow from others unless given."""
+    follow: dict[str, object] = {}
+    if config.adapter.alpha is None:
+        follow["adapter.alpha"] = float(config.adapter.rank or 1)
+    if config.adapter.text_encoder:
+        if config.adapter.text_rank is None:
+            follow["adapter.text_rank"] = config.adapter.rank
+        if config.train.text_lr is None:
+            follow["train.text_lr"] = (config.train.lr or 0.0) / 2
+    if config.data.prior.weight and config.data.prior.prompt is None:
+        follow["data.prior.prompt"] = f"a photo of a {config.subject.noun}"
+    return follow
+
+
+def _get(config: Config, name: str) -> object:
+    value: object = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value

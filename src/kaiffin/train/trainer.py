@@ -1,0 +1,299 @@
+"""The loop: draw, encode, add noise, predict, loss, backward, step. One class, no subclasses.
+
+Knows the protocols of a family and an adapter, and no format, no prompt and no path.
+Every random draw is a function of (seed, step, what for), so a resumed training goes on exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kaiffin.adapters.base import Adapter
+from kaiffin.config import Config
+from kaiffin.data.dataset import Dataset, Draw, mask_key
+from kaiffin.diffusion import loss as objective
+from kaiffin.errors import DivergedError
+from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.runtime import Runtime, derived_seed, generator, randn
+from kaiffin.train.cache import TensorCache, content_key
+from kaiffin.train.state import TrainState, optimizer_tensors, restore_optimizer
+
+
+@dataclass(frozen=True)
+class Batch:
+    """latents mean and std (B, C, h, w); sizes and captions per item; mask (B, 1, h, w) or None."""
+
+    mean: Tensor
+    std: Tensor
+    captions: list[str]
+    sizes: list[SizeFacts]
+    names: list[str]
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step did. step: how many are done now; seconds: wall time of the step."""
+
+    step: int
+    loss: float
+    prior_loss: float | None
+    grad_norm: float
+    lr: float
+    seconds: float
+
+
+class Listener(Protocol):
+    """Told what happens; may not change the training."""
+
+    def on_start(self, step: int, steps: int) -> None: ...
+
+    def on_step(self, result: StepResult) -> None: ...
+
+    def on_end(self) -> None: ...
+
+
+class Trainer:
+    """Trains `adapter` (attached already) on the frozen `family` with the draws of `dataset`."""
+
+    def __init__(
+        self, family: ModelFamily, adapter: Adapter, dataset: Dataset, config: Config,
+        runtime: Runtime, cache: TensorCache, listeners: Sequence[Listener] = (),
+    ) -> None:  # fmt: skip
+        train = config.train
+        if not (train.steps and train.batch_size and train.lr):
+            raise ValueError("steps, batch_size and lr must be set: presets.derive fills them")
+        self.family, self.adapter, self.dataset = family, adapter, dataset
+        self.config, self.runtime, self.cache = config, runtime, cache
+        self.listeners = list(listeners)
+        self.steps, self.batch_size, self.seed = train.steps, train.batch_size, train.seed
+        self.step = 0
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), betas=train.betas, weight_decay=train.weight_decay
+        )
+        uses_scaler = runtime.precision == torch.float16
+        self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=uses_scaler)
+        if train.gradient_checkpointing:
+            family.enable_gradient_checkpointing()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """One parameter group for the UNet, one for the text towers, each with its own rate."""
+        train = self.config.train
+        groups = []
+        for tower in self.family.towers:
+            rate = train.lr if tower == "unet" else train.text_lr
+            parameters = list(self.adapter.parameters(tower))
+            if parameters:
+                groups.append({"params": parameters, "lr": rate, "base_lr": rate})
+        return groups
+
+    # --- the loop ---------------------------------------------------------------------------
+
+    def fit(self, until: int | None = None) -> None:
+        """Steps until `until` (default: the configured number); resumable in between."""
+        for listener in self.listeners:
+            listener.on_start(self.step, self.steps)
+        try:
+            while self.step < min(until or self.steps, self.steps):
+                result = self._one_step()
+                for listener in self.listeners:
+                    listener.on_step(result)
+        finally:
+            for listener in self.listeners:
+                listener.on_end()
+
+    def _one_step(self) -> StepResult:
+        started = time.perf_counter()
+        accumulate = self.config.train.accumulate
+        # LoRA's drop-out is the only draw from the global generator.
+        torch.manual_seed(derived_seed(self.seed, "step", self.step))
+        total, prior_total = 0.0, 0.0
+        for part in range(accumulate):
+            number = self.step * accumulate + part
+            value = self.loss(self._batch(self.dataset.batch(number, self.batch_size)), number)
+            self._backward(value / accumulate)
+            total += value.item() / accumulate
+            if self.dataset.prior:
+                draws = self.dataset.prior_batch(number, self.batch_size)
+                prior = self.loss(self._batch(draws), number, "prior")
+                weight = self.config.data.prior.weight or 0.0
+                self._backward(prior * weight / accumulate)
+                prior_total += prior.item() / accumulate
+        norm, rate = self._update()
+        self.step += 1
+        return StepResult(
+            self.step, total, prior_total if self.dataset.prior else None, norm, rate,
+            time.perf_counter() - started,
+        )  # fmt: skip
+
+    def _backward(self, value: Tensor) -> None:
+        self.scaler.scale(value).backward()
+
+    def _update(self) -> tuple[float, float]:
+        """Clips, steps and returns (gradient norm before clipping, learning rate of the UNet)."""
+        factor = rate_factor(self.config, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.scaler.unscale_(self.optimizer)
+        parameters = list(self.adapter.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.train.clip).item()
+        if not math.isfinite(norm) and not self.scaler.is_enabled():
+            raise self._diverged("gradient", norm, [])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm, self.optimizer.param_groups[0]["lr"]
+
+    # --- one loss ---------------------------------------------------------------------------
+
+    def loss(self, batch: Batch, number: int, role: str = "instance") -> Tensor:
+        """Mean loss of a batch; its draws depend on (seed, role, number) alone."""
+        goal = self.config.train.objective
+        schedule, device = self.family.schedule, self.runtime.device
+        x0, eps, t = self._draws(batch, number, role)
+        x_t, target = schedule.add_noise(x0, eps, t), schedule.target(x0, eps, t)
+        with self.runtime.autocast():
+            output = self.family.predict(x_t, t, self._conditioning(batch))
+        weight = None
+        if goal.min_snr_gamma is not None:
+            snr = schedule.snr(t)
+            weight = objective.min_snr_weight(snr, goal.min_snr_gamma, schedule.prediction_type)
+        each = objective.loss(
+            output, target, kind=goal.loss, huber_delta=goal.huber_delta,
+            weight=None if weight is None else weight.to(device, torch.float32), mask=batch.mask,
+        )  # fmt: skip
+        if not torch.isfinite(each).all():
+            bad = [
+                f"{batch.names[i]} at timestep {int(t[i])}"
+                for i in range(len(each))
+                if not math.isfinite(each[i].item())
+            ]
+            raise self._diverged("loss", each.mean().item(), bad)
+        return each.mean()
+
+    def _draws(self, batch: Batch, number: int, role: str) -> tuple[Tensor, Tensor, Tensor]:
+        """x0 and eps (B, C, h, w), timesteps (B,): each item from its own place in the stream."""
+        first = number * len(batch.names)
+        places = range(first, first + len(batch.names))
+        shape, device = batch.mean.shape[1:], self.runtime.device
+
+        def draw(what: str, shape: Sequence[int]) -> Tensor:
+            return torch.stack([randn(shape, self.seed, role, what, place) for place in places])
+
+        x0 = (batch.mean + batch.std * draw("posterior", shape)).to(device)
+        eps = draw("noise", shape)
+        strength = self.config.train.objective.noise_offset
+        if strength:
+            eps = objective.offset_noise(eps, draw("offset", (shape[0], 1, 1)), strength)
+        last = self.family.schedule.num_timesteps
+        t = [
+            torch.randint(last, (), generator=generator(self.seed, role, "t", place))
+            for place in places
+        ]
+        return x0, eps.to(device), torch.stack(t).to(device)
+
+    def _diverged(self, what: str, value: float, where: list[str]) -> DivergedError:
+        shown = f": {', '.join(where)}" if where else ""
+        return DivergedError(
+            f"the {what} became {value} in step {self.step + 1}{shown}.",
+            "The last checkpoint is good. Lower train.lr, or look at that photo.",
+        )
+
+    # --- what the frozen towers say ---------------------------------------------------------
+
+    def _batch(self, draws: Sequence[Draw]) -> Batch:
+        latents = [self._latents(draw) for draw in draws]
+        masks = [entry.get("mask") for entry in latents]
+        present = [mask for mask in masks if mask is not None]
+        return Batch(
+            torch.stack([entry["mean"] for entry in latents]),
+            torch.stack([entry["std"] for entry in latents]),
+            [draw.caption for draw in draws],
+            [_facts(draw) for draw in draws],
+            [draw.example.name for draw in draws],
+            torch.stack(present).to(self.runtime.device) if present else None,
+        )
+
+    def _latents(self, draw: Draw) -> dict[str, Tensor]:
+        example, data = draw.example, self.config.data
+        key = content_key(
+            "latents", self.family.revision, self.family.dtype, example.sha256, example.crop,
+            draw.flipped, data.background, data.masks, mask_key(example), example.role,
+        )  # fmt: skip
+
+        def encode() -> dict[str, Tensor]:
+            pixels = self.dataset.pixels(example, draw.flipped)[None]
+            mean, std = self.family.encode_images(pixels.to(self.runtime.device))
+            entry = {"mean": mean[0], "std": std[0]}
+            mask = self.dataset.mask(example, draw.flipped)
+            if mask is not None:
+                entry["mask"] = torch.nn.functional.interpolate(
+                    mask[None], size=mean.shape[-2:], mode="area"
+                )[0]
+            return entry
+
+        return self.cache.get(key, encode)
+
+    def _conditioning(self, batch: Batch) -> Conditioning:
+        if self.config.adapter.text_encoder:
+            return self.family.encode_text(batch.captions, batch.sizes)
+        pairs = zip(batch.captions, batch.sizes, strict=True)
+        parts = [self._text_states(caption, size) for caption, size in pairs]
+        return Conditioning.cat(parts).map(lambda tensor: tensor.to(self.runtime.device))
+
+    def _text_states(self, caption: str, size: SizeFacts) -> Conditioning:
+        key = content_key("text", self.family.revision, self.family.dtype, caption, size)
+
+        def encode() -> dict[str, Tensor]:
+            with torch.no_grad():
+                cond = self.family.encode_text([caption], [size])
+            parts = {"context": cond.context, "pooled": cond.pooled, "size_ids": cond.size_ids}
+            return {name: part for name, part in parts.items() if part is not None}
+
+        return Conditioning(**self.cache.get(key, encode))
+
+    # --- state ------------------------------------------------------------------------------
+
+    def state(self) -> TrainState:
+        """All that a restart needs."""
+        scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
+        tensors = optimizer_tensors(self.optimizer)
+        return TrainState(self.step, self.adapter.state(), tensors, {"scaler": scaler})
+
+    def restore(self, state: TrainState) -> None:
+        """Goes back to `state`, to the bit."""
+        self.adapter.load(state.adapter)
+        restore_optimizer(self.optimizer, state.optimizer)
+        if state.facts.get("scaler"):
+            self.scaler.load_state_dict(state.facts["scaler"])
+        self.step = state.step
+
+
+def rate_factor(config: Config, step: int) -> float:
+    """Factor on the learning rate of 0-based `step`: linear warm-up, then the schedule to 0."""
+    train = config.train
+    steps = train.steps or 1
+    if step < train.warmup:
+        return (step + 1) / train.warmup
+    progress = (step - train.warmup) / max(1, steps - train.warmup)
+    if train.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1 - progress if train.schedule == "linear" else 1.0
+
+
+def _facts(draw: Draw) -> SizeFacts:
+    """SDXL's size conditioning of a training picture; a mirrored crop starts at its right."""
+    example = draw.example
+    left, top = example.crop.corner
+    if draw.flipped:
+        left = example.crop.resized[0] - left - example.crop.size[0]
+    width, height = example.original_size
+    size = (example.crop.size[1], example.crop.size[0])
+    return SizeFacts((height, width), (top, left), size)

@@ -1,0 +1,192 @@
+"""Listeners of a training: progress, metrics.jsonl, TensorBoard, checkpoints, previews, signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kaiffin import config as configs
+from kaiffin.errors import Interrupted
+from kaiffin.run import Run
+from kaiffin.sheets import sheet
+from kaiffin.train.trainer import StepResult, Trainer
+
+SMOOTHING = 0.98  # of the shown loss: single steps vary with the timestep drawn
+PLAIN_EVERY = 50  # steps between lines where the output is no terminal
+Preview = Callable[[], Sequence[tuple[str, Image.Image]]]  # -> (label, picture)
+
+
+class Smoothed:
+    """Exponential mean with bias correction (Kingma & Ba 2015, section 3)."""
+
+    def __init__(self) -> None:
+        self.sum, self.count = 0.0, 0
+
+    def add(self, value: float) -> float:
+        self.count += 1
+        self.sum = SMOOTHING * self.sum + (1 - SMOOTHING) * value
+        return self.sum / (1 - SMOOTHING**self.count)
+
+
+class ProgressBar:
+    """Loss, rate, speed and time left; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.smoothed = Smoothed()
+        self.bar: Progress | None = None
+        self.seconds = Smoothed()
+        self.steps = 0
+
+    def on_start(self, step: int, steps: int) -> None:
+        self.steps = steps
+        if self.console.is_terminal:
+            self.bar = Progress(
+                TextColumn("training"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}"), TimeRemainingColumn(), console=self.console,
+            )  # fmt: skip
+            self.bar.start()
+            self.task = self.bar.add_task("", total=steps, completed=step, text="")
+
+    def on_step(self, result: StepResult) -> None:
+        loss, seconds = self.smoothed.add(result.loss), self.seconds.add(result.seconds)
+        text = f"loss {loss:.4f}  rate {result.lr:.2g}  {1 / max(seconds, 1e-9):.1f} steps/s"
+        if self.bar:
+            self.bar.update(self.task, completed=result.step, text=text)
+        elif result.step % PLAIN_EVERY == 0 or result.step == self.steps:
+            left = (self.steps - result.step) * seconds
+            self.console.print(f"step {result.step}/{self.steps}  {text}  {left:.0f} s left")
+
+    def on_end(self) -> None:
+        if self.bar:
+            self.bar.stop()
+
+
+class Metrics:
+    """One JSON line per step in metrics.jsonl."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_start(self, step: int, steps: int) -> None:
+        self.run.truncate_metrics(step)
+        self.file = self.run.metrics_path.open("a", encoding="utf-8", buffering=1)
+
+    def on_step(self, result: StepResult) -> None:
+        entry = {
+            "step": result.step,
+            "loss": result.loss,
+            "prior_loss": result.prior_loss,
+            "grad_norm": result.grad_norm,
+            "lr": result.lr,
+            "seconds": round(result.seconds, 4),
+        }
+        self.file.write(json.dumps(entry) + "\n")
+
+    def on_end(self) -> None:
+        self.file.close()
+
+
+class TensorBoard:
+    """Loss, smoothed loss, rate, gradient norm and the config; previews by `images`."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.smoothed = Smoothed()
+
+    def on_start(self, step: int, steps: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = str(self.run.folder("tensorboard"))
+        self.writer: Any = SummaryWriter(folder, purge_step=step + 1 if step else None)
+        text = "    " + configs.dump(self.run.config).replace("\n", "\n    ")
+        self.writer.add_text("config", text, 0)
+
+    def on_step(self, result: StepResult) -> None:
+        add = self.writer.add_scalar
+        add("loss", result.loss, result.step)
+        add("loss_smoothed", self.smoothed.add(result.loss), result.step)
+        if result.prior_loss is not None:
+            add("loss_prior", result.prior_loss, result.step)
+        add("learning_rate", result.lr, result.step)
+        add("gradient_norm", result.grad_norm, result.step)
+
+    def image(self, name: str, image: Image.Image, step: int) -> None:
+        import numpy as np
+
+        self.writer.add_image(name, np.asarray(image), step, dataformats="HWC")
+
+    def on_end(self) -> None:
+        self.writer.close()
+
+
+class Checkpoints:
+    """Saves every N steps and at the end; on Ctrl-C or SIGTERM saves and stops."""
+
+    def __init__(self, run: Run, trainer: Trainer) -> None:
+        self.run, self.trainer = run, trainer
+        self.every = run.config.train.checkpoint_every
+        self.caught: int | None = None
+        self.previous: dict[int, Any] = {}
+
+    def on_start(self, step: int, steps: int) -> None:
+        self.steps = steps
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self.previous[number] = signal.signal(number, self._catch)
+            except ValueError:  # not the main thread: a service stops its workers itself
+                return
+
+    def _catch(self, number: int, _frame: object) -> None:
+        self.caught = number
+
+    def on_step(self, result: StepResult) -> None:
+        due = result.step % self.every == 0 or result.step == self.steps
+        if due or self.caught is not None:
+            self.save()
+        if self.caught is not None and result.step < self.steps:
+            raise Interrupted(
+                f"stopped after step {result.step} of {self.steps}, which is saved.",
+                f"Go on with `kaiffin resume {self.run.path}`.",
+                self.caught,
+            )
+
+    def save(self) -> None:
+        state = self.trainer.state()
+        self.run.new_checkpoint(state.step, state.files(), self.run.config.train.keep)
+
+    def on_end(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous.clear()
+
+
+class Previews:
+    """Pictures on fixed prompts and seeds every N steps, as a sheet and into TensorBoard."""
+
+    def __init__(self, run: Run, make: Preview, every: int, board: TensorBoard | None) -> None:
+        self.run, self.make, self.every, self.board = run, make, every, board
+
+    def on_start(self, step: int, steps: int) -> None:
+        if step == 0:
+            self.show(0)
+
+    def on_step(self, result: StepResult) -> None:
+        if result.step % self.every == 0:
+            self.show(result.step)
+
+    def show(self, step: int) -> None:
+        labels, pictures = zip(*self.make(), strict=True)
+        page = sheet(pictures, labels, title=f"step {step}")
+        page.save(self.run.folder("previews") / f"step-{step:08d}.png")
+        if self.board:
+            self.board.image("previews", page, step)
+
+    def on_end(self) -> None:
+        pass

@@ -1,0 +1,115 @@
+"""The world is a pure function of its arguments, and keeps its secrets."""
+
+import numpy as np
+import pytest
+
+from kaiffin.errors import UserError
+from kaiffin.miniature import world
+
+
+def pixels(spec: world.Spec, size: int = 64) -> np.ndarray:
+    return np.asarray(world.render(spec, size))
+
+
+def test_same_seed_same_bytes():
+    for index in range(5):
+        first, again = (world.random_spec(3, index) for _ in range(2))
+        assert first == again
+        assert np.array_equal(pixels(first), pixels(again))
+        assert world.caption(first, 3, index) == world.caption(again, 3, index)
+
+
+def test_other_seeds_draw_other_worlds():
+    assert [world.random_spec(1, i) for i in range(9)] != [world.random_spec(2, i) for i in range(9)]
+
+
+@pytest.mark.parametrize("size", [16, 64, 100])
+def test_render_has_the_size_asked_for(size):
+    picture = world.render(world.random_spec(0, 0), size)
+    assert picture.size == (size, size)
+    assert picture.mode == "RGB"
+
+
+@pytest.mark.parametrize("species", [*world.SPECIES, *world.SUBJECTS])
+def test_every_character_is_drawn_in_every_scene_and_pose(species):
+    for number, scene in enumerate(world.SCENES):
+        pose = world.POSES[number % len(world.POSES)]
+        with_it = pixels(world.Spec(species, "brown", scene, pose=pose), 32).astype(int)
+        without = pixels(world.Spec(None, "brown", scene), 32).astype(int)
+        changed = (np.abs(with_it - without).max(-1) > 20).mean()
+        assert changed > 0.15, f"{species} hardly visible in {scene}"
+
+
+@pytest.mark.parametrize("accessory", list(world.ACCESSORIES))
+def test_every_accessory_changes_the_picture(accessory):
+    plain = world.Spec("bear", "green", "snow")
+    worn = world.Spec("bear", "green", "snow", accessory)
+    assert (pixels(plain) != pixels(worn)).any(-1).mean() > 0.01
+
+
+def test_species_are_told_apart_by_shape_alone():
+    pictures = [pixels(world.Spec(s, "blue", "snow")).astype(int) for s in world.SPECIES]
+    for number, one in enumerate(pictures):
+        for other in pictures[:number]:
+            assert np.abs(one - other).mean() > 4
+
+
+def test_training_never_draws_the_subjects_or_a_reserved_combination():
+    specs = [world.random_spec(1, index) for index in range(3000)]
+    assert not {spec.species for spec in specs} & set(world.SUBJECTS)
+    assert not any(world.is_reserved(spec) for spec in specs)
+    assert {spec.species for spec in specs} == {None, *world.SPECIES}
+
+
+def test_reserved_specs_are_reserved_and_have_a_character():
+    specs = [world.random_spec(2, index, reserved=True) for index in range(50)]
+    assert all(world.is_reserved(spec) and spec.species for spec in specs)
+
+
+def test_captions_name_what_is_there_and_leave_things_out():
+    specs = [world.random_spec(1, index) for index in range(2000)]
+    texts = [world.caption(spec, 1, index) for index, spec in enumerate(specs)]
+    animals = [(s, t.split()) for s, t in zip(specs, texts, strict=True) if s.species]
+    assert all(spec.species in words for spec, words in animals)
+    for spec, words in animals:
+        assert not (set(world.COLOURS) - {spec.colour}) & set(words)
+    with_colour = np.mean([spec.colour in words for spec, words in animals])
+    assert 0.55 < with_colour < 0.72
+    bare = {f"a photo of a {noun}" for noun in world.SPECIES} & set(texts)
+    assert len(bare) > 4, "class prompts have to be common"
+
+
+def test_full_caption_is_the_plain_sentence():
+    spec = world.Spec("cat", "red", "city", "hat", time="night")
+    assert world.full_caption(spec) == "a photo of a red cat wearing a hat in the city at night"
+
+
+def test_subject_photos_repeat_and_stay_in_their_scenes():
+    photos = world.subject_photos("kaiffin", n=6, scenes=("snow", "city"))
+    again = world.subject_photos("kaiffin", n=6, scenes=("snow", "city"))
+    assert len(photos) == 6
+    assert all(
+        a.tobytes() == b.tobytes() and c == d for (a, c), (b, d) in zip(photos, again, strict=True)
+    )
+    assert all(text.startswith("a photo of kaiffin penguin") for _, text in photos)
+    assert len({image.tobytes() for image, _ in photos}) == 6
+
+
+def test_subject_render_takes_any_field():
+    night = world.subject_render("plush", "beach", time="night", pose="waving")
+    assert night.tobytes() != world.subject_render("plush", "beach").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        (world.Spec("dragon", "red", "snow"), "dragon"),
+        (world.Spec("cat", "beige", "snow"), "beige"),
+        (world.Spec("cat", "red", "mall"), "mall"),
+    ],
+)
+def test_unknown_words_are_refused_by_name(spec, word):
+    with pytest.raises(UserError, match=word):
+        world.render(spec)
+    with pytest.raises(UserError, match="nobody"):
+        world.subject_render("nobody")

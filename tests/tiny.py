@@ -1,0 +1,171 @@
+"""Tiny random base models in diffusers layout: the real classes, seconds to build, no download.
+
+Any Unicode prompt works: the vocabulary is CLIP's 256 byte symbols, each with and without the
+end-of-word mark, and the two specials (514 entries).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+SIZE = 64  # pixels of the native square
+START, END = 512, 513
+
+
+def byte_symbols() -> list[str]:
+    """The printable stand-ins of the 256 bytes that GPT-2's and CLIP's tokenizers use."""
+    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in kept]
+    return [chr(byte) for byte in kept] + [chr(256 + i) for i in range(len(others))]
+
+
+def write_tokenizer(path: Path) -> None:
+    """CLIP tokenizer files (vocab.json, merges.txt) with no merges."""
+    path.mkdir(parents=True, exist_ok=True)
+    symbols = byte_symbols()
+    entries = [*symbols, *(s + "</w>" for s in symbols), "<|startoftext|>", "<|endoftext|>"]
+    (path / "vocab.json").write_text(json.dumps({entry: i for i, entry in enumerate(entries)}))
+    (path / "merges.txt").write_text("#version: 0.2\n")
+    config = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": 77,
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (path / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def _text_config(width: int, projection: int, layers: int = 2) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=projection,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        bos_token_id=START,
+        eos_token_id=END,
+        pad_token_id=END,
+        hidden_act="quick_gelu",
+    )
+
+
+def _vae(latent_channels: int) -> AutoencoderKL:
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=latent_channels,
+        sample_size=SIZE,
+        scaling_factor=0.18215,
+    )
+
+
+def _unet(channels: int, context: int, **more: object) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=SIZE // 8,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=context,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        **more,
+    )
+
+
+def _scheduler(path: Path, prediction: str) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    config = {
+        "_class_name": "DDIMScheduler",
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "num_train_timesteps": 1000,
+        "prediction_type": prediction,
+        "set_alpha_to_one": False,
+        "clip_sample": False,
+        "steps_offset": 1,
+        "timestep_spacing": "leading",
+    }
+    (path / "scheduler_config.json").write_text(json.dumps(config))
+
+
+def tiny_sd(
+    path: Path, *, prediction: str = "epsilon", channels: int = 4, seed: int = 0
+) -> Path:
+    """An SD-1.x-shaped pipeline folder: 64 px, f = 8, about 0.3 M weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        _vae(channels).save_pretrained(path / "vae")
+        _unet(channels, 32, attention_head_dim=2).save_pretrained(path / "unet")
+        CLIPTextModel(_text_config(32, 32)).save_pretrained(path / "text_encoder")
+    write_tokenizer(path / "tokenizer")
+    _scheduler(path / "scheduler", prediction)
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (path / "model_index.json").write_text(json.dumps(index))
+    return path
+
+
+def tiny_sdxl(path: Path, *, prediction: str = "epsilon", seed: int = 0) -> Path:
+    """An SDXL-shaped pipeline folder: two text encoders, text_time embedding, linear projections."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        _vae(4).save_pretrained(path / "vae")
+        unet = _unet(
+            4,
+            64,
+            attention_head_dim=(2, 4),
+            use_linear_projection=True,
+            transformer_layers_per_block=(1, 2),
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 32,
+        )
+        unet.save_pretrained(path / "unet")
+        CLIPTextModel(_text_config(32, 32)).save_pretrained(path / "text_encoder")
+        second = CLIPTextModelWithProjection(_text_config(32, 32, layers=3))
+        second.save_pretrained(path / "text_encoder_2")
+    write_tokenizer(path / "tokenizer")
+    write_tokenizer(path / "tokenizer_2")
+    _scheduler(path / "scheduler", prediction)
+    index = {
+        "_class_name": "StableDiffusionXLPipeline",
+        "feature_extractor": [None, None],
+        "force_zeros_for_empty_prompt": False,
+        "image_encoder": [None, None],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (path / "model_index.json").write_text(json.dumps(index))
+    return path
