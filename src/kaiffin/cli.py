@@ -194,10 +194,16 @@ def options() -> None:
     typer.echo(option_table())
 
 
-@miniature_app.command("build")
+@miniature_app.command(
+    "build",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
 def miniature_build(ctx: typer.Context) -> None:
     """Train the embedded base from scratch: render, CLIP, VAE, UNet; resumes by itself."""
-    raise NotImplementedError
+    from kaiffin.miniature import build
+
+    build.main(ctx.args)
 
 
 class Overrides:

@@ -15,6 +15,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +234,7 @@ def encode(config: BuildConfig) -> None:
         stages.whiten(vae, stages.latent_means(vae, open_pool(config).pixels[:2048]))
         save_file(vae.state_dict(), whitened)
     bounds = np.linspace(0, config.pictures, 8 * config.workers + 1).astype(int)
-    jobs = [(config, int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    jobs = [(config, int(a), int(b)) for a, b in pairwise(bounds)]
     with mp.get_context("spawn").Pool(config.workers) as pool:
         latents = np.concatenate(pool.starmap(_encode_part, jobs, chunksize=1))
     np.save(config.out / "latents.draft.npy", latents)

@@ -5,6 +5,7 @@ miniature ships, and is not shipped itself: it exists so that the accuracy in do
 does not rest on a model that helped to train what it judges.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ class Judge(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 96, 128)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 128), nn.SiLU())
         self.heads = nn.ModuleDict({q: nn.Linear(128, len(a)) for q, a in ANSWERS.items()})

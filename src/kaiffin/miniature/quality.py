@@ -193,7 +193,7 @@ def write_report(config: BuildConfig, docs: Path = Path("docs")) -> None:
     """Measure, then write docs/miniature.md and its pictures."""
     facts = measure(config)
     _sheets(config, docs / "images", facts["samples"])
-    template = (Path(__file__).parent / "report.md").read_text(encoding="utf-8")
+    template = (Path(__file__).parent / "report_template.md").read_text(encoding="utf-8")
     text = template.format(
         count=facts["count"],
         table="\n".join(facts["rows"]),
