@@ -45,7 +45,9 @@ def test_unknown_words_fall_into_pieces_that_are_no_known_word(clip_tokenizer, w
     assert found[0] not in known
 
 
-@pytest.mark.parametrize("text", ["", "ein Pinguin im Schnee", "пингвин на пляже", "🐧🐧", "a\nb\t!?"])
+@pytest.mark.parametrize(
+    "text", ["", "ein Pinguin im Schnee", "пингвин на пляже", "🐧🐧", "a\nb\t!?"]
+)
 def test_any_prompt_is_tokenized_to_77(clip_tokenizer, text):
     ids = clip_tokenizer(text * 30, padding="max_length", truncation=True).input_ids
     assert len(ids) == 77

@@ -20,7 +20,9 @@ def test_same_seed_same_bytes():
 
 
 def test_other_seeds_draw_other_worlds():
-    assert [world.random_spec(1, i) for i in range(9)] != [world.random_spec(2, i) for i in range(9)]
+    assert [world.random_spec(1, i) for i in range(9)] != [
+        world.random_spec(2, i) for i in range(9)
+    ]
 
 
 @pytest.mark.parametrize("size", [16, 64, 100])
