@@ -105,9 +105,7 @@ def _scheduler(path: Path, prediction: str) -> None:
     (path / "scheduler_config.json").write_text(json.dumps(config))
 
 
-def tiny_sd(
-    path: Path, *, prediction: str = "epsilon", channels: int = 4, seed: int = 0
-) -> Path:
+def tiny_sd(path: Path, *, prediction: str = "epsilon", channels: int = 4, seed: int = 0) -> Path:
     """An SD-1.x-shaped pipeline folder: 64 px, f = 8, about 0.3 M weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

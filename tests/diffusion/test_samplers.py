@@ -91,9 +91,7 @@ def test_ddpm(prediction, steps, monkeypatch) -> None:
         **COMMON, prediction_type=prediction, timestep_spacing="leading", steps_offset=1,
         clip_sample=False, variance_type="fixed_small",
     )  # fmt: skip
-    close(
-        ours("ddpm", prediction, steps, "leading"), theirs(scheduler, steps, monkeypatch)
-    )
+    close(ours("ddpm", prediction, steps, "leading"), theirs(scheduler, steps, monkeypatch))
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

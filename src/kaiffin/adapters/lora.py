@@ -42,17 +42,17 @@ class LoraSpec:
 def select(targets: str, modules: Mapping[str, nn.Module], tower: str) -> list[str]:
     """Names among `modules` (full names) of `tower` that `targets` means, in module order.
 
-    `all-linear` is every Linear plus the 1x1 convolutions `proj_in`/`proj_out` that SD 1.x uses in
-    place of Linear; `+conv` adds every other Conv2d. Anything else is comma-separated glob
-    patterns over canonical paths. Raises `ConfigError` when nothing is matched.
+    `all-linear` is every layer of the transformer blocks with their projections `proj_in` and
+    `proj_out` (192 modules of SD 1.x, 722 of SDXL), and every Linear of a text encoder's layers;
+    `+conv` adds the resnets, down- and upsamplers (278 and 788): the sets that other programs
+    train and read. The first and last convolution and the time embedding are never in a preset.
+    Anything else is comma-separated glob patterns over canonical paths.
+    Raises `ConfigError` when nothing is matched.
     """
     own = {n: m for n, m in modules.items() if n.startswith(f"{tower}.")}
-    preset, _, more = targets.partition("+conv")
+    preset, plus, more = targets.partition("+conv")
     if preset in PRESETS and not more:
-        names = [n for n, m in own.items() if _in_preset(preset, n, m)]
-        if targets.endswith("+conv"):
-            chosen = set(names)
-            names = [n for n, m in own.items() if n in chosen or isinstance(m, nn.Conv2d)]
+        names = [n for n in own if _in_preset(preset, n) or (plus and _is_convolutional(n))]
     else:
         patterns = [part.strip() for part in targets.split(",") if part.strip()]
         names = [n for n in own if any(_matches(p, n, tower) for p in patterns)]
@@ -65,11 +65,15 @@ def select(targets: str, modules: Mapping[str, nn.Module], tower: str) -> list[s
     return names
 
 
-def _in_preset(preset: str, name: str, module: nn.Module) -> bool:
+def _in_preset(preset: str, name: str) -> bool:
     if preset == "all-linear":
-        return isinstance(module, nn.Linear) or name.endswith((".proj_in", ".proj_out"))
+        return ".attentions." in name or ".encoder.layers." in name
     patterns = ATTENTION + FEED_FORWARD if preset == "attention+ff" else ATTENTION
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _is_convolutional(name: str) -> bool:
+    return any(part in name for part in (".resnets.", ".downsamplers.", ".upsamplers."))
 
 
 def _matches(pattern: str, name: str, tower: str) -> bool:

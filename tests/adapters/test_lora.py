@@ -1,0 +1,232 @@
+"""Our LoRA engine: exact at the start, exactly removable, and equal to PEFT's."""
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig
+from torch import nn
+
+from kaiffin.adapters.base import Adapter
+from kaiffin.adapters.load import full_modules
+from kaiffin.adapters.lora import Lora, LoraSpec, select
+from kaiffin.errors import AdapterError, ConfigError
+from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+
+FACTS = [SizeFacts((64, 64), (0, 0), (64, 64))] * 2
+
+
+def conditioning(family: ModelFamily) -> Conditioning:
+    return family.encode_text(["a photo of a dog", "ü"], FACTS)
+
+
+def predict(family: ModelFamily) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, 8, 8, generator=rng)
+    return family.predict(x, torch.tensor([10, 700]), conditioning(family))
+
+
+def made(family: ModelFamily, targets: str = "all-linear+conv", rank: int = 4, alpha: float = 6.0):
+    specs = {tower: LoraSpec(targets.removesuffix("+conv") if tower != "unet" else targets, rank,
+                             alpha) for tower in family.towers}  # fmt: skip
+    return Lora.create(specs, full_modules(family), seed=1)
+
+
+def randomise(adapter: Lora, seed: int = 3) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=rng))
+
+
+def test_it_keeps_the_promise(sd: ModelFamily) -> None:
+    assert isinstance(made(sd), Adapter)
+
+
+def test_it_starts_exactly_at_the_base(family: ModelFamily) -> None:
+    before = predict(family)
+    made(family).inject(full_modules(family))
+    assert torch.equal(predict(family), before)
+
+
+def test_eject_restores_the_base_bit_for_bit(family: ModelFamily) -> None:
+    weights = {n: copy.deepcopy(t.state_dict()) for n, t in family.towers.items()}
+    before = predict(family)
+    first, second = made(family), made(family, "attention")
+    for adapter in (first, second):
+        randomise(adapter)
+        adapter.inject(full_modules(family))
+    assert not torch.allclose(predict(family), before)
+    first.eject()  # in the order of injection, not its reverse
+    second.eject()
+    assert torch.equal(predict(family), before)
+    for name, tower in family.towers.items():
+        assert tower.state_dict().keys() == weights[name].keys()
+        assert all(torch.equal(v, weights[name][k]) for k, v in tower.state_dict().items())
+
+
+def test_stacked_adapters_add_up(sd: ModelFamily) -> None:
+    layer = nn.Linear(6, 5)
+    x = torch.randn(3, 6)
+    modules = {"unet.a": layer}
+    deltas = []
+    for seed, scale in ((1, 0.5), (2, -2.0)):
+        adapter = Lora.create({"unet": LoraSpec("*", 2, 3.0)}, modules, seed)
+        randomise(adapter, seed)
+        adapter.scale = scale
+        deltas.append(scale * adapter.layers["unet.a"].weight_update(layer))
+        adapter.inject(modules)
+    expected = x @ (layer.weight + sum(deltas)).T + layer.bias
+    assert torch.allclose(layer(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        nn.Linear(12, 8),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1),
+        nn.Conv2d(6, 8, 1),
+        nn.Conv2d(6, 8, 3, padding=2, dilation=2),
+    ],
+)
+def test_the_weight_update_is_what_forward_adds(target: nn.Module) -> None:
+    x = torch.randn(2, 7, 12) if isinstance(target, nn.Linear) else torch.randn(2, 6, 9, 9)
+    adapter = Lora.create({"unet": LoraSpec("*", 3, 4.5)}, {"unet.m": target}, seed=0)
+    randomise(adapter)
+    adapter.scale = 0.7
+    adapter.inject({"unet.m": target})
+    adapted = target(x)
+    adapter.merge()
+    adapter.eject()
+    assert torch.allclose(target(x), adapted, atol=1e-5)
+
+
+def peft_twin(family: ModelFamily, adapter: Lora, rank: int, alpha: float) -> nn.Module:
+    """PEFT's LoRA with our weights, on a copy of the UNet."""
+    unet = copy.deepcopy(family.towers["unet"])
+    names = [n.removeprefix("unet.") for n in adapter.layers if n.startswith("unet.")]
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names))
+    own = dict(unet.named_parameters())
+    with torch.no_grad():
+        for name in names:
+            layer = adapter.layers[f"unet.{name}"]
+            own[f"{name}.lora_A.default.weight"].copy_(layer.down)
+            own[f"{name}.lora_B.default.weight"].copy_(layer.up)
+    return unet
+
+
+def test_forward_gradients_and_ten_steps_equal_peft(sd: ModelFamily) -> None:
+    modules = full_modules(sd)
+    adapter = Lora.create({"unet": LoraSpec("all-linear+conv", 4, 6.0)}, modules, seed=1)
+    randomise(adapter)
+    twin = peft_twin(sd, adapter, 4, 6.0)
+    adapter.inject(modules)
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        context = conditioning(sd).context
+    x, goal = torch.randn(2, 2, 4, 8, 8, generator=rng)
+    t = torch.tensor([10, 700])
+    own = list(adapter.parameters())
+    pairs = dict(twin.named_parameters())
+    theirs = [
+        pairs[f"{name.removeprefix('unet.')}.lora_{side}.default.weight"]
+        for name in adapter.layers
+        for side in ("A", "B")
+    ]
+    optimizers = [torch.optim.AdamW(weights, lr=1e-2) for weights in (own, theirs)]
+    for step in range(10):
+        for run, optimizer in zip((sd.towers["unet"], twin), optimizers, strict=True):
+            optimizer.zero_grad()
+            out = run(x, t, encoder_hidden_states=context).sample
+            ((out - goal) ** 2).mean().backward()
+        for mine, other in zip(own, theirs, strict=True):
+            assert mine.grad is not None
+            assert other.grad is not None
+            scale = other.grad.abs().max().clamp(min=1e-6)
+            if step == 0:
+                assert (mine.grad - other.grad).abs().max() <= 1e-3 * scale
+        for optimizer in optimizers:
+            optimizer.step()
+    for mine, other in zip(own, theirs, strict=True):
+        assert torch.allclose(mine, other, atol=2e-3)
+    with torch.no_grad():
+        mine = sd.towers["unet"](x, t, encoder_hidden_states=context).sample
+        other = twin(x, t, encoder_hidden_states=context).sample
+    assert torch.allclose(mine, other, atol=2e-3)
+
+
+def test_weights_are_fp32_on_a_bf16_base_and_get_gradients() -> None:
+    layer = nn.Linear(8, 8).to(torch.bfloat16)
+    adapter = Lora.create({"unet": LoraSpec("*", 2, 2.0)}, {"unet.m": layer}, seed=0)
+    randomise(adapter)
+    adapter.inject({"unet.m": layer})
+    out = layer(torch.randn(3, 8, dtype=torch.bfloat16))
+    assert out.dtype == torch.bfloat16
+    out.float().sum().backward()
+    for parameter in adapter.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_dropout_only_while_training() -> None:
+    layer = nn.Linear(64, 8)
+    adapter = Lora.create({"unet": LoraSpec("*", 4, 4.0, 0.5)}, {"unet.m": layer}, seed=0)
+    randomise(adapter)
+    adapter.inject({"unet.m": layer})
+    x = torch.randn(3, 64)
+    assert not torch.equal(layer(x), layer(x))
+    torch.manual_seed(1)
+    first = layer(x)
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), first)
+    adapter.train(False)
+    assert torch.equal(layer(x), layer(x))
+
+
+def test_layers_depend_on_seed_and_name_only(sd: ModelFamily) -> None:
+    modules = full_modules(sd)
+    narrow = Lora.create({"unet": LoraSpec("*.to_q", 4, 4.0)}, modules, seed=1)
+    wide = Lora.create({"unet": LoraSpec("attention", 4, 4.0)}, modules, seed=1)
+    other = Lora.create({"unet": LoraSpec("*.to_q", 4, 4.0)}, modules, seed=2)
+    name = next(iter(narrow.layers))
+    assert torch.equal(narrow.layers[name].down, wide.layers[name].down)
+    assert not torch.equal(narrow.layers[name].down, other.layers[name].down)
+
+
+def test_state_round_trip_and_strays(sd: ModelFamily) -> None:
+    modules = full_modules(sd)
+    adapter = made(sd)
+    randomise(adapter)
+    again = Lora.from_state(adapter.state(), modules)
+    assert list(again.layers) == list(adapter.layers)
+    for key, value in again.state().items():
+        assert torch.equal(value, adapter.state()[key])
+    state = adapter.state()
+    gone = state.pop(next(iter(state)))
+    with pytest.raises(AdapterError, match="lacks"):
+        adapter.load(state)
+    with pytest.raises(AdapterError, match="no place for unet.nowhere"):
+        adapter.load({**adapter.state(), "unet.nowhere.lora_down.weight": gone})
+    wrong = adapter.state()
+    key = next(iter(wrong))
+    wrong[key] = torch.zeros(4, 999)
+    with pytest.raises(AdapterError, match="999"):
+        adapter.load(wrong)
+
+
+def test_targets(sd: ModelFamily) -> None:
+    modules = full_modules(sd)
+    attention = select("attention", modules, "unet")
+    assert all(n.rsplit(".", 2)[-2].startswith("attn") or ".to_out.0" in n for n in attention)
+    assert set(attention) < set(select("attention+ff", modules, "unet"))
+    linear = select("all-linear", modules, "unet")
+    assert any(name.endswith("proj_in") for name in linear)
+    assert not any(".conv1" in name for name in linear)
+    everything = select("all-linear+conv", modules, "unet")
+    rest = {n for n in modules if n.startswith("unet.")} - set(everything)
+    assert rest == {f"unet.{n}" for n in ("conv_in", "conv_out", "time_embedding.linear_1",
+                                          "time_embedding.linear_2")}  # fmt: skip
+    assert select("*.attn2.to_k", modules, "unet") == [n for n in modules if "attn2.to_k" in n]
+    with pytest.raises(ConfigError, match="matches no module"):
+        select("nonsense", modules, "unet")

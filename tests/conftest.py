@@ -1,0 +1,61 @@
+"""Shared fixtures: tiny bases built once per test process."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from kaiffin.config import BaseConfig
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.load import load
+from kaiffin.runtime import Runtime
+
+REPO = Path(__file__).parents[1]
+PHOTOS = REPO.parent / "shared" / "data" / "photos"
+
+torch.set_num_threads(1)
+
+
+def load_tiny(path: Path) -> ModelFamily:
+    base = BaseConfig(name=str(path), device="cpu")
+    return load(base, Runtime.from_config(base))
+
+
+@pytest.fixture(scope="session")
+def sd_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_sd(tmp_path_factory.mktemp("bases") / "sd")
+
+
+@pytest.fixture(scope="session")
+def sd_v_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_sd(tmp_path_factory.mktemp("bases") / "sd-v", prediction="v_prediction")
+
+
+@pytest.fixture(scope="session")
+def sdxl_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_sdxl(tmp_path_factory.mktemp("bases") / "sdxl")
+
+
+@pytest.fixture
+def sd(sd_path: Path) -> ModelFamily:
+    return load_tiny(sd_path)
+
+
+@pytest.fixture
+def sdxl(sdxl_path: Path) -> ModelFamily:
+    return load_tiny(sdxl_path)
+
+
+@pytest.fixture(params=["sd", "sdxl"])
+def family(request: pytest.FixtureRequest) -> ModelFamily:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    if not PHOTOS.is_dir():
+        pytest.skip(
+            f"real photos are not there: {PHOTOS.parent.parent.name}/data/photos is missing"
+        )
+    return PHOTOS
