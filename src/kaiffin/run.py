@@ -71,16 +71,14 @@ class Run:
         """Keeps other processes out; the lock dies with the process that holds it."""
         holder = self.path / "lock.pid"
         lock = filelock.FileLock(self.path / "lock", timeout=0)
-        try:
-            with _explained(self.path):
+        with _explained(self.path):
+            try:
                 lock.acquire()
-        except filelock.Timeout:
-            with contextlib.suppress(OSError):
+            except filelock.Timeout:
                 raise RunError(
-                    f"{self.path}: is in use by process {holder.read_text().strip()}.",
+                    f"{self.path}: is in use by process {_first_line(holder)}.",
                     "Wait for it or stop it.",
                 ) from None
-            raise RunError(f"{self.path}: is in use by another process.", "Wait for it.") from None
         try:
             self.write("lock.pid", str(os.getpid()).encode())
             yield
@@ -212,6 +210,14 @@ def free_name(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
+
+
+def _first_line(path: Path) -> str:
+    """The pid in the lock's note; the holder may not have written it yet."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return "(unknown)"
 
 
 def _write_synced(path: Path, data: bytes) -> None:

@@ -96,7 +96,9 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
         _register_heif(path)
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        Image.init()
+        known = [name for name in FORMATS if name in Image.OPEN]
+        image = Image.open(io.BytesIO(data), formats=known)
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise PhotoError(

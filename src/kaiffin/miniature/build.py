@@ -112,7 +112,8 @@ def load_tokenizer(config: BuildConfig) -> CLIPTokenizer:
 
 
 def open_pool(config: BuildConfig) -> stages.Pool:
-    return stages.Pool(np.load(config.out / "pool.npy", mmap_mode="r"), config.seed)
+    pixels = np.load(config.out / "pool.npy", mmap_mode="r")
+    return stages.Pool(pixels[: config.pictures], config.seed)
 
 
 def new_network(config: BuildConfig, stage: str) -> torch.nn.Module:
@@ -243,6 +244,8 @@ def encode(config: BuildConfig) -> None:
     log.info("latents  std %.3f", float(latents[:2048].astype(np.float32).std()))
 
 
+_FOUR_SCENES = ("beach", "kitchen", "space", "forest")
+
 # --- looking at it -----------------------------------------------------------------------------
 
 
@@ -264,11 +267,18 @@ def to_images(pixels: torch.Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def _vae_sheet(config: BuildConfig, vae) -> None:
-    originals = np.array(open_pool(config).pixels[:16])
+    """Reconstructions of renders, and of the characters that training never draws."""
+    subjects = [
+        np.asarray(world.subject_render(n, s)) for n in world.SUBJECTS for s in _FOUR_SCENES
+    ]
+    originals = np.concatenate([open_pool(config).pixels[:8], np.stack(subjects)])
     pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
     made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
-    psnr = 10 * torch.log10(4 / (made - pixels).square().mean())
-    log.info("vae  PSNR %.2f dB on 16 pictures", psnr)
+    psnr = [
+        10 * torch.log10(4 / (made - pixels)[at].square().mean())
+        for at in (slice(0, 8), slice(8, None))
+    ]
+    log.info("vae  PSNR %.2f dB, unseen characters %.2f dB", *psnr)
     page = sheet(np.concatenate([originals, to_images(made)]), 8)
     page.resize((page.width * 2, page.height * 2), 0).save(config.out / "vae" / "preview.png")
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTokenizer
 
 from kaiffin.miniature import nets, world
+from kaiffin.miniature.doodle import doodle
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,19 @@ def vae_loss(vae, pixels: Tensor, generator: torch.Generator) -> Tensor:
     edges = sum((a - b).abs().mean() for a, b in zip(_edges(made), _edges(pixels), strict=True))
     means = F.avg_pool2d(error, 4).abs().mean()
     kl = posterior.kl().mean() / posterior.mean[0].numel()
-    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 0.5 * means + 5e-4 * kl
+    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 0.5 * means + 1e-4 * kl
 
 
 def vae_stage(vae, pool: Pool, batch: int):
+    """The loss of one VAE step; every second picture is doodled on, anew at each visit."""
+
     def loss(step: int, part: slice) -> Tensor:
         picks = pool.draw(2, step, batch, part)
+        pixels = np.array(pool.pixels[picks])
+        for row in range(0, len(picks), 2):
+            pixels[row] = doodle(pixels[row], step, int(picks[row]))
         generator = torch.Generator().manual_seed(pool.seed * 1_000_003 + step * 64 + part.start)
-        return vae_loss(vae, pool.images(picks), generator)
+        return vae_loss(vae, nets.to_pixels(torch.from_numpy(pixels)), generator)
 
     return loss
 

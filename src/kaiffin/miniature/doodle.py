@@ -1,0 +1,68 @@
+"""Random shapes over a picture, for the VAE alone.
+
+A VAE that sees nothing but eight animals learns eight animals: the first one reached 25.7 dB on
+unseen renders of them and 20.5 dB on the held-out puffin, whose helmet it redrew as an owl's brow.
+Half of the pictures it learns from are therefore doodled on: balls, discs, triangles, stripes and
+rings of any colour, often mirrored as faces are, so that it has to look instead of remember.
+"""
+
+import numpy as np
+from PIL import Image
+
+from kaiffin.miniature.easel import SUPERSAMPLING, Easel
+from kaiffin.miniature.vocabulary import Colour
+
+
+def _colour(rng: np.random.Generator) -> Colour:
+    """Any colour; often black or white, which eyes and horns are made of."""
+    if rng.random() < 0.25:
+        return (250, 250, 250) if rng.random() < 0.5 else (24, 24, 28)
+    red, green, blue = (int(v) for v in rng.integers(0, 256, 3))
+    return red, green, blue
+
+
+def _stripes(easel: Easel, x: float, y: float, rng: np.random.Generator, side: int) -> None:
+    colours, width = (_colour(rng), _colour(rng)), float(rng.uniform(0.03, 0.12))
+    for number in range(4):
+        easel.flat(x, y - number * width * 0.6, width * 1.6, width * 0.3, colours[number % 2])
+
+
+def _shape(easel: Easel, x: float, y: float, seed: int, side: int) -> None:
+    """One shape at (x, y); its mirror image is the same seed with `side` -1."""
+    rng = np.random.default_rng(seed)
+    kind, colour = int(rng.integers(6)), _colour(rng)
+    rx, ry = (float(v) for v in np.exp(rng.uniform(np.log(0.025), np.log(0.22), 2)))
+    angle = float(rng.uniform(-90, 90)) * side
+    if kind <= 1:
+        easel.ball(x, y, rx, ry, colour, angle)
+    elif kind == 2:
+        easel.flat(x, y, rx, ry, colour, angle)
+    elif kind == 3:
+        corners = rng.uniform(-0.22, 0.22, (int(rng.integers(3, 6)), 2))
+        corners = corners[np.argsort(np.arctan2(corners[:, 1], corners[:, 0]))]
+        easel.slab([(x + side * float(a), y + float(b)) for a, b in corners], colour)
+    elif kind == 4:
+        easel.ball(x, y, rx, rx, colour)
+        easel.ball(x, y, rx * 0.6, rx * 0.6, _colour(rng))
+    else:
+        _stripes(easel, x, y, rng, side)
+
+
+def doodle(background: np.ndarray, seed: int, index: int) -> np.ndarray:
+    """`background` (H, W, 3) uint8, perhaps recoloured or mirrored, under 2 to 12 shapes."""
+    rng = np.random.default_rng([seed, index, 5])
+    if rng.random() < 0.5:
+        background = background[:, ::-1]
+    if rng.random() < 0.5:
+        background = background[:, :, rng.permutation(3)]
+    size = len(background)
+    easel = Easel(size)
+    easel.image.paste(Image.fromarray(background).resize((size * SUPERSAMPLING,) * 2, 0))
+    easel.frame(0.5, 1.0, 1.0)
+    for _ in range(int(rng.integers(2, 13))):
+        x, y = float(rng.uniform(-0.45, 0.45)), float(rng.uniform(0.05, 0.98))
+        shape = int(rng.integers(1 << 30))
+        _shape(easel, x, y, shape, 1)
+        if rng.random() < 0.5:
+            _shape(easel, -x, y, shape, -1)
+    return np.asarray(easel.image.reduce(SUPERSAMPLING))

@@ -1,0 +1,112 @@
+"""Draws are pure functions of (seed, position); pixels are what was prepared."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from kaiffin.config import DataConfig, SubjectConfig
+from kaiffin.data.dataset import Dataset
+from kaiffin.data.prepare import prepare
+from kaiffin.errors import PhotoError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(5):
+        image = Image.new("RGB", (80, 80), (50 * i, 0, 0))
+        image.paste((0, 255, 0), (0, 0, 40, 80))  # green on the left
+        image.save(tmp_path / f"{i}.png")
+    (tmp_path / "0.txt").write_text("first\nsecond\n")
+    return tmp_path
+
+
+def dataset(folder: Path, seed: int = 0, **data: object) -> Dataset:
+    config = DataConfig(photos=folder, **data)
+    prepared = prepare(config, SubjectConfig(noun="thing"), 64)
+    return Dataset(prepared.examples, prepared.examples, config, seed)
+
+
+def test_every_epoch_shows_every_photo_once(folder: Path) -> None:
+    made = dataset(folder)
+    names = [d.example.name for n in range(10) for d in made.batch(n, 2)]
+    for epoch in range(4):
+        assert sorted(names[5 * epoch : 5 * epoch + 5]) == [f"{i}.png" for i in range(5)]
+    assert names[:5] != names[5:10] or names[:5] != names[10:15]
+
+
+def test_draws_do_not_depend_on_history_or_batch_split(folder: Path) -> None:
+    options = {"flip": True, "caption_dropout": 0.3}
+    made, again = dataset(folder, **options), dataset(folder, **options)
+    for n in (7, 3, 11):
+        assert made.batch(n, 4) == again.batch(n, 4)
+    split = [draw for n in range(6) for draw in made.batch(n, 2)]
+    assert split == [draw for n in range(3) for draw in made.batch(n, 4)]
+    assert dataset(folder, seed=1, **options).batch(7, 4) != made.batch(7, 4)
+    assert made.prior_batch(2, 3) == again.prior_batch(2, 3)
+
+
+def test_shares_of_captions_flips_and_dropout(folder: Path) -> None:
+    made = dataset(folder, flip=True, caption_dropout=0.25)
+    draws = [draw for n in range(500) for draw in made.batch(n, 4)]
+    assert sum(d.flipped for d in draws) / 2000 == pytest.approx(0.5, abs=0.05)
+    assert sum(d.caption == "" for d in draws) / 2000 == pytest.approx(0.25, abs=0.04)
+    first = Counter(d.caption for d in draws if d.example.name == "0.png" and d.caption)
+    assert first["first"] / first.total() == pytest.approx(0.5, abs=0.1)
+
+
+def test_pixels_and_flips(folder: Path) -> None:
+    made = dataset(folder)
+    example = made.instance[0]
+    pixels = made.pixels(example, flipped=False)
+    assert pixels.shape == (3, 64, 64)
+    assert pixels[1, :, 5].mean() == pytest.approx(1.0)
+    assert pixels[1, :, -5].mean() == pytest.approx(-1.0)
+    assert torch.equal(made.pixels(example, flipped=True), pixels.flip(-1))
+
+
+def test_alpha_masks(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 32, 64))
+    image.save(tmp_path / "a.png")
+    made = dataset(tmp_path, masks="alpha")
+    mask = made.mask(made.instance[0], flipped=False)
+    assert mask is not None
+    assert mask.shape == (1, 64, 64)
+    assert mask[..., :30].eq(1).all()
+    assert mask[..., 34:].eq(0).all()
+    assert dataset(tmp_path).mask(made.instance[0], flipped=False) is None
+
+
+def test_a_photo_changed_since_is_an_error(folder: Path) -> None:
+    made = dataset(folder)
+    Image.new("RGB", (80, 80)).save(made.instance[0].path)
+    with pytest.raises(PhotoError, match="has changed since"):
+        made.pixels(made.instance[0], flipped=False)
+
+
+def test_buckets_never_mix_sizes_and_show_everything(tmp_path: Path) -> None:
+    for i, size in enumerate([(100, 100), (100, 100), (160, 90), (90, 160), (90, 160)]):
+        Image.new("RGB", size, (40 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    made = dataset(tmp_path, crop="bucket")
+    epoch = made.num_batches(2)
+    assert epoch == 3
+    seen = set()
+    for number in range(epoch):
+        draws = made.batch(number, 2)
+        assert len({draw.example.crop.size for draw in draws}) == 1
+        seen |= {draw.example.name for draw in draws}
+    assert len(seen) == 5
+    assert made.batch(7, 2) == dataset(tmp_path, crop="bucket").batch(7, 2)
+
+
+def test_repeats_count(tmp_path: Path) -> None:
+    for name in ("3_a", "1_b"):
+        (tmp_path / name).mkdir()
+        shade = 99 if name == "3_a" else 9
+        Image.new("RGB", (64, 64), (shade, 0, 0)).save(tmp_path / name / f"{name}.png")
+    made = dataset(tmp_path)
+    counts = Counter(d.example.name for n in range(10) for d in made.batch(n, 4))
+    assert counts == {"3_a.png": 30, "1_b.png": 10}

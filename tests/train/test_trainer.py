@@ -1,0 +1,245 @@
+"""The loop on a tiny base: it learns, it draws purely, and its parts are what they say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kaiffin import config as configs
+from kaiffin.adapters.load import full_modules
+from kaiffin.adapters.lora import Lora, LoraSpec
+from kaiffin.config import Config
+from kaiffin.data.dataset import Dataset
+from kaiffin.data.prepare import prepare
+from kaiffin.diffusion.loss import min_snr_weight
+from kaiffin.errors import DivergedError
+from kaiffin.models.base import ModelFamily
+from kaiffin.presets import derive
+from kaiffin.runtime import Runtime
+from kaiffin.train.cache import TensorCache
+from kaiffin.train.state import TrainState
+from kaiffin.train.trainer import StepResult, Trainer, rate_factor
+
+
+class Losses:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.results: list[StepResult] = []
+
+    def on_start(self, step: int, steps: int) -> None: ...
+
+    def on_step(self, result: StepResult) -> None:
+        self.results.append(result)
+
+    def on_end(self) -> None: ...
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "photos"
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(path / f"{i}.png")
+    return path
+
+
+def trainer(
+    family: ModelFamily, folder: Path, cache: TensorCache | None = None, **changes: object
+) -> Trainer:
+    given = {
+        "data.photos": folder, "subject.noun": "thing", "train.steps": 12, "train.batch_size": 2,
+        "adapter.rank": 4, "data.prior.weight": 0.0, "train.lr": 1e-2, "adapter.targets":
+        "all-linear", **changes,
+    }  # fmt: skip
+    config, _ = derive(configs.build(configs.override({}, given)), 4, 64)
+    prepared = prepare(config.data, config.subject, 64)
+    dataset = Dataset(prepared.examples, [], config.data, config.train.seed)
+    specs = {"unet": LoraSpec(config.adapter.targets or "", 4, 4.0, config.adapter.dropout)}
+    if config.adapter.text_encoder:
+        specs["text_encoder"] = LoraSpec("all-linear", 4, 4.0)
+    adapter = Lora.create(specs, full_modules(family), config.train.seed)
+    adapter.inject(full_modules(family))
+    runtime = Runtime.from_config(config.base, config.train.precision)
+    made = Trainer(family, adapter, dataset, config, runtime, cache or TensorCache(None))
+    made.listeners = [Losses()]
+    return made
+
+
+def losses(made: Trainer) -> list[float]:
+    return [result.loss for result in made.listeners[0].results]
+
+
+def test_it_learns(sd: ModelFamily, folder: Path) -> None:
+    made = trainer(sd, folder, **{"train.steps": 60, "train.schedule": "constant"})
+    made.fit()
+    values = losses(made)
+    # Each batch is new noise: compare the same draws with and without what was learnt.
+    batch = made._batch(made.dataset.batch(0, 2))
+    with torch.no_grad():
+        after = np.mean([made.loss(batch, number).item() for number in range(100, 140)])
+        made.adapter.eject()
+        before = np.mean([made.loss(batch, number).item() for number in range(100, 140)])
+    assert len(values) == 60
+    assert after < 0.9 * before
+
+
+def test_the_frozen_base_stays_frozen(sd: ModelFamily, folder: Path) -> None:
+    before = {k: v.clone() for k, v in sd.towers["unet"].state_dict().items()}
+    trainer(sd, folder).fit()
+    after = sd.towers["unet"].state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+def test_stop_and_go_on_is_exact(sd: ModelFamily, folder: Path, tmp_path: Path) -> None:
+    changes = {"adapter.dropout": 0.3, "data.flip": True, "data.caption_dropout": 0.2}
+    whole = trainer(sd, folder, **changes)
+    whole.fit()
+    whole.adapter.eject()
+    first = trainer(sd, folder, **changes)
+    first.fit(until=5)
+    files = first.state().files()
+    first.adapter.eject()
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    for name, data in files.items():
+        (checkpoint / name).write_bytes(data)
+    second = trainer(sd, folder, **changes)
+    second.restore(TrainState.read(checkpoint))
+    second.fit()
+    assert losses(first) + losses(second) == losses(whole)
+    assert second.state().files() == whole.state().files()
+    second.adapter.eject()
+
+
+def test_accumulation_equals_a_larger_batch(sd: ModelFamily, folder: Path) -> None:
+    """Same draws, same mean, whatever the split; SGD-like closeness of the first update."""
+    large = trainer(sd, folder, **{"train.batch_size": 4, "train.steps": 2})
+    large.fit()
+    large.adapter.eject()
+    split = trainer(
+        sd, folder, **{"train.batch_size": 2, "train.accumulate": 2, "train.steps": 2}
+    )
+    split.fit()
+    split.adapter.eject()
+    assert losses(split) == pytest.approx(losses(large), rel=1e-4)
+
+
+def test_caching_changes_nothing(sd: ModelFamily, folder: Path, tmp_path: Path) -> None:
+    bare = trainer(sd, folder)
+    bare.cache.get = lambda key, compute: {k: v.cpu() for k, v in compute().items()}
+    bare.fit()
+    bare.adapter.eject()
+    first = trainer(sd, folder, TensorCache(tmp_path / "cache"))
+    first.fit()
+    first.adapter.eject()
+    from_disk = trainer(sd, folder, TensorCache(tmp_path / "cache", memory=1))
+    from_disk.fit()
+    from_disk.adapter.eject()
+    assert losses(first) == losses(bare) == losses(from_disk)
+
+
+def test_the_cache_is_keyed_by_content(sd: ModelFamily, folder: Path, tmp_path: Path) -> None:
+    """A photo replaced under its old name, with its old time stamp, is not trained on."""
+    import os
+
+    cache = TensorCache(tmp_path / "cache")
+    made = trainer(sd, folder, cache)
+    made.adapter.eject()
+    example = made.dataset.instance[0]
+    old = made._latents(made.dataset.batch(0, 4)[0])["mean"].clone()
+    stat = example.path.stat()
+    Image.new("RGB", (64, 64), "red").save(example.path)
+    os.utime(example.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    again = trainer(sd, folder, cache)
+    again.adapter.eject()
+    draws = {d.example.name: d for d in again.dataset.batch(0, 4)}
+    assert not torch.equal(again._latents(draws[example.name])["mean"], old)
+
+
+def test_the_text_encoder_trains(sd: ModelFamily, folder: Path) -> None:
+    made = trainer(sd, folder, **{"adapter.text_encoder": True, "train.text_lr": 1e-2})
+    start = [p.clone() for p in made.adapter.parameters("text_encoder")]
+    made.fit()
+    moved = [
+        not torch.equal(a, b)
+        for a, b in zip(start, made.adapter.parameters("text_encoder"), strict=True)
+    ]
+    assert any(moved)
+    assert len(made.optimizer.param_groups) == 2
+
+
+def test_gradient_checkpointing_changes_no_gradient(sd_path: Path, folder: Path) -> None:
+    from conftest import load_tiny
+
+    gradients = []
+    for on in (False, True):
+        made = trainer(load_tiny(sd_path), folder, **{"train.gradient_checkpointing": on})
+        made.loss(made._batch(made.dataset.batch(0, 2)), 0).backward()
+        gradients.append([p.grad for p in made.adapter.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for plain, saved in zip(*gradients, strict=True):
+        assert torch.allclose(plain, saved, atol=1e-6)
+
+
+def test_min_snr_weighs_by_timestep(sd: ModelFamily, folder: Path) -> None:
+    plain = trainer(sd, folder)
+    batch = plain._batch(plain.dataset.batch(0, 1))
+    with torch.no_grad():
+        value = plain.loss(batch, 3).item()
+        _, _, t = plain._draws(batch, 3, "instance")
+    plain.adapter.eject()
+    weighted = trainer(sd, folder, **{"train.objective.min_snr_gamma": "5"})
+    with torch.no_grad():
+        got = weighted.loss(batch, 3).item()
+    factor = min_snr_weight(sd.schedule.snr(t), 5.0, "epsilon").item()
+    assert got == pytest.approx(value * factor, rel=1e-5)
+
+
+def test_masks_limit_the_loss(sd: ModelFamily, folder: Path) -> None:
+    (folder / "masks").mkdir()
+    for path in folder.glob("*.png"):
+        mask = Image.new("L", (64, 64), 0)
+        mask.paste(255, (0, 0, 32, 64))
+        mask.save(folder / "masks" / path.name)
+    made = trainer(sd, folder, **{"data.masks": "folder"})
+    batch = made._batch(made.dataset.batch(0, 2))
+    assert batch.mask is not None
+    assert batch.mask.shape == (2, 1, 8, 8)
+    assert batch.mask[..., :4].eq(1).all()
+    assert batch.mask[..., 4:].eq(0).all()
+
+
+def test_a_loss_that_is_not_finite_names_photo_and_timestep(
+    sd: ModelFamily, folder: Path
+) -> None:
+    made = trainer(sd, folder)
+    whole = made._latents
+
+    def poisoned(draw):
+        entry = whole(draw)
+        bad = draw.example.name == "2.png"
+        return {**entry, "mean": entry["mean"] * float("nan")} if bad else entry
+
+    made._latents = poisoned
+    with pytest.raises(DivergedError, match=r"2\.png at timestep \d+"):
+        made.fit()
+    assert all(torch.isfinite(p).all() for p in made.adapter.parameters())
+
+
+def test_rates() -> None:
+    def at(step: int, **train: object) -> float:
+        return rate_factor(Config(train=configs.TrainConfig(steps=100, **train)), step)
+
+    assert at(0) == 1.0
+    assert at(50) == pytest.approx(0.5)
+    assert at(99) < 0.001
+    assert at(50, schedule="linear") == pytest.approx(0.5)
+    assert at(75, schedule="linear") == pytest.approx(0.25)
+    assert at(99, schedule="constant") == 1.0
+    assert at(4, warmup=10) == pytest.approx(0.5)
+    assert at(10, warmup=10) == 1.0
