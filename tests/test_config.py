@@ -59,7 +59,7 @@ def test_what_is_wrong_is_named_in_one_line(data: dict, said: str) -> None:
 
 
 def test_an_unknown_override_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match='Did you mean "adapter.rank"'):
+    with pytest.raises(ConfigError, match=r'Did you mean "adapter\.rank"'):
         configs.override({}, {"adapter.rnak": "4"})
 
 
@@ -67,7 +67,7 @@ def test_an_unknown_override_names_the_nearest() -> None:
 def test_a_file_that_is_no_config(tmp_path: Path, text: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="c.yaml"):
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
         configs.load(path)
 
 

@@ -16,9 +16,7 @@ from kaiffin.run import Run, free_name
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    made = Run.create(tmp_path / "run", Config())
-    made.save_config(Config())
-    return made
+    return Run.create(tmp_path / "run", Config())
 
 
 def test_create_and_open(run: Run) -> None:

@@ -34,5 +34,5 @@ def test_devices_and_dtypes() -> None:
     with pytest.raises(ConfigError, match="fp16"):
         Runtime.from_config(BaseConfig(device="cpu", dtype="fp16"))
     if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="base.device = 'cuda'"):
+        with pytest.raises(ConfigError, match=r"base\.device = 'cuda'"):
             Runtime.from_config(BaseConfig(device="cuda"))

@@ -131,7 +131,7 @@ def tiny_sd(path: Path, *, prediction: str = "epsilon", channels: int = 4, seed:
 
 
 def tiny_sdxl(path: Path, *, prediction: str = "epsilon", seed: int = 0) -> Path:
-    """An SDXL-shaped pipeline folder: two text encoders, text_time embedding, linear projections."""
+    """An SDXL-shaped pipeline folder: two text encoders, size conditioning, linear projections."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         _vae(4).save_pretrained(path / "vae")

@@ -10,14 +10,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
-from kaiffin import __version__
 from kaiffin.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from kaiffin.config import Config
+
+# typer carries its own copy of click; its errors are reached through the one that it exports.
+UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     help="Teach Stable Diffusion one character from a few photos, and prove the pictures right.",
@@ -158,7 +159,7 @@ def generate(
         recipes.read_prompts(prompt, prompts),
         count=count,
         seed=seed,
-        changes={k: v for k, v in changes.items() if v is not None} | ctx.obj.take(),
+        changes={k: v for k, v in changes.items() if v is not None} | ctx.obj,
         adapters=adapter or [],
         batch_size=batch_size,
         out=out,
@@ -206,20 +207,19 @@ def miniature_build(ctx: typer.Context) -> None:
     build.main(ctx.args)
 
 
-class Overrides:
-    """`--section.field VALUE` pairs of this call; a command that ignores them must not pass."""
+# Commands that read a configuration, and the sections that have an effect on them.
+SECTIONS = {
+    "prepare": ("subject", "base", "data"),
+    "train": ("subject", "base", "data", "adapter", "train", "sample"),
+    "generate": ("base", "sample"),
+}
 
-    def __init__(self, pairs: dict[str, str]) -> None:
-        self._pairs = pairs
 
-    def take(self) -> dict[str, Any]:
-        pairs, self._pairs = self._pairs, {}
-        return dict(pairs)
-
-    def refuse_rest(self, command: str) -> None:
-        if self._pairs:
-            name = next(iter(self._pairs))
-            raise ConfigError(f"--{name} is not a setting of `kaiffin {command}`.")
+def refuse_without_effect(command: str, pairs: dict[str, str]) -> None:
+    """A setting that a command does not use is an error, not silence."""
+    for name in pairs:
+        if name.partition(".")[0] not in SECTIONS.get(command, ()):
+            raise ConfigError(f"--{name} has no effect on `kaiffin {command}`.", "Leave it out.")
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -249,7 +249,7 @@ def _config(ctx: typer.Context, flags: dict[str, Any], file: Path | None = None)
 
     data = config.read_yaml(file) if file else {}
     given = {name: value for name, value in flags.items() if value is not None}
-    merged = config.override(data, given | ctx.obj.take())
+    merged = config.override(data, given | ctx.obj)
     return config.build(merged, str(file) if file else "command line")
 
 
@@ -266,23 +266,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code (2 for whatever the user can mend)."""
     try:
         rest, pairs = split_overrides(sys.argv[1:] if arguments is None else arguments)
-        overrides = Overrides(pairs)
-        code = app(rest, prog_name="kaiffin", standalone_mode=False, obj=overrides)
-        overrides.refuse_rest(" ".join(rest[:1]))
+        refuse_without_effect(rest[0] if rest else "", pairs)
+        code = app(rest, prog_name="kaiffin", standalone_mode=False, obj=pairs)
     except UserError as error:
         print(f"kaiffin: {error}", file=sys.stderr)
         return error.exit_code
-    except click.ClickException as error:
+    except UsageError as error:
         print(f"kaiffin: {error.format_message()} See `kaiffin --help`.", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("kaiffin: stopped.", file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
-
-
-def version() -> str:
-    return __version__
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class Run:
             raise RunError(f"{path}: is a folder with other things in it.", "Choose another --out.")
         with _explained(path):
             path.mkdir(parents=True, exist_ok=True)
+        run.save_config(config)
         return run
 
     @classmethod

@@ -30,7 +30,7 @@ def corner_picture(width: int = 60, height: int = 40) -> Image.Image:
 def corners(image: Image.Image) -> list[tuple[int, ...]]:
     width, height = image.size
     places = [(4, 4), (width - 5, 4), (4, height - 5), (width - 5, height - 5)]
-    return [tuple(int(round(v / 255)) for v in image.getpixel(p)) for p in places]
+    return [tuple(round(v / 255) for v in image.getpixel(p)) for p in places]
 
 
 FORMATS = {
@@ -177,7 +177,9 @@ def test_no_right_to_read(tmp_path: Path) -> None:
 
 def png_header(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IDAT", zlib.compress(b"\0" * 1000))

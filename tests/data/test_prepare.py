@@ -35,7 +35,9 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def run(folder: Path, out: Path | None = None, subject: SubjectConfig = SUBJECT, **more) -> Prepared:
+def run(
+    folder: Path, out: Path | None = None, subject: SubjectConfig = SUBJECT, **more
+) -> Prepared:
     data = {k: v for k, v in more.items() if k in DataConfig.model_fields}
     rest = {k: v for k, v in more.items() if k not in data}
     return prepare(DataConfig(photos=folder, **data), subject, 64, out=out, **rest)

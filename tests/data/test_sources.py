@@ -30,7 +30,9 @@ def captions(found: Listing) -> dict[str, tuple[str, ...]]:
 def test_a_plain_folder_with_side_cars(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "c.webp"):
         photo(tmp_path / name)
-    (tmp_path / "a.txt").write_text("\ufeffa photo of kaiffin\n\n  by the   sea \n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text(
+        "\ufeffa photo of kaiffin\n\n  by the   sea \n", encoding="utf-8"
+    )
     (tmp_path / "notes.pdf").write_text("x")
     (tmp_path / ".DS_Store").write_text("x")
     (tmp_path / "more").mkdir()

@@ -121,9 +121,7 @@ def test_accumulation_equals_a_larger_batch(sd: ModelFamily, folder: Path) -> No
     large = trainer(sd, folder, **{"train.batch_size": 4, "train.steps": 2})
     large.fit()
     large.adapter.eject()
-    split = trainer(
-        sd, folder, **{"train.batch_size": 2, "train.accumulate": 2, "train.steps": 2}
-    )
+    split = trainer(sd, folder, **{"train.batch_size": 2, "train.accumulate": 2, "train.steps": 2})
     split.fit()
     split.adapter.eject()
     assert losses(split) == pytest.approx(losses(large), rel=1e-4)
@@ -214,9 +212,7 @@ def test_masks_limit_the_loss(sd: ModelFamily, folder: Path) -> None:
     assert batch.mask[..., 4:].eq(0).all()
 
 
-def test_a_loss_that_is_not_finite_names_photo_and_timestep(
-    sd: ModelFamily, folder: Path
-) -> None:
+def test_a_loss_that_is_not_finite_names_photo_and_timestep(sd: ModelFamily, folder: Path) -> None:
     made = trainer(sd, folder)
     whole = made._latents
 

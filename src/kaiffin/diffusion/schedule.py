@@ -68,7 +68,7 @@ class NoiseSchedule:
         return a.sqrt() * x0 + (1 - a).sqrt() * eps
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """What the model should say: eps, or v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho 2022)."""
+        """What the model should say: eps, or v = sqrt(a) eps - sqrt(1 - a) x0 (Salimans 2022)."""
         if self.prediction_type == "epsilon":
             return eps
         a = self._like(x0, t)

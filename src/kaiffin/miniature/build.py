@@ -375,6 +375,11 @@ def parse_flags(arguments: list[str] | None = None) -> tuple[BuildConfig, str | 
     return BuildConfig(**{**flags, **tuples}), only
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    """The command `kaiffin miniature build`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    build(*parse_flags())
+    build(*parse_flags(arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -164,6 +164,7 @@ class Marathon:
         self.begun, self.first = time.time(), self.samples
         saved = logged = previewed = self.begun
         losses: list[float] = []
+        self._reopen()
         self._agree_on_decay()
         while not self._is_done():
             losses.append(self._one_step())
@@ -218,6 +219,12 @@ class Marathon:
             word = torch.tensor(self.decay or (-1, -1), dtype=torch.long)
             dist.broadcast(word, 0)
             self.decay = (int(word[0]), int(word[1])) if word[0] >= 0 else None
+
+    def _reopen(self) -> None:
+        """A finished run that was given a later deadline trains on, at the full rate again."""
+        deadline = read_deadline(self.folder / "DEADLINE", self.plan.budget_s)
+        if self.plan.samples is None and self._is_done() and deadline - time.time() > 60:
+            self.decay = None
 
     def _timed_decay(self) -> tuple[int, int] | None:
         """(first sample, length), once the time left is the time set aside for the decay.

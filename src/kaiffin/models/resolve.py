@@ -1,4 +1,4 @@
-"""From what the user calls a base to files on this machine, or one error that says what to put where.
+"""From what the user calls a base to files here, or one error that says what to put where.
 
 Looked up in this order: the miniature inside the package; a path; an alias or hub id in the
 Hugging Face cache; the hub itself, where there is a network. Only safetensors are ever read.

@@ -1,0 +1,237 @@
+"""One conformance test for all families, with diffusers' pipelines as the oracle."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import load_tiny
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kaiffin.config import BaseConfig
+from kaiffin.errors import MissingWeightsError
+from kaiffin.models import resolve
+from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.models.load import load
+from kaiffin.runtime import Runtime
+
+FACTS = [SizeFacts((100, 80), (3, 4), (64, 64)), SizeFacts((64, 64), (0, 0), (64, 64))]
+PROMPTS = ["a photo of a dog", "ein Höhlenbär 犬 🐧"]
+
+
+def pipeline(family: ModelFamily):
+    cls = StableDiffusionXLPipeline if family.name == "sdxl" else StableDiffusionPipeline
+    return cls.from_pretrained(family.base)
+
+
+def test_the_promise(family: ModelFamily) -> None:
+    assert isinstance(family, ModelFamily)
+    assert (family.native_size, family.downscale, family.latent_channels) == (64, 8, 4)
+    assert family.max_tokens == 77
+    for tower in family.towers.values():
+        assert not any(p.requires_grad for p in tower.parameters())
+        assert not tower.training
+    again = load_tiny(Path(family.base))
+    assert again.revision == family.revision
+
+
+def test_text_as_the_pipeline_encodes_it(family: ModelFamily) -> None:
+    with torch.no_grad():
+        cond = family.encode_text(PROMPTS, FACTS)
+        out = pipeline(family).encode_prompt(
+            PROMPTS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+    assert torch.equal(cond.context, out[0])
+    if family.name == "sdxl":
+        assert cond.pooled is not None
+        assert torch.equal(cond.pooled, out[2])
+        assert cond.size_ids is not None
+        assert cond.size_ids[0].tolist() == [100, 80, 3, 4, 64, 64]
+
+
+def test_clip_skip_of_sd1_takes_an_earlier_layer_and_norms_it(sd: ModelFamily) -> None:
+    with torch.no_grad():
+        ids = sd.tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
+        out = sd.text_encoder(ids, output_hidden_states=True)
+        expected = sd.text_encoder.final_layer_norm(out.hidden_states[-2])
+        assert torch.equal(sd.encode_text(PROMPTS, clip_skip=1).context, expected)
+        assert torch.equal(sd.encode_text(PROMPTS).context, out.last_hidden_state)
+
+
+def test_long_prompts_are_encoded_block_by_block(family: ModelFamily) -> None:
+    letters = "a" * 100  # 100 tokens: 75 in the first block, 25 in the second
+    assert family.num_chunks([letters]) == 2
+    assert family.num_chunks(["a", ""]) == 1
+    with torch.no_grad():
+        both = family.encode_text([letters], FACTS[:1], chunks=2).context
+        cut = family.encode_text([letters], FACTS[:1], chunks=1).context
+    assert both.shape[1] == 154
+    assert torch.allclose(both[:, :77], cut, atol=1e-6)
+    assert not torch.allclose(both[:, 77:], cut, atol=1e-3)
+
+
+def test_predict_is_the_unet(family: ModelFamily) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, t = torch.randn(2, 4, 8, 8, generator=rng), torch.tensor([3, 700])
+    with torch.no_grad():
+        cond = family.encode_text(PROMPTS, FACTS)
+        pipe = pipeline(family)
+        added = {"text_embeds": cond.pooled, "time_ids": cond.size_ids}
+        more = {"added_cond_kwargs": added} if family.name == "sdxl" else {}
+        expected = pipe.unet(x, t, encoder_hidden_states=cond.context, **more).sample
+        assert torch.equal(family.predict(x, t, cond), expected)
+
+
+def test_images_there_and_back_are_the_vae(family: ModelFamily) -> None:
+    pixels = torch.rand(2, 3, 64, 48) * 2 - 1
+    mean, std = family.encode_images(pixels)
+    vae = pipeline(family).vae
+    with torch.no_grad():
+        posterior = vae.encode(pixels).latent_dist
+        scale = vae.config.scaling_factor
+        assert torch.allclose(mean, posterior.mean * scale, atol=1e-6)
+        assert torch.allclose(std, posterior.std * scale)
+        expected = vae.decode(mean / scale).sample.clamp(-1, 1)
+    assert mean.shape == (2, 4, 8, 6)
+    assert torch.allclose(family.decode(mean), expected, atol=1e-4)
+
+
+def test_canonical_module_names(family: ModelFamily) -> None:
+    for tower in family.towers:
+        modules = family.modules(tower)
+        assert modules
+        assert all(isinstance(m, (nn.Linear, nn.Conv2d)) for m in modules.values())
+        if tower != "unet":
+            assert all(name.startswith("text_model.encoder.layers.") for name in modules)
+
+
+def test_gradients_flow_through_text_and_latents(family: ModelFamily) -> None:
+    x = torch.randn(2, 4, 8, 8, requires_grad=True)
+    layer = next(iter(family.modules("text_encoder").values()))
+    layer.weight.requires_grad_(True)
+    cond = family.encode_text(PROMPTS, FACTS)
+    family.predict(x, torch.tensor([1, 2]), cond).square().mean().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.abs().sum() > 0
+
+
+def test_conditioning_is_joined() -> None:
+    one = Conditioning(torch.ones(1, 77, 4), torch.ones(1, 3), torch.ones(1, 6))
+    both = Conditioning.cat([one, one.map(lambda t: 2 * t)])
+    assert len(both) == 2
+    assert both.pooled is not None
+    assert both.pooled[1].eq(2).all()
+    assert Conditioning.cat([Conditioning(torch.ones(1, 77, 4))] * 2).pooled is None
+
+
+def test_tokens_of_any_text(family: ModelFamily) -> None:
+    assert family.token_pieces("") == []
+    assert len(family.token_pieces("kaiffin")) == 7
+    assert family.token_pieces("犬🐧")
+
+
+def test_the_prediction_type_is_the_bases_own(sd_v_path: Path, sd: ModelFamily) -> None:
+    assert load_tiny(sd_v_path).schedule.prediction_type == "v_prediction"
+    assert sd.schedule.prediction_type == "epsilon"
+
+
+# --- finding bases ----------------------------------------------------------------------------
+
+
+def loaded(name: object, **more: object) -> ModelFamily:
+    base = BaseConfig(name=str(name), device="cpu", **more)
+    return load(base, Runtime.from_config(base))
+
+
+def test_an_external_vae(sd_path: Path, sd_v_path: Path, tmp_path: Path) -> None:
+    import tiny
+
+    other = tiny.tiny_sd(tmp_path / "other", seed=9)
+    family = loaded(sd_path, vae=str(other / "vae"))
+    weight = next(family.vae.parameters())
+    assert torch.equal(weight, next(load_tiny(other).vae.parameters()))
+    assert family.revision != load_tiny(sd_path).revision
+    with pytest.raises(MissingWeightsError, match="nowhere"):
+        loaded(sd_path, vae="nowhere/at-all")
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "someone/some-model"])
+def test_a_base_that_is_not_here_says_what_to_put_where(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(MissingWeightsError, match="is not on this machine") as caught:
+        resolve.locate(name)
+    assert "model_index.json" in str(caught.value)
+    assert "hf download" in str(caught.value)
+
+
+def test_names_that_mean_nothing() -> None:
+    with pytest.raises(MissingWeightsError, match='Did you mean "sd15"'):
+        resolve.locate("sd-15")
+    with pytest.raises(MissingWeightsError, match="no folder, no file"):
+        resolve.locate("./gone/folder/x")
+
+
+def test_broken_folders(sd_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingWeightsError, match=r"model_index\.json"):
+        resolve.locate(str(tmp_path / "empty"))
+    copy = tmp_path / "copy"
+    shutil.copytree(sd_path, copy)
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(MissingWeightsError, match=r"unet: holds no \.safetensors"):
+        loaded(copy)
+    (copy / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(MissingWeightsError, match="is a FluxPipeline"):
+        resolve.locate(str(copy))
+
+
+def test_half_precision_variants_are_used(sd_path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(sd_path, copy)
+    for path in copy.rglob("*.safetensors"):
+        half = {k: v.half() if v.is_floating_point() else v for k, v in load_file(path).items()}
+        save_file(half, path.with_suffix(".fp16.safetensors"), {"format": "pt"})
+        path.unlink()
+    family = loaded(copy)
+    assert family.dtype == torch.float32
+    x = torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        cond = family.encode_text(PROMPTS)
+        full = load_tiny(sd_path)
+        expected = full.predict(x, torch.tensor([1, 2]), full.encode_text(PROMPTS))
+        assert torch.allclose(family.predict(x, torch.tensor([1, 2]), cond), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin"])
+def test_pickled_checkpoints_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(b"anything")
+    with pytest.raises(MissingWeightsError, match="pickles"):
+        resolve.locate(str(path))
+
+
+def test_files_that_are_no_base(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(MissingWeightsError, match="no such file"):
+        resolve.locate(str(path))
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(MissingWeightsError, match="not a readable safetensors"):
+        resolve.locate(str(path))
+    save_file({"lora_unet_x.alpha": torch.ones(1)}, path)
+    with pytest.raises(MissingWeightsError, match="goes to --adapter"):
+        resolve.locate(str(path))
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    save_file({first: torch.zeros(320, 9, 3, 3)}, path)
+    with pytest.raises(MissingWeightsError, match="inpainting"):
+        resolve.locate(str(path))
+    save_file({first: torch.zeros(320, 4, 3, 3), "cond_stage_model.model.x": torch.ones(1)}, path)
+    with pytest.raises(MissingWeightsError, match=r"neither SD 1\.x's nor SDXL's"):
+        resolve.locate(str(path))

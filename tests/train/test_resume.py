@@ -1,0 +1,133 @@
+"""`kaiffin resume` after kill -9 ends in the same file, byte for byte."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kaiffin.run import Run
+
+COMMAND = [sys.executable, "-m", "kaiffin.cli"]
+# Every save is slowed down, so that random kills often land in the middle of one.
+SLOW_SAVES = """
+import sys, time
+import kaiffin.run as run
+whole = run._write_synced
+def slow(path, data):
+    whole(path, data[: len(data) // 2])
+    time.sleep(0.03)
+    whole(path, data)
+run._write_synced = slow
+from kaiffin.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "photos"
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(path / f"{i}.png")
+    return path
+
+
+def train_call(folder: Path, base: Path, out: Path, steps: int) -> list[str]:
+    return [
+        "train", str(folder), "--base", str(base), "--class", "thing", "--steps", str(steps),
+        "--out", str(out), "--train.checkpoint_every", "3", "--train.keep", "2",
+        "--data.flip", "true", "--data.caption_dropout", "0.2", "--adapter.dropout", "0.1",
+        "--adapter.rank", "2", "--adapter.text_encoder", "true", "--train.warmup", "2",
+        "--data.prior.weight", "0.3", "--data.prior.num_images", "2", "--data.prior.steps", "2",
+        "--train.tensorboard", "false", "--train.accumulate", "2", "--train.batch_size", "1",
+    ]  # fmt: skip
+
+
+def start(arguments: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOW_SAVES, *arguments], start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def lines(run: Path) -> int:
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def killed_until_done(call: list[str], run: Path, kills: int, rng: random.Random) -> int:
+    """Starts, kills -9 some steps later and resumes, `kills` times; then lets it finish."""
+    happened = 0
+    for attempt in range(kills):
+        process = start(call if attempt == 0 else ["resume", str(run)])
+        goal, deadline = lines(run) + rng.randint(1, 5), time.time() + 60
+        while process.poll() is None and time.time() < deadline and lines(run) < goal:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.12)  # into the step or the saving that follows
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            happened += 1
+        process.wait()
+    resumed = subprocess.run([*COMMAND, "resume", str(run)], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    return happened
+
+
+def metrics(run: Path) -> list[dict]:
+    import json
+
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in found]
+
+
+def check(folder: Path, base: Path, tmp_path: Path, steps: int, kills: int) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    subprocess.run([*COMMAND, *train_call(folder, base, whole, steps)], check=True)
+    rng = random.Random(kills)
+    assert killed_until_done(train_call(folder, base, torn, steps), torn, kills, rng) >= 2
+    adapters = [next(run.glob("*.safetensors")).read_bytes() for run in (whole, torn)]
+    assert adapters[0] == adapters[1]
+    assert metrics(whole) == metrics(torn)
+    assert not list(torn.rglob("*.part"))
+    assert len(Run.open(torn).checkpoints()) == 2
+
+
+def test_killed_at_random_points(folder: Path, sd_path: Path, tmp_path: Path) -> None:
+    check(folder, sd_path, tmp_path, steps=15, kills=3)
+
+
+@pytest.mark.slow
+def test_killed_many_times(folder: Path, sd_path: Path, tmp_path: Path) -> None:
+    check(folder, sd_path, tmp_path, steps=60, kills=20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_go_on(
+    number: signal.Signals, folder: Path, sd_path: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    call = train_call(folder, sd_path, run, 400)
+    process = subprocess.Popen(
+        [*COMMAND, *call], start_new_session=True, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.time() + 60
+    while lines(run) < 2 and time.time() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"kaiffin resume {run}" in said
+    assert said.count("\n") == 1
+    (step, _) = Run.open(run).checkpoints()[-1]
+    assert f"after step {step} of 400" in said
+    assert lines(run) == step
