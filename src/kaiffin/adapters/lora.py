@@ -11,6 +11,7 @@ import fnmatch
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,7 @@ class LoraLayer(nn.Module):
         hidden = F.linear(x, down).to(out.dtype).flatten(0, -2)
         return torch.addmm(out.flatten(0, -2), hidden, up.t(), alpha=factor).view_as(out)
 
-    def weight_update(self, target: nn.Module) -> Tensor:
+    def weight_update(self, target: Any) -> Tensor:
         """alpha / r * up @ down in the shape of the target's weight, fp32."""
         update = self.up.flatten(1) @ self.down.flatten(1)
         return update.view(target.weight.shape) * (self.alpha / self.rank)
@@ -232,7 +233,7 @@ class Lora:
         """Adds the scaled update into the base weights of the attached modules."""
         with torch.no_grad():
             for name, layer in self.layers.items():
-                weight = self._modules[name].weight
+                weight: Any = self._modules[name].weight
                 weight += (self.scale * layer.weight_update(self._modules[name])).to(weight.dtype)
 
     @staticmethod

@@ -61,7 +61,7 @@ def open_photo(path: Path, background: str = "#ffffff") -> Photo:
 def parse_colour(text: str) -> tuple[int, int, int]:
     """A CSS colour such as "#fff" or "grey"."""
     try:
-        red, green, blue = ImageColor.getcolor(text, "RGB")
+        red, green, blue = ImageColor.getrgb(text)[:3]
     except (ValueError, TypeError):
         raise ConfigError(
             f"data.background = {text!r} is not a colour.", 'Write "#ffffff" or a CSS name.'
@@ -106,7 +106,8 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
                 "Export a smaller copy.",
             )
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            notes.append(f"animation or several pages: the first of {image.n_frames} is used")
+            frames = getattr(image, "n_frames", 1)
+            notes.append(f"animation or several pages: the first of {frames} is used")
         image.load()
     except PhotoError:
         raise

@@ -60,7 +60,8 @@ class Examined:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Examined:
-        return Examined(**{**data, "notes": tuple(data["notes"])})
+        facts: dict[str, Any] = {**data, "notes": tuple(data["notes"])}
+        return Examined(**facts)
 
 
 def examine(path: Path, background: str) -> Examined | str:
@@ -71,7 +72,8 @@ def examine(path: Path, background: str) -> Examined | str:
         return str(error).removeprefix(f"{path.name}: ")
     return Examined(
         photo.sha256,
-        *photo.size,
+        photo.size[0],
+        photo.size[1],
         round(sharpness(photo.image), 2),
         str(imagehash.phash(photo.image)),
         photo.alpha is not None,
@@ -257,14 +259,14 @@ def _draw_photo(
     photo = images.open_photo(path, background).image.resize(item.crop.resized)
     factor = tile / max(photo.size)
     small = photo.resize([max(1, round(side * factor)) for side in photo.size])
-    box = [round(value * factor) for value in item.crop.box]
+    x1, y1, x2, y2 = (round(value * factor) for value in item.crop.box)
     dim = Image.blend(small, Image.new("RGB", small.size, PAPER), 0.6)
-    dim.paste(small.crop(box), box[:2])
+    dim.paste(small.crop((x1, y1, x2, y2)), (x1, y1))
     left, top = corner
     at = (left + (tile - small.width) // 2, top + (tile - small.height) // 2)
     page.paste(dim, at)
     draw = ImageDraw.Draw(page)
-    frame = [at[0] + box[0], at[1] + box[1], at[0] + box[2] - 1, at[1] + box[3] - 1]
+    frame = [at[0] + x1, at[1] + y1, at[0] + x2 - 1, at[1] + y2 - 1]
     draw.rectangle(frame, outline="#1f7a5c", width=2)
     font = ImageFont.load_default(12)
     size = f"{item.facts.width}x{item.facts.height}"

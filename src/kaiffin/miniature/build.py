@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ def open_pool(config: BuildConfig) -> stages.Pool:
     return stages.Pool(pixels[: config.pictures], config.seed)
 
 
-def new_network(config: BuildConfig, stage: str) -> torch.nn.Module:
+def new_network(config: BuildConfig, stage: str) -> Any:
     """A fresh network, its initial weights a function of the seed."""
     torch.manual_seed(config.seed)
     if stage == "clip":
@@ -126,7 +127,7 @@ def new_network(config: BuildConfig, stage: str) -> torch.nn.Module:
     return nets.make_unet(config.unet_channels)
 
 
-def trained(config: BuildConfig, stage: str) -> torch.nn.Module:
+def trained(config: BuildConfig, stage: str) -> Any:
     """The averaged weights of a stage's last checkpoint; the VAE whitened once that was done."""
     network = new_network(config, stage)
     whitened = config.out / "vae" / "whitened.safetensors"
@@ -372,7 +373,8 @@ def parse_flags(arguments: list[str] | None = None) -> tuple[BuildConfig, str | 
     flags = vars(parser.parse_args(arguments))
     only = flags.pop("only")
     tuples = {key: tuple(value) for key, value in flags.items() if isinstance(value, list)}
-    return BuildConfig(**{**flags, **tuples}), only
+    chosen: dict[str, Any] = {**flags, **tuples}
+    return BuildConfig(**chosen), only
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -57,7 +57,9 @@ def doodle(background: np.ndarray, seed: int, index: int) -> np.ndarray:
         background = background[:, :, rng.permutation(3)]
     size = len(background)
     easel = Easel(size)
-    easel.image.paste(Image.fromarray(background).resize((size * SUPERSAMPLING,) * 2, 0))
+    easel.image.paste(
+        Image.fromarray(background).resize((size * SUPERSAMPLING, size * SUPERSAMPLING), 0)
+    )
     easel.frame(0.5, 1.0, 1.0)
     for _ in range(int(rng.integers(2, 13))):
         x, y = float(rng.uniform(-0.45, 0.45)), float(rng.uniform(0.05, 0.98))

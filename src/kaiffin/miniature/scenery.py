@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from kaiffin.miniature.easel import WHITE, Easel
+from kaiffin.miniature.easel import WHITE, Colour, Easel
 from kaiffin.miniature.vocabulary import Spec
 
 SKY = {
@@ -16,12 +17,15 @@ SKY = {
 TINT = {"day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.90, 0.82), "night": (0.74, 0.78, 0.98)}
 
 
+def _untinted(colour: Colour, tint: tuple[float, float, float]) -> Any:
+    """The colour that the tint turns into `colour`."""
+    return tuple(min(255, c / t) for c, t in zip(colour, tint, strict=True))
+
+
 def _sky(easel: Easel, spec: Spec) -> None:
     """Sky with the sun or the moon, painted so that the later tint leaves it as meant."""
     tint = TINT[spec.time]
-    top, bottom = (
-        tuple(min(255, c / t) for c, t in zip(s, tint, strict=True)) for s in SKY[spec.time]
-    )
+    top, bottom = (_untinted(colour, tint) for colour in SKY[spec.time])
     easel.gradient(top, bottom, 0.3, 1.0)
     if spec.time == "night":
         easel.flat(0.84, 0.86, 0.07, 0.07, (255, 255, 240))

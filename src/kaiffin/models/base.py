@@ -47,8 +47,11 @@ class Conditioning:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Conditioning:
         """The same conditioning with `function` applied to each tensor present."""
-        parts = (self.context, self.pooled, self.size_ids)
-        return Conditioning(*(None if part is None else function(part) for part in parts))
+
+        def apply(part: Tensor | None) -> Tensor | None:
+            return None if part is None else function(part)
+
+        return Conditioning(function(self.context), apply(self.pooled), apply(self.size_ids))
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:

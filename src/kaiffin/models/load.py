@@ -35,13 +35,13 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
             found["vae"], vae_files = _external_vae(base.vae, found["vae"])
             files = [*files, *vae_files]
         dtype = runtime.base_dtype
-        models = {
+        models: dict[str, Any] = {
             name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
             for name, model in found.items()
             if isinstance(model, nn.Module)
         }
     rest = {name: part for name, part in found.items() if name not in models}
-    family = StableDiffusionXL if located.family == "sdxl" else StableDiffusion1
+    family: Any = StableDiffusionXL if located.family == "sdxl" else StableDiffusion1
     return family(
         base=base.name,
         revision=parts.revision(files),

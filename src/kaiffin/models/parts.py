@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
     return digest.hexdigest()
 
 
-def encode_images(vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def encode_images(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, H/8, W/8), fp32."""
     parameter = next(vae.parameters())
     with torch.no_grad():
@@ -58,7 +59,7 @@ def encode_images(vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
 
 
-def decode(vae: nn.Module, latents: Tensor) -> Tensor:
+def decode(vae: Any, latents: Tensor) -> Tensor:
     """Scaled latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1], fp32."""
     parameter = next(vae.parameters())
     scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0

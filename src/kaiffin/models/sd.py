@@ -24,9 +24,9 @@ class StableDiffusion1:
     base: str
     revision: str
     schedule: NoiseSchedule
-    unet: nn.Module
-    vae: nn.Module
-    text_encoder: nn.Module
+    unet: Any
+    vae: Any
+    text_encoder: Any
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype

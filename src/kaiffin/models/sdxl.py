@@ -23,10 +23,10 @@ class StableDiffusionXL:
     base: str
     revision: str
     schedule: NoiseSchedule
-    unet: nn.Module
-    vae: nn.Module
-    text_encoder: nn.Module
-    text_encoder_2: nn.Module
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    text_encoder_2: Any
     tokenizer: Any
     tokenizer_2: Any
     device: torch.device

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def pieces(tokenizer: Any, text: str) -> list[str]:
@@ -40,7 +40,7 @@ def token_blocks(tokenizer: Any, prompts: Sequence[str], blocks: int) -> Tensor:
     return torch.tensor(rows).view(len(prompts), blocks, length)
 
 
-def hidden_states(encoder: nn.Module, ids: Tensor, skip: int, final_norm: bool) -> Any:
+def hidden_states(encoder: Any, ids: Tensor, skip: int, final_norm: bool) -> Any:
     """Runs a CLIP text model on ids (B, blocks, 77).
 
     skip: 0 takes the last layer's states, 1 the one before, ...; final_norm applies the model's
