@@ -7,11 +7,16 @@ end-of-word mark, and the two specials (514 entries).
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from kaiffin.adapters.formats import sgm_path
 
 SIZE = 64  # pixels of the native square
 START, END = 512, 513
@@ -167,3 +172,54 @@ def tiny_sdxl(path: Path, *, prediction: str = "epsilon", seed: int = 0) -> Path
     }
     (path / "model_index.json").write_text(json.dumps(index))
     return path
+
+
+def tiny_single_file(folder: Path, file: Path) -> Path:
+    """The SD-1.x pipeline in `folder` as one checkpoint with the original (LDM) names.
+
+    Its configuration goes beside it, into `<stem>.config`, as for any unusual shape.
+    """
+    tensors = {}
+    for name, value in load_file(folder / "unet" / WEIGHTS).items():
+        tensors["model.diffusion_model." + _ldm_unet(name)] = value
+    for name, value in load_file(folder / "vae" / WEIGHTS).items():
+        tensors["first_stage_model." + _ldm_vae(name)] = _as_convolution(name, value)
+    for name, value in load_file(folder / "text_encoder" / "model.safetensors").items():
+        path = f"text_model.{name.removeprefix('text_model.')}"
+        tensors[f"cond_stage_model.transformer.{path}"] = value
+    save_file({name: value.contiguous() for name, value in tensors.items()}, file)
+    own = file.with_suffix(".config")
+    shutil.copytree(folder, own, ignore=shutil.ignore_patterns("*.safetensors"))
+    return file
+
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def _ldm_unet(name: str) -> str:
+    """By the table of the adapter formats, whose layers the checkpoint names as well."""
+    module, _, part = name.rpartition(".")
+    if module == "conv_norm_out":
+        return f"out.0.{part}"
+    return f"{sgm_path(module, layers_per_block=1)}.{part}"
+
+
+def _ldm_vae(name: str, levels: int = 4) -> str:
+    name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
+    for side, word in (("down_blocks", "down"), ("up_blocks", "up")):
+        if match := re.search(rf"{side}\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)", name):
+            block, kind, layer = match.groups()
+            level = int(block) if word == "down" else levels - 1 - int(block)
+            inner = f"block.{layer}" if kind == "resnets" else f"{word}sample"
+            name = name.replace(match.group(0), f"{word}.{level}.{inner}")
+    name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
+    name = name.replace("mid_block.attentions.0.group_norm", "mid.attn_1.norm")
+    for ours, ldm in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out")):
+        name = name.replace(f"mid_block.attentions.0.{ours}", f"mid.attn_1.{ldm}")
+    return name
+
+
+def _as_convolution(name: str, value: torch.Tensor) -> torch.Tensor:
+    """LDM's VAE attention has 1x1 convolutions where diffusers has Linear."""
+    is_projection = "attentions" in name and ".to_" in name and value.dim() == 2
+    return value[..., None, None] if is_projection else value

@@ -235,3 +235,53 @@ def test_files_that_are_no_base(tmp_path: Path) -> None:
     save_file({first: torch.zeros(320, 4, 3, 3), "cond_stage_model.model.x": torch.ones(1)}, path)
     with pytest.raises(MissingWeightsError, match=r"neither SD 1\.x's nor SDXL's"):
         resolve.locate(str(path))
+
+
+def test_a_single_checkpoint_file(sd_path: Path, tmp_path: Path) -> None:
+    """The same weights under the original names give the same numbers."""
+    import tiny
+
+    file = tiny.tiny_single_file(sd_path, tmp_path / "model.safetensors")
+    single, folder = loaded(file), load_tiny(sd_path)
+    assert single.name == "sd1"
+    x, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
+    with torch.no_grad():
+        conds = [family.encode_text(PROMPTS) for family in (single, folder)]
+        assert torch.equal(conds[0].context, conds[1].context)
+        assert torch.equal(single.predict(x, t, conds[0]), folder.predict(x, t, conds[1]))
+    assert torch.allclose(single.decode(x), folder.decode(x), atol=1e-5)
+    tensors = load_file(file)
+    save_file({**tensors, "v_pred": torch.ones(1)}, file)
+    assert loaded(file).schedule.prediction_type == "v_prediction"
+
+
+def test_a_single_file_without_a_tokenizer_says_what_to_put_where(
+    sd_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tiny
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
+    file = tiny.tiny_single_file(sd_path, tmp_path / "model.safetensors")
+    shutil.rmtree(file.with_suffix(".config") / "tokenizer")
+    with pytest.raises(MissingWeightsError, match=r"vocab\.json and merges\.txt"):
+        loaded(file)
+    tiny.write_tokenizer(tmp_path / "tokenizer")
+    assert loaded(file).token_pieces("a") == ["a</w>"]
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl"])
+def test_the_kept_configurations_are_the_published_sizes(name: str) -> None:
+    """Weight counts of the real models: 859.5 M and 2,567 M in the UNet, 83.7 M in the VAE."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from kaiffin.models.load import CONFIGS
+
+    folder = CONFIGS / name
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(str(folder / "unet"))
+        vae = AutoencoderKL.from_config(str(folder / "vae"))
+        text = CLIPTextModel(CLIPTextConfig.from_pretrained(str(folder / "text_encoder")))
+    counts = [sum(p.numel() for p in model.parameters()) for model in (unet, vae, text)]
+    expected = {"sd1": 859_520_964, "sdxl": 2_567_463_684}[name]
+    assert counts == [expected, 83_653_863, 123_060_480]
