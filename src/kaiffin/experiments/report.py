@@ -68,7 +68,8 @@ def write_report(
         last_loss=smooth([m["loss"] for m in metrics])[-1] if metrics else None,
         steps=metrics[-1]["step"] if metrics else 0,
         seconds=seconds if seconds is not None else sum(m["seconds"] for m in metrics),
-        manifest=manifest,
+        manifest={"base": {}, "data": "", "num_photos": 0, "trainable": 0, "versions": {},
+                  "kaiffin": ""} | manifest,
         config=configs.dump(run.config),
         adapter=run.adapter_path.name if run.finished else "",
     )  # fmt: skip
