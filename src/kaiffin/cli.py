@@ -171,12 +171,15 @@ def generate(
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder that is written.")] = Path("demo"),
     subject: Annotated[str, typer.Option("--subject", help="kaiffin or plush.")] = "kaiffin",
-    seed: Annotated[int, typer.Option(help="Seed of training and pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(help="Training steps; derived when left out.")
+    ] = None,
 ) -> None:
     """From photos to pictures on the embedded base, in about two minutes on a laptop."""
     from kaiffin import demonstration
 
-    demonstration.run(out, subject, seed)
+    demonstration.run(out, subject, seed, steps)
 
 
 @app.command()

@@ -26,7 +26,7 @@ TAUGHT = ("meadow", "beach", "kitchen")  # the scenes of the photos
 SEEDS = (1, 2)  # pictures per new scene
 
 
-def run(out: Path, subject: str = "kaiffin", seed: int = 0) -> Run:
+def run(out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = None) -> Run:
     """Teaches the miniature `subject` (kaiffin or plush) and shows it in scenes it never saw.
 
     Writes photos/, run/, base/ and adapted/ pictures, sheet.png and report.html below `out`.
@@ -43,7 +43,7 @@ def run(out: Path, subject: str = "kaiffin", seed: int = 0) -> Run:
         f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}"
     )
     console.print("2/4  teaching the embedded base")
-    trained = recipes.train(demo_config(out / "photos", subject, seed), out / "run")
+    trained = recipes.train(demo_config(out / "photos", subject, seed, steps), out / "run")
     console.print("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)
     base = make_pictures(MINIATURE, prompts, out / "base")
@@ -78,7 +78,7 @@ def render_photos(folder: Path, subject: str, seed: int) -> list[Path]:
     return paths
 
 
-def demo_config(photos: Path, subject: str, seed: int) -> Config:
+def demo_config(photos: Path, subject: str, seed: int, steps: int | None = None) -> Config:
     """What `kaiffin train PHOTOS --subject ... --class ...` would use."""
     who = world.SUBJECTS[subject]
     data = {
@@ -86,6 +86,7 @@ def demo_config(photos: Path, subject: str, seed: int) -> Config:
         "subject.token": who.token,
         "subject.noun": who.class_noun,
         "train.seed": seed,
+        "train.steps": steps,
     }
     return configs.build(configs.override({}, data), "demo")
 

@@ -1,0 +1,34 @@
+"""The demo on the real miniature, shortened: every file it promises is there and right."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kaiffin.cli import main
+from kaiffin.demonstration import SEEDS, TAUGHT, new_scenes
+from kaiffin.miniature import world
+
+
+@pytest.mark.parametrize("subject", ["kaiffin", "plush"])
+def test_demo(subject: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    call = ["demo", "--out", str(out), "--subject", subject, "--steps", "3"]
+    assert main(call) == 0, capsys.readouterr().err
+    assert len(list((out / "photos").glob("*.png"))) == 6
+    prompts = new_scenes(subject)
+    assert len(prompts) == len(world.SCENES) - len(TAUGHT)
+    for folder in ("base", "adapted"):
+        made = [p for p in (out / folder).glob("*.png") if p.name != "sheet.png"]
+        assert len(made) == len(prompts) * len(SEEDS)
+    with Image.open(out / "sheet.png") as sheet:
+        assert min(sheet.size) > 500
+    html = (out / "report.html").read_text()
+    assert "CLIP-I" in html
+    assert "CLIP-T" in html
+    assert html.count("data:image") == 6 + 2 * len(prompts) * len(SEEDS)
+    assert len(html) < 5_000_000
+    text = capsys.readouterr().out
+    assert "report.html" in text
+    assert main(call) == 2  # nothing is overwritten
+    assert "holds a demo already" in capsys.readouterr().err

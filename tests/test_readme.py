@@ -1,0 +1,103 @@
+"""What is documented is executed: README commands, shipped configs, the option table."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+
+from kaiffin import config as configs
+from kaiffin.miniature import world
+from kaiffin.presets import derive
+
+README = (REPO / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def test_the_make_targets_exist() -> None:
+    makefile = (REPO / "Makefile").read_text()
+    named = [c.split()[1] for c in commands() if c.startswith("make ")]
+    assert named == ["demo", "test"]
+    for target in [*named, "check", "install"]:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    assert "make test" in (REPO / ".ci" / "run").read_text()
+
+
+def test_the_three_commands_for_ones_own_photos(tmp_path: Path) -> None:
+    """As written, but for a short training."""
+    photos = tmp_path / "my-photos"
+    photos.mkdir()
+    for i, (image, _) in enumerate(world.subject_photos("kaiffin", 4)):
+        image.save(photos / f"{i}.png")
+    three = [c for c in commands() if c.startswith(".venv/bin/kaiffin") and "sd15" not in c]
+    assert [shlex.split(c)[1] for c in three] == ["prepare", "train", "generate"]
+    for command in three:
+        words = shlex.split(command)[1:]
+        if words[0] == "train":
+            words += ["--steps", "3"]
+        done = subprocess.run(
+            [sys.executable, "-m", "kaiffin.cli", *words], cwd=tmp_path, capture_output=True,
+            text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    made = list((tmp_path / "runs" / "kaiffin" / "images").glob("a-photo*.png"))
+    assert len(made) == 8
+    assert (tmp_path / "prepared" / "my-photos" / "contact_sheet.png").is_file()
+
+
+def test_every_setting_in_the_readme_exists() -> None:
+    known = dict(configs.fields())
+    named = set(re.findall(r"--([a-z]+\.[a-z_.]+)", README))
+    named |= set(re.findall(r"--([a-z]+\.[a-z_.]+)", (REPO / "docs" / "photos.md").read_text()))
+    assert len(named) > 5
+    assert named <= set(known)
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "examples").rglob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    config = configs.load(path)
+    full, _ = derive(config, 10, 512)
+    assert full.train.steps
+
+
+def test_the_option_table_is_current() -> None:
+    assert configs.option_table() in (REPO / "docs" / "options.md").read_text(encoding="utf-8")
+
+
+def test_linked_files_exist() -> None:
+    for page in [REPO / "README.md", *(REPO / "docs").glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_architecture_page_names_every_file() -> None:
+    text = (REPO / "docs" / "architecture.md").read_text()
+    for path in (REPO / "src" / "kaiffin").rglob("*.py"):
+        name = path.relative_to(REPO / "src" / "kaiffin").as_posix()
+        if path.name != "__init__.py" and not name.startswith("miniature/"):
+            assert f"`{name}`" in text, name
+
+
+def test_the_constraints_pin_what_pyproject_asks_for() -> None:
+    import tomllib
+
+    pins = dict(
+        line.lower().split("==")
+        for line in (REPO / "constraints.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    )
+    assert pins["torch"] == "2.13.0"
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    for requirement in wanted:
+        name = re.split(r"[<>=\[; ]", requirement)[0].lower()
+        assert name in pins or name.replace("-", "_") in pins, name
