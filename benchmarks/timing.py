@@ -1,0 +1,44 @@
+"""Side-by-side timing: candidates take turns; medians, and ratios within each round."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+CALLS = 5  # of each candidate in each round
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds per call, one value per round (the median of CALLS calls), after a warm-up."""
+    for call in candidates.values():
+        call()
+        call()
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, call in candidates.items():
+            times[name].append(statistics.median(_seconds(call, device) for _ in range(CALLS)))
+    return times
+
+
+def _seconds(call: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def table(times: Mapping[str, Sequence[float]], unit: str) -> str:
+    """Markdown: median milliseconds, and the ratio to `unit` of the same round with its range."""
+    rows = [f"| | ms (median) | times {unit} | range over rounds |", "|---|---|---|---|"]
+    for name, values in times.items():
+        ratios = sorted(v / u for v, u in zip(values, times[unit], strict=True))
+        middle = statistics.median(ratios)
+        span = f"{ratios[0]:.2f} - {ratios[-1]:.2f}"
+        rows.append(f"| {name} | {statistics.median(values) * 1e3:.1f} | {middle:.2f} | {span} |")
+    return "\n".join(rows)
