@@ -1,6 +1,6 @@
 """Our generation beside the diffusers pipeline on the same weights, and beside the bare UNet.
 
-    python benchmarks/generate.py [--base miniature] [--steps 25] [--rounds 5]
+    python benchmarks/generate.py [--base miniature] [--steps 25] [--rounds 5] [--json out.json]
 
 - unet: the UNet calls alone (two halves of guidance in one batch), no text, sampler or VAE
 - ours: kaiffin.generate, one picture
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from timing import interleaved, table
+from timing import interleaved, table, write_json
 
 from kaiffin.config import BaseConfig
 from kaiffin.generate import Request, generate
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--base", default="miniature", help="an SD-1.x base")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
     base = BaseConfig(name=flags.base)
     runtime = Runtime.from_config(base)
@@ -62,6 +63,8 @@ def main() -> None:
     times = interleaved(candidates, flags.rounds, runtime.device)
     print(f"{flags.base}, {flags.steps} steps, guidance 5, {runtime.device.type}")
     print(table(times, "unet"))
+    if flags.json:
+        write_json(flags.json, times, base=flags.base, steps=flags.steps)
 
 
 if __name__ == "__main__":

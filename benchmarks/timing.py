@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 
@@ -42,3 +45,15 @@ def table(times: Mapping[str, Sequence[float]], unit: str) -> str:
         span = f"{ratios[0]:.2f} - {ratios[-1]:.2f}"
         rows.append(f"| {name} | {statistics.median(values) * 1e3:.1f} | {middle:.2f} | {span} |")
     return "\n".join(rows)
+
+
+def write_json(path: Path, times: Mapping[str, Sequence[float]], **facts: object) -> None:
+    """Seconds per call of every round, with the machine and the versions, for later comparison."""
+    machine = {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+    }
+    data = {**facts, **machine, "seconds": {name: list(values) for name, values in times.items()}}
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

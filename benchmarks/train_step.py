@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +20,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from timing import interleaved, table
+from timing import interleaved, table, write_json
 
 from kaiffin import config as configs
 from kaiffin.adapters.load import full_modules
@@ -41,7 +39,7 @@ from kaiffin.train.trainer import Trainer
 RANK, LR = 16, 1e-4
 
 
-def ours(family: ModelFamily, photos: Path, batch: int) -> Callable[[], object]:
+def ours(family: ModelFamily, photos: Path, batch: int, runtime: Runtime) -> Callable[[], object]:
     """One step of Kaiffin's trainer, its caches filled as after the first epoch."""
     given = {
         "data.photos": photos, "subject.noun": "penguin", "train.steps": 10**6, "train.lr": LR,
@@ -54,7 +52,6 @@ def ours(family: ModelFamily, photos: Path, batch: int) -> Callable[[], object]:
     specs = {"unet": LoraSpec("attention", RANK, RANK)}
     adapter = Lora.create(specs, full_modules(family), 0)
     adapter.inject(full_modules(family))
-    runtime = Runtime(family.device, family.dtype, torch.float32)
     trainer = Trainer(family, adapter, dataset, config, runtime, TensorCache(None))
     for number in range(-(-6 // batch)):
         trainer._batch(dataset.batch(number, batch))
@@ -121,7 +118,7 @@ def main() -> None:
             image.save(Path(scratch) / f"{i}.png")
         steps = {
             "floor": floor(load(base, runtime), flags.batch),
-            "ours": ours(load(base, runtime), Path(scratch), flags.batch),
+            "ours": ours(load(base, runtime), Path(scratch), flags.batch, runtime),
             "plain": plain(load(base, runtime), flags.batch),
         }
         started = time.time()
@@ -131,8 +128,7 @@ def main() -> None:
     )
     print(table(times, "floor"))
     if flags.json:
-        medians = {name: statistics.median(values) for name, values in times.items()}
-        flags.json.write_text(json.dumps({"base": flags.base, "median_seconds": medians}))
+        write_json(flags.json, times, base=flags.base, batch=flags.batch)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Scores against transformers' own CLIP, and intervals against known statistics."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from kaiffin.errors import MissingWeightsError
-from kaiffin.score import Scorer, bootstrap
+from kaiffin.score import Scorer, bootstrap, paired, rank
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +54,13 @@ def test_cosines_equal_those_of_transformers(folder: Path) -> None:
                     return_tensors="pt")  # fmt: skip
     pixels = processor(images, return_tensors="pt").pixel_values
     for image, row in zip(images, pixels, strict=True):
-        assert torch.allclose(scorer.preprocess(image), row, atol=2e-2)
+        assert torch.allclose(scorer.preprocess(image), row, atol=1e-6)
     with torch.no_grad():
         out = model(input_ids=ids.input_ids, attention_mask=ids.attention_mask, pixel_values=pixels)
     expected = (out.image_embeds * out.text_embeds).sum(-1)
-    assert torch.allclose(scorer.text_image(images, texts), expected, atol=5e-3)
+    assert torch.allclose(scorer.text_image(images, texts), expected, atol=1e-5)
     across = (out.image_embeds @ out.image_embeds[:2].T).mean(-1)
-    assert torch.allclose(scorer.image_image(images, images[:2]), across, atol=5e-3)
+    assert torch.allclose(scorer.image_image(images, images[:2]), across, atol=1e-5)
     assert scorer.name == "tiny-clip"
 
 
@@ -84,3 +86,66 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     assert (sure.mean, sure.low, sure.high, sure.n) == (0.5, 0.5, 0.5, 10)
     with pytest.raises(ValueError, match="no values"):
         bootstrap([])
+
+
+def test_a_reference_is_not_compared_with_itself(folder: Path) -> None:
+    scorer, images = Scorer(str(folder)), pictures(3)
+    expected = [
+        scorer.image_image([images[i]], [image for image in images if image is not images[i]])
+        for i in range(3)
+    ]
+    assert torch.allclose(scorer.likeness_of_references(images), torch.cat(expected), atol=1e-6)
+    with pytest.raises(ValueError, match="one reference"):
+        scorer.likeness_of_references(images[:1])
+
+
+def test_texts_beyond_the_limit_are_named(folder: Path) -> None:
+    scorer = Scorer(str(folder))
+    fits, long = "x" * 75, "x" * 76  # one token a letter, and the two marks at the ends: 77
+    assert scorer.too_long(["a dog", fits, long]) == [long]
+    same = scorer.embed_texts([long, long + " never read"])
+    assert torch.equal(same[0], same[1])
+
+
+def test_misuse_is_refused(folder: Path) -> None:
+    scorer = Scorer(str(folder))
+    with pytest.raises(ValueError, match="no images"):
+        scorer.image_image([], pictures(1))
+    with pytest.raises(ValueError, match="2 images and 1 prompts"):
+        scorer.text_image(pictures(2), ["a dog"])
+    with pytest.raises(ValueError, match="not finite"):
+        bootstrap([0.1, float("nan")])
+    with pytest.raises(ValueError, match="not finite"):
+        rank([0.1, float("nan")])
+
+
+def test_a_broken_judge_is_named(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken-clip"
+    shutil.copytree(folder, broken)
+    weights = load_file(broken / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MissingWeightsError, match="missing, such as visual_projection"):
+        Scorer(str(broken))
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(MissingWeightsError, match="broken-clip"):
+        Scorer(str(broken))
+
+
+def test_pairs_are_told_apart_where_means_are_not() -> None:
+    rng = np.random.default_rng(2)
+    before = rng.normal(0, 1, 40)
+    after = before + rng.normal(0.1, 0.05, 40)
+    gain = paired(before.tolist(), after.tolist())
+    assert gain.mean == pytest.approx(float((after - before).mean()))
+    assert 0 < gain.low < gain.mean < gain.high < 0.2
+    assert bootstrap(after.tolist()).low < bootstrap(before.tolist()).high
+    standard_error = float((after - before).std() / 40**0.5)
+    assert gain.high - gain.low == pytest.approx(2 * 1.96 * standard_error, rel=0.15)
+    with pytest.raises(ValueError, match="zip"):
+        paired([1.0], [1.0, 2.0])
+
+
+def test_the_best_comes_first_and_ties_keep_their_order() -> None:
+    assert rank([0.1, 0.5, 0.5, -1.0, 0.9]) == [4, 1, 2, 0, 3]
+    assert rank([]) == []

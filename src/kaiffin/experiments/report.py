@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,16 @@ import jinja2
 from PIL import Image
 
 from kaiffin import config as configs
+from kaiffin.data.images import open_photo
+from kaiffin.errors import RunError
 from kaiffin.run import Run
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 THUMB = 256  # pixels of the longer side of an embedded picture
+NOTHING = {
+    "base": {}, "data": "", "num_photos": 0, "trainable": 0, "versions": {}, "kaiffin": "",
+    "refused": [], "derived": [],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,13 +41,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Score:
-    """One line of the score table, in words a newcomer understands."""
+    """One measure, in words a newcomer understands.
+
+    base, adapted: means with intervals; reference: what to compare with; gain: the paired
+    difference in words, where there is one.
+    """
 
     name: str
     base: str
     adapted: str
     reference: str
     meaning: str
+    gain: str = ""
 
 
 def write_report(
@@ -56,8 +69,8 @@ def write_report(
 
     photos: the subject's; judge: the model that scored; seconds: what the training took.
     """
-    manifest = run.read_json("manifest.json")
     metrics = read_metrics(run.metrics_path)
+    target = path or run.report_path
     page = _environment().get_template(TEMPLATE.name).render(
         subject=run.config.subject.phrase,
         photos=[thumbnail(photo) for photo in photos],
@@ -67,39 +80,69 @@ def write_report(
         curve=loss_curve(metrics),
         last_loss=smooth([m["loss"] for m in metrics])[-1] if metrics else None,
         steps=metrics[-1]["step"] if metrics else 0,
-        seconds=seconds if seconds is not None else sum(m["seconds"] for m in metrics),
-        manifest={"base": {}, "data": "", "num_photos": 0, "trainable": 0, "versions": {},
-                  "kaiffin": ""} | manifest,
+        took=duration(sum(m.get("seconds", 0) for m in metrics) if seconds is None else seconds),
+        manifest=NOTHING | run.read_json("manifest.json"),
         config=configs.dump(run.config),
-        adapter=run.adapter_path.name if run.finished else "",
+        adapter=_from(target, run.adapter_path) if run.finished else "",
     )  # fmt: skip
-    target = path or run.report_path
-    partial = target.with_name(f".{target.name}.part")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(target)
+    _write(target, page)
     return target
 
 
+def _from(page: Path, file: Path) -> str:
+    """`file` as somebody who has opened the page would look for it."""
+    return Path(os.path.relpath(file.resolve(), page.resolve().parent)).as_posix()
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written ({error.strerror or error}).") from None
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a torn last line is left out."""
+    """The lines of metrics.jsonl that hold a step and a finite loss; torn lines are left out."""
     found = []
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for line in lines:
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+            if math.isfinite(entry["loss"]) and entry["step"] > 0:
+                found.append(entry)
+        except (ValueError, KeyError, TypeError):
             continue
     return found
 
 
 def thumbnail(path: Path) -> str:
-    """A data URL of the picture, at most THUMB pixels; small ones are kept as they are."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
-    small.thumbnail((THUMB, THUMB), Image.Resampling.LANCZOS)
+    """A data URL of the picture, upright, about THUMB pixels.
+
+    Small ones are enlarged by a whole factor to crisp squares, since browsers would blur them.
+    """
+    image = open_photo(path).image
+    factor = THUMB // max(image.size)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=88)
+    if factor > 1:
+        size = (image.width * factor, image.height * factor)
+        image.resize(size, Image.Resampling.NEAREST).save(buffer, "WEBP", lossless=True)
+    else:
+        image.thumbnail((THUMB, THUMB), Image.Resampling.LANCZOS)
+        image.save(buffer, "WEBP", quality=88)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def smooth(values: Sequence[float], keep: float = 0.95) -> list[float]:

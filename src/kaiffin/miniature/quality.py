@@ -135,19 +135,22 @@ def sample_many(config: BuildConfig, texts: list[str], batch: int = 32) -> np.nd
     return np.concatenate(parts)
 
 
+def subject_renders() -> np.ndarray:
+    """Both held-out characters in every scene; (16, 64, 64, 3) uint8."""
+    return np.stack(
+        [
+            np.asarray(world.subject_render(name, scene, nets.SIZE))
+            for name in world.SUBJECTS
+            for scene in world.SCENES
+        ]
+    )
+
+
 def _sheets(config: BuildConfig, folder: Path, images: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     page = sheet(images[:48], 8)
     page.resize((page.width * 2, page.height * 2), 0).save(folder / "miniature-samples.png")
-    scenes = tuple(world.SCENES)
-    real = np.stack(
-        [
-            np.asarray(world.subject_render(name, scene))
-            for name in world.SUBJECTS
-            for scene in scenes
-        ]
-    )
-    sheet(real, 8).resize((1024, 256), Image.Resampling.NEAREST).save(
+    sheet(subject_renders(), 8).resize((1024, 256), Image.Resampling.NEAREST).save(
         folder / "miniature-subjects.png"
     )
 
@@ -184,6 +187,7 @@ def measure(config: BuildConfig, count: int = 320) -> dict:
             _row("CNN", "renders", accuracy(judge.name(renders), specs)),
         ],
         "psnr": vae_psnr(config, renders[:256]),
+        "subject_psnr": vae_psnr(config, subject_renders()),
         "recall": clip_retrieval(config, renders, specs),
         "count": count,
     }
@@ -199,9 +203,11 @@ def write_report(config: BuildConfig, docs: Path = Path("docs")) -> None:
         table="\n".join(facts["rows"]),
         costs="\n".join(_costs(config)),
         psnr=facts["psnr"],
+        subject_psnr=facts["subject_psnr"],
         recall1=facts["recall"][0],
         recall5=facts["recall"][1],
         pictures=config.pictures,
+        latents=len(np.load(config.out / "latents.npy", mmap_mode="r")),
         megabytes=sum(f.stat().st_size for f in config.weights.rglob("*.*")) / 1e6,
     )
     (docs / "miniature.md").write_text(text, encoding="utf-8")
