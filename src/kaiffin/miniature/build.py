@@ -198,7 +198,7 @@ def _train(rank: int, workers: int, stage: str, config: BuildConfig, meeting: st
     )
     marathon.run()
     if rank == 0:
-        (config.out / stage / "done").write_text(f"{marathon.samples} {marathon.seconds:.0f}\n")
+        (config.out / stage / "done").write_text(f"{marathon.samples} {marathon.elapsed():.0f}\n")
     if workers > 1:
         dist.barrier()
         dist.destroy_process_group()

@@ -234,14 +234,14 @@ class Marathon:
         deadline = read_deadline(self.folder / "DEADLINE", self.plan.budget_s)
         now = time.time()
         left = deadline - now
-        wanted = self.plan.decay_share * (self._elapsed() + left)
+        wanted = self.plan.decay_share * (self.elapsed() + left)
         if self.decay is not None:
             return None if left > 1.3 * wanted else self.decay
         if left > wanted or (now - self.begun < 20 and left > 0):
             return None
         return self.samples, max(self.plan.batch, round(self._rate() * max(0.0, left) * 0.97))
 
-    def _elapsed(self) -> float:
+    def elapsed(self) -> float:
         """Training seconds, over all restarts."""
         return self.seconds + time.time() - self.started
 
@@ -274,7 +274,7 @@ class Marathon:
         facts = {
             "step": self.step,
             "decay": self.decay,
-            "seconds": self.seconds + time.time() - self.started,
+            "seconds": self.elapsed(),
         }
         draft = self.checkpoint.with_suffix(".draft")
         save_file(self.flat.tensors(), draft, {"facts": json.dumps(facts)})
