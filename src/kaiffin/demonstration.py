@@ -19,7 +19,7 @@ from kaiffin.experiments.report import Row, Score, write_report
 from kaiffin.miniature import world
 from kaiffin.recipes import console
 from kaiffin.run import Run
-from kaiffin.score import MINIATURE, Scorer, bootstrap
+from kaiffin.score import MINIATURE, Interval, Scorer, bootstrap, paired
 from kaiffin.sheets import sheet
 
 TAUGHT = ("meadow", "beach", "kitchen")  # the scenes of the photos
@@ -118,7 +118,7 @@ def score(
         for _ in SEEDS
     ]
     before, after = [_opened(p) for p in base], [_opened(p) for p in adapted]
-    ceiling = judge.image_image(truth, truth).mean().item()
+    ceiling = judge.likeness_of_references(truth).mean().item()
     true_text = judge.text_image(truth, asked[:: len(SEEDS)]).mean().item()
     pairs = {
         "looks like the subject (CLIP-I)": (
@@ -133,9 +133,25 @@ def score(
         ),
     }  # fmt: skip
     return [
-        Score(name, str(bootstrap(b.tolist())), str(bootstrap(a.tolist())), reference, meaning)
+        Score(
+            name,
+            str(bootstrap(b.tolist())),
+            str(bootstrap(a.tolist())),
+            reference,
+            meaning,
+            _gain(paired(b.tolist(), a.tolist())),
+        )
         for name, (b, a, reference, meaning) in pairs.items()
     ]
+
+
+def _gain(difference: Interval) -> str:
+    """The paired difference in plain words; "no clear difference" where the interval holds 0."""
+    if difference.low <= 0 <= difference.high:
+        words = "no clear difference"
+    else:
+        words = "clearly higher" if difference.mean > 0 else "clearly lower"
+    return f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], {words}"
 
 
 def before_and_after(rows: Sequence[Row], subject: str) -> Image.Image:

@@ -193,6 +193,18 @@ def test_broken_folders(sd_path: Path, tmp_path: Path) -> None:
         resolve.locate(str(copy))
 
 
+@pytest.mark.parametrize("component", ["unet", "vae", "text_encoder"])
+def test_a_missing_weight_is_refused(sd_path: Path, tmp_path: Path, component: str) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(sd_path, base)
+    (file,) = (base / component).glob("*.safetensors")
+    tensors = load_file(file)
+    lost = max(name for name in tensors if name.endswith(".weight"))
+    save_file({n: t for n, t in tensors.items() if n != lost}, file, {"format": "pt"})
+    with pytest.raises(MissingWeightsError, match=f"{component}: the weight .* is missing"):
+        load_tiny(base)
+
+
 def test_half_precision_variants_are_used(sd_path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(sd_path, copy)
@@ -253,6 +265,20 @@ def test_a_single_checkpoint_file(sd_path: Path, tmp_path: Path) -> None:
     tensors = load_file(file)
     save_file({**tensors, "v_pred": torch.ones(1)}, file)
     assert loaded(file).schedule.prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize(
+    "part", ["model.diffusion_model.out.2", "first_stage_model.", "cond_stage_model.transformer."]
+)
+def test_a_checkpoint_file_that_lacks_a_weight(sd_path: Path, tmp_path: Path, part: str) -> None:
+    import tiny
+
+    file = tiny.tiny_single_file(sd_path, tmp_path / "model.safetensors")
+    tensors = load_file(file)
+    lost = max(n for n in tensors if n.startswith(part) and n.endswith(".weight"))
+    save_file({n: t for n, t in tensors.items() if n != lost}, file)
+    with pytest.raises(MissingWeightsError, match="missing"):
+        loaded(file)
 
 
 def test_a_single_file_without_a_tokenizer_says_what_to_put_where(

@@ -81,9 +81,9 @@ def test_it_learns(sd: ModelFamily, folder: Path) -> None:
     # Each batch is new noise: compare the same draws with and without what was learnt.
     batch = made._batch(made.dataset.batch(0, 2))
     with torch.no_grad():
-        after = np.mean([made.loss(batch, number).item() for number in range(100, 140)])
+        after = np.mean([made.losses([batch], number)[0].item() for number in range(100, 140)])
         made.adapter.eject()
-        before = np.mean([made.loss(batch, number).item() for number in range(100, 140)])
+        before = np.mean([made.losses([batch], number)[0].item() for number in range(100, 140)])
     assert len(values) == 60
     assert after < 0.9 * before
 
@@ -177,7 +177,7 @@ def test_gradient_checkpointing_changes_no_gradient(sd_path: Path, folder: Path)
     gradients = []
     for on in (False, True):
         made = trainer(load_tiny(sd_path), folder, **{"train.gradient_checkpointing": on})
-        made.loss(made._batch(made.dataset.batch(0, 2)), 0).backward()
+        made.losses([made._batch(made.dataset.batch(0, 2))], 0)[0].backward()
         gradients.append([p.grad for p in made.adapter.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 0
     for plain, saved in zip(*gradients, strict=True):
@@ -188,12 +188,12 @@ def test_min_snr_weighs_by_timestep(sd: ModelFamily, folder: Path) -> None:
     plain = trainer(sd, folder)
     batch = plain._batch(plain.dataset.batch(0, 1))
     with torch.no_grad():
-        value = plain.loss(batch, 3).item()
-        _, _, t = plain._draws(batch, 3, "instance")
+        value = plain.losses([batch], 3)[0].item()
+        t = plain._noised(batch, 3).t
     plain.adapter.eject()
     weighted = trainer(sd, folder, **{"train.objective.min_snr_gamma": "5"})
     with torch.no_grad():
-        got = weighted.loss(batch, 3).item()
+        got = weighted.losses([batch], 3)[0].item()
     factor = min_snr_weight(sd.schedule.snr(t), 5.0, "epsilon").item()
     assert got == pytest.approx(value * factor, rel=1e-5)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from kaiffin.config import BaseConfig
@@ -106,14 +108,36 @@ def _weights(folder: Path, dtype: torch.dtype) -> tuple[dict[str, Any], list[Pat
 
 
 def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
-    is_model = dtype is not None
-    if is_model:
-        named = "torch_dtype" if cls.__module__.startswith("diffusers") else "dtype"
-        options |= {named: dtype, "use_safetensors": True}
+    """One component; with `dtype`, a model, of which every weight must be in the files."""
+    if dtype is not None:
+        of_diffusers = cls.__module__.startswith("diffusers")
+        options |= {"use_safetensors": True, "output_loading_info": True}
+        options |= {"torch_dtype" if of_diffusers else "dtype": dtype}
     try:
-        return cls.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        loaded = cls.from_pretrained(str(folder), local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise MissingWeightsError(f"{folder}: cannot be loaded: {error}.") from None
+    if dtype is None:
+        return loaded
+    model, info = loaded
+    _refuse_missing(info["missing_keys"], folder)
+    return model
+
+
+def _refuse_missing(names: Iterable[str], path: Path) -> None:
+    """The libraries would go on with noise in the place of weights that the files lack."""
+    missing = sorted(name for name in names if not name.endswith("position_ids"))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise MissingWeightsError(
+            f"{path}: the weight {missing[0]}{more} is missing.", "Copy or download it again."
+        )
+
+
+def _unloadable(path: Path, error: Exception) -> MissingWeightsError:
+    # What a checkpoint file lacks stays on torch's meta device, and diffusers then trips over it.
+    reason = "weights are missing in it" if "meta tensor" in str(error) else str(error)
+    return MissingWeightsError(f"{path}: cannot be loaded: {reason}.", "Copy or download it again.")
 
 
 def _schedule(path: Path) -> NoiseSchedule:
@@ -150,7 +174,7 @@ def _from_file(located: resolve.Located, dtype: torch.dtype) -> dict[str, Any]:
                 **options,
             )  # fmt: skip
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise MissingWeightsError(f"{located.path}: cannot be loaded: {error}.") from None
+            raise _unloadable(located.path, error) from None
         config = dict(json.loads((folder / "scheduler" / "scheduler_config.json").read_text()))
     markers = resolve.header(located.path)
     if "v_pred" in markers:
@@ -160,6 +184,9 @@ def _from_file(located: resolve.Located, dtype: torch.dtype) -> dict[str, Any]:
     kept = ["unet", "vae", "text_encoder", "tokenizer"]
     kept += ["text_encoder_2", "tokenizer_2"] * (located.family == "sdxl")
     found = {name: getattr(pipe, name) for name in kept}
+    for part in found.values():
+        if isinstance(part, nn.Module):
+            _refuse_missing([n for n, p in part.named_parameters() if p.is_meta], located.path)
     return found | {"schedule": NoiseSchedule.from_config(config)}
 
 
@@ -178,7 +205,10 @@ def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
         if path.suffix != ".safetensors":
             raise MissingWeightsError(f"base.vae = {name!r}: only .safetensors files are opened.")
         config = _vae_config(present)
-        vae = AutoencoderKL.from_single_file(str(path), config=config, local_files_only=True)
+        try:
+            vae = AutoencoderKL.from_single_file(str(path), config=config, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise _unloadable(path, error) from None
         return vae, [path]
     folder = path if path.is_dir() else resolve.snapshot(name, name)
     folder = folder / "vae" if (folder / "vae").is_dir() else folder

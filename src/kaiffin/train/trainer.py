@@ -28,14 +28,28 @@ from kaiffin.train.state import TrainState, optimizer_tensors, restore_optimizer
 
 @dataclass(frozen=True)
 class Batch:
-    """latents mean and std (B, C, h, w); sizes and captions per item; mask (B, 1, h, w) or None."""
+    """What is known of the items before any noise.
 
+    role: instance or prior; latents mean and std (B, C, h, w); sizes and captions per item;
+    mask (B, 1, h, w) or None.
+    """
+
+    role: str
     mean: Tensor
     std: Tensor
     captions: list[str]
     sizes: list[SizeFacts]
     names: list[str]
     mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Noised:
+    """x_t and the target (B, C, h, w) of the prediction at timesteps t (B,)."""
+
+    x_t: Tensor
+    t: Tensor
+    target: Tensor
 
 
 @dataclass(frozen=True)
@@ -114,27 +128,28 @@ class Trainer:
         accumulate = self.config.train.accumulate
         # LoRA's drop-out is the only draw from the global generator.
         torch.manual_seed(derived_seed(self.seed, "step", self.step))
-        total, prior_total = 0.0, 0.0
+        weights = {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0}
+        totals = dict.fromkeys(weights, 0.0)
         for part in range(accumulate):
             number = self.step * accumulate + part
-            value = self.loss(self._batch(self.dataset.batch(number, self.batch_size)), number)
-            self._backward(value / accumulate)
-            total += value.item() / accumulate
-            if self.dataset.prior:
-                draws = self.dataset.prior_batch(number, self.batch_size)
-                prior = self.loss(self._batch(draws), number, "prior")
-                weight = self.config.data.prior.weight or 0.0
-                self._backward(prior * weight / accumulate)
-                prior_total += prior.item() / accumulate
+            batches = self._batches(number)
+            losses = self.losses(batches, number)
+            weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+            self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
+            for batch, value in zip(batches, losses, strict=True):
+                totals[batch.role] += value.item() / accumulate
         norm, rate = self._update()
         self.step += 1
-        return StepResult(
-            self.step, total, prior_total if self.dataset.prior else None, norm, rate,
-            time.perf_counter() - started,
-        )  # fmt: skip
+        prior = totals["prior"] if self.dataset.prior else None
+        seconds = time.perf_counter() - started
+        return StepResult(self.step, totals["instance"], prior, norm, rate, seconds)
 
-    def _backward(self, value: Tensor) -> None:
-        self.scaler.scale(value).backward()
+    def _batches(self, number: int) -> list[Batch]:
+        """The `number`-th photos and, with prior preservation, as many class pictures."""
+        batches = [self._batch(self.dataset.batch(number, self.batch_size), "instance")]
+        if self.dataset.prior:
+            batches.append(self._batch(self.dataset.prior_batch(number, self.batch_size), "prior"))
+        return batches
 
     def _update(self) -> tuple[float, float]:
         """Clips, steps and returns (gradient norm before clipping, learning rate of the UNet)."""
@@ -151,38 +166,51 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return norm, self.optimizer.param_groups[0]["lr"]
 
-    # --- one loss ---------------------------------------------------------------------------
+    # --- the losses -------------------------------------------------------------------------
 
-    def loss(self, batch: Batch, number: int, role: str = "instance") -> Tensor:
-        """Mean loss of a batch; its draws depend on (seed, role, number) alone."""
-        goal = self.config.train.objective
-        schedule, device = self.family.schedule, self.runtime.device
-        x0, eps, t = self._draws(batch, number, role)
-        x_t, target = schedule.add_noise(x0, eps, t), schedule.target(x0, eps, t)
+    def losses(self, batches: Sequence[Batch], number: int) -> list[Tensor]:
+        """Mean loss of each batch; its draws depend on (seed, role, number) alone.
+
+        Batches of one size go through the model together, which costs less than one by one.
+        """
+        if len({batch.mean.shape[1:] for batch in batches}) > 1:
+            return [value for batch in batches for value in self.losses([batch], number)]
+        noised = [self._noised(batch, number) for batch in batches]
+        conditioning = [self._conditioning(batch) for batch in batches]
         with self.runtime.autocast():
-            output = self.family.predict(x_t, t, self._conditioning(batch))
+            output = self.family.predict(
+                torch.cat([n.x_t for n in noised]),
+                torch.cat([n.t for n in noised]),
+                Conditioning.cat(conditioning),
+            )
+        outputs = output.split([len(batch.names) for batch in batches])
+        return [self._loss(*each) for each in zip(batches, noised, outputs, strict=True)]
+
+    def _loss(self, batch: Batch, noised: Noised, output: Tensor) -> Tensor:
+        goal, schedule = self.config.train.objective, self.family.schedule
         weight = None
         if goal.min_snr_gamma is not None:
-            snr = schedule.snr(t)
+            snr = schedule.snr(noised.t)
             weight = objective.min_snr_weight(snr, goal.min_snr_gamma, schedule.prediction_type)
+            weight = weight.to(self.runtime.device, torch.float32)
         each = objective.loss(
-            output, target, kind=goal.loss, huber_delta=goal.huber_delta,
-            weight=None if weight is None else weight.to(device, torch.float32), mask=batch.mask,
+            output, noised.target, kind=goal.loss, huber_delta=goal.huber_delta, weight=weight,
+            mask=batch.mask,
         )  # fmt: skip
         if not torch.isfinite(each).all():
             bad = [
-                f"{batch.names[i]} at timestep {int(t[i])}"
+                f"{batch.names[i]} at timestep {int(noised.t[i])}"
                 for i in range(len(each))
                 if not math.isfinite(each[i].item())
             ]
             raise self._diverged("loss", each.mean().item(), bad)
         return each.mean()
 
-    def _draws(self, batch: Batch, number: int, role: str) -> tuple[Tensor, Tensor, Tensor]:
-        """x0 and eps (B, C, h, w), timesteps (B,): each item from its own place in the stream."""
-        first = number * len(batch.names)
+    def _noised(self, batch: Batch, number: int) -> Noised:
+        """Each item draws posterior, noise and timestep from its own place in the stream."""
+        first, role = number * len(batch.names), batch.role
         places = range(first, first + len(batch.names))
-        shape, device = batch.mean.shape[1:], self.runtime.device
+        shape, device, schedule = batch.mean.shape[1:], self.runtime.device, self.family.schedule
 
         def draw(what: str, shape: Sequence[int]) -> Tensor:
             return torch.stack([randn(shape, self.seed, role, what, place) for place in places])
@@ -192,12 +220,15 @@ class Trainer:
         strength = self.config.train.objective.noise_offset
         if strength:
             eps = objective.offset_noise(eps, draw("offset", (shape[0], 1, 1)), strength)
-        last = self.family.schedule.num_timesteps
+        eps = eps.to(device)
         t = [
-            torch.randint(last, (), generator=generator(self.seed, role, "t", place))
+            torch.randint(
+                schedule.num_timesteps, (), generator=generator(self.seed, role, "t", place)
+            )
             for place in places
         ]
-        return x0, eps.to(device), torch.stack(t).to(device)
+        t = torch.stack(t).to(device)
+        return Noised(schedule.add_noise(x0, eps, t), t, schedule.target(x0, eps, t))
 
     def _diverged(self, what: str, value: float, where: list[str]) -> DivergedError:
         shown = f": {', '.join(where)}" if where else ""
@@ -208,11 +239,12 @@ class Trainer:
 
     # --- what the frozen towers say ---------------------------------------------------------
 
-    def _batch(self, draws: Sequence[Draw]) -> Batch:
+    def _batch(self, draws: Sequence[Draw], role: str = "instance") -> Batch:
         latents = [self._latents(draw) for draw in draws]
         masks = [entry.get("mask") for entry in latents]
         present = [mask for mask in masks if mask is not None]
         return Batch(
+            role,
             torch.stack([entry["mean"] for entry in latents]),
             torch.stack([entry["std"] for entry in latents]),
             [draw.caption for draw in draws],
