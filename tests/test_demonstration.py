@@ -1,8 +1,10 @@
 """The demo on the real miniature, shortened: every file it promises is there and right."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from kaiffin.cli import main
@@ -11,7 +13,10 @@ from kaiffin.miniature import world
 
 
 @pytest.mark.parametrize("subject", ["kaiffin", "plush"])
-def test_demo(subject: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo(
+    subject: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     out = tmp_path / "demo"
     call = ["demo", "--out", str(out), "--subject", subject, "--steps", "3"]
     assert main(call) == 0, capsys.readouterr().err
@@ -30,5 +35,18 @@ def test_demo(subject: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(html) < 5_000_000
     text = capsys.readouterr().out
     assert "report.html" in text
+    _the_card_works(out / "run", monkeypatch)
     assert main(call) == 2  # nothing is overwritten
     assert "holds a demo already" in capsys.readouterr().err
+
+
+def _the_card_works(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The diffusers code on the model card makes a picture, word for word."""
+    card = (run / "README.md").read_text(encoding="utf-8")
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front)["instance_prompt"].split()[-2:] == text.split("\n")[1].split()[1:]
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(run)
+    names: dict = {}
+    exec(code, names)
+    assert names["image"].size == (64, 64)

@@ -6,15 +6,10 @@ from pathlib import Path
 
 import yaml
 
+from kaiffin.models.resolve import ALIASES
 from kaiffin.run import Run
 
 NAME = "README.md"
-HUB_IDS = {
-    "sd14": "CompVis/stable-diffusion-v1-4",
-    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "realistic-vision-5.1": "SG161222/Realistic_Vision_V5.1_noVAE",
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
-}
 
 
 def text(run: Run) -> str:
@@ -23,7 +18,7 @@ def text(run: Run) -> str:
     family = manifest.get("base", {}).get("family", "sd1")
     # A folder or file on this machine tells strangers nothing and may tell too much.
     name = config.base.name
-    base = HUB_IDS.get(name, name if not Path(name).exists() else Path(name).name)
+    base = ALIASES.get(name, name if not Path(name).exists() else Path(name).name)
     prompt = f"a photo of {config.subject.phrase}"
     kind = "stable-diffusion-xl" if family == "sdxl" else "stable-diffusion"
     front = {
@@ -50,6 +45,9 @@ def text(run: Run) -> str:
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     file = run.adapter_path.name
     pipeline = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
+    imported, source = f"from diffusers import {pipeline}", f'"{base}"'
+    if name == "miniature":
+        imported, source = f"{imported}\nfrom kaiffin.miniature import WEIGHTS", "WEIGHTS"
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
 ---
@@ -70,9 +68,9 @@ kaiffin generate {run.path.name} "{prompt} on an icy cliff" -n 4
 In ComfyUI or A1111: copy `{file}` into their folder of LoRA models. With diffusers:
 
 ```python
-from diffusers import {pipeline}
+{imported}
 
-pipe = {pipeline}.from_pretrained("{base}")
+pipe = {pipeline}.from_pretrained({source})
 pipe.load_lora_weights(".", weight_name="{file}")
 image = pipe("{prompt} on an icy cliff", guidance_scale=5.0).images[0]
 ```

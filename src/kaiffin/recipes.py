@@ -35,7 +35,7 @@ from kaiffin.errors import ConfigError, PhotoError, RunError, UserError
 from kaiffin.generate import AdapterRef, Request
 from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.load import load
+from kaiffin.models.load import load, read_text_facts
 from kaiffin.planning import Plan, print_plan
 from kaiffin.presets import derive
 from kaiffin.run import Run, free_name
@@ -51,12 +51,12 @@ console = Console(highlight=False, soft_wrap=True)
 
 def prepare(config: Config, out: Path) -> Prepared:
     """Looks at every photo and writes a manifest and a contact sheet into `out`."""
-    pieces, max_tokens, native = _tokenizer_facts(config.base)
-    resolution = config.data.resolution or native
+    facts = read_text_facts(config.base.name)
+    resolution = config.data.resolution or facts.native_size
     with _photo_progress() as progress:
         prepared = preparation.prepare(
-            config.data, config.subject, resolution, pieces=pieces, max_tokens=max_tokens,
-            out=out, progress=progress,
+            config.data, config.subject, resolution, pieces=facts.token_pieces,
+            max_tokens=facts.max_tokens, out=out, progress=progress,
         )  # fmt: skip
     _say_findings(prepared)
     console.print(f"{len(prepared.examples)} photos at {resolution} px. Look at them:")
@@ -451,12 +451,6 @@ def _new_name(folder: Path, stem: str) -> Path:
 
 
 # --- saying -----------------------------------------------------------------------------------
-
-
-def _tokenizer_facts(base: BaseConfig):
-    """Token splitter, limit and native size of a base, without a GPU; the miniature if absent."""
-    family = load(base, Runtime.from_config(base.model_copy(update={"device": "cpu"})))
-    return family.token_pieces, family.max_tokens, family.native_size
 
 
 def _say_findings(prepared: Prepared) -> None:

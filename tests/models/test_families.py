@@ -15,7 +15,7 @@ from kaiffin.config import BaseConfig
 from kaiffin.errors import MissingWeightsError
 from kaiffin.models import resolve
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
-from kaiffin.models.load import load
+from kaiffin.models.load import load, read_text_facts
 from kaiffin.runtime import Runtime
 
 FACTS = [SizeFacts((100, 80), (3, 4), (64, 64)), SizeFacts((64, 64), (0, 0), (64, 64))]
@@ -97,6 +97,12 @@ def test_images_there_and_back_are_the_vae(family: ModelFamily) -> None:
         expected = vae.decode(mean / scale).sample.clamp(-1, 1)
     assert mean.shape == (2, 4, 8, 6)
     assert torch.allclose(family.decode(mean), expected, atol=1e-4)
+
+
+def test_text_facts_need_no_weights(family: ModelFamily) -> None:
+    facts = read_text_facts(family.base)
+    assert (facts.native_size, facts.max_tokens) == (family.native_size, family.max_tokens)
+    assert facts.token_pieces(PROMPTS[1]) == family.token_pieces(PROMPTS[1])
 
 
 def test_canonical_module_names(family: ModelFamily) -> None:
@@ -255,6 +261,7 @@ def test_a_single_checkpoint_file(sd_path: Path, tmp_path: Path) -> None:
 
     file = tiny.tiny_single_file(sd_path, tmp_path / "model.safetensors")
     single, folder = loaded(file), load_tiny(sd_path)
+    assert read_text_facts(str(file)).token_pieces("a dog") == folder.token_pieces("a dog")
     assert single.name == "sd1"
     x, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
     with torch.no_grad():

@@ -226,7 +226,7 @@ def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
 
 
 def encode(config: BuildConfig) -> None:
-    """Whiten the VAE, then turn the whole pool into latents.npy, (N, 12, 8, 8) float16."""
+    """Whiten the VAE, then turn the whole pool into latents.npy, (N, 16, 8, 8) float16."""
     target = config.out / "latents.npy"
     if target.exists():
         return

@@ -26,7 +26,7 @@ def _slope_light(side: int = 32) -> Image.Image:
     return Image.fromarray(np.uint8(np.repeat(column, side, 1)))
 
 
-_SPHERE, _SLOPE = _sphere_light(), _slope_light()
+SPHERE, _SLOPE = _sphere_light(), _slope_light()
 _CIRCLE = [(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 40, endpoint=False)]
 
 
@@ -86,7 +86,7 @@ class Easel:
     def ball(
         self, x: float, y: float, rx: float, ry: float, colour: Colour, angle: float = 0.0
     ) -> None:
-        self.shaded(self.oval(x, y, rx, ry, angle), colour, _SPHERE)
+        self.shaded(self.oval(x, y, rx, ry, angle), colour, SPHERE)
 
     def flat(
         self, x: float, y: float, rx: float, ry: float, colour: Colour, angle: float = 0.0

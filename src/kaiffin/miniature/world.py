@@ -242,14 +242,14 @@ def subject_photos(
     size: int = 64,
     seed: int = 0,
 ) -> list[tuple[Image.Image, str]]:
-    """`n` training photos of a held-out character in turn through `scenes`, with captions."""
+    """`n` training photos of a held-out character, with captions; scenes and poses take turns."""
     photos = []
     for index in range(n):
         rng = np.random.default_rng([seed, index, 2])
         spec = subject_spec(
             name,
             scenes[index % len(scenes)],
-            pose=POSES[index % len(POSES)] if index >= len(scenes) else "standing",
+            pose=POSES[(index + index // len(scenes)) % len(POSES)],
             size=float(rng.uniform(0.64, 0.68)),
             x=float(rng.uniform(0.475, 0.525)),
             detail=int(rng.integers(1 << 30)),

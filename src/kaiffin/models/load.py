@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 from kaiffin.config import BaseConfig
 from kaiffin.diffusion.schedule import NoiseSchedule
 from kaiffin.errors import MissingWeightsError
-from kaiffin.models import parts, resolve
+from kaiffin.models import parts, resolve, text
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.sd import StableDiffusion1
 from kaiffin.models.sdxl import StableDiffusionXL
@@ -52,6 +53,49 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
         **models,
         **rest,
     )
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What preparing photos needs to know of a base: its tokenizer and its native square."""
+
+    tokenizer: Any
+    native_size: int
+
+    @property
+    def max_tokens(self) -> int:
+        return self.tokenizer.model_max_length
+
+    def token_pieces(self, text_: str) -> list[str]:
+        return text.pieces(self.tokenizer, text_)
+
+
+def read_text_facts(name: str) -> TextFacts:
+    """Tokenizer and native size of base `name`, without opening its weights.
+
+    Raises MissingWeightsError where they are absent.
+    """
+    from transformers import CLIPTokenizer
+
+    located = resolve.locate(name)
+    configs = tokenizer = located.path
+    if located.kind == "file":
+        own = located.path.with_suffix(".config")
+        configs = own if own.is_dir() else CONFIGS / located.family
+    if located.kind == "folder" or (configs / "tokenizer" / "vocab.json").is_file():
+        tokenizer = configs / "tokenizer"
+    else:
+        tokenizer = resolve.tokenizer_folder(located.path)
+    try:
+        unet, vae = (
+            json.loads((configs / part / "config.json").read_text(encoding="utf-8"))
+            for part in ("unet", "vae")
+        )
+        native = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingWeightsError(f"{configs}: its configuration is broken: {error}.") from None
+    with parts.quiet():
+        return TextFacts(_pretrained(CLIPTokenizer, tokenizer), native)
 
 
 def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:

@@ -54,13 +54,16 @@ class Noised:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step did. step: how many are done now; seconds: wall time of the step."""
+    """What one optimizer step did.
+
+    step: how many are done now; rates: learning rate of each tower; seconds: wall time.
+    """
 
     step: int
     loss: float
     prior_loss: float | None
     grad_norm: float
-    lr: float
+    rates: dict[str, float]
     seconds: float
 
 
@@ -105,7 +108,7 @@ class Trainer:
             rate = train.lr if tower == "unet" else train.text_lr
             parameters = list(self.adapter.parameters(tower))
             if parameters:
-                groups.append({"params": parameters, "lr": rate, "base_lr": rate})
+                groups.append({"params": parameters, "lr": rate, "base_lr": rate, "tower": tower})
         return groups
 
     # --- the loop ---------------------------------------------------------------------------
@@ -138,11 +141,11 @@ class Trainer:
             self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
             for batch, value in zip(batches, losses, strict=True):
                 totals[batch.role] += value.item() / accumulate
-        norm, rate = self._update()
+        norm, rates = self._update()
         self.step += 1
         prior = totals["prior"] if self.dataset.prior else None
         seconds = time.perf_counter() - started
-        return StepResult(self.step, totals["instance"], prior, norm, rate, seconds)
+        return StepResult(self.step, totals["instance"], prior, norm, rates, seconds)
 
     def _batches(self, number: int) -> list[Batch]:
         """The `number`-th photos and, with prior preservation, as many class pictures."""
@@ -151,8 +154,8 @@ class Trainer:
             batches.append(self._batch(self.dataset.prior_batch(number, self.batch_size), "prior"))
         return batches
 
-    def _update(self) -> tuple[float, float]:
-        """Clips, steps and returns (gradient norm before clipping, learning rate of the UNet)."""
+    def _update(self) -> tuple[float, dict[str, float]]:
+        """Clips, steps and returns (gradient norm before clipping, learning rates)."""
         factor = rate_factor(self.config, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
@@ -164,7 +167,7 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm, self.optimizer.param_groups[0]["lr"]
+        return norm, {group["tower"]: group["lr"] for group in self.optimizer.param_groups}
 
     # --- the losses -------------------------------------------------------------------------
 

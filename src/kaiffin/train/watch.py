@@ -56,7 +56,8 @@ class ProgressBar:
 
     def on_step(self, result: StepResult) -> None:
         loss, seconds = self.smoothed.add(result.loss), self.seconds.add(result.seconds)
-        text = f"loss {loss:.4f}  rate {result.lr:.2g}  {1 / max(seconds, 1e-9):.1f} steps/s"
+        rate, speed = max(result.rates.values()), 1 / max(seconds, 1e-9)
+        text = f"loss {loss:.4f}  rate {rate:.2g}  {speed:.1f} steps/s"
         if self.bar:
             self.bar.update(self.task, completed=result.step, text=text)
         elif result.step % PLAIN_EVERY == 0 or result.step == self.steps:
@@ -84,7 +85,7 @@ class Metrics:
             "loss": result.loss,
             "prior_loss": result.prior_loss,
             "grad_norm": result.grad_norm,
-            "lr": result.lr,
+            "rates": result.rates,
             "seconds": round(result.seconds, 4),
         }
         self.file.write(json.dumps(entry) + "\n")
@@ -114,7 +115,8 @@ class TensorBoard:
         add("loss_smoothed", self.smoothed.add(result.loss), result.step)
         if result.prior_loss is not None:
             add("loss_prior", result.prior_loss, result.step)
-        add("learning_rate", result.lr, result.step)
+        for tower, rate in result.rates.items():
+            add(f"learning_rate/{tower}", rate, result.step)
         add("gradient_norm", result.grad_norm, result.step)
 
     def image(self, name: str, image: Image.Image, step: int) -> None:

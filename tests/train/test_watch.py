@@ -1,0 +1,79 @@
+"""What a training shows, read back by others' eyes: TensorBoard's reader, PNG pixels, JSON."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kaiffin.cli import main
+from kaiffin.run import Run
+from kaiffin.sheets import GAP, MIN_TILE, sheet
+from kaiffin.train.watch import Smoothed
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def run(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("watched")
+    for i in range(2):
+        Image.effect_noise((64, 64), 40 + i).convert("RGB").save(folder / f"{i}.png")
+    out = folder / "run"
+    call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--out", str(out)]
+    call += ["--steps", str(STEPS), "--data.prior.weight", "0.5", "--data.prior.num_images", "2"]
+    call += ["--data.prior.steps", "2", "--sample.preview_every", "2", "--sample.steps", "2"]
+    call += ["--adapter.text_encoder", "true", "--train.lr", "1e-2"]
+    assert main(call) == 0
+    return out
+
+
+def test_tensorboard_holds_curves_rates_config_and_previews(run: Path) -> None:
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {
+        "loss", "loss_smoothed", "loss_prior", "gradient_norm",
+        "learning_rate/unet", "learning_rate/text_encoder",
+    }  # fmt: skip
+    for name in events.Tags()["scalars"]:
+        assert [event.step for event in events.Scalars(name)] == list(range(1, STEPS + 1))
+    unet, text = (events.Scalars(f"learning_rate/{t}") for t in ("unet", "text_encoder"))
+    assert [2 * t.value for t in text] == pytest.approx([u.value for u in unet])
+    assert "config/text_summary" in events.Tags()["tensors"]
+    assert [event.step for event in events.Images("previews")] == [0, 2, 4]
+
+
+def test_metrics_are_one_line_a_step(run: Path) -> None:
+    lines = [json.loads(line) for line in Run.open(run).metrics_path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert set(lines[0]["rates"]) == {"unet", "text_encoder"}
+    assert lines[0]["rates"]["unet"] == pytest.approx(1e-2)
+    assert all(line["prior_loss"] > 0 for line in lines)
+
+
+def test_the_last_preview_is_what_generate_makes(run: Path, tmp_path: Path) -> None:
+    call = ["generate", str(run), "a photo of {token} {noun}", "--seed", "1"]
+    assert main([*call, "--out", str(tmp_path)]) == 0
+    (picture,) = (path for path in tmp_path.glob("*.png") if path.name != "sheet.png")
+    pages = [run / "previews" / f"step-{step:08d}.png" for step in (0, STEPS)]
+    first, last = (np.asarray(Image.open(page).convert("RGB")).astype(int) for page in pages)
+    with Image.open(picture) as image:
+        shown = sheet([image])  # as it looks on a page, enlarged
+    tile = np.asarray(shown).astype(int)[GAP:-GAP, GAP:-GAP][:MIN_TILE, :MIN_TILE]
+    assert _contains(last, tile)
+    assert not _contains(first, tile)
+
+
+def _contains(page: np.ndarray, picture: np.ndarray) -> bool:
+    """Whether `picture` lies somewhere on `page` at its own size, within one grey level."""
+    height, width = picture.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(page, (height, width, 3))[:, :, 0]
+    corners = np.abs(windows[..., 0, 0, :] - picture[0, 0]).max(-1) <= 1
+    return any(np.abs(windows[y, x] - picture).max() <= 1 for y, x in np.argwhere(corners))
+
+
+def test_smoothing_is_unbiased_from_the_start() -> None:
+    smoothed = Smoothed()
+    assert [smoothed.add(3.0) for _ in range(5)] == pytest.approx([3.0] * 5)
