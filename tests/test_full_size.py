@@ -1,52 +1,74 @@
-"""The real SD 1.5 and SDXL UNets, random weights: they take LoRA steps (slow)."""
+"""Bases of the real size, random weights, through the same commands as any other (slow)."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from full import full_unet
-from torch import nn
+from diffusers import (
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from full import full_base
+from PIL import Image
+from safetensors.torch import load_file
 
-from kaiffin.adapters.lora import Lora, LoraSpec
+from kaiffin.cli import main
 
 pytestmark = pytest.mark.slow
 
 
-def train_steps(unet: nn.Module, call: dict, size: int, rank: int, steps: int) -> tuple[int, list]:
-    """LoRA steps on one fixed noisy latent; returns (trainable weights, losses)."""
-    kinds = (nn.Linear, nn.Conv2d)
-    modules = {f"unet.{n}": m for n, m in unet.named_modules() if isinstance(m, kinds)}
-    adapter = Lora.create({"unet": LoraSpec("attention", rank, rank)}, modules, seed=0)
-    adapter.inject(modules)
-    optimizer = torch.optim.AdamW(list(adapter.parameters()), lr=1e-2)
-    rng = torch.Generator().manual_seed(0)
-    x, goal = torch.randn(2, 1, 4, size, size, generator=rng)
-    losses = []
-    for _ in range(steps):
-        out = unet(x.to(torch.bfloat16), torch.tensor([500]), **call).sample
-        loss = (out.float() - goal).square().mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return sum(p.numel() for p in adapter.parameters()), losses
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(2):
+        Image.effect_noise((160, 160), 40 + i).convert("RGB").save(folder / f"{i}.png")
+    return folder
 
 
-@pytest.mark.parametrize(("rank", "weights"), [(4, 797_184), (128, 25_509_888)])
-def test_sd15_trains(rank: int, weights: int) -> None:
-    context = torch.randn(1, 77, 768, dtype=torch.bfloat16)
-    call = {"encoder_hidden_states": context}
-    count, losses = train_steps(full_unet("sd1"), call, size=32, rank=rank, steps=3)
-    assert count == weights
-    assert losses[-1] < losses[0]
+@pytest.fixture(params=["sd1", "sdxl"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    folder = full_base(request.param, tmp_path / request.param)
+    yield folder
+    shutil.rmtree(folder)  # several GB that pytest would keep
 
 
-def test_sdxl_takes_a_step() -> None:
-    call = {
-        "encoder_hidden_states": torch.randn(1, 77, 2048, dtype=torch.bfloat16),
-        "added_cond_kwargs": {
-            "text_embeds": torch.randn(1, 1280, dtype=torch.bfloat16),
-            "time_ids": torch.tensor([[256, 256, 0, 0, 256, 256]], dtype=torch.bfloat16),
-        },
-    }
-    _, losses = train_steps(full_unet("sdxl"), call, size=32, rank=4, steps=2)
-    assert torch.isfinite(torch.tensor(losses)).all()
-    assert losses[1] != losses[0]
+def test_the_real_sizes_train(
+    base: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Load, encode, train, export; the file's names are the modules that diffusers has."""
+    run = tmp_path / "run"
+    call = ["train", str(photos), "--base", str(base), "--class", "thing", "--resolution", "128"]
+    call += ["--adapter.targets", "attention", "--data.prior.weight", "0"]
+    if base.name == "sd1":
+        assert main([*call, "--adapter.rank", "128", "--dry-run"]) == 0
+        assert "25,509,888 trainable weights" in capsys.readouterr().out
+    steps = "3" if base.name == "sd1" else "1"
+    assert main([*call, "--adapter.rank", "4", "--steps", steps, "--out", str(run)]) == 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    if base.name == "sd1":
+        assert manifest["trainable"] == 797_184
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, int(steps) + 1))
+    (file,) = run.glob("*.safetensors")
+    _diffusers_finds_every_module(file, base)
+    tensors = load_file(file)
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+    assert any(t.abs().max() > 0 for name, t in tensors.items() if "lora_up" in name)
+
+
+def _diffusers_finds_every_module(file: Path, base: Path) -> None:
+    """Its reader translates the names; each then is a module of the real architecture."""
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel.from_config(str(base / "unet"))
+    pipeline = StableDiffusionXLPipeline if base.name == "sdxl" else StableDiffusionPipeline
+    state, _ = pipeline.lora_state_dict(str(file), unet_config=unet.config)
+    plain = [name.removeprefix("unet.").replace(".processor.", ".") for name in state]
+    found = {name.split("_lora.")[0] for name in plain}
+    assert len(found) == (560 if base.name == "sdxl" else 128)  # attention: q, k, v, out
+    assert found <= {name for name, _ in unet.named_modules()}

@@ -9,6 +9,7 @@ import contextlib
 import platform
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata as package
@@ -456,13 +457,20 @@ def _new_name(folder: Path, stem: str) -> Path:
 def _say_findings(prepared: Prepared) -> None:
     for note in prepared.notes:
         console.print(f"note: {note}")
-    for name, reason in prepared.refused[:20]:
-        console.print(f"refused: {name}: {reason}")
-    shown = [finding for finding in prepared.findings if finding.level != "info"]
-    for finding in shown[:20]:
-        console.print(f"{finding.level}: {finding}")
-    if len(shown) > 20:
-        console.print(f"... and {len(shown) - 20} more findings in manifest.json")
+    _say_some([f"refused: {name}: {reason}" for name, reason in prepared.refused], 20)
+    groups: dict[str, list[str]] = defaultdict(list)  # one kind of finding has one way out
+    for finding in prepared.findings:
+        if finding.level != "info":
+            groups[finding.fix].append(f"{finding.level}: {finding}")
+    for lines in groups.values():
+        _say_some(lines, 4)
+
+
+def _say_some(lines: Sequence[str], limit: int) -> None:
+    for line in lines[:limit]:
+        console.print(line)
+    if len(lines) > limit:
+        console.print(f"  and {len(lines) - limit:,} more like it, all in manifest.json")
 
 
 def _refuse_problems(prepared: Prepared) -> None:

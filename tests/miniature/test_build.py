@@ -90,8 +90,9 @@ def test_whitening_changes_latents_and_not_reconstructions():
     stages.whiten(vae, before)
     after = vae.encode(pixels).latent_dist.mean
     torch.testing.assert_close(vae.decode(after).sample, made, rtol=1e-6, atol=1e-8)
-    flat = after.permute(0, 2, 3, 1).reshape(-1, after.shape[1])
-    torch.testing.assert_close(torch.cov(flat.T), torch.eye(12).double(), rtol=0, atol=1e-6)
+    channels = after.shape[1]
+    flat = after.permute(0, 2, 3, 1).reshape(-1, channels)
+    torch.testing.assert_close(torch.cov(flat.T), torch.eye(channels).double(), rtol=0, atol=1e-6)
     assert flat.mean(0).abs().max() < 1e-8
 
 
@@ -99,7 +100,7 @@ def test_unet_loss_is_the_weighted_v_error():
     def unet(noised, t, states):
         return type("Out", (), {"sample": torch.zeros_like(noised)})
 
-    latents, noise = torch.randn(2, 12, 8, 8), torch.randn(2, 12, 8, 8)
+    latents, noise = torch.randn(2, 2, nets.LATENT_CHANNELS, 8, 8)
     t = torch.tensor([10, 900])
     alphas = nets.make_schedule().alphas_cumprod[t]
     snr = alphas / (1 - alphas)

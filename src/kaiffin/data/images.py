@@ -132,7 +132,8 @@ def _register_heif(path: Path) -> None:
         import pillow_heif
     except ImportError:
         raise PhotoError(
-            f"{path.name}: HEIC needs an extra.", "Install it: pip install 'kaiffin[heif]'."
+            f"{path.name}: HEIC needs the extra heif.",
+            "Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[heif]'.",
         ) from None
     pillow_heif.register_heif_opener()
 

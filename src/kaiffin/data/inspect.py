@@ -256,9 +256,9 @@ def _draw_photo(
     problems: Sequence[str], background: str,
 ) -> None:  # fmt: skip
     """One photo, what its crop loses dimmed, a frame round the crop, and text below."""
-    photo = images.open_photo(path, background).image.resize(item.crop.resized)
-    factor = tile / max(photo.size)
-    small = photo.resize([max(1, round(side * factor)) for side in photo.size])
+    factor = tile / max(item.crop.resized)
+    size = [max(1, round(side * factor)) for side in item.crop.resized]
+    small = images.open_photo(path, background).image.resize(size, Image.Resampling.LANCZOS)
     x1, y1, x2, y2 = (round(value * factor) for value in item.crop.box)
     dim = Image.blend(small, Image.new("RGB", small.size, PAPER), 0.6)
     dim.paste(small.crop((x1, y1, x2, y2)), (x1, y1))
@@ -269,8 +269,8 @@ def _draw_photo(
     frame = [at[0] + x1, at[1] + y1, at[0] + x2 - 1, at[1] + y2 - 1]
     draw.rectangle(frame, outline="#1f7a5c", width=2)
     font = ImageFont.load_default(12)
-    size = f"{item.facts.width}x{item.facts.height}"
-    draw.text((left, top + tile + 4), f"{item.name}  {size}"[:38], INK, font)
+    name = f"{item.name}  {item.facts.width}x{item.facts.height}"
+    draw.text((left, top + tile + 4), name[:38], INK, font)
     draw.multiline_text((left, top + tile + 20), _short(item.captions[0], 38, 2), SOFT, font)
     if problems:
         text = _short("; ".join(problems), 38, 2)
