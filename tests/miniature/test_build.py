@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kaiffin import cli
 from kaiffin.miniature import nets, stages, world
 from kaiffin.miniature.build import BuildConfig, parse_flags, preview_specs
 from kaiffin.miniature.pool import render_pool
@@ -26,8 +27,8 @@ TOY = [
 
 
 def start(out: Path, stage: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "kaiffin.miniature.build", "--out", str(out)]
-    command += ["--weights", str(out / "weights"), "--only", stage, *TOY]
+    command = [str(Path(sys.executable).with_name("kaiffin")), "miniature", "build"]
+    command += ["--out", str(out), "--only", stage, *TOY]
     return subprocess.Popen(command, start_new_session=True)
 
 
@@ -58,6 +59,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path):
 def test_flags_are_the_fields_of_the_config():
     config, only = parse_flags(["--unet-channels", "32", "64", "--only", "unet", "--seed", "7"])
     assert config == BuildConfig(unet_channels=(32, 64), seed=7)
+    assert config.weights_folder == config.out / "weights"  # never the shipped ones by accident
     assert only == "unet"
 
 
@@ -149,3 +151,16 @@ def test_toy_weights_are_named_as_diffusers_names_them(tmp_path):
     keys = load_file(tmp_path / "weights" / "text_encoder" / "model.safetensors")
     assert "text_model.embeddings.token_embedding.weight" in keys
     assert not list(tmp_path.glob(".*")), "no draft is left behind"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--only", "unet"], "needs latents.npy, which an earlier stage makes"),
+        (["--seed", "x"], "--seed x: "),
+        (["--unet-minutes", "long"], "--unet-minutes long: "),
+    ],
+)
+def test_a_build_that_cannot_start_says_why(flags, said, tmp_path, capsys):
+    assert cli.main(["miniature", "build", "--out", str(tmp_path), *flags]) == 2
+    assert said in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """The recipe that trains the miniature: render -> CLIP and VAE -> latents -> UNet -> report.
 
-    python -m kaiffin.miniature.build --out build/miniature
+    kaiffin miniature build
 
 Each stage skips itself when it is done and resumes exactly when it was killed. A stage with no
 fixed number of samples trains until the time in its DEADLINE file (seconds since the epoch, or a
@@ -10,11 +10,9 @@ process with several threads, and far faster when other programs share the machi
 """
 
 import argparse
-import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from kaiffin.miniature import WEIGHTS, nets, stages, world
+from kaiffin.errors import UserError
+from kaiffin.miniature import nets, stages, world
 from kaiffin.miniature.export import export
 from kaiffin.miniature.marathon import Marathon, Plan, load_average
 from kaiffin.miniature.pool import render_pool
@@ -36,29 +36,37 @@ from kaiffin.miniature.tokenizer import MAX_LENGTH, write_tokenizer
 log = logging.getLogger("kaiffin.miniature")
 
 
-@dataclass(frozen=True)
-class BuildConfig:
+class BuildConfig(BaseModel, frozen=True, extra="forbid"):
     """Every choice of a build. `*_samples` None means: until `*_minutes` are over."""
 
-    out: Path = Path("build/miniature")
-    weights: Path = WEIGHTS
-    seed: int = 1
-    pictures: int = 60_000
-    workers: int = 2
-    device: str = "auto"
-    clip_minutes: float = 14.0
-    vae_minutes: float = 20.0
-    unet_minutes: float = 60.0
-    clip_samples: int | None = None
-    vae_samples: int | None = None
-    unet_samples: int | None = None
-    clip_batch: int = 256
-    vae_batch: int = 16
-    unet_batch: int = 64
-    vae_channels: tuple[int, ...] = (16, 32, 64, 96)
-    unet_channels: tuple[int, ...] = (96, 160)
-    save_seconds: float = 60.0
-    preview_minutes: float = 5.0
+    out: Path = Field(
+        Path("build/miniature"), description="working folder; a second call goes on in it"
+    )
+    weights: Path | None = Field(
+        None, description="folder for the base model (default: OUT/weights)"
+    )
+    docs: Path | None = Field(None, description="where the report goes (default: OUT)")
+    seed: int = Field(1, description="the world and every draw are a function of it")
+    pictures: int = Field(60_000, description="pictures to render")
+    workers: int = Field(2, description="processes of one thread each")
+    device: str = Field("auto", description="auto, cpu or cuda")
+    clip_minutes: float = Field(14.0, description="training time of the CLIP")
+    vae_minutes: float = Field(20.0, description="training time of the VAE")
+    unet_minutes: float = Field(60.0, description="training time of the UNet")
+    clip_samples: int | None = Field(None, description="train on so many samples instead")
+    vae_samples: int | None = Field(None, description="train on so many samples instead")
+    unet_samples: int | None = Field(None, description="train on so many samples instead")
+    clip_batch: int = Field(256, description="samples a step, over all workers")
+    vae_batch: int = Field(16, description="samples a step, over all workers")
+    unet_batch: int = Field(64, description="samples a step, over all workers")
+    vae_channels: tuple[int, ...] = Field((16, 32, 64, 96), description="width of each level")
+    unet_channels: tuple[int, ...] = Field((96, 160), description="width of each level")
+    save_seconds: float = Field(60.0, description="time between checkpoints")
+    preview_minutes: float = Field(5.0, description="time between sheets of pictures")
+
+    @property
+    def weights_folder(self) -> Path:
+        return self.weights or self.out / "weights"
 
     @property
     def torch_device(self) -> torch.device:
@@ -320,7 +328,7 @@ def _unet_sheet(config: BuildConfig, unet, samples: int) -> None:
     page = sheet(images, 8).resize((1024, 512), 0)
     page.save(config.out / "unet" / f"preview-{samples:08d}.png")
     page.save(config.out / "unet" / "preview.png")
-    export(config.weights, trained(config, "clip"), trained(config, "vae"), unet)
+    export(config.weights_folder, trained(config, "clip"), trained(config, "vae"), unet)
     unet.train()
 
 
@@ -329,14 +337,26 @@ def _unet_sheet(config: BuildConfig, unet, samples: int) -> None:
 
 def export_now(config: BuildConfig) -> None:
     """Export whatever the last checkpoints hold."""
-    export(config.weights, *(trained(config, stage) for stage in ("clip", "vae", "unet")))
+    export(config.weights_folder, *(trained(config, stage) for stage in ("clip", "vae", "unet")))
 
 
 def report(config: BuildConfig) -> None:
-    """Judge the exported weights and write docs/miniature.md."""
+    """Judge the exported weights and write miniature.md with its pictures."""
     from kaiffin.miniature.quality import write_report
 
-    write_report(config)
+    write_report(config, config.docs or config.out)
+
+
+# What the earlier stages must have left before a single one can run.
+NEEDED = {
+    "clip": "pool.npy",
+    "vae": "pool.npy",
+    "towers": "pool.npy",
+    "latents": "vae/checkpoint.safetensors",
+    "unet": "latents.npy",
+    "export": "unet/checkpoint.safetensors",
+    "report": "latents.npy",
+}
 
 
 def build(config: BuildConfig, only: str | None = None) -> None:
@@ -352,29 +372,35 @@ def build(config: BuildConfig, only: str | None = None) -> None:
         "report": report,
     }
     alone = ("clip", "vae")  # `towers` is both at once
+    if only in NEEDED and not (config.out / NEEDED[only]).exists():
+        raise UserError(
+            f"{config.out}: stage {only} needs {NEEDED[only]}, which an earlier stage makes.",
+            "Leave --only out, or run the stages before it.",
+        )
     for name in [only] if only else [name for name in story if name not in alone]:
         story[name](config)
 
 
 def parse_flags(arguments: list[str] | None = None) -> tuple[BuildConfig, str | None]:
     """Flags are the fields of `BuildConfig`; `--only` runs a single stage."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--only", choices=("render", "clip", "vae", "towers", "latents", "unet", "export", "report")
-    )
-    for field in dataclasses.fields(BuildConfig):
-        name = "--" + field.name.replace("_", "-")
-        if isinstance(field.default, tuple):
-            parser.add_argument(name, type=int, nargs="+", default=field.default)
-        else:
-            kind = int if field.default is None else type(field.default)
-            kind = Path if isinstance(field.default, Path) else kind
-            parser.add_argument(name, type=kind, default=field.default)
+    parser = argparse.ArgumentParser(
+        prog="kaiffin miniature build", description=__doc__.splitlines()[0],
+    )  # fmt: skip
+    choices = ("render", *NEEDED)
+    parser.add_argument("--only", choices=choices, help="run this stage alone")
+    for name, field in BuildConfig.model_fields.items():
+        shown = "" if field.default is None else f" (default: {field.default})"
+        many: dict[str, Any] = {"nargs": "+"} if isinstance(field.default, tuple) else {}
+        flag, text = f"--{name.replace('_', '-')}", f"{field.description}{shown}"
+        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar="X", **many)
     flags = vars(parser.parse_args(arguments))
     only = flags.pop("only")
-    tuples = {key: tuple(value) for key, value in flags.items() if isinstance(value, list)}
-    chosen: dict[str, Any] = {**flags, **tuples}
-    return BuildConfig(**chosen), only
+    try:
+        return BuildConfig(**flags), only
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).replace("_", "-")
+        raise UserError(f"--{name} {first['input']}: {first['msg']}.") from None
 
 
 def main(arguments: list[str] | None = None) -> None:

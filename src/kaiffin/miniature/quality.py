@@ -1,4 +1,4 @@
-"""What the miniature can do, in numbers with intervals, written to docs/miniature.md.
+"""What the miniature can do, in numbers with intervals, written to miniature.md.
 
 Prompts name combinations of species, colour, scene and accessory that training never drew. Two
 judges answer for each picture: the CLIP that is shipped, choosing among captions that differ in
@@ -193,8 +193,8 @@ def measure(config: BuildConfig, count: int = 320) -> dict:
     }
 
 
-def write_report(config: BuildConfig, docs: Path = Path("docs")) -> None:
-    """Measure, then write docs/miniature.md and its pictures."""
+def write_report(config: BuildConfig, docs: Path) -> None:
+    """Measure, then write miniature.md and its pictures into `docs`."""
     facts = measure(config)
     _sheets(config, docs / "images", facts["samples"])
     template = (Path(__file__).parent / "report_template.md").read_text(encoding="utf-8")
@@ -208,7 +208,7 @@ def write_report(config: BuildConfig, docs: Path = Path("docs")) -> None:
         recall5=facts["recall"][1],
         pictures=config.pictures,
         latents=len(np.load(config.out / "latents.npy", mmap_mode="r")),
-        megabytes=sum(f.stat().st_size for f in config.weights.rglob("*.*")) / 1e6,
+        megabytes=sum(f.stat().st_size for f in config.weights_folder.rglob("*.*")) / 1e6,
     )
     (docs / "miniature.md").write_text(text, encoding="utf-8")
     log.info("report\n%s", "\n".join(facts["rows"]))
