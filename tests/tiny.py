@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from kaiffin.adapters.formats import sgm_path
+from kaiffin.adapters.names import sgm_path
 
 SIZE = 64  # pixels of the native square
 START, END = 512, 513

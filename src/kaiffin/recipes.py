@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kaiffin import __version__, card
 from kaiffin import config as configs
 from kaiffin import generate as pictures
-from kaiffin.adapters import formats
+from kaiffin.adapters import files, formats
 from kaiffin.adapters.load import full_modules, load_adapter, was_trained_on
 from kaiffin.adapters.lora import Lora, LoraSpec
 from kaiffin.config import BaseConfig, Config, SampleConfig
@@ -235,7 +235,8 @@ def _export(run: Run, session: Session) -> None:
     """The adapter file, then its card: a run with an adapter file is a finished run."""
     config, family = session.config, session.family
     state = session.adapter.state()
-    tensors = formats.to_kohya(state, family.name, family.layers_per_block)
+    adapter = formats.from_state(state, family.name)
+    tensors = formats.to_kohya(adapter, family.layers_per_block)
     a, resolution = config.adapter, config.data.resolution or family.native_size
     header = formats.metadata(
         family.name, rank=a.rank or 1, alpha=a.alpha or 1.0, title=config.subject.token,
@@ -253,7 +254,7 @@ def _export(run: Run, session: Session) -> None:
         },
     )  # fmt: skip
     run.write(card.NAME, card.text(run).encode())
-    formats.save(run.adapter_path, tensors, header)
+    files.save(run.adapter_path, tensors, header)
 
 
 def _check_same_base(run: Run, family: ModelFamily) -> None:
@@ -339,7 +340,7 @@ def remake(picture: Path, out: Path, *, metadata: bool = True) -> Path:
     stack = []
     for entry in found["adapters"]:
         path = Path(entry["path"])
-        if not path.is_file() or formats.sha256(path) != entry["sha256"]:
+        if not path.is_file() or files.sha256(path) != entry["sha256"]:
             raise UserError(
                 f"{picture}: its adapter {path} is missing or has changed.",
                 f"It has SHA-256 {entry['sha256'][:12]}.",
@@ -398,7 +399,7 @@ def _attached(
             console.print(f"note: {path.name} was trained on other weights than {family.base}")
         adapter.train(False)
         adapters.append(adapter)
-        refs.append(AdapterRef(str(path), path.stem, formats.sha256(path), weight))
+        refs.append(AdapterRef(str(path), path.stem, files.sha256(path), weight))
     for adapter in adapters:
         adapter.inject(modules)
     try:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_lora import made, randomise
 
-from kaiffin.adapters import formats
+from kaiffin.adapters import files, formats, names
 from kaiffin.adapters.load import full_modules, load_adapter, was_trained_on
 from kaiffin.adapters.lora import Lora, LoraSpec, select
 from kaiffin.errors import AdapterError
@@ -48,8 +48,9 @@ def header(family: ModelFamily) -> dict[str, str]:
 def written(family: ModelFamily, path: Path, targets: str = "all-linear") -> Lora:
     adapter = made(family, targets)
     randomise(adapter)
-    tensors = formats.to_kohya(adapter.state(), family.name, family.layers_per_block)
-    formats.save(path, tensors, header(family))
+    shared = formats.from_state(adapter.state(), family.name)
+    tensors = formats.to_kohya(shared, family.layers_per_block)
+    files.save(path, tensors, header(family))
     return adapter
 
 
@@ -72,33 +73,33 @@ def sdxl_modules() -> dict[str, torch.nn.Module]:
 
 def test_trainable_counts_of_the_real_sd1_unet(sd1_modules) -> None:
     """797,184 weights at rank 4 and 25,509,888 at rank 128 on attention: published numbers."""
-    names = select("attention", sd1_modules, "unet")
-    assert len(names) == 128
-    weights = sum(sum(sd1_modules[n].weight.shape) for n in names)
+    found = select("attention", sd1_modules, "unet")
+    assert len(found) == 128
+    weights = sum(sum(sd1_modules[n].weight.shape) for n in found)
     assert 4 * weights == 797_184
     assert 128 * weights == 25_509_888
 
 
 def test_kohya_names_of_the_real_sd1_unet(sd1_modules) -> None:
-    names = select("all-linear", sd1_modules, "unet")
+    found = select("all-linear", sd1_modules, "unet")
     assert len(select("all-linear+conv", sd1_modules, "unet")) == 278
-    kohya = {formats.kohya_name(n, "sd1") for n in names}
-    assert len(kohya) == len(names) == 192
+    kohya = {names.kohya_name(n, "sd1") for n in found}
+    assert len(kohya) == len(found) == 192
     assert "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0" in kohya
     assert "lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_0_proj" in kohya
     assert "lora_unet_up_blocks_3_attentions_2_proj_out" in kohya
 
 
 def test_kohya_names_of_the_real_sdxl_unet(sdxl_modules) -> None:
-    names = select("all-linear", sdxl_modules, "unet")
+    found = select("all-linear", sdxl_modules, "unet")
     assert len(select("all-linear+conv", sdxl_modules, "unet")) == 788
-    kohya = {formats.kohya_name(n, "sdxl") for n in names}
-    assert len(kohya) == len(names) == 722
+    kohya = {names.kohya_name(n, "sdxl") for n in found}
+    assert len(kohya) == len(found) == 722
     blocks = {"_".join(n.removeprefix("lora_unet_").split("_")[:3]) for n in kohya}
     expected = {f"input_blocks_{i}" for i in (4, 5, 7, 8)} | {"middle_block_1"}
     assert blocks == expected | {f"output_blocks_{i}" for i in range(6)}
     for name in sdxl_modules:  # convolutions and embeddings have homes, too
-        formats.kohya_name(name, "sdxl")
+        names.kohya_name(name, "sdxl")
 
 
 @pytest.mark.parametrize(
@@ -117,16 +118,16 @@ def test_kohya_names_of_the_real_sdxl_unet(sdxl_modules) -> None:
     ],
 )
 def test_sgm_paths(diffusers: str, original: str) -> None:
-    assert formats.sgm_path(diffusers) == original
+    assert names.sgm_path(diffusers) == original
 
 
 def test_text_encoder_prefixes(sd: ModelFamily, sdxl: ModelFamily) -> None:
     """SD 1.x says lora_te, SDXL lora_te1 and lora_te2, and `text_model` is always there:
     transformers 5.6 dropped it from one of the classes, which silences ComfyUI's text half."""
     for family, prefixes in ((sd, {"lora_te"}), (sdxl, {"lora_te1", "lora_te2"})):
-        names = [formats.kohya_name(n, family.name) for n in full_modules(family) if "text" in n]
-        assert {n.split("_text_model_")[0] for n in names} == prefixes
-        assert all("_text_model_encoder_layers_" in n for n in names)
+        found = [names.kohya_name(n, family.name) for n in full_modules(family) if "text" in n]
+        assert {n.split("_text_model_")[0] for n in found} == prefixes
+        assert all("_text_model_encoder_layers_" in n for n in found)
 
 
 def test_file_round_trip_is_exact(family: ModelFamily, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_diffusers_opens_it_to_the_same_numbers(kind: str, request, tmp_path: Pa
     adapter = written(family, path)
     if kind == "sdxl":
         named = {_diffusers_kohya(key): value for key, value in adapter.state().items()}
-        formats.save(path, named, header(family))
+        files.save(path, named, header(family))
     cls = StableDiffusionPipeline if kind == "sd" else StableDiffusionXLPipeline
     pipe = cls.from_pretrained(str(request.getfixturevalue(f"{kind}_path")))
     pipe.load_lora_weights(str(tmp_path), weight_name="a.safetensors")
@@ -175,9 +176,9 @@ def test_diffusers_opens_it_to_the_same_numbers(kind: str, request, tmp_path: Pa
 
 
 def _diffusers_kohya(key: str) -> str:
-    name, part = formats._split(key)
+    name, part = formats._kohya_split(key)
     tower, _, path = name.partition(".")
-    return f"{formats.TOWERS['sdxl'][tower]}_{path.replace('.', '_')}.{part}"
+    return f"{names.TOWERS['sdxl'][tower]}_{path.replace('.', '_')}.{part}"
 
 
 def test_other_spellings_are_read(sd: ModelFamily, tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_metadata_that_readers_need(sd: ModelFamily, sdxl: ModelFamily, tmp_path
     for family, version in ((sd, "sd_v1"), (sdxl, "sdxl_base_v1-0")):
         path = tmp_path / f"{family.name}.safetensors"
         written(family, path)
-        _, found = formats.read(path)
+        _, found = files.read(path)
         assert found["ss_base_model_version"] == version
         assert found["ss_network_module"] == "networks.lora"
         assert (found["ss_network_dim"], found["ss_network_alpha"]) == ("4", "6")
@@ -220,7 +221,7 @@ def test_the_model_hash_is_that_of_the_tensor_bytes(sd: ModelFamily, tmp_path: P
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     expected = hashlib.sha256(data[8 + length :]).hexdigest()
-    assert formats.read(path)[1]["sshs_model_hash"] == expected
+    assert files.read(path)[1]["sshs_model_hash"] == expected
 
 
 def test_an_adapter_of_another_base_is_named(
@@ -229,12 +230,12 @@ def test_an_adapter_of_another_base_is_named(
     written(sdxl, tmp_path / "xl.safetensors")
     with pytest.raises(AdapterError, match=r"xl\.safetensors: was made for sdxl"):
         load_adapter(tmp_path / "xl.safetensors", sd)
-    tensors, _ = formats.read(tmp_path / "xl.safetensors")
+    tensors, _ = files.read(tmp_path / "xl.safetensors")
     save_file(tensors, tmp_path / "bare.safetensors")
     with pytest.raises(AdapterError, match="have no home in this base"):
         load_adapter(tmp_path / "bare.safetensors", sd)
     written(sd, tmp_path / "sd.safetensors")
-    tensors, _ = formats.read(tmp_path / "sd.safetensors")
+    tensors, _ = files.read(tmp_path / "sd.safetensors")
     wide = {k: torch.zeros(v.shape[0], 999) if "lora_down" in k else v for k, v in tensors.items()}
     save_file(wide, tmp_path / "wide.safetensors")
     with pytest.raises(AdapterError, match="999"):
@@ -246,29 +247,29 @@ def test_pickles_are_refused_unopened(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
     with pytest.raises(AdapterError, match="pickle"):
-        formats.read(path)
+        files.read(path)
 
 
 def test_defects_are_named(sd: ModelFamily, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     with pytest.raises(AdapterError, match="cannot be read"):
-        formats.read(path)
+        files.read(path)
     path.write_bytes(b"")
     with pytest.raises(AdapterError, match="cut off"):
-        formats.read(path)
+        files.read(path)
     path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
     with pytest.raises(AdapterError, match="cut off"):
-        formats.read(path)
+        files.read(path)
     written(sd, path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(AdapterError, match=r"a\.safetensors"):
-        formats.read(path)
+        files.read(path)
     written(sd, path)
     tensors = load_file(path)
     key = next(k for k in tensors if k.endswith("lora_up.weight"))
     save_file({**tensors, key: tensors[key] * float("nan")}, path)
     with pytest.raises(AdapterError, match=f"{key} holds numbers that are not finite"):
-        formats.read(path)
+        files.read(path)
     save_file({k: v for k, v in tensors.items() if k != key}, path)
     with pytest.raises(AdapterError, match="lora_up is missing"):
         load_adapter(path, sd)
@@ -283,7 +284,7 @@ def test_no_file_crashes_the_reader(tmp_path: Path, data: bytes, cut: int) -> No
     for content in (data, whole[: cut % len(whole)] + data, struct.pack("<Q", len(data)) + data):
         path.write_bytes(content)
         with contextlib.suppress(AdapterError):
-            formats.read(path)
+            files.read(path)
 
 
 def test_specs_per_tower(sd: ModelFamily) -> None:

@@ -1,191 +1,440 @@
-"""Adapter files in kohya's naming, which ComfyUI, A1111 and diffusers read: pure dict to dict.
+"""What adapter files hold, in every layout that people share, as one thing: `AdapterFile`.
 
-    lora_unet_<path>.lora_down.weight, .lora_up.weight, .alpha     path with "." as "_"
-    lora_te_...  (SD 1.x)      lora_te1_..., lora_te2_...  (SDXL)
+| layout | keys | alpha |
+|---|---|---|
+| kohya | `lora_unet_<path>.lora_down.weight`, LyCORIS' and DoRA's parts as well | tensor |
+| diffusers | `unet.<path>.lora_A.weight` (older: `lora.down`, `..._lora.down`) | header, or rank |
+| peft | folder of `base_model.model.<path>.lora_A.weight` and a config | config |
 
-Every name comes from the canonical paths of the published checkpoints, never from what the
-installed libraries call their modules. SDXL's UNet is named by its original (SGM) blocks.
+Alphas are kept as tensors `alpha`, so that reading is the same for all; see names.py for paths.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import os
 import re
-import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from kaiffin.errors import AdapterError, RunError
+from kaiffin.adapters import files, names
+from kaiffin.errors import AdapterError
 
-TOWERS = {
-    "sd1": {"unet": "lora_unet", "text_encoder": "lora_te"},
-    "sdxl": {"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
-}
+Layout = Literal["kohya", "diffusers", "peft"]
+LORA = ("lora_down.weight", "lora_up.weight", "alpha")
+KINDS = {  # the parts that tell a kind of adapter from plain LoRA
+    "dora": ("dora_scale",),
+    "tucker": ("lora_mid.weight",),
+    "loha": ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+    "lokr": (
+        "lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
+    ),
+}  # fmt: skip
+PARTS = (*LORA, *(part for parts in KINDS.values() for part in parts))
+EMBEDDING = "bundle_emb."
 BASE_VERSIONS = {"sd1": "sd_v1", "sdxl": "sdxl_base_v1-0"}
 ARCHITECTURES = {
     "sd1": "stable-diffusion-v1/lora",
     "sdxl": "stable-diffusion-xl-v1-base/lora",
 }
-PARTS = ("lora_down.weight", "lora_up.weight", "alpha")
-PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
-HEADER_LIMIT = 50_000_000  # bytes; a LoRA of every SDXL layer has a header under 1 MB
+DIFFUSERS_HEADER = "lora_adapter_metadata"
 
-# Inside a resnet: diffusers name -> original name.
-RESNET = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+# Other spellings of the two factors and of DoRA's magnitude -> kohya's.
+_ENDINGS = {
+    ".lora_A.weight": "lora_down.weight", ".lora_B.weight": "lora_up.weight",
+    ".lora.down.weight": "lora_down.weight", ".lora.up.weight": "lora_up.weight",
+    "_lora.down.weight": "lora_down.weight", "_lora.up.weight": "lora_up.weight",
+    ".lora_linear_layer.down.weight": "lora_down.weight",
+    ".lora_linear_layer.up.weight": "lora_up.weight",
+    ".lora_down.weight": "lora_down.weight", ".lora_up.weight": "lora_up.weight",
+    ".lora_magnitude_vector.weight": "dora_scale", ".lora_magnitude_vector": "dora_scale",
+    ".dora_scale": "dora_scale", ".alpha": "alpha",
 }  # fmt: skip
-TOP = {
-    "conv_in": "input_blocks.0.0", "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
-}  # fmt: skip
 
 
-def kohya_name(full: str, family: str, layers_per_block: int = 2) -> str:
-    """`unet.down_blocks.0...to_q` -> `lora_unet_...`; AdapterError when it has no kohya name."""
-    tower, _, path = full.partition(".")
-    prefix = TOWERS[family].get(tower)
-    if prefix is None or not path:
-        raise AdapterError(f"{full}: has no name in kohya's format.")
-    if family == "sdxl" and tower == "unet":
-        path = sgm_path(path, layers_per_block)
-    return f"{prefix}_{path.replace('.', '_')}"
+@dataclass
+class AdapterFile:
+    """One adapter. modules: canonical name -> part -> tensor; strays: keys without a home.
 
-
-def sgm_path(path: str, layers_per_block: int = 2) -> str:
-    """A diffusers UNet path in the original numbering of SDXL's blocks.
-
-    With L layers per block, `down_blocks.b.x.j` is `input_blocks.{(L+1)b+j+1}.{0|1}` and
-    `up_blocks.b.x.j` is `output_blocks.{(L+1)b+j}.{0|1}`; upsamplers come after what is there.
+    misspelled: keys that were read but that ComfyUI and A1111 ignore; embeddings: custom tokens.
     """
-    if path in TOP:
-        return TOP[path]
-    stride = layers_per_block + 1
-    if match := re.fullmatch(r"down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", path):
-        block, kind, layer, rest = match.groups()
-        number = stride * int(block) + int(layer) + 1
-        return f"input_blocks.{number}.{_inner(kind, rest)}"
-    if match := re.fullmatch(r"up_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", path):
-        block, kind, layer, rest = match.groups()
-        return f"output_blocks.{stride * int(block) + int(layer)}.{_inner(kind, rest)}"
-    if match := re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", path):
-        kind, layer, rest = match.groups()
-        number = 1 if kind == "attentions" else 2 * int(layer)
-        inner = rest if kind == "attentions" else _inner(kind, rest).removeprefix("0.")
-        return f"middle_block.{number}.{inner}"
-    if match := re.fullmatch(r"down_blocks\.(\d+)\.downsamplers\.0\.conv", path):
-        return f"input_blocks.{stride * (int(match[1]) + 1)}.0.op"
-    if match := re.fullmatch(r"up_blocks\.(\d+)\.upsamplers\.0\.conv", path):
-        # SDXL's first two up blocks have attention, so their upsampler stands third.
-        return f"output_blocks.{stride * int(match[1]) + layers_per_block}.2.conv"
-    raise AdapterError(f"unet.{path}: has no name in kohya's SDXL format.")
+
+    layout: Layout
+    family: str
+    modules: dict[str, dict[str, Tensor]]
+    metadata: dict[str, str] = field(default_factory=dict)
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    strays: list[str] = field(default_factory=list)
+    misspelled: list[str] = field(default_factory=list)
+
+    def kinds(self) -> dict[str, int]:
+        """Number of modules of each kind: lora, dora, tucker, loha, lokr."""
+        found: dict[str, int] = {}
+        for parts in self.modules.values():
+            kind = kind_of(parts)
+            found[kind] = found.get(kind, 0) + 1
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        """Flat: `<module>.<part>` -> tensor, as `Lora.state` gives it."""
+        return {f"{n}.{part}": t for n, parts in self.modules.items() for part, t in parts.items()}
 
 
-def _inner(kind: str, rest: str) -> str:
-    if kind == "attentions":
-        return f"1.{rest}"
-    name, _, more = rest.partition(".")
-    return f"0.{RESNET[name]}" + (f".{more}" if more else "")
+def kind_of(parts: Collection[str]) -> str:
+    for kind, marks in KINDS.items():
+        if any(mark in parts for mark in marks):
+            return kind
+    return "lora"
 
 
-def to_kohya(
-    state: Mapping[str, Tensor], family: str, layers_per_block: int = 2
-) -> dict[str, Tensor]:
-    """An adapter's `state()` under kohya's names."""
-    renamed = {}
+def rank_of(parts: Mapping[str, Tensor]) -> int:
+    """Rank of a module; 0 where a LoKr factor is kept whole."""
+    for part in ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
+        if part in parts:
+            return parts[part].shape[0]
+    return 0
+
+
+def from_state(
+    state: Mapping[str, Tensor], family: str, metadata: Mapping[str, str] | None = None
+) -> AdapterFile:
+    """An adapter's `state()` as a file to be written."""
+    modules: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
-        name, part = _split(key)
-        renamed[f"{kohya_name(name, family, layers_per_block)}.{part}"] = value
-    return renamed
+        name, part = _kohya_split(key)
+        modules.setdefault(name, {})[part] = value
+    return AdapterFile("kohya", family, modules, dict(metadata or {}))
 
 
-def from_kohya(
-    tensors: Mapping[str, Tensor], family: str, names: list[str], layers_per_block: int = 2
-) -> dict[str, Tensor]:
-    """Kohya's (or diffusers', or PEFT's) keys back to full module names.
+# --- reading ----------------------------------------------------------------------------------
 
-    names: all full module names of the base. The table kohya name -> module is made from them, so
-    that "_" is never guessed at. Missing alphas become the rank. Raises `AdapterError` naming keys
-    that have no home in this base.
+
+def read(path: Path, table: Collection[str], family: str, layers_per_block: int = 2) -> AdapterFile:
+    """Reads a file or PEFT folder against `table`, all layer names of a base of `family`.
+
+    What has no home in the table is listed in `strays`; what is broken is an `AdapterError`.
     """
-    table: dict[str, str] = {}
-    for name in names:
-        if family == "sdxl":  # files with diffusers block names exist as well
-            tower, _, path = name.partition(".")
-            table[f"{TOWERS[family][tower]}_{path.replace('.', '_')}"] = name
-        try:
-            table[kohya_name(name, family, layers_per_block)] = name
-        except AdapterError:
-            continue
-        if name.startswith("text_encoder.") and family == "sd1":  # some tools write te1 for SD 1.x
-            table["lora_te1_" + name.partition(".")[2].replace(".", "_")] = name
-    known = set(names)
-    state: dict[str, Tensor] = {}
-    strays = []
-    for key, value in tensors.items():
-        module, part = _split(_diffusers_key(key))
-        home = table.get(module, module if module in known else None)
-        if home is None or part not in PARTS:
-            strays.append(key)
-        else:
-            state[f"{home}.{part}"] = value
-    if strays:
-        more = f" and {len(strays) - 2} more" if len(strays) > 2 else ""
+    if path.is_dir():
+        return _read_peft(path, table, family)
+    tensors, metadata = files.read(path)
+    if any(key.startswith("base_model.model.") for key in tensors):
+        return _read_peft(path.parent, table, family)
+    if any(key.startswith(("lora_unet_", "lora_te")) for key in tensors):
+        return _read_kohya(tensors, metadata, table, family, layers_per_block)
+    return _read_diffusers(tensors, metadata, table, family)
+
+
+def sort_out(
+    tensors: Mapping[str, Tensor], family: str, table: Collection[str], layers_per_block: int = 2
+) -> dict[str, Tensor]:
+    """Kohya's or diffusers' tensors -> an adapter's `state()`; strays are an `AdapterError`."""
+    if any(key.startswith("lora_") for key in tensors):
+        found = _read_kohya(tensors, {}, table, family, layers_per_block)
+    else:
+        found = _read_diffusers(tensors, {}, table, family)
+    refuse_strays(found, len(tensors))
+    return found.state()
+
+
+def refuse_strays(found: AdapterFile, total: int | None = None) -> None:
+    """`AdapterError` naming keys without a home, and kinds that are not plain LoRA."""
+    if found.strays:
+        more = f" and {len(found.strays) - 2} more" if len(found.strays) > 2 else ""
+        of = f" of {total}" if total else ""
         raise AdapterError(
-            f"{len(strays)} of {len(tensors)} keys have no home in this base: "
-            f"{', '.join(strays[:2])}{more}.",
+            f"{len(found.strays)}{of} keys have no home in this base: "
+            f"{', '.join(found.strays[:2])}{more}.",
             "The adapter was made for another base or another kind of adapter.",
         )
-    return _complete(state)
 
 
-def _diffusers_key(key: str) -> str:
-    """`unet.<path>.lora_A.weight` and older spellings -> `unet.<path>.lora_down.weight`."""
-    key = key.removeprefix("base_model.model.")
-    for theirs, ours in (
-        (".lora_A.weight", ".lora_down.weight"), (".lora_B.weight", ".lora_up.weight"),
-        (".lora.down.weight", ".lora_down.weight"), (".lora.up.weight", ".lora_up.weight"),
-    ):  # fmt: skip
-        key = key.replace(theirs, ours)
-    for tower in ("text_encoder.", "text_encoder_2."):
-        if key.startswith(tower) and not key.startswith(tower + "text_model."):
-            key = f"{tower}text_model.{key.removeprefix(tower)}"
-    return key
+def _read_kohya(
+    tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Collection[str], family: str,
+    layers_per_block: int,
+) -> AdapterFile:  # fmt: skip
+    homes = names.homes(table, family, layers_per_block)
+    found = AdapterFile("kohya", family, {}, metadata)
+    for key, value in tensors.items():
+        spelled, part = _kohya_split(key)
+        home = homes.get(spelled)
+        if key.startswith(EMBEDDING):
+            found.embeddings[key.removeprefix(EMBEDDING)] = value
+        elif home is None or part not in PARTS:
+            found.strays.append(key)
+        else:
+            if part in found.modules.get(home, {}):
+                raise AdapterError(f"{home}: {part} is there twice, under two spellings.")
+            found.modules.setdefault(home, {})[part] = value
+            if names.is_misspelled(spelled):
+                found.misspelled.append(key)
+    _complete(found)
+    return found
 
 
-def _split(key: str) -> tuple[str, str]:
+def _read_diffusers(
+    tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Collection[str], family: str
+) -> AdapterFile:
+    found = AdapterFile("diffusers", family, {}, metadata)
+    for key, value in tensors.items():
+        name, part = _diffusers_split(key)
+        if part is None or name not in table:
+            found.strays.append(key)
+        else:
+            found.modules.setdefault(name, {})[part] = _kohya_shape(part, value)
+    configs = _json(metadata.get(DIFFUSERS_HEADER, "{}"), DIFFUSERS_HEADER)
+    for tower in names.TOWERS[family]:
+        config = {
+            key.removeprefix(f"{tower}."): value
+            for key, value in configs.items()
+            if key.startswith(f"{tower}.")
+        }
+        _set_alphas(found, tower, config)
+    _complete(found)
+    return found
+
+
+def _read_peft(folder: Path, table: Collection[str], family: str) -> AdapterFile:
+    """A PEFT folder, or a folder of them named after the towers."""
+    found = AdapterFile("peft", family, {})
+    inner = [folder / tower for tower in names.TOWERS[family]]
+    parts = [path for path in inner if (path / "adapter_config.json").is_file()] or [folder]
+    for part in parts:
+        _read_one_peft(found, part, table, part.name if part in inner else "")
+    _complete(found)
+    return found
+
+
+def _read_one_peft(found: AdapterFile, folder: Path, table: Collection[str], tower: str) -> None:
+    path = folder / "adapter_config.json"
+    try:
+        config = _json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError):
+        raise AdapterError(
+            f"{folder}: holds no readable adapter_config.json.",
+            "Name a .safetensors file, or a PEFT folder.",
+        ) from None
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{path}: is a {config.get('peft_type')!r}, not a LoRA.")
+    tensors, metadata = files.read(folder / "adapter_model.safetensors")
+    found.metadata |= metadata
+    fits = tower or _tower_of(tensors, found.family)
+    for key, value in tensors.items():
+        name, part = _diffusers_split(f"{fits}.{key.removeprefix('base_model.model.')}")
+        if part is None or name not in table:
+            found.strays.append(key)
+        else:
+            found.modules.setdefault(name, {})[part] = _kohya_shape(part, value)
+    _set_alphas(found, fits, config)
+
+
+def _tower_of(tensors: Mapping[str, Tensor], family: str) -> str:
+    """A PEFT folder does not say which model it is of; text encoders have `encoder.layers`."""
+    if not any(".encoder.layers." in f".{key}" for key in tensors):
+        return "unet"
+    wide = any("k_proj.lora_A" in key and value.shape[1] == 1280 for key, value in tensors.items())
+    return "text_encoder_2" if wide and family == "sdxl" else "text_encoder"
+
+
+def _set_alphas(found: AdapterFile, tower: str, config: Mapping[str, Any]) -> None:
+    """`alpha` tensors from a LoraConfig: patterns override, rsLoRA scales by sqrt(rank)."""
+    if "lora_alpha" not in config:
+        return
+    patterns = config.get("alpha_pattern") or {}
+    dtype = getattr(torch, str(found.metadata.get("kaiffin.alpha_dtype", "")), None)
+    for name, parts in found.modules.items():
+        if not name.startswith(f"{tower}.") or "lora_down.weight" not in parts:
+            continue
+        path = name.removeprefix(f"{tower}.")
+        given = next(
+            (v for k, v in patterns.items() if re.match(rf"(.*\.)?({k})$", path)),
+            config["lora_alpha"],
+        )
+        alpha = float(given)
+        if config.get("use_rslora"):
+            alpha *= rank_of(parts) ** 0.5
+        kind = dtype if isinstance(dtype, torch.dtype) else parts["lora_down.weight"].dtype
+        parts["alpha"] = torch.tensor(alpha, dtype=kind)
+
+
+def _kohya_shape(part: str, value: Tensor) -> Tensor:
+    """DoRA's magnitude is (out) or (1, out, 1, 1) in PEFT, and (out, 1) or (out, 1, 1, 1) here."""
+    if part != "dora_scale":
+        return value
+    return value.reshape(-1, 1) if value.dim() == 1 else value.reshape(-1, 1, 1, 1)
+
+
+def _kohya_split(key: str) -> tuple[str, str]:
     for part in PARTS:
         if key.endswith(f".{part}"):
             return key.removesuffix(f".{part}"), part
     return key, ""
 
 
-def _complete(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Pairs are whole and every module has its alpha."""
-    modules = dict.fromkeys(_split(key)[0] for key in state)
-    for name in modules:
-        down, up = state.get(f"{name}.lora_down.weight"), state.get(f"{name}.lora_up.weight")
-        if down is None or up is None:
+def _diffusers_split(key: str) -> tuple[str, str | None]:
+    """Canonical module name and part; part None where the key is no known one."""
+    key = key.replace(".default.weight", ".weight")
+    for ending, part in _ENDINGS.items():
+        if not key.endswith(ending):
+            continue
+        name = key.removesuffix(ending)
+        if ending.startswith("_lora"):  # the oldest: attn1.processor.to_q_lora.down.weight
+            name = name.replace(".processor.", ".")
+            name = re.sub(r"\.to_out$", ".to_out.0", name)
+        for tower in ("text_encoder.", "text_encoder_2."):
+            if name.startswith(tower):
+                inner = name.removeprefix(tower).removeprefix("text_model.")
+                name = f"{tower}text_model.{inner}"
+        return name, part
+    return key, None
+
+
+def _complete(found: AdapterFile) -> None:
+    """Factors come in pairs that fit, ranks are positive, and every module has its alpha."""
+    for name, parts in found.modules.items():
+        down, up = parts.get("lora_down.weight"), parts.get("lora_up.weight")
+        if down is None and up is None:
+            rank = rank_of(parts)
+            if kind_of(parts) in ("lora", "dora", "tucker"):
+                raise AdapterError(f"{name}: has no weights.", "The file is incomplete.")
+        elif down is None or up is None:
             half = "lora_up" if up is None else "lora_down"
             raise AdapterError(f"{name}: {half} is missing.", "The file is incomplete.")
-        if down.dim() < 2 or up.dim() < 2 or down.shape[0] < 1 or up.shape[1] != down.shape[0]:
+        elif down.dim() < 2 or up.dim() < 2 or not down.shape[0] or up.shape[1] != down.shape[0]:
             raise AdapterError(
                 f"{name}: lora_down {tuple(down.shape)} and lora_up {tuple(up.shape)} do not match."
             )
-        state.setdefault(f"{name}.alpha", torch.tensor(float(down.shape[0])))
-    return state
+        else:
+            rank = down.shape[0]
+        parts.setdefault("alpha", torch.tensor(float(rank)))
 
 
-# --- metadata ---------------------------------------------------------------------------------
+def _json(text: str, source: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise AdapterError(f"{source}: is not valid JSON ({error}).") from None
+    if not isinstance(value, dict):
+        raise AdapterError(f"{source}: holds no settings.")
+    return value
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def to_kohya(adapter: AdapterFile, layers_per_block: int = 2) -> dict[str, Tensor]:
+    """All tensors under kohya's names; every kind of adapter has a home there."""
+    made = {f"{EMBEDDING}{name}": value for name, value in adapter.embeddings.items()}
+    for name, parts in adapter.modules.items():
+        spelled = names.kohya_name(name, adapter.family, layers_per_block)
+        made |= {f"{spelled}.{part}": value for part, value in parts.items()}
+    return made
+
+
+def to_diffusers(adapter: AdapterFile) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a diffusers file; its header carries ranks and alphas."""
+    _only_lora(adapter, "a diffusers file")
+    made: dict[str, Tensor] = {}
+    config: dict[str, Any] = {}
+    for tower in names.TOWERS[adapter.family]:
+        mine = list(_of_tower(adapter, tower))
+        for path, parts in mine:
+            made |= {f"{tower}.{path}.{n}": t for n, t in _peft_parts(path, parts).items()}
+        if mine:
+            config |= {f"{tower}.{key}": value for key, value in _lora_config(mine).items()}
+    header = {DIFFUSERS_HEADER: json.dumps(config, sort_keys=True)}
+    return made, adapter.metadata | header | _alpha_dtype(adapter)
+
+
+def to_peft(adapter: AdapterFile) -> dict[str, tuple[dict[str, Tensor], dict[str, Any]]]:
+    """For each trained tower: tensors of adapter_model.safetensors and adapter_config.json."""
+    _only_lora(adapter, "a PEFT folder")
+    made = {}
+    for tower in names.TOWERS[adapter.family]:
+        mine = list(_of_tower(adapter, tower))
+        if not mine:
+            continue
+        tensors = {
+            f"base_model.model.{path}.{name}": tensor
+            for path, parts in mine
+            for name, tensor in _peft_parts(path, parts).items()
+        }
+        base = adapter.metadata.get("ss_sd_model_name")
+        fixed = {
+            "peft_type": "LORA", "bias": "none", "fan_in_fan_out": False, "inference_mode": True,
+            "lora_dropout": 0.0, "use_rslora": False, "init_lora_weights": True,
+            "base_model_name_or_path": base, "task_type": None,
+        }  # fmt: skip
+        made[tower] = (tensors, fixed | _lora_config(mine))
+    return made
+
+
+def _of_tower(adapter: AdapterFile, tower: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    for name, parts in sorted(adapter.modules.items()):
+        if name.startswith(f"{tower}."):
+            yield name.removeprefix(f"{tower}."), parts
+
+
+def _peft_parts(path: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    made = {"lora_A.weight": parts["lora_down.weight"], "lora_B.weight": parts["lora_up.weight"]}
+    if "dora_scale" in parts:
+        scale, out = parts["dora_scale"], parts["lora_up.weight"].shape[0]
+        if scale.numel() != out:
+            raise AdapterError(
+                f"{path}: its DoRA magnitude is per input, which PEFT cannot say.",
+                "Keep it in kohya's format.",
+            )
+        shape = (1, out, 1, 1) if parts["lora_down.weight"].dim() == 4 else (out,)
+        made["lora_magnitude_vector"] = scale.reshape(shape)
+    return made
+
+
+def _lora_config(mine: list[tuple[str, dict[str, Tensor]]]) -> dict[str, Any]:
+    """PEFT's LoraConfig: the commonest rank and alpha, and patterns for the others."""
+    ranks = {path: rank_of(parts) for path, parts in mine}
+    alphas = {path: float(parts["alpha"]) for path, parts in mine}
+    rank, alpha = (max(v := list(values.values()), key=v.count) for values in (ranks, alphas))
+    return {
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {path: value for path, value in ranks.items() if value != rank},
+        "alpha_pattern": {path: value for path, value in alphas.items() if value != alpha},
+        "target_modules": list(ranks),
+        "use_dora": any("dora_scale" in parts for _, parts in mine),
+        "lora_bias": False,
+    }
+
+
+def _only_lora(adapter: AdapterFile, target: str) -> None:
+    """What a target cannot say is an error that names it, never a silent loss."""
+    for kind, count in adapter.kinds().items():
+        if kind not in ("lora", "dora"):
+            raise AdapterError(
+                f"{count} modules are {kind}, which {target} cannot hold.",
+                "Convert to kohya, which can.",
+            )
+    plain = [n for n, parts in adapter.modules.items() if "dora_scale" not in parts]
+    if plain and len(plain) < len(adapter.modules):
+        raise AdapterError(
+            f"{plain[0]} is plain LoRA among DoRA modules, which {target} cannot tell apart.",
+            "Convert to kohya, which can.",
+        )
+    if adapter.embeddings:
+        raise AdapterError(
+            f"it bundles the token {next(iter(adapter.embeddings))!r}, which {target} cannot hold.",
+            "Convert to kohya, which can.",
+        )
+    if adapter.strays:
+        refuse_strays(adapter)
+
+
+def _alpha_dtype(adapter: AdapterFile) -> dict[str, str]:
+    """Remembered so that there and back again is bit-identical."""
+    kinds = {str(parts["alpha"].dtype) for parts in adapter.modules.values()}
+    return {"kaiffin.alpha_dtype": kinds.pop().removeprefix("torch.")} if len(kinds) == 1 else {}
 
 
 def metadata(
@@ -222,99 +471,3 @@ def metadata(
         "kaiffin.base_revision": base_revision,
     }
     return ours | spec
-
-
-def hashes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> dict[str, str]:
-    """`sshs_model_hash` and `sshs_legacy_hash` as sd-scripts computes them.
-
-    Over the file with the ss_* metadata only: SHA-256 of the bytes after the header, and the first
-    8 digits of SHA-256 over 64 KiB at offset 1 MiB.
-    """
-    data = to_bytes(dict(tensors), {k: v for k, v in header.items() if k.startswith("ss_")})
-    (length,) = struct.unpack("<Q", data[:8])
-    legacy = hashlib.sha256(data[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
-    return {
-        "sshs_model_hash": hashlib.sha256(data[8 + length :]).hexdigest(),
-        "sshs_legacy_hash": legacy,
-    }
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-def save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Writes a kohya file whole or not at all; equal content gives equal bytes."""
-    kept = {name: tensors[name].contiguous() for name in sorted(tensors)}
-    full = dict(sorted({**header, **hashes(kept, header)}.items()))
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(_canonical_bytes(kept, full))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}).") from None
-
-
-def _canonical_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
-    """The library's serialisation with the metadata in sorted order: it hashes strings in an
-    order that changes from process to process."""
-    data = to_bytes(dict(tensors), dict(header))
-    (length,) = struct.unpack("<Q", data[:8])
-    entries = json.loads(data[8 : 8 + length])
-    ordered = {"__metadata__": dict(sorted(entries.pop("__metadata__").items())), **entries}
-    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + data[8 + length :]
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of an adapter file; every defect is an `AdapterError` in one line."""
-    if path.is_dir():
-        raise AdapterError(f"{path}: is a folder.", "Name the .safetensors file in it.")
-    if path.suffix.lower() in PICKLES:
-        raise AdapterError(
-            f"{path}: {path.suffix} files are pickles, which can run code when opened.",
-            "Get the .safetensors version.",
-        )
-    _check_header(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise AdapterError(
-            f"{path}: is no readable safetensors file ({error}).", "Copy or download it again."
-        ) from None
-    for name, value in tensors.items():
-        if not value.is_floating_point() and not name.endswith(".alpha"):
-            raise AdapterError(f"{path}: {name} holds {value.dtype}, not weights.")
-        if not torch.isfinite(value.float()).all():
-            raise AdapterError(f"{path}: {name} holds numbers that are not finite.")
-    if not tensors:
-        raise AdapterError(f"{path}: holds no tensors.")
-    return tensors, header
-
-
-def _check_header(path: Path) -> None:
-    """Refuses what would make the reader allocate more than the file justifies."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise AdapterError(f"{path}: cannot be read ({error.strerror}).") from None
-    length = struct.unpack("<Q", start)[0] if len(start) == 8 else math.inf
-    if length > min(size - 8, HEADER_LIMIT):
-        raise AdapterError(
-            f"{path}: is no safetensors file, or is cut off ({size} bytes).",
-            "Copy or download it again.",
-        )
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
