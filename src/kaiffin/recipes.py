@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kaiffin import __version__, card
 from kaiffin import config as configs
 from kaiffin import generate as pictures
-from kaiffin.adapters import files, formats
+from kaiffin.adapters import files, formats, writing
 from kaiffin.adapters.load import full_modules, load_adapter, was_trained_on
 from kaiffin.adapters.lora import Lora, LoraSpec
 from kaiffin.config import BaseConfig, Config, SampleConfig
@@ -236,9 +236,9 @@ def _export(run: Run, session: Session) -> None:
     config, family = session.config, session.family
     state = session.adapter.state()
     adapter = formats.from_state(state, family.name)
-    tensors = formats.to_kohya(adapter, family.layers_per_block)
+    tensors = writing.to_kohya(adapter, family.layers_per_block)
     a, resolution = config.adapter, config.data.resolution or family.native_size
-    header = formats.metadata(
+    header = writing.metadata(
         family.name, rank=a.rank or 1, alpha=a.alpha or 1.0, title=config.subject.token,
         trigger=config.subject.phrase, resolution=(resolution, resolution),
         prediction_type=family.schedule.prediction_type, base_name=Path(family.base).name,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_lora import made, randomise
 
-from kaiffin.adapters import files, formats, names
+from kaiffin.adapters import files, formats, names, writing
 from kaiffin.adapters.load import full_modules, load_adapter, was_trained_on
 from kaiffin.adapters.lora import Lora, LoraSpec, select
 from kaiffin.errors import AdapterError
@@ -39,7 +39,7 @@ SDXL_UNET = {
 
 
 def header(family: ModelFamily) -> dict[str, str]:
-    return formats.metadata(
+    return writing.metadata(
         family.name, rank=4, alpha=6.0, title="t", trigger="kaiffin puffin", resolution=(64, 64),
         prediction_type="epsilon", base_name="b", base_revision=family.revision, facts={"steps": 3},
     )  # fmt: skip
@@ -49,7 +49,7 @@ def written(family: ModelFamily, path: Path, targets: str = "all-linear") -> Lor
     adapter = made(family, targets)
     randomise(adapter)
     shared = formats.from_state(adapter.state(), family.name)
-    tensors = formats.to_kohya(shared, family.layers_per_block)
+    tensors = writing.to_kohya(shared, family.layers_per_block)
     files.save(path, tensors, header(family))
     return adapter
 

@@ -37,13 +37,19 @@ def hashes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> dict[str
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Writes a kohya file whole or not at all; equal content gives equal bytes."""
+    """Writes a file whole or not at all; equal content gives equal bytes."""
     kept = {name: tensors[name].contiguous() for name in sorted(tensors)}
     full = dict(sorted({**header, **hashes(kept, header)}.items()))
+    write_bytes(path, _canonical_bytes(kept, full))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Whole or not at all, and on the disk when it returns."""
     partial = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            file.write(_canonical_bytes(kept, full))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
