@@ -177,9 +177,9 @@ def test_lycoris_is_kept_by_kohya_and_refused_by_name_elsewhere(
     writing.write(found, tmp_path / "b.safetensors", "kohya")
     assert same(load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors"))
     for layout in ("peft", "diffusers"):
-        with pytest.raises(AdapterError, match="1 modules are lo(ha|kr)"):
+        with pytest.raises(AdapterError, match=r"1 modules are lo(ha|kr)"):
             writing.write(found, tmp_path / "c", layout)
-    with pytest.raises(AdapterError, match="is lo(ha|kr), and Kaiffin applies plain LoRA"):
+    with pytest.raises(AdapterError, match=r"is lo(ha|kr), and Kaiffin applies plain LoRA"):
         load_adapter(tmp_path / "a.safetensors", sd)
 
 
