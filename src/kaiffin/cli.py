@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kaiffin import cli_adapter
 from kaiffin.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 miniature_app = typer.Typer(help="The embedded base model.", no_args_is_help=True)
 app.add_typer(miniature_app, name="miniature")
+app.add_typer(cli_adapter.app, name="adapter")
 
 Subject = Annotated[str | None, typer.Option("--subject", help="The word that means the subject.")]
 Noun = Annotated[str | None, typer.Option("--class", help="Class noun, such as puffin or toy.")]

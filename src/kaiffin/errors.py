@@ -19,9 +19,13 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, fix: str = "") -> None:
-        self.message = " ".join(message.split())
-        self.fix = " ".join(fix.split())
+        self.message, self.fix = _one_line(message), _one_line(fix)
         super().__init__(f"{self.message} {self.fix}".strip())
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and control characters: names in files may come from strangers."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 class ConfigError(UserError):

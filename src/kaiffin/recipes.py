@@ -20,12 +20,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kaiffin import __version__, card
+from kaiffin import __version__, card, sharing
 from kaiffin import config as configs
 from kaiffin import generate as pictures
 from kaiffin.adapters import files, formats, writing
 from kaiffin.adapters.load import full_modules, load_adapter, was_trained_on
 from kaiffin.adapters.lora import Lora, LoraSpec
+from kaiffin.adapters.proof import prove
 from kaiffin.config import BaseConfig, Config, SampleConfig
 from kaiffin.data import prepare as preparation
 from kaiffin.data.dataset import Dataset
@@ -37,6 +38,7 @@ from kaiffin.generate import AdapterRef, Request
 from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import load, read_text_facts
+from kaiffin.models.proof import opened_by_others
 from kaiffin.planning import Plan, print_plan
 from kaiffin.presets import derive
 from kaiffin.run import Run, free_name
@@ -106,6 +108,7 @@ def _train(run: Run) -> Run:
         trainer.fit()
         session.adapter.eject()
         _export(run, session)
+        _prove(run, session)
         console.print(f"trained in {time.time() - started:.0f} s: {run.adapter_path}")
     return run
 
@@ -255,6 +258,13 @@ def _export(run: Run, session: Session) -> None:
     )  # fmt: skip
     run.write(card.NAME, card.text(run).encode())
     files.save(run.adapter_path, tensors, header)
+
+
+def _prove(run: Run, session: Session) -> None:
+    """Others' code must read the file to what was trained; the result stays in the run."""
+    made = prove(run.adapter_path, session.family, opened_by_others)
+    run.write_json("proof.json", made.as_json())
+    sharing.say_proof(made, console)
 
 
 def _check_same_base(run: Run, family: ModelFamily) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,12 +21,16 @@ SPACINGS = ("leading", "trailing", "linspace")
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """alphas_cumprod: (T,) float64, descending; the rest as in diffusers' scheduler_config.json."""
+    """alphas_cumprod: (T,) float64, descending; the rest as in diffusers' scheduler_config.json.
+
+    config: what it was read from, to be written beside a changed base.
+    """
 
     alphas_cumprod: Tensor
     prediction_type: str = "epsilon"
     spacing: str = "leading"
     steps_offset: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.prediction_type not in PREDICTION_TYPES:
@@ -51,6 +55,7 @@ class NoiseSchedule:
             config.get("prediction_type", "epsilon"),
             config.get("timestep_spacing", "leading"),
             config.get("steps_offset", 1),
+            dict(config),
         )
 
     @property

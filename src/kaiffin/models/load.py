@@ -98,6 +98,27 @@ def read_text_facts(name: str) -> TextFacts:
         return TextFacts(_pretrained(CLIPTokenizer, tokenizer), native)
 
 
+def as_pipeline(family: Any) -> Any:
+    """The base as a diffusers pipeline that shares its modules."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    kept = ["vae", "unet", "text_encoder", "tokenizer"]
+    kept += ["text_encoder_2", "tokenizer_2"] * (family.name == "sdxl")
+    made: dict[str, Any] = {name: getattr(family, name) for name in kept}
+    made["scheduler"] = DDIMScheduler.from_config(family.schedule.config)
+    if family.name != "sdxl":
+        made |= {"safety_checker": None, "feature_extractor": None}
+    cls: Any = StableDiffusionXLPipeline if family.name == "sdxl" else StableDiffusionPipeline
+    with parts.quiet():
+        return cls(**made)
+
+
+def save(family: ModelFamily, folder: Path) -> None:
+    """Writes the base, as its weights are now, as a diffusers folder of safetensors."""
+    with parts.quiet():
+        as_pipeline(family).save_pretrained(str(folder), safe_serialization=True)
+
+
 def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
     """SDXL's VAE overflows in fp16 and says so by `force_upcast`; it then stays in fp32."""
     forced = name == "vae" and getattr(model.config, "force_upcast", False)

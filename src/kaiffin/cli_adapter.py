@@ -1,0 +1,106 @@
+"""`kaiffin adapter ...`: flags -> one function of `sharing`. Loads no torch for `--help`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kaiffin.errors import ConfigError
+
+app = typer.Typer(help="Adapter files: look, convert, prove, edit.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(help="A .safetensors file or a PEFT folder.")]
+Target = Annotated[Path, typer.Argument(help="What is written; must not be there yet.")]
+Base = Annotated[
+    str | None, typer.Option("--base", help="The base it is for; default: what the file says.")
+]
+Rank = Annotated[int | None, typer.Option("--rank", help="Ranks that every layer keeps.")]
+Energy = Annotated[
+    float | None, typer.Option("--energy", help="Share of the squared norm to keep, such as 0.95.")
+]
+
+
+@app.command()
+def inspect(file: File, base: Base = None) -> None:
+    """Format, base, ranks, alphas, norms, trigger; exit code 1 if a key has no home."""
+    from kaiffin import sharing
+
+    if not sharing.inspect(file, base):
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    file: File,
+    out: Target,
+    to: Annotated[Literal["kohya", "peft", "diffusers"], typer.Option("--to", help="Layout.")],
+    base: Base = None,
+) -> None:
+    """The same adapter in another layout, exact in weight and strength."""
+    from kaiffin import sharing
+
+    sharing.convert(file, out, to, base)
+
+
+@app.command()
+def verify(
+    file: File, base: Annotated[str, typer.Option("--base", help="The base it is for.")]
+) -> None:
+    """Prove that others' code reads the file to the same output; exit code 1 if not."""
+    from kaiffin import sharing
+
+    if not sharing.verify(file, base).holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    files: Annotated[list[str], typer.Argument(help="FILE[:WEIGHT], two or more.")],
+    out: Annotated[Path, typer.Option("--out", help="The file that is written.")],
+    rank: Rank = None,
+    into: Annotated[
+        str | None, typer.Option("--into", help="Merge into this base; --out is then a folder.")
+    ] = None,
+) -> None:
+    """The weighted sum of adapters as one file, or a base with them in its weights."""
+    from kaiffin import recipes, sharing
+
+    specs = [recipes.parse_adapter(text) for text in files]
+    if into is not None:
+        if rank is not None:
+            raise ConfigError("--rank has no effect with --into.", "Drop one of them.")
+        sharing.merge_into(into, specs, out)
+    else:
+        sharing.merge(specs, out, rank)
+
+
+@app.command()
+def resize(file: File, out: Target, rank: Rank = None, energy: Energy = None) -> None:
+    """Fewer ranks by SVD; says what each block loses."""
+    from kaiffin import sharing
+
+    sharing.resize(file, out, rank, energy)
+
+
+@app.command()
+def extract(
+    tuned: Annotated[str, typer.Argument(help="The fine-tuned checkpoint: file or folder.")],
+    base: Annotated[str, typer.Argument(help="What it was tuned from.")],
+    out: Target,
+    rank: Rank = None,
+    energy: Energy = None,
+) -> None:
+    """An adapter out of a fine-tuned checkpoint: the difference of its weights, by SVD."""
+    from kaiffin import sharing
+
+    sharing.extract(tuned, base, out, rank, energy)
+
+
+@app.command()
+def diff(a: File, b: Annotated[Path, typer.Argument(help="Another one.")]) -> None:
+    """How two adapters differ, block by block."""
+    from kaiffin import sharing
+
+    sharing.diff(a, b)
