@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from PIL import Image
 
 from kaiffin.config import BaseConfig
 from kaiffin.models.base import ModelFamily
@@ -50,6 +51,17 @@ def sdxl(sdxl_path: Path) -> ModelFamily:
 @pytest.fixture(params=["sd", "sdxl"])
 def family(request: pytest.FixtureRequest) -> ModelFamily:
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def photos6(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        image = Image.effect_noise((80, 80), 60).convert("RGB")
+        image.paste((60 * i, 90, 200), (10, 10, 60, 60))
+        image.save(folder / f"{i}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,17 +17,6 @@ from kaiffin.errors import ConfigError
 KAIFFIN = [sys.executable, "-m", "kaiffin.cli"]
 
 
-@pytest.fixture
-def photos6(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for i in range(3):
-        image = Image.effect_noise((80, 80), 60).convert("RGB")
-        image.paste((60 * i, 90, 200), (10, 10, 60, 60))
-        image.save(folder / f"{i}.png")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def trained(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two steps on the tiny base."""

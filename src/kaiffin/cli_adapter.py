@@ -60,6 +60,7 @@ def merge(
     files: Annotated[list[str], typer.Argument(help="FILE[:WEIGHT], two or more.")],
     out: Annotated[Path, typer.Option("--out", help="The file that is written.")],
     rank: Rank = None,
+    base: Base = None,
     into: Annotated[
         str | None, typer.Option("--into", help="Merge into this base; --out is then a folder.")
     ] = None,
@@ -69,19 +70,21 @@ def merge(
 
     specs = [recipes.parse_adapter(text) for text in files]
     if into is not None:
-        if rank is not None:
-            raise ConfigError("--rank has no effect with --into.", "Drop one of them.")
+        if rank is not None or base is not None:
+            raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")
         sharing.merge_into(into, specs, out)
     else:
-        sharing.merge(specs, out, rank)
+        sharing.merge(specs, out, rank, base)
 
 
 @app.command()
-def resize(file: File, out: Target, rank: Rank = None, energy: Energy = None) -> None:
+def resize(
+    file: File, out: Target, rank: Rank = None, energy: Energy = None, base: Base = None
+) -> None:
     """Fewer ranks by SVD; says what each block loses."""
     from kaiffin import sharing
 
-    sharing.resize(file, out, rank, energy)
+    sharing.resize(file, out, rank, energy, base)
 
 
 @app.command()
@@ -99,8 +102,10 @@ def extract(
 
 
 @app.command()
-def diff(a: File, b: Annotated[Path, typer.Argument(help="Another one.")]) -> None:
+def diff(
+    a: File, b: Annotated[Path, typer.Argument(help="Another one.")], base: Base = None
+) -> None:
     """How two adapters differ, block by block."""
     from kaiffin import sharing
 
-    sharing.diff(a, b)
+    sharing.diff(a, b, base)

@@ -229,10 +229,12 @@ def say_proof(made: Proof, to: Console) -> None:
 # --- edit -------------------------------------------------------------------------------------
 
 
-def merge(specs: Sequence[tuple[Path, float]], out: Path, rank: int | None) -> None:
+def merge(
+    specs: Sequence[tuple[Path, float]], out: Path, rank: int | None, base: str | None = None
+) -> None:
     """The weighted sum of adapters as one file; exact unless cut down to `rank`."""
     _refuse_existing(out)
-    opened = [(open_file(path), weight) for path, weight in specs]
+    opened = [(open_file(path, base), weight) for path, weight in specs]
     for one, _ in opened:
         formats.refuse_strays(one.file)
     made = edit.merge([(one.file, weight) for one, weight in opened])
@@ -258,11 +260,13 @@ def merge_into(base: str, specs: Sequence[tuple[Path, float]], out: Path) -> Non
     console.print(f"{base} with {len(specs)} adapters in its weights: {out}")
 
 
-def resize(path: Path, out: Path, rank: int | None, energy: float | None) -> None:
+def resize(
+    path: Path, out: Path, rank: int | None, energy: float | None, base: str | None = None
+) -> None:
     """Fewer ranks by SVD, and what each block loses."""
     _refuse_existing(out)
     _refuse_cut(rank, energy)
-    opened = open_file(path)
+    opened = open_file(path, base)
     formats.refuse_strays(opened.file)
     made, cuts = edit.resize(opened.file, rank, energy)
     writing.write(made, out, "kohya", opened.layers_per_block)
@@ -302,9 +306,9 @@ def extract(tuned: str, base: str, out: Path, rank: int | None, energy: float | 
     console.print(f"{len(modules)} of {len(ours)} layers differ: {out} ({_size(out)})")
 
 
-def diff(a: Path, b: Path) -> None:
+def diff(a: Path, b: Path, base: str | None = None) -> None:
     """How two adapters differ, block by block."""
-    opened = [open_file(path) for path in (a, b)]
+    opened = [open_file(path, base) for path in (a, b)]
     table = Table("block", f"norm of {a.name}", f"norm of {b.name}", "cosine", "|a - b| / |a|",
                   box=None)  # fmt: skip
     for block, found in edit.difference(opened[0].file, opened[1].file).items():

@@ -12,6 +12,7 @@ Alphas are kept as tensors `alpha`, so that reading is the same for all; see nam
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -239,21 +240,39 @@ def _set_alphas(found: AdapterFile, tower: str, config: Mapping[str, Any]) -> No
     """`alpha` tensors from a LoraConfig: patterns override, rsLoRA scales by sqrt(rank)."""
     if "lora_alpha" not in config:
         return
-    patterns = config.get("alpha_pattern") or {}
+    patterns = _alpha_patterns(config)
     dtype = getattr(torch, str(found.metadata.get("kaiffin.alpha_dtype", "")), None)
     for name, parts in found.modules.items():
         if not name.startswith(f"{tower}.") or "lora_down.weight" not in parts:
             continue
         path = name.removeprefix(f"{tower}.")
-        given = next(
-            (v for k, v in patterns.items() if re.match(rf"(.*\.)?({k})$", path)),
-            config["lora_alpha"],
-        )
-        alpha = float(given)
+        given = (value for pattern, value in patterns if pattern.fullmatch(path))
+        alpha = next(given, _number(config["lora_alpha"], "lora_alpha"))
         if config.get("use_rslora"):
             alpha *= rank_of(parts) ** 0.5
         kind = dtype if isinstance(dtype, torch.dtype) else parts["lora_down.weight"].dtype
         parts["alpha"] = torch.tensor(alpha, dtype=kind)
+
+
+def _alpha_patterns(config: Mapping[str, Any]) -> list[tuple[re.Pattern[str], float]]:
+    """PEFT reads each key as the end of a module's name. Other expressions are not run: a
+    stranger's could take for ever."""
+    given = config.get("alpha_pattern") or {}
+    if not isinstance(given, Mapping):
+        raise AdapterError(f"alpha_pattern = {given!r} is no table of layers and alphas.")
+    strange = [key for key in given if not re.fullmatch(r"\^?[\w.]+\$?", key)]
+    if strange:
+        raise AdapterError(f"alpha_pattern holds {strange[0][:60]!r}, which is no layer's name.")
+    return [
+        (re.compile(rf"(.*\.)?{key.strip('^$')}"), _number(value, f"alpha_pattern of {key}"))
+        for key, value in given.items()
+    ]
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise AdapterError(f"{what} = {value!r} is no number.", "The configuration is broken.")
+    return float(value)
 
 
 def _kohya_shape(part: str, value: Tensor) -> Tensor:
