@@ -109,3 +109,14 @@ def diff(
     from kaiffin import sharing
 
     sharing.diff(a, b, base)
+
+
+@app.command("export-comfy")
+def export_comfy(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    prompt: Annotated[str | None, typer.Option(help="Prompt in it; default: the subject.")] = None,
+) -> None:
+    """A ComfyUI workflow with the adapter's loader in it, beside the adapter."""
+    from kaiffin import sharing
+
+    sharing.export_comfy(run, prompt)

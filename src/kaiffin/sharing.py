@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from kaiffin.adapters import edit, files, formats, names, tables, writing
+from kaiffin.adapters import comfy, edit, files, formats, names, tables, writing
 from kaiffin.adapters.formats import AdapterFile, Layout
 from kaiffin.adapters.load import full_modules, load_adapter
 from kaiffin.adapters.proof import Proof, prove
@@ -25,6 +25,7 @@ from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import load, save
 from kaiffin.models.proof import opened_by_others
+from kaiffin.run import Run
 from kaiffin.runtime import Runtime
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -361,3 +362,30 @@ def _refuse_cut(rank: int | None, energy: float | None) -> None:
 
 def _size(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
+
+
+# --- ComfyUI ----------------------------------------------------------------------------------
+
+
+def export_comfy(path: Path, prompt: str | None) -> Path:
+    """A workflow beside the adapter of run `path`; returns where it was written."""
+    run = Run.open(path)
+    if not run.finished:
+        raise UserError(f"{path}: is not finished.", f"Run `kaiffin resume {path}` first.")
+    config, (_, header) = run.config, files.read(run.adapter_path)
+    located = resolve.ALIASES.get(config.base.name, config.base.name)
+    checkpoint = Path(located).name
+    if not checkpoint.endswith(".safetensors"):
+        checkpoint += ".safetensors"
+    sample = config.sample
+    made = comfy.workflow(
+        checkpoint=checkpoint, lora=run.adapter_path.name,
+        prompt=prompt or f"a photo of {config.subject.phrase}", negative=sample.negative,
+        size=sample.size or (512, 512), seed=0, steps=sample.steps, guidance=sample.guidance,
+        sampler=sample.sampler, v_prediction=header.get("modelspec.prediction_type") == "v",
+    )  # fmt: skip
+    out = run.write(f"{run.adapter_path.stem}.comfyui.json", json.dumps(made, indent=1).encode())
+    console.print(f"{out}: open it in ComfyUI. It wants, in ComfyUI's folders,")
+    console.print(f"  models/loras/{run.adapter_path.name} (from {run.adapter_path})")
+    console.print(f"  models/checkpoints/{checkpoint} (or choose yours in the first node)")
+    return out
