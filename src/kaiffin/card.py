@@ -34,6 +34,7 @@ def text(run: Run) -> str:
         "photos": manifest.get("num_photos"),
         "steps": train.steps,
         "batch size": train.batch_size,
+        "optimizer": train.optimizer,
         "learning rate": train.lr,
         "rank / alpha": f"{adapter.rank} / {adapter.alpha:g}" if adapter.alpha else adapter.rank,
         "trained layers": adapter.targets,

@@ -137,10 +137,18 @@ class TrainConfig(Strict):
     accumulate: int = Field(1, ge=1, description="batches summed up for one optimizer step")
     lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
     text_lr: float | None = Field(None, gt=0, le=1, description="rate there; default: lr / 2")
-    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="of the rate")
+    optimizer: Literal[
+        "adamw", "adamw8bit", "adafactor", "lion", "prodigy", "schedulefree", "muon"
+    ] = Field("adamw", description="optimizer; the default rate follows it")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="keep a moving average of the adapter, such as 0.99"
+    )
+    schedule: Literal["constant", "linear", "cosine"] | None = Field(
+        None, description="of the rate; default: cosine, for schedulefree constant"
+    )
     warmup: int = Field(0, ge=0, description="steps of linear warm-up")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW betas")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's betas, where it has them")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     clip: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="autocast dtype of the step; auto follows the base's dtype"
@@ -217,6 +225,11 @@ class Config(Strict):
             raise ValueError("adapter.text_rank has no effect without adapter.text_encoder: true")
         if self.train.text_lr and not self.adapter.text_encoder:
             raise ValueError("train.text_lr has no effect without adapter.text_encoder: true")
+        if self.train.optimizer == "schedulefree":
+            if self.train.schedule not in (None, "constant"):
+                raise ValueError(f"train.schedule {self.train.schedule!r} undoes schedulefree")
+            if self.train.ema:
+                raise ValueError("train.ema has no place beside schedulefree, which averages")
         if self.train.steps and self.train.warmup >= self.train.steps:
             raise ValueError(
                 f"train.warmup {self.train.warmup} leaves nothing of train.steps {self.train.steps}"

@@ -21,7 +21,8 @@ def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, l
     rules |= {
         "data.resolution": native_size,
         "sample.size": (native_size, native_size),
-        "train.lr": 1.5e-3 if small else 1e-4,
+        "train.lr": _rate(config, 1.5e-3 if small else 1e-4),
+        "train.schedule": "constant" if config.train.optimizer == "schedulefree" else "cosine",
         "adapter.targets": "all-linear+conv" if small else "attention",
     }
     if not config.subject.noun and not config.data.prior.prompt:
@@ -32,6 +33,15 @@ def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, l
     config = changed(config, **follow)
     notes = [f"{name} = {_get(config, name)}" for name in (*chosen, *follow)]
     return config, notes
+
+
+def _rate(config: Config, adamw: float) -> float:
+    """AdamW's rate, as each optimizer wants it: Lion's steps have all the same length and want a
+    fifth (Chen et al. 2023, arXiv 2302.06675, advise a third to a tenth); Prodigy finds its own and
+    takes a factor on it (Mishchenko and Defazio 2023, arXiv 2306.06101)."""
+    if config.train.optimizer == "prodigy":
+        return 1.0
+    return adamw / 5 if config.train.optimizer == "lion" else adamw
 
 
 def _small_base(num_photos: int) -> dict[str, object]:
@@ -64,7 +74,8 @@ def _followers(config: Config) -> dict[str, object]:
         if config.adapter.text_rank is None:
             follow["adapter.text_rank"] = config.adapter.rank
         if config.train.text_lr is None:
-            follow["train.text_lr"] = (config.train.lr or 0.0) / 2
+            share = 1 if config.train.optimizer == "prodigy" else 0.5
+            follow["train.text_lr"] = (config.train.lr or 0.0) * share
     if config.data.prior.weight and config.data.prior.prompt is None:
         follow["data.prior.prompt"] = f"a photo of a {config.subject.noun}"
     return follow

@@ -107,7 +107,8 @@ def _train(run: Run) -> Run:
             console.print(f"going on after step {trainer.step}")
         trainer.fit()
         session.adapter.eject()
-        _export(run, session)
+        with trainer.shown():
+            _export(run, session)
         _prove(run, session)
         console.print(f"trained in {time.time() - started:.0f} s: {run.adapter_path}")
     return run
@@ -180,7 +181,7 @@ def _trainer(run: Run, session: Session) -> Trainer:
     trainer = Trainer(family, session.adapter, dataset, config, session.runtime, cache)
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
-    previews = [Previews(run, _previewer(session), every, board)] if every else []
+    previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []
     checkpoints = Checkpoints(run, trainer)
     # Checkpoints come last: what others write of a step is there when the step counts as done.
     listeners = [ProgressBar(console), Metrics(run), board, *previews, checkpoints]
@@ -188,7 +189,7 @@ def _trainer(run: Run, session: Session) -> Trainer:
     return trainer
 
 
-def _previewer(session: Session):
+def _previewer(session: Session, trainer: Trainer):
     """A function that makes the preview pictures with the adapter as it is now."""
     config = session.config
     prompts = [fill(p, config.subject) for p in config.sample.preview_prompts]
@@ -196,7 +197,8 @@ def _previewer(session: Session):
 
     def make() -> list[tuple[str, Image.Image]]:
         session.adapter.train(False)
-        images = list(pictures.generate(session.family, requests))
+        with trainer.shown():
+            images = list(pictures.generate(session.family, requests))
         session.adapter.train(True)
         return list(zip(prompts, images, strict=True))
 
@@ -248,7 +250,8 @@ def _export(run: Run, session: Session) -> None:
         base_revision=family.revision,
         facts={
             "steps": config.train.steps, "seed": config.train.seed,
-            "learning_rate": config.train.lr, "text_encoder_lr": config.train.text_lr,
+            "optimizer": config.train.optimizer, "learning_rate": config.train.lr,
+            "text_encoder_lr": config.train.text_lr,
             "num_train_images": len(session.prepared.examples),
             "batch_size_per_device": config.train.batch_size,
             "min_snr_gamma": config.train.objective.min_snr_gamma,

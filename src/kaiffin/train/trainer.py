@@ -6,9 +6,10 @@ Every random draw is a function of (seed, step, what for), so a resumed training
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,8 +23,9 @@ from kaiffin.diffusion import loss as objective
 from kaiffin.errors import DivergedError
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.runtime import Runtime, derived_seed, generator, randn
+from kaiffin.train import optimizers
 from kaiffin.train.cache import TensorCache, content_key
-from kaiffin.train.state import TrainState, optimizer_tensors, restore_optimizer
+from kaiffin.train.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,8 @@ class Trainer:
         self.listeners = list(listeners)
         self.steps, self.batch_size, self.seed = train.steps, train.batch_size, train.seed
         self.step = 0
-        self.optimizer = torch.optim.AdamW(
-            self._groups(), betas=train.betas, weight_decay=train.weight_decay
-        )
+        self.optimizer = optimizers.make(self._groups(), train)
+        self.average = [p.detach().clone() for p in adapter.parameters()] if train.ema else []
         uses_scaler = runtime.precision == torch.float16
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=uses_scaler)
         if train.gradient_checkpointing:
@@ -167,7 +168,39 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        self._follow()
         return norm, {group["tower"]: group["lr"] for group in self.optimizer.param_groups}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The moving average takes a step; early on it averages over fewer."""
+        if self.average:
+            share = 1 - min(self.config.train.ema or 0.0, (1 + self.step) / (10 + self.step))
+            for mean, parameter in zip(self.average, self.adapter.parameters(), strict=True):
+                mean.lerp_(parameter, share)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, the adapter has the weights that are kept: the averaged ones, where
+        `train.ema` or a schedule-free optimizer averages."""
+        optimizer: Any = self.optimizer
+        is_schedule_free = self.config.train.optimizer == "schedulefree"
+        raw = [parameter.detach().clone() for parameter in self.adapter.parameters()]
+        if is_schedule_free:
+            optimizer.eval()
+        elif self.average:
+            self._put(self.average)
+        try:
+            yield
+        finally:
+            if is_schedule_free:
+                optimizer.train()
+            self._put(raw)  # to the bit, which schedule-free's own way back is not
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self.adapter.parameters(), values, strict=True):
+            parameter.copy_(value)
 
     # --- the losses -------------------------------------------------------------------------
 
@@ -299,13 +332,18 @@ class Trainer:
     def state(self) -> TrainState:
         """All that a restart needs."""
         scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
-        tensors = optimizer_tensors(self.optimizer)
-        return TrainState(self.step, self.adapter.state(), tensors, {"scaler": scaler})
+        tensors, numbers = optimizers.state(self.optimizer)
+        tensors |= {f"average.{i}": mean.cpu() for i, mean in enumerate(self.average)}
+        facts = {"scaler": scaler, "optimizer": numbers}
+        return TrainState(self.step, self.adapter.state(), tensors, facts)
 
     def restore(self, state: TrainState) -> None:
         """Goes back to `state`, to the bit."""
         self.adapter.load(state.adapter)
-        restore_optimizer(self.optimizer, state.optimizer)
+        own = {n: t for n, t in state.optimizer.items() if not n.startswith("average.")}
+        optimizers.restore(self.optimizer, own, state.facts["optimizer"])
+        for i, mean in enumerate(self.average):
+            mean.copy_(state.optimizer[f"average.{i}"])
         if state.facts.get("scaler"):
             self.scaler.load_state_dict(state.facts["scaler"])
         self.step = state.step
@@ -318,7 +356,7 @@ def rate_factor(config: Config, step: int) -> float:
     if step < train.warmup:
         return (step + 1) / train.warmup
     progress = (step - train.warmup) / max(1, steps - train.warmup)
-    if train.schedule == "cosine":
+    if train.schedule in ("cosine", None):  # None is what presets fill
         return 0.5 * (1 + math.cos(math.pi * progress))
     return 1 - progress if train.schedule == "linear" else 1.0
 
