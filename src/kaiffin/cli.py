@@ -37,6 +37,8 @@ Noun = Annotated[str | None, typer.Option("--class", help="Class noun, such as p
 Base = Annotated[str | None, typer.Option("--base", help="Base model; see `kaiffin bases`.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder that is written.")]
 Resolution = Annotated[int | None, typer.Option("--resolution", help="Pixels of the square side.")]
+Judge = Annotated[str, typer.Option("--judge", help="A folder with a CLIP model, or miniature.")]
+Like = Annotated[Path | None, typer.Option("--like", help="Folder with photos of the subject.")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out unreadable photos, recording each.")
 ]
@@ -131,6 +133,11 @@ def generate(
         list[str] | None, typer.Option("--adapter", help="FILE or FILE:WEIGHT; repeatable.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures computed together.")] = 4,
+    best: Annotated[
+        int | None, typer.Option("--best", min=1, help="Choose so many per prompt, by score.")
+    ] = None,
+    judge: Judge = "miniature",
+    like: Like = None,
     out: Out = None,
     recipe_of: Annotated[
         Path | None, typer.Option("--from", help="Make this picture of Kaiffin's again.")
@@ -156,9 +163,12 @@ def generate(
         "sample.steps": steps,
         "sample.size": _size(size),
     }
-    recipes.generate(
+    if best is not None and best > count:
+        raise ConfigError(f"--best {best} of -n {count} pictures.", "Make more, or choose fewer.")
+    texts = recipes.read_prompts(prompt, prompts)
+    made = recipes.generate(
         source,
-        recipes.read_prompts(prompt, prompts),
+        texts,
         count=count,
         seed=seed,
         changes={k: v for k, v in changes.items() if v is not None} | ctx.obj,
@@ -166,6 +176,27 @@ def generate(
         batch_size=batch_size,
         out=out,
         metadata=not no_metadata,
+    )
+    if best is not None:
+        from kaiffin import choosing
+
+        choosing.best_of(source, texts, made, best, judge, like)
+
+
+@app.command()
+def rank(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="What they should show, in plain words.")],
+    like: Like = None,
+    judge: Judge = "miniature",
+    best: Annotated[int | None, typer.Option("--best", min=1, help="Choose so many.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Sheet (PNG) that is written.")] = None,
+) -> None:
+    """Any pictures in order: the likeness to photos is a gate, then the prompt decides."""
+    from kaiffin import choosing
+
+    choosing.rank_pictures(
+        choosing.pictures_in(pictures), prompt, like=like, judge=judge, best=best, out=out
     )
 
 
