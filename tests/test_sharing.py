@@ -169,6 +169,26 @@ def test_every_training_proves_its_export(sd_path: Path, photos6: Path, tmp_path
     assert made["known"] == dict.fromkeys(("ComfyUI", "A1111", "sd-scripts"), made["keys"])
 
 
+@pytest.mark.parametrize("layout", ["kohya", "diffusers", "peft"])
+def test_training_goes_on_from_any_layout(
+    layout: formats.Layout, file: Path, sd: ModelFamily, photos6: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A vanishing rate changes nothing, so the new file is the old one, text layers included."""
+    start, out = tmp_path / f"start-{layout}", tmp_path / "run"
+    start = start.with_suffix("" if layout == "peft" else ".safetensors")
+    writing.write(sharing.open_file(file, sd.base).file, start, layout)
+    call = ["train", str(photos6), "--base", sd.base, "--class", "x", "--data.prior.weight", "0"]
+    call += ["--adapter.init_from", str(start), "--steps", "2", "--out", str(out)]
+    assert main([*call, "--train.lr", "1e-30", "--train.weight_decay", "0"]) == 0
+    old, new = load_file(file), load_file(out / "kaiffin.safetensors")
+    assert set(old) == set(new)
+    assert all(torch.allclose(old[name], new[name], atol=1e-7) for name in old)
+    shutil.rmtree(out)
+    assert main([*call, "--adapter.rank", "9"]) == 2
+    assert "adapter.rank = 9: adapter.init_from goes on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".ckpt"])
 def test_pickles_are_refused_with_the_way_out(
     suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

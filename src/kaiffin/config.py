@@ -115,7 +115,9 @@ class AdapterConfig(Strict):
     dropout: float = Field(0.0, ge=0, lt=1, description="drop-out on the adapter's input")
     text_encoder: bool = Field(False, description="train LoRA in the text encoder(s) as well")
     text_rank: int | None = Field(None, ge=1, le=1024, description="rank there; default: rank")
-    init_from: Path | None = Field(None, description="start from this adapter file (kohya names)")
+    init_from: Path | None = Field(
+        None, description="go on from this adapter: a file of any layout, or a PEFT folder"
+    )
 
 
 class ObjectiveConfig(Strict):

@@ -61,6 +61,7 @@ def run(out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = 
     )
     for line in scores:
         console.print(f"     {line.name}: {line.base} -> {line.adapted} ({line.reference})")
+        console.print(f"       gain on the same prompts and seeds: {line.gain}")
     console.print(f"done in {time.time() - started:.0f} s. Look at {out / 'sheet.png'}")
     console.print(f"and open {report}")
     return trained

@@ -46,7 +46,7 @@ class Plan:
         )
         kept = 0.25 if train.gradient_checkpointing else 1.0
         # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
-        memory = weights + 16 * sum(trainable) + int(kept * activations * (train.batch_size or 1))
+        memory = weights + 16 * sum(trainable) + int(kept * activations * batch)
         drawn = (train.steps or 0) * (train.batch_size or 1) * train.accumulate
         return Plan(
             sum(trainable), len(trainable) // 2, train.steps or 0, drawn / num_photos, memory,

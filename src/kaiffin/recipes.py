@@ -9,7 +9,7 @@ import contextlib
 import platform
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata as package
@@ -143,15 +143,36 @@ def _open(config: Config, run: Run | None) -> Session:
         )  # fmt: skip
     _say_findings(prepared)
     _refuse_problems(prepared)
+    start = load_adapter(config.adapter.init_from, family) if config.adapter.init_from else None
+    if start:
+        config = _as_in_file(config, start)
     full, derived = derive(config, len(prepared.examples), family.native_size)
-    adapter = _adapter(full, family)
+    adapter = start or _adapter(full, family)
     return Session(full, runtime, family, prepared, adapter, derived)
+
+
+def _as_in_file(config: Config, start: Lora) -> Config:
+    """The config of a training that goes on from `start`: its layers, ranks and alphas stay."""
+    ranks = Counter(layer.rank for layer in start.layers.values())
+    alphas = Counter(layer.alpha for layer in start.layers.values())
+    found = {
+        "rank": ranks.most_common(1)[0][0], "alpha": alphas.most_common(1)[0][0],
+        "targets": "as in the file",
+        "text_encoder": any(not name.startswith("unet.") for name in start.layers),
+    }  # fmt: skip
+    for name, value in found.items():
+        given = getattr(config.adapter, name)
+        if given not in (None, False, value):
+            raise ConfigError(
+                f"adapter.{name} = {given!r}: adapter.init_from goes on with the file's own, which"
+                f" is {value!r}.",
+                "Leave it out; `kaiffin adapter resize` makes a file of another rank.",
+            )
+    return configs.changed(config, **{f"adapter.{name}": value for name, value in found.items()})
 
 
 def _adapter(config: Config, family: ModelFamily) -> Lora:
     modules = full_modules(family)
-    if config.adapter.init_from:
-        return load_adapter(config.adapter.init_from, family)
     a = config.adapter
     specs = {}
     for tower in family.towers:
