@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from kaiffin.config import Config, SubjectConfig
-from kaiffin.data.images import open_photo
+from kaiffin.data.images import SUFFIXES, open_photo
 from kaiffin.data.sources import fill
 from kaiffin.errors import ConfigError, UserError
 from kaiffin.generate import save_png
@@ -126,8 +126,7 @@ def pictures_in(places: Sequence[Path]) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    kinds = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif", ".heic"}
-    return path.suffix.lower() in kinds and not re.fullmatch(r"(sheet|best)(-\d+)?", path.stem)
+    return path.suffix.lower() in SUFFIXES and not re.fullmatch(r"(sheet|best)(-\d+)?", path.stem)
 
 
 def photos_in(folder: Path) -> list[Image.Image]:
