@@ -21,7 +21,7 @@ def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, l
     rules |= {
         "data.resolution": native_size,
         "sample.size": (native_size, native_size),
-        "train.lr": _rate(config, 1.5e-3 if small else 1e-4),
+        "train.lr": _rate(config, 2e-3 if small else 1e-4),
         "train.schedule": "constant" if config.train.optimizer == "schedulefree" else "cosine",
         "adapter.targets": "all-linear+conv" if small else "attention",
     }
@@ -48,7 +48,7 @@ def _small_base(num_photos: int) -> dict[str, object]:
     """Measured on the miniature: about a minute on two CPU cores (docs/log.md)."""
     return {
         "adapter.rank": 16,
-        "train.steps": 350,
+        "train.steps": 400,
         "train.batch_size": max(1, min(num_photos, 4)),
         "data.prior.weight": 0.2,
     }
