@@ -200,11 +200,31 @@ def test_dry_run_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_rights(
-    photos6: Path, sd_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+# Root may write everywhere; as root, the calls below give that privilege up.
+DROPPED = "-dac_override,-dac_read_search"
+UNPRIVILEGED = ["setpriv", f"--bounding-set={DROPPED}", f"--inh-caps={DROPPED}"]
+UNPRIVILEGED = UNPRIVILEGED if os.geteuid() == 0 else []
+
+
+@pytest.mark.skipif(
+    bool(UNPRIVILEGED) and shutil.which("setpriv") is None, reason="root, and no setpriv"
+)
+def test_folders_and_photos_without_rights(photos6: Path, sd_path: Path, tmp_path: Path) -> None:
+    def refused(*arguments: object) -> str:
+        call = [*UNPRIVILEGED, *KAIFFIN, *(str(argument) for argument in arguments)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    call = ["train", photos6, "--base", sd_path, "--class", "x", "--out", closed / "run"]
-    assert "no right to write" in said(call, capsys)
+    call = ["train", photos6, "--base", sd_path, "--class", "x"]
+    assert "no right to write" in refused(*call, "--out", closed / "run")
+    (photos6 / "1.png").chmod(0)
+    assert "1.png: cannot be read" in refused("prepare", photos6, "--out", tmp_path / "out")
+    photos6.chmod(0)
+    try:
+        assert "is not readable" in refused("prepare", photos6, "--out", tmp_path / "out2")
+    finally:
+        photos6.chmod(0o700)

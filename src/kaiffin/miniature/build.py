@@ -51,7 +51,7 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
     workers: int = Field(2, description="processes of one thread each")
     device: str = Field("auto", description="auto, cpu or cuda")
     clip_minutes: float = Field(14.0, description="training time of the CLIP")
-    vae_minutes: float = Field(20.0, description="training time of the VAE")
+    vae_minutes: float = Field(60.0, description="training time of the VAE")
     unet_minutes: float = Field(60.0, description="training time of the UNet")
     clip_samples: int | None = Field(None, description="train on so many samples instead")
     vae_samples: int | None = Field(None, description="train on so many samples instead")
