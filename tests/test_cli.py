@@ -200,6 +200,33 @@ def test_dry_run_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_miniature_gives_the_same_bytes_on_any_number_of_cores(
+    photos6: Path, tmp_path: Path
+) -> None:
+    files = []
+    for threads in ("1", "4"):
+        out = tmp_path / threads
+        call = [
+            *KAIFFIN,
+            "train",
+            str(photos6),
+            "--class",
+            "bear",
+            "--steps",
+            "2",
+            "--out",
+            str(out),
+        ]
+        call += ["--data.prior.weight", "0"]
+        environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        subprocess.run(call, env=environment, check=True, capture_output=True)
+        call = [*KAIFFIN, "generate", str(out), "a bear", "--steps", "2", "--out", str(out / "i")]
+        subprocess.run(call, env=environment, check=True, capture_output=True)
+        with Image.open(out / "i" / "a-bear-seed0.png") as image:
+            files.append(((out / "kaiffin.safetensors").read_bytes(), image.tobytes()))
+    assert files[0] == files[1]
+
+
 # Root may write everywhere; as root, the calls below give that privilege up.
 DROPPED = "-dac_override,-dac_read_search"
 UNPRIVILEGED = ["setpriv", f"--bounding-set={DROPPED}", f"--inh-caps={DROPPED}"]

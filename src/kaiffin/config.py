@@ -20,6 +20,11 @@ from kaiffin.errors import ConfigError, nearest
 CONFIG_VERSION = 1
 
 
+# Pixels of the native square: below, the base is a miniature, which learns faster, needs all layers
+# and gains nothing from a second thread.
+SMALL_BASE = 256
+
+
 class Strict(BaseModel):
     """Frozen, and no unknown keys: a setting that does nothing is an error."""
 

@@ -5,9 +5,7 @@ Every derived value is also said in words, so that nobody trains on a number the
 
 from __future__ import annotations
 
-from kaiffin.config import Config, changed
-
-SMALL_BASE = 256  # pixels: below, the base is a miniature that learns faster and needs all layers
+from kaiffin.config import SMALL_BASE, Config, changed
 
 
 def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, list[str]]:

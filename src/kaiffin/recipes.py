@@ -42,7 +42,7 @@ from kaiffin.models.proof import opened_by_others
 from kaiffin.planning import Plan, print_plan
 from kaiffin.presets import derive
 from kaiffin.run import Run, free_name
-from kaiffin.runtime import Runtime, make_deterministic
+from kaiffin.runtime import Runtime, choose_threads, make_deterministic
 from kaiffin.sheets import sheet
 from kaiffin.train.cache import TensorCache, content_key
 from kaiffin.train.state import TrainState
@@ -131,9 +131,8 @@ class Session:
 
 def _open(config: Config, run: Run | None) -> Session:
     """Loads the base, looks at the photos, derives what the config leaves open."""
-    make_deterministic()
     runtime = Runtime.from_config(config.base, config.train.precision)
-    family = load(config.base, runtime)
+    family = _load(config.base, runtime)
     resolution = config.data.resolution or family.native_size
     with _photo_progress() as progress:
         prepared = preparation.prepare(
@@ -149,6 +148,14 @@ def _open(config: Config, run: Run | None) -> Session:
     full, derived = derive(config, len(prepared.examples), family.native_size)
     adapter = start or _adapter(full, family)
     return Session(full, runtime, family, prepared, adapter, derived)
+
+
+def _load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
+    """The base, and the process set up so that the same call gives the same bytes."""
+    make_deterministic()
+    family = load(base, runtime)
+    choose_threads(family.native_size, family.device)
+    return family
 
 
 def _as_in_file(config: Config, start: Lora) -> Config:
@@ -343,8 +350,7 @@ def generate(
             raise RunError(f"{source}: is not finished.", f"Run `kaiffin resume {source}` first.")
         stack.insert(0, (run.adapter_path, 1.0))
     texts = [fill(prompt, config.subject) for prompt in prompts]
-    make_deterministic()
-    family = load(config.base, Runtime.from_config(config.base))
+    family = _load(config.base, Runtime.from_config(config.base))
     sample = _with_size(config.sample, family)
     requests = [_request(text, seed + k, sample) for text in texts for k in range(count)]
     folder = out or (run.folder("images") if run else Path("images"))
@@ -362,9 +368,8 @@ def remake(picture: Path, out: Path, *, metadata: bool = True) -> Path:
     """Makes a picture again from the recipe inside it; names what is not as it was."""
     found = pictures.read_recipe(picture)
     request = Request(**found["request"])
-    make_deterministic()
     base = BaseConfig(name=found["base"]["name"])
-    family = load(base, Runtime.from_config(base))
+    family = _load(base, Runtime.from_config(base))
     if family.revision != found["base"]["revision"]:
         raise UserError(
             f"{picture}: was made with base weights {found['base']['revision'][:10]};"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kaiffin.config import BaseConfig
+from kaiffin.config import SMALL_BASE, BaseConfig
 from kaiffin.errors import ConfigError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -78,6 +78,13 @@ class Runtime:
         enabled = self.precision != torch.float32
         with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):
             yield
+
+
+def choose_threads(native_size: int, device: torch.device) -> None:
+    """A miniature computes on one thread: as fast as on two (docs/performance.md), steady on a busy
+    machine, and to the same bytes however many cores there are."""
+    if device.type == "cpu" and native_size < SMALL_BASE:
+        torch.set_num_threads(1)
 
 
 def make_deterministic() -> None:
