@@ -21,7 +21,7 @@ CONFIG_VERSION = 1
 
 
 # Pixels of the native square: below, the base is a miniature, which learns faster, needs all layers
-# and gains nothing from a second thread.
+# and gains little from a second thread.
 SMALL_BASE = 256
 
 

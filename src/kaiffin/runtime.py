@@ -81,8 +81,8 @@ class Runtime:
 
 
 def choose_threads(native_size: int, device: torch.device) -> None:
-    """A miniature computes on one thread: as fast as on two (docs/performance.md), steady on a busy
-    machine, and to the same bytes however many cores there are."""
+    """A miniature computes on one thread: nearly as fast as on two (docs/performance.md), steady on
+    a busy machine, and to the same bytes however many cores there are."""
     if device.type == "cpu" and native_size < SMALL_BASE:
         torch.set_num_threads(1)
 
