@@ -255,8 +255,10 @@ def class_pictures(config: Config, family: ModelFamily, run: Run) -> list[Exampl
     if todo:
         console.print(f'making {len(todo)} class pictures: "{prompt}"')
         made = pictures.generate(family, [requests[i] for i in todo], batch_size=8)
-        for i, image in zip(todo, made, strict=True):
-            pictures.save_png(image, paths[i])
+        with _progress("class pictures", len(todo)) as advance:
+            for i, image in zip(todo, made, strict=True):
+                pictures.save_png(image, paths[i])
+                advance(1)
     crop = square_crop((side, side), side)
     return [
         Example(path, open_photo(path).sha256, (prompt,), crop, (side, side), "prior")
