@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -51,6 +52,23 @@ def sdxl(sdxl_path: Path) -> ModelFamily:
 @pytest.fixture(params=["sd", "sdxl"])
 def family(request: pytest.FixtureRequest) -> ModelFamily:
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "photos"
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(path / f"{i}.png")
+    return path
+
+
+def grainy_photos(folder: Path, count: int = 2) -> None:
+    """Photos of noise that no one confuses with each other."""
+    for i in range(count):
+        Image.effect_noise((64, 64), 40 + i).convert("RGB").save(folder / f"{i}.png")
 
 
 @pytest.fixture

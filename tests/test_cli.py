@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import grainy_photos
 from PIL import Image
 
 from kaiffin import config as configs
@@ -21,8 +22,7 @@ KAIFFIN = [sys.executable, "-m", "kaiffin.cli"]
 def trained(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two steps on the tiny base."""
     folder = tmp_path_factory.mktemp("trained")
-    for i in range(2):
-        Image.effect_noise((64, 64), 40 + i).convert("RGB").save(folder / f"{i}.png")
+    grainy_photos(folder)
     run = folder / "run"
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "2"]
     more = ["--out", str(run), "--data.prior.weight", "0", "--train.tensorboard", "false"]

@@ -118,8 +118,7 @@ def pictures_in(places: Sequence[Path]) -> list[Path]:
     """Files as they are, folders by what they hold; sheets are left out. UserError for nothing."""
     found: list[Path] = []
     for place in places:
-        inside = sorted(place.iterdir()) if place.is_dir() else [place]
-        found += [path for path in inside if not place.is_dir() or _is_picture(path)]
+        found += filter(_is_picture, sorted(place.iterdir())) if place.is_dir() else [place]
     if not found:
         raise UserError(f"{', '.join(map(str, places))}: no pictures there.")
     return found

@@ -36,7 +36,6 @@ FAMILY_NAMES = {"sd1": "SD 1.x", "sdxl": "SDXL"}
 class Opened:
     """An adapter file with the table that it was read against."""
 
-    path: Path
     file: AdapterFile
     table: Mapping[str, tables.Shape]
     layers_per_block: int
@@ -47,32 +46,29 @@ def open_file(path: Path, base: str | None = None) -> Opened:
 
     Raises AdapterError where the file is missing, broken or a pickle.
     """
-    tensors, metadata = _peek(path)
+    shapes, metadata = _peek(path)
     if base is None and metadata.get("ss_sd_model_name") == "miniature":
         base = "miniature"
     if base is None:
-        family: Any = _guess_family(tensors, metadata)
+        family: Any = _guess_family(shapes, metadata)
         table, per_block = tables.published(family), 2
     else:
         located = resolve.locate(base)
-        family, folder = located.family, located.path
-        if located.kind == "file":
-            own = located.path.with_suffix(".config")
-            folder = own if own.is_dir() else tables.CONFIGS / family
+        family, folder = located.family, located.configs
         table = tables.layers(folder, family)
         unet = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
         per_block = unet["layers_per_block"]
     found = formats.read(path, table, family, per_block)
-    return Opened(path, found, table, per_block)
+    return Opened(found, table, per_block)
 
 
-def _peek(path: Path) -> tuple[Mapping[str, torch.Tensor], dict[str, str]]:
+def _peek(path: Path) -> tuple[Mapping[str, tables.Shape], dict[str, str]]:
     if not path.is_dir():
-        return files.read(path)
+        return files.header(path)
     places = [path, *(path / tower for tower in names.TOWERS["sdxl"])]
     for place in places:
         if (place / "adapter_model.safetensors").is_file():
-            return files.read(place / "adapter_model.safetensors")
+            return files.header(place / "adapter_model.safetensors")
     pickles = sorted(p.name for p in path.iterdir() if p.suffix in files.PICKLES)
     if pickles:
         raise AdapterError(
@@ -82,17 +78,17 @@ def _peek(path: Path) -> tuple[Mapping[str, torch.Tensor], dict[str, str]]:
     raise AdapterError(f"{path}: holds no adapter_model.safetensors.", "Name a PEFT folder.")
 
 
-def _guess_family(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+def _guess_family(shapes: Mapping[str, tables.Shape], metadata: Mapping[str, str]) -> str:
     """By the header, else by layers that only SDXL has, else by how wide its context is."""
     version = metadata.get("ss_base_model_version", "")
     if version:
         return "sdxl" if version.startswith("sdxl") else "sd1"
     marks = ("lora_te2_", "text_encoder_2.", "transformer_blocks_9_", "transformer_blocks.9.")
-    if any(mark in key for key in tensors for mark in marks):
+    if any(mark in key for key in shapes for mark in marks):
         return "sdxl"
     wide = any(
-        "attn2" in key and "to_k" in key and value.dim() == 2 and 2048 in value.shape
-        for key, value in tensors.items()
+        "attn2" in key and "to_k" in key and len(shape) == 2 and 2048 in shape
+        for key, shape in shapes.items()
     )
     return "sdxl" if wide else "sd1"
 
@@ -200,8 +196,7 @@ def convert(path: Path, out: Path, layout: Layout, base: str | None = None) -> N
     """Writes the adapter in another layout, exact in weight and strength."""
     _refuse_existing(out)
     opened = open_file(path, base)
-    if opened.file.strays:
-        formats.refuse_strays(opened.file)
+    formats.refuse_strays(opened.file)
     writing.write(opened.file, out, layout, opened.layers_per_block)
     console.print(f"{len(opened.file.modules)} layers, {opened.file.layout} -> {layout}: {out}")
 
@@ -372,7 +367,7 @@ def export_comfy(path: Path, prompt: str | None) -> Path:
     run = Run.open(path)
     if not run.finished:
         raise UserError(f"{path}: is not finished.", f"Run `kaiffin resume {path}` first.")
-    config, (_, header) = run.config, files.read(run.adapter_path)
+    config, (_, header) = run.config, files.header(run.adapter_path)
     located = resolve.ALIASES.get(config.base.name, config.base.name)
     checkpoint = Path(located).name
     if not checkpoint.endswith(".safetensors"):

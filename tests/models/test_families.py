@@ -308,7 +308,7 @@ def test_the_kept_configurations_are_the_published_sizes(name: str) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from kaiffin.models.load import CONFIGS
+    from kaiffin.models.resolve import CONFIGS
 
     folder = CONFIGS / name
     with torch.device("meta"):

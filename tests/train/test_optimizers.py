@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import Losses, folder, trainer
+from test_trainer import Losses, trainer
 
 from kaiffin import config as configs
 from kaiffin.errors import ConfigError
@@ -13,8 +13,6 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.presets import derive
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
-
-__all__ = ["folder"]  # a fixture
 
 NAMES = ["adamw", "adamw8bit", "adafactor", "lion", "prodigy", "schedulefree", "muon"]
 RATES = {"lion": 2e-3, "prodigy": 1.0}

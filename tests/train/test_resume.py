@@ -8,9 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from kaiffin.run import Run
 
@@ -28,17 +26,6 @@ run._write_synced = slow
 from kaiffin.cli import main
 sys.exit(main(sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "photos"
-    path.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(3):
-        pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(path / f"{i}.png")
-    return path
 
 
 def train_call(folder: Path, base: Path, out: Path, steps: int) -> list[str]:

@@ -37,17 +37,6 @@ class Losses:
     def on_end(self) -> None: ...
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "photos"
-    path.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(4):
-        pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(path / f"{i}.png")
-    return path
-
-
 def trainer(
     family: ModelFamily, folder: Path, cache: TensorCache | None = None, **changes: object
 ) -> Trainer:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import grainy_photos
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -19,8 +20,7 @@ STEPS = 4
 @pytest.fixture(scope="module")
 def run(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("watched")
-    for i in range(2):
-        Image.effect_noise((64, 64), 40 + i).convert("RGB").save(folder / f"{i}.png")
+    grainy_photos(folder)
     out = folder / "run"
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--out", str(out)]
     call += ["--steps", str(STEPS), "--data.prior.weight", "0.5", "--data.prior.num_images", "2"]

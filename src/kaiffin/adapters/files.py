@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -70,8 +72,30 @@ def _canonical_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
+def header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Shapes and metadata of an adapter file, its weights unread; defects are an `AdapterError`."""
+    with _opened(path) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return shapes, dict(file.metadata() or {})
+
+
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of an adapter file; every defect is an `AdapterError` in one line."""
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, value in tensors.items():
+        if not value.is_floating_point() and not name.endswith(".alpha"):
+            raise AdapterError(f"{path}: {name} holds {value.dtype}, not weights.")
+        if not torch.isfinite(value.float()).all():
+            raise AdapterError(f"{path}: {name} holds numbers that are not finite.")
+    if not tensors:
+        raise AdapterError(f"{path}: holds no tensors.")
+    return tensors, metadata
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if path.is_dir():
         raise AdapterError(f"{path}: is a folder.", "Name the .safetensors file in it.")
     if path.suffix.lower() in PICKLES:
@@ -82,20 +106,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (OSError, SafetensorError, ValueError) as error:
         raise AdapterError(
             f"{path}: is no readable safetensors file ({error}).", "Copy or download it again."
         ) from None
-    for name, value in tensors.items():
-        if not value.is_floating_point() and not name.endswith(".alpha"):
-            raise AdapterError(f"{path}: {name} holds {value.dtype}, not weights.")
-        if not torch.isfinite(value.float()).all():
-            raise AdapterError(f"{path}: {name} holds numbers that are not finite.")
-    if not tensors:
-        raise AdapterError(f"{path}: holds no tensors.")
-    return tensors, header
 
 
 def _check_header(path: Path) -> None:

@@ -125,25 +125,12 @@ def read(path: Path, table: Collection[str], family: str, layers_per_block: int 
     return _read_diffusers(tensors, metadata, table, family)
 
 
-def sort_out(
-    tensors: Mapping[str, Tensor], family: str, table: Collection[str], layers_per_block: int = 2
-) -> dict[str, Tensor]:
-    """Kohya's or diffusers' tensors -> an adapter's `state()`; strays are an `AdapterError`."""
-    if any(key.startswith("lora_") for key in tensors):
-        found = _read_kohya(tensors, {}, table, family, layers_per_block)
-    else:
-        found = _read_diffusers(tensors, {}, table, family)
-    refuse_strays(found, len(tensors))
-    return found.state()
-
-
-def refuse_strays(found: AdapterFile, total: int | None = None) -> None:
-    """`AdapterError` naming keys without a home, and kinds that are not plain LoRA."""
+def refuse_strays(found: AdapterFile) -> None:
+    """`AdapterError` naming keys without a home."""
     if found.strays:
         more = f" and {len(found.strays) - 2} more" if len(found.strays) > 2 else ""
-        of = f" of {total}" if total else ""
         raise AdapterError(
-            f"{len(found.strays)}{of} keys have no home in this base: "
+            f"{len(found.strays)} keys have no home in this base: "
             f"{', '.join(found.strays[:2])}{more}.",
             "The adapter was made for another base or another kind of adapter.",
         )

@@ -44,7 +44,7 @@ def load_adapter(path: Path, family: ModelFamily, weight: float = 1.0) -> Lora:
 
 def was_trained_on(path: Path, family: ModelFamily) -> bool:
     """Whether the file names this very base; True where it does not say."""
-    _, header = files.read(path)
+    _, header = files.header(path)
     return header.get("kaiffin.base_revision", family.revision) == family.revision
 
 

@@ -126,8 +126,8 @@ def _known(path: Path, family: ModelFamily, table: Collection[str]) -> tuple[int
     """Number of keys, and how many of them each program knows; kohya files only."""
     if path.is_dir():
         return 0, {}
-    tensors, _ = files.read(path)
-    spelled = [key.partition(".")[0] for key in tensors]
+    shapes, _ = files.header(path)
+    spelled = [key.partition(".")[0] for key in shapes]
     if not all(name.startswith(("lora_unet_", "lora_te")) for name in spelled):
         return 0, {}
     accepted = accepted_names(table, family.name, family.layers_per_block)

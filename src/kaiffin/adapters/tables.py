@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-CONFIGS = Path(__file__).parents[1] / "models" / "configs"
+from kaiffin.models.resolve import CONFIGS
+
 TEXT_TOWERS = {"sd1": ("text_encoder",), "sdxl": ("text_encoder", "text_encoder_2")}
 
 Shape = tuple[int, ...]  # of the weight: (out, in), or (out, in, kernel, kernel)

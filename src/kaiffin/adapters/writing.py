@@ -156,8 +156,7 @@ def _only_lora(adapter: AdapterFile, target: str) -> None:
             f"it bundles the token {next(iter(adapter.embeddings))!r}, which {target} cannot hold.",
             "Convert to kohya, which can.",
         )
-    if adapter.strays:
-        refuse_strays(adapter)
+    refuse_strays(adapter)
 
 
 def _alpha_dtype(adapter: AdapterFile) -> dict[str, str]:

@@ -23,8 +23,6 @@ from kaiffin.models.sd import StableDiffusion1
 from kaiffin.models.sdxl import StableDiffusionXL
 from kaiffin.runtime import Runtime
 
-CONFIGS = Path(__file__).parent / "configs"
-
 
 def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
     """Loads the base that `base.name` means, with `base.vae` in place of its VAE if given.
@@ -78,10 +76,7 @@ def read_text_facts(name: str) -> TextFacts:
     from transformers import CLIPTokenizer
 
     located = resolve.locate(name)
-    configs = tokenizer = located.path
-    if located.kind == "file":
-        own = located.path.with_suffix(".config")
-        configs = own if own.is_dir() else CONFIGS / located.family
+    configs = located.configs
     if located.kind == "folder" or (configs / "tokenizer" / "vocab.json").is_file():
         tokenizer = configs / "tokenizer"
     else:
@@ -213,19 +208,12 @@ def _schedule(path: Path) -> NoiseSchedule:
 
 
 def _from_file(located: resolve.Located, dtype: torch.dtype) -> dict[str, Any]:
-    """A checkpoint in the original (LDM) layout.
-
-    Its components' configurations are those of the published models, kept in `configs/`; a folder
-    `<file name without suffix>.config` beside the file replaces them, for unusual shapes.
-    """
+    """A checkpoint in the original (LDM) layout."""
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        own = located.path.with_suffix(".config")
-        shutil.copytree(
-            own if own.is_dir() else CONFIGS / located.family, folder, dirs_exist_ok=True
-        )
+        shutil.copytree(located.configs, folder, dirs_exist_ok=True)
         names = ["tokenizer"] + ["tokenizer_2"] * (located.family == "sdxl")
         for name in (n for n in names if not (folder / n / "vocab.json").is_file()):
             _copy_tokenizer(resolve.tokenizer_folder(located.path), folder / name)

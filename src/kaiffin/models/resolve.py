@@ -23,6 +23,7 @@ ALIASES = {
 TOKENIZER_REPOS = ("openai/clip-vit-large-patch14", *ALIASES.values())
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
 WANTED = ["*.json", "*.txt", "*.safetensors"]
+CONFIGS = Path(__file__).parent / "configs"  # of the published models
 HEADER_LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
 
 FamilyName = Literal["sd1", "sdxl"]
@@ -35,6 +36,18 @@ class Located:
     kind: Literal["folder", "file"]
     path: Path
     family: FamilyName
+
+    @property
+    def configs(self) -> Path:
+        """Folder with the components' configurations.
+
+        A checkpoint file carries none: those of the published models stand for it, unless a folder
+        `<file name without suffix>.config` lies beside the file.
+        """
+        if self.kind == "folder":
+            return self.path
+        own = self.path.with_suffix(".config")
+        return own if own.is_dir() else CONFIGS / self.family
 
 
 def locate(name: str) -> Located:
