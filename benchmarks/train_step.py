@@ -23,8 +23,9 @@ from peft import LoraConfig
 from timing import interleaved, table, write_json
 
 from kaiffin import config as configs
-from kaiffin.adapters.load import full_modules
-from kaiffin.adapters.lora import Lora, LoraSpec
+from kaiffin.adapters.stack import Stack, full_modules
+from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.targets import LoraSpec
 from kaiffin.config import BaseConfig
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import prepare
@@ -50,9 +51,9 @@ def ours(family: ModelFamily, photos: Path, batch: int, runtime: Runtime) -> Cal
     prepared = prepare(config.data, config.subject, family.native_size)
     dataset = Dataset(prepared.examples, [], config.data, 0)
     specs = {"unet": LoraSpec("attention", RANK, RANK)}
-    adapter = Lora.create(specs, full_modules(family), 0)
-    adapter.inject(full_modules(family))
-    trainer = Trainer(family, adapter, dataset, config, runtime, TensorCache(None))
+    stack = Stack({"": Lora.create(specs, full_modules(family), 0)})
+    stack.inject(family)
+    trainer = Trainer(family, stack, dataset, config, runtime, TensorCache(None))
     for number in range(-(-6 // batch)):
         trainer._batch(dataset.batch(number, batch))
     return trainer._one_step

@@ -16,8 +16,8 @@ from test_conversions import output, varied
 from test_proof import one_alpha
 
 from kaiffin import sharing
-from kaiffin.adapters import formats, tables, writing
-from kaiffin.adapters.load import full_modules, load_adapter
+from kaiffin.adapters import formats, tables, weights, writing
+from kaiffin.adapters.load import load_adapter
 from kaiffin.cli import main
 from kaiffin.errors import UserError
 from kaiffin.models.base import ModelFamily
@@ -112,12 +112,12 @@ def test_merge_resize_and_diff(
     base = ["--base", sd.base]
     whole, small = tmp_path / "m.safetensors", tmp_path / "s.safetensors"
     assert run("merge", f"{file}:0.8", f"{file}:-0.3", "--out", whole, *base) == 0
-    half = load_adapter(file, sd, weight=0.5)
-    half.inject(full_modules(sd))
+    half = load_adapter(file, sd, weights.parse("0.5"))
+    half.inject(sd)
     expected = output(sd)
     half.eject()
     both = load_adapter(whole, sd)
-    both.inject(full_modules(sd))
+    both.inject(sd)
     assert torch.allclose(output(sd), expected, atol=1e-5)
     both.eject()
     # Both have the same directions, so the ranks that were added up come off again for nothing.
@@ -140,7 +140,7 @@ def test_merged_into_a_base_and_taken_out_again(
     """The base with the adapter in it acts as base plus adapter; extract gets the adapter back."""
     writing.write(one_alpha(varied(family)), file, "kohya", family.layers_per_block)
     adapter = load_adapter(file, family)
-    adapter.inject(full_modules(family))
+    adapter.inject(family)
     expected = output(family)
     adapter.eject()
     tuned, out = tmp_path / "tuned", tmp_path / "out.safetensors"
@@ -151,8 +151,8 @@ def test_merged_into_a_base_and_taken_out_again(
     assert saved.prediction_type == family.schedule.prediction_type
     assert run("extract", tuned, family.base, out, "--rank", "4") == 0
     again = load_adapter(out, family)
-    assert set(again.layers) == set(adapter.layers)
-    again.inject(full_modules(family))
+    assert set(again.layers()) == set(adapter.layers())
+    again.inject(family)
     assert torch.allclose(output(family), expected, atol=1e-3)
     again.eject()
     assert run("extract", family.base, family.base, tmp_path / "none", "--rank", "4") == 2

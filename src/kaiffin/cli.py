@@ -130,7 +130,17 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     adapter: Annotated[
-        list[str] | None, typer.Option("--adapter", help="FILE or FILE:WEIGHT; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            help="FILE or FILE:WEIGHTS, such as 0.8, unet=0.8,text=0.4 or 1..0.3; repeatable.",
+        ),
+    ] = None,
+    blend: Annotated[
+        str | None,
+        typer.Option(
+            help="Mix two phases or adapters: w takes (1-w) and w of them; 0,0.5,1 is a grid."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures computed together.")] = 4,
     best: Annotated[
@@ -147,12 +157,12 @@ def generate(
     ] = False,
 ) -> None:
     """Make pictures, with the recipe of each inside its PNG, and a labelled sheet."""
-    from kaiffin import recipes
+    from kaiffin import picturing
 
     if recipe_of is not None:
         if source or prompt or prompts:
             raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
-        recipes.remake(recipe_of, out or Path("images"), metadata=not no_metadata)
+        picturing.remake(recipe_of, out or Path("images"), metadata=not no_metadata)
         return
     if source is None:
         raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
@@ -165,14 +175,15 @@ def generate(
     }
     if best is not None and best > count:
         raise ConfigError(f"--best {best} of -n {count} pictures.", "Make more, or choose fewer.")
-    texts = recipes.read_prompts(prompt, prompts)
-    made = recipes.generate(
+    texts = picturing.read_prompts(prompt, prompts)
+    made = picturing.generate(
         source,
         texts,
         count=count,
         seed=seed,
         changes={k: v for k, v in changes.items() if v is not None} | ctx.obj,
         adapters=adapter or [],
+        blends=_numbers("--blend", blend),
         batch_size=batch_size,
         out=out,
         metadata=not no_metadata,
@@ -246,9 +257,11 @@ def miniature_build(ctx: typer.Context) -> None:
 # Commands that read a configuration, and the sections that have an effect on them.
 SECTIONS = {
     "prepare": ("subject", "base", "data"),
-    "train": ("subject", "base", "data", "adapter", "train", "sample"),
+    "train": (
+        "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample",
+    ),
     "generate": ("base", "sample"),
-}
+}  # fmt: skip
 
 
 def refuse_without_effect(command: str, pairs: dict[str, str]) -> None:
@@ -296,6 +309,14 @@ def _size(text: str | None) -> tuple[int, int] | None:
     if not (width.isdigit() and height.isdigit()):
         raise ConfigError(f"--size {text!r} is not a size.", "Write it as 512x768.")
     return int(width), int(height)
+
+
+def _numbers(flag: str, text: str | None) -> list[float]:
+    """`0,0.5,1` as numbers."""
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise ConfigError(f"{flag} {text!r} is not a list of numbers.", "Write 0,0.5,1.") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

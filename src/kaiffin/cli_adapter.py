@@ -66,9 +66,13 @@ def merge(
     ] = None,
 ) -> None:
     """The weighted sum of adapters as one file, or a base with them in its weights."""
-    from kaiffin import recipes, sharing
+    from kaiffin import picturing, sharing
 
-    specs = [recipes.parse_adapter(text) for text in files]
+    wanted = [picturing.parse_adapter(text) for text in files]
+    parted = [one.path for one in wanted if one.weights.parts or one.weights.changes]
+    if parted:
+        raise ConfigError(f"{parted[0]}: a merge takes one number for each adapter.", "Write :0.8.")
+    specs = [(one.path, one.weights.rest.first) for one in wanted]
     if into is not None:
         if rank is not None or base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")

@@ -106,23 +106,95 @@ class DataConfig(Strict):
         return value
 
 
+class LayerRule(Strict):
+    """Other settings for some layers."""
+
+    layers: str = Field(
+        min_length=1,
+        description="glob pattern over layer names, such as unet.mid_block.* or text_encoder_2.*",
+    )
+    rank: int | None = Field(None, ge=1, le=1024, description="rank there")
+    alpha: float | None = Field(None, gt=0, description="alpha there; default: in proportion")
+    lr: float | None = Field(None, ge=0, le=1, description="learning rate there; 0 freezes")
+    skip: bool = Field(False, description="these layers get no adapter")
+
+
 class AdapterConfig(Strict):
     """What is trained."""
 
-    kind: Literal["lora"] = Field("lora", description="the kind of adapter")
+    kind: Literal["lora", "rslora", "dora", "loha", "lokr", "oft"] = Field(
+        "lora", description="the kind of adapter; see docs/adapters.md"
+    )
     targets: str | None = Field(
         None,
         description="attention, attention+ff or all-linear, each also with +conv; or"
         " comma-separated glob patterns over module paths; derived when left out",
     )
-    rank: int | None = Field(None, ge=1, le=1024, description="rank; derived when left out")
+    rank: int | None = Field(
+        None, ge=1, le=1024, description="rank (oft: block size); derived when left out"
+    )
     alpha: float | None = Field(None, gt=0, description="alpha; default: equal to the rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="drop-out on the adapter's input")
-    text_encoder: bool = Field(False, description="train LoRA in the text encoder(s) as well")
+    text_encoder: bool = Field(False, description="train an adapter in the text encoder(s) as well")
+    text_targets: str | None = Field(
+        None, description="targets there; default: as in the UNet, without +conv"
+    )
     text_rank: int | None = Field(None, ge=1, le=1024, description="rank there; default: rank")
+    text_alpha: float | None = Field(
+        None, gt=0, description="alpha there; default: in proportion to the rank"
+    )
+    rules: tuple[LayerRule, ...] = Field(
+        (), description="other ranks, alphas and rates for some layers; the first that fits counts"
+    )
     init_from: Path | None = Field(
         None, description="go on from this adapter: a file of any layout, or a PEFT folder"
     )
+    layouts: tuple[Literal["peft", "diffusers"], ...] = Field(
+        (), description="layouts that are written as well, beside the file in kohya's"
+    )
+
+
+class EmbeddingConfig(Strict):
+    """The subject's word as a new token of the text encoder(s) (Gal et al. 2022, 2208.01618)."""
+
+    vectors: int = Field(
+        0, ge=0, le=64, description="vectors of the new token; 0 leaves subject.token a plain word"
+    )
+    init: str | None = Field(
+        None, min_length=1, description="words whose vectors it starts from; default: the noun"
+    )
+    train: Literal["together", "first", "alone", "frozen"] = Field(
+        "together",
+        description="with the adapter; first, then the adapter (pivotal tuning); alone (textual"
+        " inversion); or not at all",
+    )
+    steps: int | None = Field(
+        None, ge=1, description="its steps where it is trained first; default: train.steps"
+    )
+    lr: float | None = Field(
+        None, gt=0, le=1, description="its learning rate; derived when left out"
+    )
+
+
+class PhaseConfig(Strict):
+    """One of several trainings in a row."""
+
+    name: str = Field(
+        min_length=1, max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="what its files are called: small letters, digits and -",
+    )  # fmt: skip
+    photos: Path | None = Field(None, description="folder with its photos; default: data.photos")
+    train: tuple[Literal["unet", "text_encoder", "embedding"], ...] | None = Field(
+        None, min_length=1, description="what it trains; the rest is frozen; default: everything"
+    )
+    own_adapter: bool = Field(
+        False,
+        description="it trains an adapter of its own on top of the earlier ones, which are frozen",
+    )
+    steps: int | None = Field(None, ge=1, description="default: train.steps")
+    lr: float | None = Field(None, gt=0, le=1, description="default: train.lr")
+    text_lr: float | None = Field(None, gt=0, le=1, description="default: train.text_lr")
+    embedding_lr: float | None = Field(None, gt=0, le=1, description="default: embedding.lr")
 
 
 class ObjectiveConfig(Strict):
@@ -143,7 +215,15 @@ class TrainConfig(Strict):
     batch_size: int | None = Field(None, ge=1, description="photos per step and accumulation")
     accumulate: int = Field(1, ge=1, description="batches summed up for one optimizer step")
     lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
-    text_lr: float | None = Field(None, gt=0, le=1, description="rate there; default: lr / 2")
+    text_lr: float | None = Field(
+        None, gt=0, le=1, description="rate in the text encoder(s); default: lr / 2"
+    )
+    lora_plus: float | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="LoRA+: the up matrices learn so many times faster; 16 is usual",
+    )
     optimizer: Literal[
         "adamw", "adamw8bit", "adafactor", "lion", "prodigy", "schedulefree", "muon"
     ] = Field("adamw", description="optimizer; the default rate follows it")
@@ -211,7 +291,11 @@ class Config(Strict):
     base: BaseConfig = BaseConfig()
     data: DataConfig = DataConfig()
     adapter: AdapterConfig = AdapterConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
     train: TrainConfig = TrainConfig()
+    phases: tuple[PhaseConfig, ...] = Field(
+        (), description="trainings in a row, each with its photos, parts, steps and rates"
+    )
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="before")
@@ -228,10 +312,21 @@ class Config(Strict):
     def _possible_together(self) -> Config:
         if self.data.prior.weight and not (self.subject.noun or self.data.prior.prompt):
             raise ValueError("data.prior.weight needs subject.noun: the prior shows the class")
-        if self.adapter.text_rank and not self.adapter.text_encoder:
-            raise ValueError("adapter.text_rank has no effect without adapter.text_encoder: true")
-        if self.train.text_lr and not self.adapter.text_encoder:
-            raise ValueError("train.text_lr has no effect without adapter.text_encoder: true")
+        if not self.adapter.text_encoder:
+            given = {
+                "adapter.text_rank": self.adapter.text_rank,
+                "adapter.text_alpha": self.adapter.text_alpha,
+                "adapter.text_targets": self.adapter.text_targets,
+                "train.text_lr": self.train.text_lr,
+            }
+            for name in (name for name, value in given.items() if value):
+                raise ValueError(f"{name} has no effect without adapter.text_encoder: true")
+        if self.train.lora_plus and self.adapter.kind not in ("lora", "rslora", "dora"):
+            raise ValueError(
+                f"train.lora_plus needs up matrices, which {self.adapter.kind} does not have"
+            )
+        self._possible_embedding()
+        self._possible_phases()
         if self.train.optimizer == "schedulefree":
             if self.train.schedule not in (None, "constant"):
                 raise ValueError(f"train.schedule {self.train.schedule!r} undoes schedulefree")
@@ -242,6 +337,49 @@ class Config(Strict):
                 f"train.warmup {self.train.warmup} leaves nothing of train.steps {self.train.steps}"
             )
         return self
+
+    def _possible_embedding(self) -> None:
+        given, token = self.embedding, self.subject.token
+        if not given.vectors:
+            changed = [name for name in ("init", "steps", "lr") if getattr(given, name)]
+            if changed or given.train != "together":
+                name = changed[0] if changed else "train"
+                raise ValueError(f"embedding.{name} has no effect without embedding.vectors")
+            return
+        if not (given.init or self.subject.noun):
+            raise ValueError("embedding.init or subject.noun must say what the token starts from")
+        if any(c.isspace() or c == "." for c in token):
+            raise ValueError(f"subject.token {token!r}: a new token has no spaces and no dots")
+        if given.steps and given.train != "first":
+            raise ValueError('embedding.steps has no effect without embedding.train: "first"')
+
+    def _possible_phases(self) -> None:
+        names = [phase.name for phase in self.phases]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"two phases are called {twice[0]!r}")
+        if self.phases and self.embedding.train in ("first", "alone"):
+            raise ValueError(
+                f"embedding.train {self.embedding.train!r} is a list of phases itself: say in each"
+                " phase what it trains"
+            )
+        for phase in self.phases:
+            if "text_encoder" in (phase.train or ()) and not self.adapter.text_encoder:
+                raise ValueError(
+                    f"phase {phase.name!r} trains what adapter.text_encoder leaves out"
+                )
+            if "embedding" in (phase.train or ()) and not self.embedding.vectors:
+                raise ValueError(f"phase {phase.name!r} trains what embedding.vectors leaves out")
+            if phase.own_adapter and set(phase.train or ()) == {"embedding"}:
+                raise ValueError(f"phase {phase.name!r} has an adapter that it does not train")
+        if any(phase.own_adapter for phase in self.phases[1:]) and self.adapter.kind not in (
+            "lora",
+            "rslora",
+        ):
+            raise ValueError(
+                f"adapters of their own become one file by adding up, which {self.adapter.kind}"
+                " cannot: use lora or rslora"
+            )
 
 
 def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -345,8 +483,17 @@ def _explained(error: ValidationError, source: str) -> ConfigError:
 def option_table() -> str:
     """Every field as a Markdown table row: name, default, meaning. `docs/options.md` is this."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for name, info in fields():
-        default = info.get_default(call_default_factory=True)
+    for name, info in _rows():
+        default = "required" if info.is_required() else info.get_default(call_default_factory=True)
         shown = "derived" if default is None else str(default).replace("|", "\\|") or '""'
         rows.append(f"| `{name}` | `{shown}` | {info.description or ''} |")
     return "\n".join(rows)
+
+
+def _rows() -> Iterator[tuple[str, Any]]:
+    """`fields`, and below a list such as `phases` the fields of its entries."""
+    for name, info in fields():
+        yield name, info
+        entry = next(iter(typing.get_args(info.annotation)), None)
+        if isinstance(entry, type) and issubclass(entry, BaseModel):
+            yield from fields(entry, f"{name}[].")

@@ -12,13 +12,13 @@ from pathlib import Path
 from PIL import Image
 
 from kaiffin import config as configs
-from kaiffin import recipes
+from kaiffin import picturing, recipes
 from kaiffin.config import Config
 from kaiffin.errors import ConfigError, RunError
 from kaiffin.experiments.report import Row, Score, write_report
 from kaiffin.miniature import world
-from kaiffin.recipes import console
 from kaiffin.run import Run
+from kaiffin.saying import console
 from kaiffin.score import MINIATURE, Interval, Scorer, bootstrap, paired
 from kaiffin.sheets import sheet
 
@@ -100,7 +100,7 @@ def new_scenes(subject: str) -> list[str]:
 
 def make_pictures(source: str, prompts: Sequence[str], folder: Path) -> list[Path]:
     """`len(SEEDS)` pictures per prompt, in order of prompts and seeds."""
-    return recipes.generate(
+    return picturing.generate(
         source, prompts, count=len(SEEDS), seed=SEEDS[0], batch_size=10, out=folder
     )
 

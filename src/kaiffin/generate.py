@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,15 +54,17 @@ class Request:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter as a recipe names it. sha256: of the file; weight: its scale."""
+    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as weights.py
+    reads it."""
 
     path: str
     name: str
     sha256: str
-    weight: float
+    weight: float | str
 
 
 OnStep = Callable[[int, int], None]  # (step done, steps of this batch)
+Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
 
 
 def generate(
@@ -70,14 +73,15 @@ def generate(
     *,
     batch_size: int = 4,
     on_step: OnStep | None = None,
+    weigh: Weigh | None = None,
 ) -> Iterator[Image.Image]:
     """Yields one picture per request, in order; adapters are attached by the caller.
 
     batch_size: how many are computed together at most; changes no picture by more than one grey
-    level.
+    level. weigh: sets the adapters' weights before each denoising step.
     """
     for batch in _batches(family, requests, batch_size):
-        yield from _make(family, batch, on_step)
+        yield from _make(family, batch, on_step, weigh)
 
 
 def _batches(
@@ -103,9 +107,13 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _make(family: ModelFamily, batch: list[Request], on_step: OnStep | None) -> list[Image.Image]:
+def _make(
+    family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None
+) -> list[Image.Image]:
     """One batch through text encoder, sampler and decoder."""
     first = batch[0]
+    if weigh:
+        weigh(0.0)
     sigmas = family.schedule.sigmas(first.steps)
     cond, uncond = _conditioning(family, batch)
     denoise = samplers.denoiser(_predictor(family, cond, uncond, first.guidance), family.schedule)
@@ -122,7 +130,13 @@ def _make(family: ModelFamily, batch: list[Request], on_step: OnStep | None) -> 
     # Variance preserving noise at the first step is x_t ~ N(0, 1); in VE coordinates that is
     # scaled by 1 / sqrt(a) = sqrt(1 + sigma^2), as the published samplers start.
     x = noise("start") * (1 + sigmas[0] ** 2) ** 0.5
-    report = (lambda i, _: on_step(i + 1, first.steps)) if on_step else None
+
+    def report(i: int, _: object) -> None:
+        if on_step:
+            on_step(i + 1, first.steps)
+        if weigh and i + 1 < first.steps:
+            weigh((i + 1) / (first.steps - 1))
+
     options = {"eta": first.eta} if first.sampler == "ddim" else {}
     x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **options)
     # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
@@ -183,7 +197,7 @@ def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]
 def parameters_text(recipe: dict[str, Any]) -> str:
     """The `parameters` text of A1111's web UI, which most viewers and galleries read."""
     request, base = recipe["request"], recipe["base"]
-    tags = "".join(f" <lora:{a['name']}:{a['weight']:g}>" for a in recipe["adapters"])
+    tags = "".join(f" <lora:{a['name']}:{_number(a['weight'])}>" for a in recipe["adapters"])
     facts = {
         "Steps": request["steps"],
         "Sampler": A1111_SAMPLERS[request["sampler"]],
@@ -201,6 +215,11 @@ def parameters_text(recipe: dict[str, Any]) -> str:
     line = ", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items() if value != "")
     negative = f"\nNegative prompt: {request['negative']}" if request["negative"] else ""
     return f"{request['prompt']}{tags}{negative}\n{line}"
+
+
+def _number(weight: float | str) -> str:
+    """A weight as the web UI's tag can say it: of several, the first."""
+    return f"{weight:g}" if isinstance(weight, (int, float)) else re.split(r",|\.\.", weight)[0]
 
 
 def _quoted(value: object) -> str:

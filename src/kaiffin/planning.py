@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import psutil
 import torch
 from rich.console import Console
 
-from kaiffin.adapters.base import Adapter
+from kaiffin.adapters.stack import Stack
 from kaiffin.config import Config
+from kaiffin.data.prepare import Prepared
 from kaiffin.models.base import ModelFamily
+from kaiffin.phases import Phase
 
 # Forward and backward of a frozen UNet with adapters, as a multiple of one forward's operations.
 STEP_FACTOR = 2.5
@@ -32,10 +36,13 @@ class Plan:
     device: torch.device
 
     @staticmethod
-    def of(config: Config, family: ModelFamily, adapter: Adapter, num_photos: int) -> Plan:
+    def of(
+        config: Config, family: ModelFamily, stack: Stack, phases: Sequence[Phase],
+        photos: Mapping[Path | None, Prepared],
+    ) -> Plan:  # fmt: skip
         """From the config (with nothing left open) and the loaded base."""
         train = config.train
-        trainable = [p.numel() for p in adapter.parameters()]
+        trainable = [p.numel() for p in stack.parameters()]
         batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
         side = (config.data.resolution or family.native_size) // family.downscale
         macs, activations = _unet_cost(family, side)
@@ -47,9 +54,13 @@ class Plan:
         kept = 0.25 if train.gradient_checkpointing else 1.0
         # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
         memory = weights + 16 * sum(trainable) + int(kept * activations * batch)
-        drawn = (train.steps or 0) * (train.batch_size or 1) * train.accumulate
+        drawn = (train.batch_size or 1) * train.accumulate
+        epochs = sum(
+            (phase.last - phase.first) * drawn / len(photos[phase.config.data.photos].examples)
+            for phase in phases
+        )
         return Plan(
-            sum(trainable), len(trainable) // 2, train.steps or 0, drawn / num_photos, memory,
+            sum(trainable), len(list(stack.layers())), phases[-1].last, epochs, memory,
             macs, batch * train.accumulate, family.device,
         )  # fmt: skip
 

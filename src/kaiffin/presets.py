@@ -71,9 +71,23 @@ def _followers(config: Config) -> dict[str, object]:
     if config.adapter.text_encoder:
         if config.adapter.text_rank is None:
             follow["adapter.text_rank"] = config.adapter.rank
+        if config.adapter.text_alpha is None:
+            share = (config.adapter.text_rank or config.adapter.rank or 1) / (
+                config.adapter.rank or 1
+            )
+            follow["adapter.text_alpha"] = (
+                config.adapter.alpha or config.adapter.rank or 1
+            ) * share
         if config.train.text_lr is None:
             share = 1 if config.train.optimizer == "prodigy" else 0.5
             follow["train.text_lr"] = (config.train.lr or 0.0) * share
+    if config.embedding.vectors:
+        if config.embedding.init is None:
+            follow["embedding.init"] = config.subject.noun
+        if config.embedding.lr is None and config.embedding.train != "frozen":
+            follow["embedding.lr"] = 1.0 if config.train.optimizer == "prodigy" else 5e-3
+        if config.embedding.train == "first" and config.embedding.steps is None:
+            follow["embedding.steps"] = config.train.steps
     if config.data.prior.weight and config.data.prior.prompt is None:
         follow["data.prior.prompt"] = f"a photo of a {config.subject.noun}"
     return follow

@@ -95,8 +95,11 @@ class Run:
 
     @property
     def adapter_path(self) -> Path:
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.config.subject.token)
-        return self.path / f"{safe}.safetensors"
+        return self.path / f"{file_name(self.config.subject.token)}.safetensors"
+
+    def part_path(self, part: str) -> Path:
+        """`<token>-<part>.safetensors`: the adapter of one phase, or the embedding."""
+        return self.adapter_path.with_name(f"{self.adapter_path.stem}-{part}.safetensors")
 
     @property
     def metrics_path(self) -> Path:
@@ -202,6 +205,12 @@ class Run:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
         self.write("metrics.jsonl", "".join(kept).encode())
+
+
+def file_name(token: str) -> str:
+    """The subject's word as a file may be called: `<cheburashka>` is `cheburashka`."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in token)
+    return safe.strip("_") or "subject"
 
 
 def free_name(path: Path) -> Path:

@@ -17,14 +17,16 @@ from rich.table import Table
 
 from kaiffin.adapters import comfy, edit, files, formats, names, tables, writing
 from kaiffin.adapters.formats import AdapterFile, Layout
-from kaiffin.adapters.load import full_modules, load_adapter
+from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.proof import Proof, prove
+from kaiffin.adapters.stack import full_modules
+from kaiffin.adapters.weights import PLAIN
 from kaiffin.config import BaseConfig
 from kaiffin.errors import AdapterError, UserError
 from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import load, save
-from kaiffin.models.proof import opened_by_others
+from kaiffin.readers import opened_by_others
 from kaiffin.run import Run
 from kaiffin.runtime import Runtime
 
@@ -246,12 +248,16 @@ def merge_into(base: str, specs: Sequence[tuple[Path, float]], out: Path) -> Non
     """A copy of `base` in diffusers' layout with the adapters in its weights."""
     _refuse_existing(out)
     family = _on_cpu(base)
-    modules = full_modules(family)
     for path, weight in specs:
-        adapter = load_adapter(path, family, weight)
-        adapter.inject(modules)
-        adapter.merge()
-        adapter.eject()
+        stack = load_adapter(path, family, PLAIN.times(weight))
+        if stack.tokens:
+            raise AdapterError(
+                f"{path}: the token {stack.tokens[0].word!r} cannot be merged into a base.",
+                "Use the adapter as it is.",
+            )
+        stack.inject(family)
+        stack.adapters[""].merge()
+        stack.eject()
     save(family, out)
     console.print(f"{base} with {len(specs)} adapters in its weights: {out}")
 

@@ -71,7 +71,7 @@ def output(family: ModelFamily, unet=None) -> Tensor:
 
 def with_ours(family: ModelFamily, path: Path) -> Tensor:
     adapter = load_adapter(path, family)
-    adapter.inject(full_modules(family))
+    adapter.inject(family)
     try:
         return output(family)
     finally:

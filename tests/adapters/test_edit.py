@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kaiffin.adapters import edit, formats
 from kaiffin.adapters.formats import AdapterFile
-from kaiffin.adapters.load import full_modules
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import full_modules
 from kaiffin.errors import AdapterError
 from kaiffin.models.base import ModelFamily
 

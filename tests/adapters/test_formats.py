@@ -19,7 +19,8 @@ from test_lora import made, randomise
 
 from kaiffin.adapters import files, formats, names, writing
 from kaiffin.adapters.load import full_modules, load_adapter, was_trained_on
-from kaiffin.adapters.lora import Lora, LoraSpec, select
+from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.errors import AdapterError
 from kaiffin.models.base import ModelFamily, SizeFacts
 
@@ -132,7 +133,7 @@ def test_text_encoder_prefixes(sd: ModelFamily, sdxl: ModelFamily) -> None:
 
 def test_file_round_trip_is_exact(family: ModelFamily, tmp_path: Path) -> None:
     adapter = written(family, tmp_path / "a.safetensors", "all-linear+conv")
-    again = load_adapter(tmp_path / "a.safetensors", family)
+    again = load_adapter(tmp_path / "a.safetensors", family).adapters[""]
     assert set(again.layers) == set(adapter.layers)
     for key, value in again.state().items():
         assert torch.equal(value, adapter.state()[key]), key
@@ -193,7 +194,7 @@ def test_other_spellings_are_read(sd: ModelFamily, tmp_path: Path) -> None:
             key = key.replace("lora_down", old).replace("lora_up", new)
             theirs[key.replace("text_encoder.text_model.", "text_encoder.")] = value
         save_file(theirs, tmp_path / "d.safetensors")
-        again = load_adapter(tmp_path / "d.safetensors", sd)
+        again = load_adapter(tmp_path / "d.safetensors", sd).adapters[""]
         assert set(again.layers) == set(adapter.layers)
         assert all(layer.alpha == layer.rank for layer in again.layers.values())
 

@@ -8,8 +8,9 @@ from peft import LoraConfig
 from torch import nn
 
 from kaiffin.adapters.base import Adapter
-from kaiffin.adapters.load import full_modules
-from kaiffin.adapters.lora import Lora, LoraSpec, select
+from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import full_modules
+from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.errors import AdapterError, ConfigError
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 

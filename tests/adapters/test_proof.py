@@ -12,7 +12,7 @@ from kaiffin.adapters.formats import AdapterFile
 from kaiffin.adapters.proof import Proof, accepted_names, prove
 from kaiffin.adapters.tables import published
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.proof import opened_by_others
+from kaiffin.readers import opened_by_others
 
 
 def one_alpha(found: AdapterFile) -> AdapterFile:

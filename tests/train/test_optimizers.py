@@ -27,7 +27,7 @@ def made(family: ModelFamily, folder: Path, name: str, **more: object) -> Traine
 
 
 def weights(one: Trainer) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in one.adapter.parameters()]
+    return [parameter.detach().clone() for parameter in one.stack.parameters()]
 
 
 def loss(one: Trainer) -> float:
@@ -42,7 +42,7 @@ def test_it_learns(name: str, sd: ModelFamily, folder: Path) -> None:
     before = loss(one)
     one.fit()
     assert loss(one) < before
-    one.adapter.eject()
+    one.stack.eject()
 
 
 @pytest.mark.parametrize("more", [{}, {"train.ema": 0.9}], ids=["", "ema"])
@@ -61,7 +61,7 @@ def test_it_goes_on_to_the_bit(
     expected = weights(through)
     with through.shown():
         kept = weights(through)
-    through.adapter.eject()
+    through.stack.eject()
     again = made(sd, folder, name, **more)
     again.restore(TrainState.read(tmp_path))
     again.fit(until=8)
@@ -71,7 +71,7 @@ def test_it_goes_on_to_the_bit(
     assert all(a.equal(b) for a, b in zip(weights(again), expected, strict=True))
     averages = bool(more) or name == "schedulefree"
     assert averages == any(not a.equal(b) for a, b in zip(kept, expected, strict=True))
-    again.adapter.eject()
+    again.stack.eject()
 
 
 def test_the_average_is_the_exponential_one(sd: ModelFamily, folder: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_average_is_the_exponential_one(sd: ModelFamily, folder: Path) -> No
         mean = [m + (w - m) * share for m, w in zip(mean, weights(one), strict=True)]
     with one.shown():
         assert all(torch.allclose(a, b) for a, b in zip(weights(one), mean, strict=True))
-    one.adapter.eject()
+    one.stack.eject()
 
 
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 1e-4), ("lion", 2e-5), ("prodigy", 1.0)])

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from kaiffin import config as configs
-from kaiffin.adapters.load import full_modules
-from kaiffin.adapters.lora import Lora, LoraSpec
+from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import Stack, full_modules
+from kaiffin.adapters.targets import LoraSpec
 from kaiffin.config import Config
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import prepare
@@ -51,10 +52,10 @@ def trainer(
     specs = {"unet": LoraSpec(config.adapter.targets or "", 4, 4.0, config.adapter.dropout)}
     if config.adapter.text_encoder:
         specs["text_encoder"] = LoraSpec("all-linear", 4, 4.0)
-    adapter = Lora.create(specs, full_modules(family), config.train.seed)
-    adapter.inject(full_modules(family))
+    stack = Stack({"": Lora.create(specs, full_modules(family), config.train.seed)})
+    stack.inject(family)
     runtime = Runtime.from_config(config.base, config.train.precision)
-    made = Trainer(family, adapter, dataset, config, runtime, cache or TensorCache(None))
+    made = Trainer(family, stack, dataset, config, runtime, cache or TensorCache(None))
     made.listeners = [Losses()]
     return made
 
@@ -71,7 +72,7 @@ def test_it_learns(sd: ModelFamily, folder: Path) -> None:
     batch = made._batch(made.dataset.batch(0, 2))
     with torch.no_grad():
         after = np.mean([made.losses([batch], number)[0].item() for number in range(100, 140)])
-        made.adapter.eject()
+        made.stack.eject()
         before = np.mean([made.losses([batch], number)[0].item() for number in range(100, 140)])
     assert len(values) == 60
     assert after < 0.9 * before
@@ -88,11 +89,11 @@ def test_stop_and_go_on_is_exact(sd: ModelFamily, folder: Path, tmp_path: Path) 
     changes = {"adapter.dropout": 0.3, "data.flip": True, "data.caption_dropout": 0.2}
     whole = trainer(sd, folder, **changes)
     whole.fit()
-    whole.adapter.eject()
+    whole.stack.eject()
     first = trainer(sd, folder, **changes)
     first.fit(until=5)
     files = first.state().files()
-    first.adapter.eject()
+    first.stack.eject()
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     for name, data in files.items():
@@ -102,17 +103,17 @@ def test_stop_and_go_on_is_exact(sd: ModelFamily, folder: Path, tmp_path: Path) 
     second.fit()
     assert losses(first) + losses(second) == losses(whole)
     assert second.state().files() == whole.state().files()
-    second.adapter.eject()
+    second.stack.eject()
 
 
 def test_accumulation_equals_a_larger_batch(sd: ModelFamily, folder: Path) -> None:
     """Same draws, same mean, whatever the split; SGD-like closeness of the first update."""
     large = trainer(sd, folder, **{"train.batch_size": 4, "train.steps": 2})
     large.fit()
-    large.adapter.eject()
+    large.stack.eject()
     split = trainer(sd, folder, **{"train.batch_size": 2, "train.accumulate": 2, "train.steps": 2})
     split.fit()
-    split.adapter.eject()
+    split.stack.eject()
     assert losses(split) == pytest.approx(losses(large), rel=1e-4)
 
 
@@ -120,13 +121,13 @@ def test_caching_changes_nothing(sd: ModelFamily, folder: Path, tmp_path: Path) 
     bare = trainer(sd, folder)
     bare.cache.get = lambda key, compute: {k: v.cpu() for k, v in compute().items()}
     bare.fit()
-    bare.adapter.eject()
+    bare.stack.eject()
     first = trainer(sd, folder, TensorCache(tmp_path / "cache"))
     first.fit()
-    first.adapter.eject()
+    first.stack.eject()
     from_disk = trainer(sd, folder, TensorCache(tmp_path / "cache", memory=1))
     from_disk.fit()
-    from_disk.adapter.eject()
+    from_disk.stack.eject()
     assert losses(first) == losses(bare) == losses(from_disk)
 
 
@@ -136,25 +137,25 @@ def test_the_cache_is_keyed_by_content(sd: ModelFamily, folder: Path, tmp_path: 
 
     cache = TensorCache(tmp_path / "cache")
     made = trainer(sd, folder, cache)
-    made.adapter.eject()
+    made.stack.eject()
     example = made.dataset.instance[0]
     old = made._latents(made.dataset.batch(0, 4)[0])["mean"].clone()
     stat = example.path.stat()
     Image.new("RGB", (64, 64), "red").save(example.path)
     os.utime(example.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     again = trainer(sd, folder, cache)
-    again.adapter.eject()
+    again.stack.eject()
     draws = {d.example.name: d for d in again.dataset.batch(0, 4)}
     assert not torch.equal(again._latents(draws[example.name])["mean"], old)
 
 
 def test_the_text_encoder_trains(sd: ModelFamily, folder: Path) -> None:
     made = trainer(sd, folder, **{"adapter.text_encoder": True, "train.text_lr": 1e-2})
-    start = [p.clone() for p in made.adapter.parameters("text_encoder")]
+    start = [p.clone() for p in made.stack.adapters[""].parameters("text_encoder")]
     made.fit()
     moved = [
         not torch.equal(a, b)
-        for a, b in zip(start, made.adapter.parameters("text_encoder"), strict=True)
+        for a, b in zip(start, made.stack.adapters[""].parameters("text_encoder"), strict=True)
     ]
     assert any(moved)
     assert len(made.optimizer.param_groups) == 2
@@ -167,7 +168,7 @@ def test_gradient_checkpointing_changes_no_gradient(sd_path: Path, folder: Path)
     for on in (False, True):
         made = trainer(load_tiny(sd_path), folder, **{"train.gradient_checkpointing": on})
         made.losses([made._batch(made.dataset.batch(0, 2))], 0)[0].backward()
-        gradients.append([p.grad for p in made.adapter.parameters() if p.grad is not None])
+        gradients.append([p.grad for p in made.stack.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 0
     for plain, saved in zip(*gradients, strict=True):
         assert torch.allclose(plain, saved, atol=1e-6)
@@ -179,7 +180,7 @@ def test_min_snr_weighs_by_timestep(sd: ModelFamily, folder: Path) -> None:
     with torch.no_grad():
         value = plain.losses([batch], 3)[0].item()
         t = plain._noised(batch, 3).t
-    plain.adapter.eject()
+    plain.stack.eject()
     weighted = trainer(sd, folder, **{"train.objective.min_snr_gamma": "5"})
     with torch.no_grad():
         got = weighted.losses([batch], 3)[0].item()
@@ -213,7 +214,7 @@ def test_a_loss_that_is_not_finite_names_photo_and_timestep(sd: ModelFamily, fol
     made._latents = poisoned
     with pytest.raises(DivergedError, match=r"2\.png at timestep \d+"):
         made.fit()
-    assert all(torch.isfinite(p).all() for p in made.adapter.parameters())
+    assert all(torch.isfinite(p).all() for p in made.stack.parameters())
 
 
 def test_rates() -> None:

@@ -34,6 +34,7 @@ KINDS = {  # the parts that tell a kind of adapter from plain LoRA
     "lokr": (
         "lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
     ),
+    "oft": ("oft_blocks",),
 }  # fmt: skip
 PARTS = (*LORA, *(part for parts in KINDS.values() for part in parts))
 EMBEDDING = "bundle_emb."
@@ -69,7 +70,7 @@ class AdapterFile:
     misspelled: list[str] = field(default_factory=list)
 
     def kinds(self) -> dict[str, int]:
-        """Number of modules of each kind: lora, dora, tucker, loha, lokr."""
+        """Number of modules of each kind: lora, dora, tucker, loha, lokr, oft."""
         found: dict[str, int] = {}
         for parts in self.modules.values():
             kind = kind_of(parts)
@@ -89,7 +90,9 @@ def kind_of(parts: Collection[str]) -> str:
 
 
 def rank_of(parts: Mapping[str, Tensor]) -> int:
-    """Rank of a module; 0 where a LoKr factor is kept whole."""
+    """Rank of a module; 0 where a LoKr factor is kept whole; OFT's block size."""
+    if "oft_blocks" in parts:
+        return parts["oft_blocks"].shape[-1]
     for part in ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
         if part in parts:
             return parts[part].shape[0]
@@ -120,7 +123,7 @@ def read(path: Path, table: Collection[str], family: str, layers_per_block: int 
     tensors, metadata = files.read(path)
     if any(key.startswith("base_model.model.") for key in tensors):
         return _read_peft(path.parent, table, family)
-    if any(key.startswith(("lora_unet_", "lora_te")) for key in tensors):
+    if any(key.startswith(("lora_unet_", "lora_te", EMBEDDING)) for key in tensors):
         return _read_kohya(tensors, metadata, table, family, layers_per_block)
     return _read_diffusers(tensors, metadata, table, family)
 
@@ -300,6 +303,8 @@ def _complete(found: AdapterFile) -> None:
         down, up = parts.get("lora_down.weight"), parts.get("lora_up.weight")
         if down is None and up is None:
             rank = rank_of(parts)
+            if kind_of(parts) == "oft":
+                rank = 0  # its alpha is a constraint, which is off
             if kind_of(parts) in ("lora", "dora", "tucker"):
                 raise AdapterError(f"{name}: has no weights.", "The file is incomplete.")
         elif down is None or up is None:

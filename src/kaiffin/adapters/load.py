@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from kaiffin.adapters import files, formats
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import Stack, full_modules
+from kaiffin.adapters.tokens import read_bundle
+from kaiffin.adapters.weights import PLAIN, Weights
 from kaiffin.errors import AdapterError
 from kaiffin.models.base import ModelFamily
 
 
-def full_modules(family: ModelFamily) -> dict[str, nn.Module]:
-    """Every Linear and Conv2d of all towers as `<tower>.<canonical path>`."""
-    return {
-        f"{tower}.{path}": module
-        for tower in family.towers
-        for path, module in family.modules(tower).items()
-    }
-
-
-def load_adapter(path: Path, family: ModelFamily, weight: float = 1.0) -> Lora:
-    """The adapter in `path` for `family`, not attached yet; `AdapterError` names a mismatch."""
+def load_adapter(path: Path, family: ModelFamily, weights: Weights = PLAIN) -> Stack:
+    """The adapter in `path` with its tokens, not attached yet; `AdapterError` names a mismatch."""
     modules = full_modules(family)
     found = formats.read(path, modules, family.name, family.layers_per_block)
     version = found.metadata.get("ss_base_model_version", "")
@@ -34,22 +26,16 @@ def load_adapter(path: Path, family: ModelFamily, weight: float = 1.0) -> Lora:
         )
     try:
         formats.refuse_strays(found)
-        _only_lora(found)
         adapter = Lora.from_state(found.state(), modules)
+        made = Stack({"": adapter}, read_bundle(found.embeddings, family))
     except AdapterError as error:
         raise AdapterError(f"{path}: {error.message}", error.fix) from None
-    adapter.scale = weight
-    return adapter
+    made.weights = weights
+    made.weigh(0.0)
+    return made
 
 
 def was_trained_on(path: Path, family: ModelFamily) -> bool:
     """Whether the file names this very base; True where it does not say."""
     _, header = files.header(path)
     return header.get("kaiffin.base_revision", family.revision) == family.revision
-
-
-def _only_lora(found: formats.AdapterFile) -> None:
-    others = [kind for kind in found.kinds() if kind != "lora"]
-    if others or found.embeddings:
-        what = others[0] if others else "an adapter with custom tokens"
-        raise AdapterError(f"is {what}, and Kaiffin applies plain LoRA.", "Use a LoRA file.")

@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters import files, names
-from kaiffin.adapters.load import full_modules, load_adapter
+from kaiffin.adapters.formats import EMBEDDING
+from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.stack import Stack, full_modules
+from kaiffin.errors import UserError
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.runtime import randn
 
@@ -25,6 +28,11 @@ PROGRAMS = ("ComfyUI", "A1111", "sd-scripts")
 # of the base's dtype is allowed beside it, for adapters that do nearly nothing.
 TOLERANCE = 0.02
 ROUNDING = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+
+
+class NoReader(UserError):
+    """The package that reads this kind of adapter is not installed."""
+
 
 Opener = Callable[[ModelFamily, Path], AbstractContextManager[dict[str, int]]]
 
@@ -84,40 +92,46 @@ def prove(path: Path, family: ModelFamily, open_by_others: Opener) -> Proof:
 
     Raises AdapterError where we or the independent reader cannot open it at all.
     """
-    adapter = load_adapter(path, family)
-    modules = full_modules(family)
-    base = _output(family)
-    adapter.inject(modules)
+    stack = load_adapter(path, family)
+    stack.train(False)
+    for token in stack.tokens:
+        token.inject(family)  # on all sides: the question is what the layers do
+    prompt = " ".join(["a photo of a thing", *(token.word for token in stack.tokens)])
     try:
-        ours = _output(family)
+        base = _output(family, prompt)
+        stack.adapters[""].inject(full_modules(family))
+        ours = _output(family, prompt)
+        stack.adapters[""].eject()
+        with open_by_others(family, path) as matched:
+            theirs = _output(family, prompt)
     finally:
-        adapter.eject()
-    with open_by_others(family, path) as matched:
-        theirs = _output(family)
+        stack.eject()
     layers = {
-        tower: sum(name.startswith(f"{tower}.") for name in adapter.layers)
+        tower: sum(name.startswith(f"{tower}.") for name in stack.layers())
         for tower in family.towers
     }
     scale = base.norm().item() or 1.0
     effect, difference = ((x - ours).norm().item() / scale for x in (base, theirs))
-    keys, known = _known(path, family, modules)
-    vary = bool(keys) and any(
-        len({x.alpha for n, x in adapter.layers.items() if n.startswith(f"{tower}.")}) > 1
-        for tower in family.towers
-    )
+    keys, known = _known(path, family, full_modules(family))
+    vary = bool(keys) and any(_alphas_vary(stack, tower) for tower in family.towers)
     return Proof(
         layers, matched, keys, known, vary, effect, difference,
         TOLERANCE * effect + ROUNDING.get(family.dtype, 2e-2),
     )  # fmt: skip
 
 
+def _alphas_vary(stack: Stack, tower: str) -> bool:
+    layers = stack.adapters[""].layers.items()
+    return len({layer.alpha for name, layer in layers if name.startswith(f"{tower}.")}) > 1
+
+
 @torch.no_grad()
-def _output(family: ModelFamily) -> Tensor:
+def _output(family: ModelFamily, prompt: str) -> Tensor:
     """The denoiser on a fixed noisy latent and prompt, through text encoders and UNet."""
     side = family.native_size // family.downscale
     x_t = randn((1, family.latent_channels, side, side), 0, "proof").to(family.device)
     size = (family.native_size, family.native_size)
-    cond = family.encode_text(["a photo of a thing"], [SizeFacts(size, (0, 0), size)])
+    cond = family.encode_text([prompt], [SizeFacts(size, (0, 0), size)])
     t = torch.tensor([family.schedule.num_timesteps // 2], device=family.device)
     return family.predict(x_t, t, cond).float().cpu()
 
@@ -127,7 +141,7 @@ def _known(path: Path, family: ModelFamily, table: Collection[str]) -> tuple[int
     if path.is_dir():
         return 0, {}
     shapes, _ = files.header(path)
-    spelled = [key.partition(".")[0] for key in shapes]
+    spelled = [key.partition(".")[0] for key in shapes if not key.startswith(EMBEDDING)]
     if not all(name.startswith(("lora_unet_", "lora_te")) for name in spelled):
         return 0, {}
     accepted = accepted_names(table, family.name, family.layers_per_block)

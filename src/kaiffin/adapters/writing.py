@@ -21,6 +21,11 @@ from kaiffin.adapters.formats import (
 )
 from kaiffin.errors import AdapterError
 
+# What LyCORIS calls the kinds that are its own.
+NETWORK_ARGS = {
+    "dora": {"algo": "lora", "dora_wd": "True"}, "loha": {"algo": "loha"},
+    "lokr": {"algo": "lokr"}, "oft": {"algo": "diag-oft"},
+}  # fmt: skip
 ARCHITECTURES = {
     "sd1": "stable-diffusion-v1/lora",
     "sdxl": "stable-diffusion-xl-v1-base/lora",
@@ -166,21 +171,23 @@ def _alpha_dtype(adapter: AdapterFile) -> dict[str, str]:
 
 
 def metadata(
-    family: str, *, rank: int, alpha: float, title: str, trigger: str, resolution: tuple[int, int],
-    prediction_type: str, base_name: str, base_revision: str, facts: Mapping[str, object],
+    family: str, *, kind: str = "lora", rank: int, alpha: float, title: str, trigger: str,
+    resolution: tuple[int, int], prediction_type: str, base_name: str, base_revision: str,
+    facts: Mapping[str, object],
 ) -> dict[str, str]:  # fmt: skip
     """The header strings that readers need, and what a person may want to know.
 
     facts: further `ss_*` values, such as {"steps": 400, "seed": 0}. Nothing here depends on the
     clock, so that a resumed training ends in the same bytes; folder names are left out.
     """
+    plain = kind in ("lora", "rslora")
     ours = {
         "ss_base_model_version": BASE_VERSIONS[family],
         "ss_v2": "False",
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "networks.lora" if plain else "lycoris.kohya",
         "ss_network_dim": str(rank),
         "ss_network_alpha": f"{alpha:g}",
-        "ss_network_args": "{}",
+        "ss_network_args": json.dumps(NETWORK_ARGS.get(kind, {})),
         "ss_output_name": title,
         "ss_sd_model_name": base_name,
         "ss_resolution": f"({resolution[0]}, {resolution[1]})",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kaiffin.diffusion.schedule import NoiseSchedule
+from kaiffin.models.words import Words
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class ModelFamily(Protocol):
     max_tokens: int  # 77, from the tokenizer, with the begin and end tokens
     device: torch.device
     dtype: torch.dtype  # dtype of the frozen weights
+    words: Words  # new tokens, none at first
 
     @property
     def towers(self) -> Mapping[str, nn.Module]:

@@ -17,7 +17,7 @@ from torch import nn
 from kaiffin.config import BaseConfig
 from kaiffin.diffusion.schedule import NoiseSchedule
 from kaiffin.errors import MissingWeightsError
-from kaiffin.models import parts, resolve, text
+from kaiffin.models import parts, resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.sd import StableDiffusion1
 from kaiffin.models.sdxl import StableDiffusionXL
@@ -65,7 +65,8 @@ class TextFacts:
         return self.tokenizer.model_max_length
 
     def token_pieces(self, text_: str) -> list[str]:
-        return text.pieces(self.tokenizer, text_)
+        ids = self.tokenizer(text_, add_special_tokens=False, verbose=False).input_ids
+        return self.tokenizer.convert_ids_to_tokens(ids)
 
 
 def read_text_facts(name: str) -> TextFacts:

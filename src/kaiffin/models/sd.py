@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kaiffin.diffusion.schedule import NoiseSchedule
 from kaiffin.models import parts, text
 from kaiffin.models.base import Conditioning, SizeFacts
+from kaiffin.models.words import Words
 
 
 @dataclass
@@ -39,6 +40,8 @@ class StableDiffusion1:
         self.downscale = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_size = self.unet.config.sample_size * self.downscale
         self.max_tokens = self.tokenizer.model_max_length
+        encoders = {"text_encoder": self.text_encoder}
+        self.words = Words(encoders, {"text_encoder": self.tokenizer})
 
     @property
     def towers(self) -> Mapping[str, nn.Module]:
@@ -49,10 +52,10 @@ class StableDiffusion1:
         return parts.named_targets(self.towers[tower], rename)
 
     def token_pieces(self, text_: str) -> list[str]:
-        return text.pieces(self.tokenizer, text_)
+        return self.words.pieces(self.tokenizer, text_)
 
     def num_chunks(self, prompts: Sequence[str]) -> int:
-        return text.num_blocks(self.tokenizer, prompts)
+        return text.num_blocks(self.words, self.tokenizer, prompts)
 
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return parts.encode_images(self.vae, pixels)
@@ -64,7 +67,7 @@ class StableDiffusion1:
         self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
         clip_skip: int = 0,
     ) -> Conditioning:  # fmt: skip
-        ids = text.token_blocks(self.tokenizer, prompts, chunks).to(self.device)
+        ids = text.token_blocks(self.words, self.tokenizer, prompts, chunks).to(self.device)
         states, _ = text.hidden_states(self.text_encoder, ids, clip_skip, final_norm=True)
         return Conditioning(states)
 

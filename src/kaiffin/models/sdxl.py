@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kaiffin.diffusion.schedule import NoiseSchedule
 from kaiffin.models import parts, text
 from kaiffin.models.base import Conditioning, SizeFacts
+from kaiffin.models.words import Words
 
 PENULTIMATE = 1  # SDXL was trained on the states before the last layer, without the final norm
 
@@ -40,6 +41,10 @@ class StableDiffusionXL:
         self.downscale = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.native_size = self.unet.config.sample_size * self.downscale
         self.max_tokens = self.tokenizer.model_max_length
+        encoders = {"text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2}
+        self.words = Words(
+            encoders, {"text_encoder": self.tokenizer, "text_encoder_2": self.tokenizer_2}
+        )
 
     @property
     def towers(self) -> Mapping[str, nn.Module]:
@@ -57,10 +62,10 @@ class StableDiffusionXL:
         return {n: m for n, m in named.items() if not n.endswith("text_projection")}
 
     def token_pieces(self, text_: str) -> list[str]:
-        return text.pieces(self.tokenizer, text_)
+        return self.words.pieces(self.tokenizer, text_)
 
     def num_chunks(self, prompts: Sequence[str]) -> int:
-        return text.num_blocks(self.tokenizer, prompts)
+        return text.num_blocks(self.words, self.tokenizer, prompts)
 
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         return parts.encode_images(self.vae, pixels)
@@ -77,7 +82,7 @@ class StableDiffusionXL:
         states, pooled = [], None
         encoders = ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2))
         for tokenizer, encoder in encoders:
-            ids = text.token_blocks(tokenizer, prompts, chunks).to(self.device)
+            ids = text.token_blocks(self.words, tokenizer, prompts, chunks).to(self.device)
             state, pooled = text.hidden_states(encoder, ids, clip_skip + PENULTIMATE, False)
             states.append(state)
         facts = [[*s.original, *s.crop, *s.target] for s in sizes]

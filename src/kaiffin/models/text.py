@@ -12,27 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def pieces(tokenizer: Any, text: str) -> list[str]:
-    """How `tokenizer` splits `text`, without begin and end tokens."""
-    ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-    return tokenizer.convert_ids_to_tokens(ids)
+from kaiffin.models.words import Words
 
 
-def num_blocks(tokenizer: Any, prompts: Sequence[str]) -> int:
+def num_blocks(words: Words, tokenizer: Any, prompts: Sequence[str]) -> int:
     """How many blocks the longest prompt needs, at least 1."""
     room = tokenizer.model_max_length - 2
-    longest = max((len(pieces(tokenizer, prompt)) for prompt in prompts), default=0)
+    longest = max((len(words.ids(tokenizer, prompt)) for prompt in prompts), default=0)
     return max(1, -(-longest // room))
 
 
-def token_blocks(tokenizer: Any, prompts: Sequence[str], blocks: int) -> Tensor:
+def token_blocks(words: Words, tokenizer: Any, prompts: Sequence[str], blocks: int) -> Tensor:
     """(B, blocks, 77) token ids; what does not fit into `blocks` is cut off."""
     length = tokenizer.model_max_length
     room = length - 2
     rows = []
     for prompt in prompts:
-        ids = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        ids = words.ids(tokenizer, prompt)
         for block in range(blocks):
             part = ids[block * room : (block + 1) * room]
             row = [tokenizer.bos_token_id, *part, tokenizer.eos_token_id]

@@ -7,6 +7,7 @@ Every random draw is a function of (seed, step, what for), so a resumed training
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -16,15 +17,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kaiffin.adapters.base import Adapter
+from kaiffin.adapters.stack import Stack
 from kaiffin.config import Config
 from kaiffin.data.dataset import Dataset, Draw, mask_key
 from kaiffin.diffusion import loss as objective
 from kaiffin.errors import DivergedError
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.phases import EMBEDDING, TEXT, Phase, expand
 from kaiffin.runtime import Runtime, derived_seed, generator, randn
 from kaiffin.train import optimizers
 from kaiffin.train.cache import TensorCache, content_key
+from kaiffin.train.groups import groups
 from kaiffin.train.state import TrainState
 
 
@@ -80,42 +83,45 @@ class Listener(Protocol):
 
 
 class Trainer:
-    """Trains `adapter` (attached already) on the frozen `family` with the draws of `dataset`."""
+    """Trains what `phase` says of `stack` (attached already) on the frozen `family`.
+
+    Steps are counted through all phases of a run; phase: default, the only one of `config`.
+    """
 
     def __init__(
-        self, family: ModelFamily, adapter: Adapter, dataset: Dataset, config: Config,
+        self, family: ModelFamily, stack: Stack, dataset: Dataset, config: Config,
         runtime: Runtime, cache: TensorCache, listeners: Sequence[Listener] = (),
+        phase: Phase | None = None,
     ) -> None:  # fmt: skip
-        train = config.train
+        self.phase = phase or expand(config)[0]
+        self.config = self.phase.config
+        train = self.config.train
         if not (train.steps and train.batch_size and train.lr):
             raise ValueError("steps, batch_size and lr must be set: presets.derive fills them")
-        self.family, self.adapter, self.dataset = family, adapter, dataset
-        self.config, self.runtime, self.cache = config, runtime, cache
+        self.family, self.stack, self.dataset = family, stack, dataset
+        self.runtime, self.cache = runtime, cache
         self.listeners = list(listeners)
-        self.steps, self.batch_size, self.seed = train.steps, train.batch_size, train.seed
-        self.step = 0
-        self.optimizer = optimizers.make(self._groups(), train)
-        self.average = [p.detach().clone() for p in adapter.parameters()] if train.ema else []
+        self.step, self.steps = self.phase.first, self.phase.last
+        self.batch_size, self.seed = train.batch_size, train.seed
+        self.optimizer = optimizers.make(groups(stack, self.phase), train)
+        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.average = [p.detach().clone() for p in self.trained] if train.ema else []
         uses_scaler = runtime.precision == torch.float16
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=uses_scaler)
+        self.text_state = ""
         if train.gradient_checkpointing:
             family.enable_gradient_checkpointing()
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """One parameter group for the UNet, one for the text towers, each with its own rate."""
-        train = self.config.train
-        groups = []
-        for tower in self.family.towers:
-            rate = train.lr if tower == "unet" else train.text_lr
-            parameters = list(self.adapter.parameters(tower))
-            if parameters:
-                groups.append({"params": parameters, "lr": rate, "base_lr": rate, "tower": tower})
-        return groups
+    @property
+    def _text_learns(self) -> bool:
+        """Whether what the text towers say changes from step to step."""
+        return bool(self.phase.trains & {TEXT, EMBEDDING})
 
     # --- the loop ---------------------------------------------------------------------------
 
     def fit(self, until: int | None = None) -> None:
         """Steps until `until` (default: the configured number); resumable in between."""
+        self.text_state = "" if self._text_learns else _fingerprint(self.stack)
         for listener in self.listeners:
             listener.on_start(self.step, self.steps)
         try:
@@ -130,7 +136,7 @@ class Trainer:
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
-        # LoRA's drop-out is the only draw from the global generator.
+        # The adapters' drop-out is the only draw from the global generator.
         torch.manual_seed(derived_seed(self.seed, "step", self.step))
         weights = {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0}
         totals = dict.fromkeys(weights, 0.0)
@@ -157,12 +163,11 @@ class Trainer:
 
     def _update(self) -> tuple[float, dict[str, float]]:
         """Clips, steps and returns (gradient norm before clipping, learning rates)."""
-        factor = rate_factor(self.config, self.step)
+        factor = rate_factor(self.config, self.step - self.phase.first)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         self.scaler.unscale_(self.optimizer)
-        parameters = list(self.adapter.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.train.clip).item()
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.train.clip).item()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise self._diverged("gradient", norm, [])
         self.scaler.step(self.optimizer)
@@ -175,31 +180,36 @@ class Trainer:
     def _follow(self) -> None:
         """The moving average takes a step; early on it averages over fewer."""
         if self.average:
-            share = 1 - min(self.config.train.ema or 0.0, (1 + self.step) / (10 + self.step))
-            for mean, parameter in zip(self.average, self.adapter.parameters(), strict=True):
+            done = self.step - self.phase.first
+            share = 1 - min(self.config.train.ema or 0.0, (1 + done) / (10 + done))
+            for mean, parameter in zip(self.average, self.trained, strict=True):
                 mean.lerp_(parameter, share)
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Inside, the adapter has the weights that are kept: the averaged ones, where
-        `train.ema` or a schedule-free optimizer averages."""
-        optimizer: Any = self.optimizer
-        is_schedule_free = self.config.train.optimizer == "schedulefree"
-        raw = [parameter.detach().clone() for parameter in self.adapter.parameters()]
-        if is_schedule_free:
-            optimizer.eval()
-        elif self.average:
-            self._put(self.average)
+        """Inside, the adapter has the weights that are kept; see `settle`."""
+        raw = [parameter.detach().clone() for parameter in self.trained]
+        self.settle()
         try:
             yield
         finally:
-            if is_schedule_free:
+            if self.config.train.optimizer == "schedulefree":
+                optimizer: Any = self.optimizer
                 optimizer.train()
             self._put(raw)  # to the bit, which schedule-free's own way back is not
 
+    def settle(self) -> None:
+        """Gives the adapter the weights that are kept: the averaged ones, where `train.ema` or a
+        schedule-free optimizer averages."""
+        if self.config.train.optimizer == "schedulefree":
+            optimizer: Any = self.optimizer
+            optimizer.eval()
+        elif self.average:
+            self._put(self.average)
+
     @torch.no_grad()
     def _put(self, values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self.adapter.parameters(), values, strict=True):
+        for parameter, value in zip(self.trained, values, strict=True):
             parameter.copy_(value)
 
     # --- the losses -------------------------------------------------------------------------
@@ -310,14 +320,15 @@ class Trainer:
         return self.cache.get(key, encode)
 
     def _conditioning(self, batch: Batch) -> Conditioning:
-        if self.config.adapter.text_encoder:
+        if self._text_learns:
             return self.family.encode_text(batch.captions, batch.sizes)
         pairs = zip(batch.captions, batch.sizes, strict=True)
         parts = [self._text_states(caption, size) for caption, size in pairs]
         return Conditioning.cat(parts).map(lambda tensor: tensor.to(self.runtime.device))
 
     def _text_states(self, caption: str, size: SizeFacts) -> Conditioning:
-        key = content_key("text", self.family.revision, self.family.dtype, caption, size)
+        base = (self.family.revision, self.family.dtype)
+        key = content_key("text", *base, caption, size, *filter(None, [self.text_state]))
 
         def encode() -> dict[str, Tensor]:
             with torch.no_grad():
@@ -335,11 +346,11 @@ class Trainer:
         tensors, numbers = optimizers.state(self.optimizer)
         tensors |= {f"average.{i}": mean.cpu() for i, mean in enumerate(self.average)}
         facts = {"scaler": scaler, "optimizer": numbers}
-        return TrainState(self.step, self.adapter.state(), tensors, facts)
+        return TrainState(self.step, self.stack.state(), tensors, facts)
 
     def restore(self, state: TrainState) -> None:
         """Goes back to `state`, to the bit."""
-        self.adapter.load(state.adapter)
+        self.stack.load(state.adapter)
         own = {n: t for n, t in state.optimizer.items() if not n.startswith("average.")}
         optimizers.restore(self.optimizer, own, state.facts["optimizer"])
         for i, mean in enumerate(self.average):
@@ -359,6 +370,15 @@ def rate_factor(config: Config, step: int) -> float:
     if train.schedule in ("cosine", None):  # None is what presets fill
         return 0.5 * (1 + math.cos(math.pi * progress))
     return 1 - progress if train.schedule == "linear" else 1.0
+
+
+def _fingerprint(stack: Stack) -> str:
+    """A hash of what adapters and tokens change in the text towers; "" for nothing."""
+    digest = hashlib.sha256()
+    for name, value in sorted(stack.state().items()):
+        if "text_encoder" in name:
+            digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest() if digest.digest() != hashlib.sha256().digest() else ""
 
 
 def _facts(draw: Draw) -> SizeFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from kaiffin.sheets import sheet
 from kaiffin.train.trainer import StepResult, Trainer
 
 SMOOTHING = 0.98  # of the shown loss: single steps vary with the timestep drawn
+CALIBRATION, WINDOW = 10, 5  # steps that say what is usual, and that are compared with it
+SPILL_FACTOR = 3.0
 PLAIN_EVERY = 50  # steps between lines where the output is no terminal
 Preview = Callable[[], Sequence[tuple[str, Image.Image]]]  # -> (label, picture)
 
@@ -67,6 +70,40 @@ class ProgressBar:
     def on_end(self) -> None:
         if self.bar:
             self.bar.stop()
+
+
+class SpillAlarm:
+    """Says so once when steps take much longer than the first ones did.
+
+    The usual reason is memory: a driver that moves the GPU's into the computer's, or swapping.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.seconds: list[float] = []
+        self.said = False
+
+    def on_start(self, step: int, steps: int) -> None:
+        self.seconds.clear()
+
+    def on_step(self, result: StepResult) -> None:
+        self.seconds.append(result.seconds)
+        if self.said or len(self.seconds) < CALIBRATION + WINDOW:
+            return
+        # The first step of all compiles, fills caches and proves nothing.
+        usual = statistics.median(self.seconds[1:CALIBRATION])
+        now = statistics.median(self.seconds[-WINDOW:])
+        if now > SPILL_FACTOR * usual:
+            self.said = True
+            self.console.print(
+                f"warning: steps take {now / usual:.1f} times as long as the first ones did"
+                f" ({now:.2f} s, {usual:.2f} s). Memory has probably spilled over, or another"
+                " program takes the device: look at its memory; then lower train.batch_size, or"
+                " set train.gradient_checkpointing or base.quantize."
+            )
+
+    def on_end(self) -> None:
+        pass
 
 
 class Metrics:

@@ -1,0 +1,315 @@
+"""What an adapter puts beside one Linear or Conv2d: LoRA and its relatives, one class each.
+
+The parts bear kohya's and LyCORIS' names and shapes, so that a file holds what is trained. Only
+LoRA adds to the output without writing its update out; the others need the updated weight itself
+and make it anew in the backward pass, which costs time and no memory.
+
+| kind | update of the weight W (out, in) | source |
+|---|---|---|
+| lora | alpha / r * up @ down | Hu et al. 2021, arXiv 2106.09685 |
+| dora | m * V / norm(V) - W with V = W + alpha / r * up @ down | Liu et al. 2024, arXiv 2402.09353 |
+| loha | alpha / r * (w1_a @ w1_b) * (w2_a @ w2_b), elementwise | Hyeon-Woo et al. 2021, 2108.06098 |
+| lokr | alpha / r * kron(w1, w2_a @ w2_b) | Yeh et al. 2023, arXiv 2309.14859 |
+| oft | R^T W - W, R block diagonal, Cayley of skew blocks | Qiu et al. 2023, arXiv 2306.07280 |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from kaiffin.errors import AdapterError, ConfigError
+
+Size = tuple[int, ...]  # of a weight: (out, in) or (out, in, kh, kw)
+
+
+class Layer(nn.Module):
+    """The trainable weights beside one target. parts: attribute -> name in a file."""
+
+    kind: ClassVar[str]
+    parts: ClassVar[Mapping[str, str]]
+    fast: ClassVar[tuple[str, ...]] = ()  # those that LoRA+ gives a higher rate
+
+    def __init__(self, target: nn.Module, rank: int, alpha: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.size = _weight_size(target)
+        self.rank, self.alpha, self.dropout = rank, float(alpha), dropout
+        device = next(target.parameters()).device
+        for name, shape in self.shapes().items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape, device=device)))
+
+    @classmethod
+    def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
+        """A layer of the ranks and shapes of `found`; the values are loaded by the adapter."""
+        rank, alpha = cls.rank_of(found), found.get("alpha")
+        return cls(target, rank, float(rank if alpha is None else alpha))
+
+    @staticmethod
+    def rank_of(found: Mapping[str, Tensor]) -> int:
+        raise NotImplementedError
+
+    def shapes(self) -> dict[str, Size]:
+        """Shape of each weight, by attribute, in the order of training."""
+        raise NotImplementedError
+
+    def reset(self, rng: torch.Generator, target: nn.Module) -> None:
+        """Fresh weights, with which the adapted model is the base."""
+        raise NotImplementedError
+
+    def weight_update(self, target: Any) -> Tensor:
+        """What is added to the target's weight, in its shape, fp32."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, nn.Parameter]:
+        """Weights by their names in a file."""
+        present = dict(self.named_parameters())
+        return {part: present[name] for name, part in self.parts.items() if name in present}
+
+    def add_to(self, out: Tensor, x: Tensor, target: Any, scale: float) -> Tensor:
+        """out + scale * update(x), in the dtype of `out`."""
+        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+        def path(x: Tensor) -> Tensor:
+            weight = self.weight_update(target).to(x.dtype)
+            if weight.dim() == 4:
+                return F.conv2d(x, weight, None, target.stride, target.padding, target.dilation)
+            return F.linear(x, weight)
+
+        if torch.is_grad_enabled():
+            added: Any = checkpoint(path, x, use_reentrant=False)
+        else:
+            added = path(x)
+        return out.add(added.to(out.dtype), alpha=scale)
+
+
+def _weight_size(target: nn.Module) -> Size:
+    if isinstance(target, nn.Linear):
+        return target.out_features, target.in_features
+    if isinstance(target, nn.Conv2d) and target.groups == 1:
+        return target.out_channels, target.in_channels, *target.kernel_size
+    raise ConfigError(f"no adapter for a {type(target).__name__} with groups.")
+
+
+def _uniform(shape: torch.Size, rng: torch.Generator) -> Tensor:
+    """Kaiming-uniform with a = sqrt(5), as the reference implementations begin."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    return (torch.rand(shape, generator=rng) * 2 - 1) * bound
+
+
+class LoraLayer(Layer):
+    """down: (r, in) or (r, in, kh, kw); up: (out, r) or (out, r, 1, 1), zero at the start."""
+
+    kind = "lora"
+    parts: ClassVar = {"down": "lora_down.weight", "up": "lora_up.weight"}
+    fast = ("up",)
+    down: nn.Parameter
+    up: nn.Parameter
+
+    @staticmethod
+    def rank_of(found: Mapping[str, Tensor]) -> int:
+        return found["lora_down.weight"].shape[0]
+
+    def shapes(self) -> dict[str, Size]:
+        out, *inner = self.size
+        return {"down": (self.rank, *inner), "up": (out, self.rank, *[1] * (len(inner) - 1))}
+
+    @torch.no_grad()
+    def reset(self, rng: torch.Generator, target: nn.Module) -> None:
+        self.down.copy_(_uniform(self.down.shape, rng))
+        self.up.zero_()
+
+    def add_to(self, out: Tensor, x: Tensor, target: Any, scale: float) -> Tensor:
+        # Drop-out draws from torch's global generator, which the trainer seeds at every step.
+        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        down, up = self.down.to(x.dtype), self.up.to(out.dtype)
+        factor = scale * self.alpha / self.rank
+        if isinstance(target, nn.Conv2d):
+            hidden = F.conv2d(x, down, None, target.stride, target.padding, target.dilation)
+            return out.add(F.conv2d(hidden.to(out.dtype), up), alpha=factor)
+        hidden = F.linear(x, down).to(out.dtype).flatten(0, -2)
+        return torch.addmm(out.flatten(0, -2), hidden, up.t(), alpha=factor).view_as(out)
+
+    def weight_update(self, target: Any) -> Tensor:
+        update = self.up.flatten(1) @ self.down.flatten(1)
+        return update.view(self.size) * (self.alpha / self.rank)
+
+
+class DoraLayer(LoraLayer):
+    """LoRA whose updated weight has rows of a learnt length. magnitude: (out, 1[, 1, 1])."""
+
+    kind = "dora"
+    parts: ClassVar = {**LoraLayer.parts, "magnitude": "dora_scale"}
+    magnitude: nn.Parameter
+    add_to = Layer.add_to
+
+    def shapes(self) -> dict[str, Size]:
+        return super().shapes() | {"magnitude": (self.size[0], *[1] * (len(self.size) - 1))}
+
+    @torch.no_grad()
+    def reset(self, rng: torch.Generator, target: Any) -> None:
+        super().reset(rng, target)
+        self.magnitude.copy_(_row_norms(target.weight.float()))
+
+    def weight_update(self, target: Any) -> Tensor:
+        base = target.weight.float()
+        moved = base + super().weight_update(target)
+        # The norm is a constant for the gradient (section 4.3 of the paper).
+        return self.magnitude * moved / _row_norms(moved.detach()) - base
+
+
+def _row_norms(weight: Tensor) -> Tensor:
+    """(out, 1[, 1, 1]): the length of each output's weights."""
+    return torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
+
+
+class LohaLayer(Layer):
+    """Product, number by number, of two low-rank matrices: rank up to r^2 for twice the weights."""
+
+    kind = "loha"
+    parts: ClassVar = {name: f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b")}
+    w1_a: nn.Parameter
+    w1_b: nn.Parameter
+    w2_a: nn.Parameter
+    w2_b: nn.Parameter
+
+    @staticmethod
+    def rank_of(found: Mapping[str, Tensor]) -> int:
+        if "hada_t1" in found:
+            raise AdapterError("is LoHa in Tucker's form, which Kaiffin does not apply.")
+        return found["hada_w1_b"].shape[0]
+
+    def shapes(self) -> dict[str, Size]:
+        a, b = (self.size[0], self.rank), (self.rank, math.prod(self.size[1:]))
+        return {"w1_a": a, "w1_b": b, "w2_a": a, "w2_b": b}
+
+    @torch.no_grad()
+    def reset(self, rng: torch.Generator, target: nn.Module) -> None:
+        for weight, std in ((self.w1_b, 1.0), (self.w1_a, 0.1), (self.w2_b, 1.0)):
+            weight.copy_(torch.randn(weight.shape, generator=rng) * std)
+        self.w2_a.zero_()
+
+    def weight_update(self, target: Any) -> Tensor:
+        update = (self.w1_a @ self.w1_b) * (self.w2_a @ self.w2_b)
+        return update.view(self.size) * (self.alpha / self.rank)
+
+
+class LokrLayer(Layer):
+    """Kronecker product of a small whole matrix w1 and of w2, whole or of low rank.
+
+    w1: (a, b), w2: (out / a, in / b * kernel); a and b are the largest divisors of out and in that
+    are not above their roots. Where the rank is no saving, w2 is whole, rank is 0 and alpha unused.
+    """
+
+    kind = "lokr"
+    parts: ClassVar = {
+        name: f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b")
+    }
+
+    def __init__(
+        self, target: nn.Module, rank: int, alpha: float, dropout: float = 0.0,
+        found: Mapping[str, Size] | None = None,
+    ) -> None:  # fmt: skip
+        self.found = found
+        super().__init__(target, rank, alpha, dropout)
+        if found is None and hasattr(self, "w2"):
+            self.rank = 0
+
+    @classmethod
+    def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
+        if "lokr_t2" in found:
+            raise AdapterError("is LoKr in Tucker's form, which Kaiffin does not apply.")
+        rank = cls.rank_of(found)
+        shapes = {
+            name: tuple(found[part].shape) for name, part in cls.parts.items() if part in found
+        }
+        return cls(target, rank, float(found.get("alpha", torch.tensor(rank))), found=shapes)
+
+    @staticmethod
+    def rank_of(found: Mapping[str, Tensor]) -> int:
+        halves = [found[part] for part in ("lokr_w2_b", "lokr_w1_b") if part in found]
+        return halves[0].shape[0] if halves else 0
+
+    def shapes(self) -> dict[str, Size]:
+        if self.found is not None:
+            return dict(self.found)
+        out, inner = self.size[:2]
+        a, b = _divisor(out, math.isqrt(out)), _divisor(inner, math.isqrt(inner))
+        rows, columns = out // a, math.prod((inner // b, *self.size[2:]))
+        if 2 * self.rank >= max(rows, columns):
+            return {"w1": (a, b), "w2": (rows, inner // b, *self.size[2:])}
+        return {"w1": (a, b), "w2_a": (rows, self.rank), "w2_b": (self.rank, columns)}
+
+    @torch.no_grad()
+    def reset(self, rng: torch.Generator, target: nn.Module) -> None:
+        for name, weight in self.named_parameters():
+            if name in ("w2", "w2_a"):
+                weight.zero_()
+            else:
+                weight.copy_(_uniform(weight.shape, rng))
+
+    def weight_update(self, target: Any) -> Tensor:
+        w1, w2 = (self._factor(name) for name in ("w1", "w2"))
+        strength = self.alpha / self.rank if self.rank else 1.0
+        return torch.kron(w1, w2.flatten(1)).view(self.size) * strength
+
+    def _factor(self, name: str) -> Tensor:
+        whole = getattr(self, name, None)
+        if whole is not None:
+            return whole
+        return getattr(self, f"{name}_a") @ getattr(self, f"{name}_b")
+
+
+class OftLayer(Layer):
+    """Turns the outputs in blocks: angles between the weights of a block stay as they were.
+
+    blocks: (out / s, s, s); the rank is the block size s, lowered to a divisor of out. alpha is
+    LyCORIS' constraint, of which Kaiffin makes no use: 0. Readers: ComfyUI, A1111, LyCORIS.
+    """
+
+    kind = "oft"
+    parts: ClassVar = {"blocks": "oft_blocks"}
+    blocks: nn.Parameter
+
+    def __init__(self, target: nn.Module, rank: int, alpha: float, dropout: float = 0.0) -> None:
+        super().__init__(target, _divisor(_weight_size(target)[0], max(2, rank)), 0.0, dropout)
+
+    @classmethod
+    def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
+        if float(found.get("alpha", 0.0)):
+            raise AdapterError("is OFT with a constraint, which programs read differently.")
+        return super().of_parts(target, found)
+
+    @staticmethod
+    def rank_of(found: Mapping[str, Tensor]) -> int:
+        return found["oft_blocks"].shape[-1]
+
+    def shapes(self) -> dict[str, Size]:
+        return {"blocks": (self.size[0] // self.rank, self.rank, self.rank)}
+
+    @torch.no_grad()
+    def reset(self, rng: torch.Generator, target: nn.Module) -> None:
+        self.blocks.zero_()
+
+    def weight_update(self, target: Any) -> Tensor:
+        q = self.blocks - self.blocks.transpose(1, 2)
+        eye = torch.eye(self.rank, device=q.device)
+        turn = torch.linalg.solve(eye - q, eye + q, left=False)  # (I + Q)(I - Q)^-1
+        weight = target.weight.float()
+        blocks = weight.reshape(*q.shape[:2], -1)
+        return (turn.transpose(1, 2) @ blocks).view(self.size) - weight
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of `number` that is at most `most`."""
+    return next(d for d in range(min(most, number), 0, -1) if number % d == 0)
+
+
+LAYERS: Mapping[str, type[Layer]] = {
+    cls.kind: cls for cls in (LoraLayer, DoraLayer, LohaLayer, LokrLayer, OftLayer)
+}

@@ -1,0 +1,90 @@
+"""All that is put on a base at once: adapters by name, and custom tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.tokens import Token
+from kaiffin.adapters.weights import PLAIN, Weights
+from kaiffin.models.base import ModelFamily
+
+EMBEDDING = "embedding"
+
+
+def full_modules(family: ModelFamily) -> dict[str, nn.Module]:
+    """Every Linear and Conv2d of all towers as `<tower>.<canonical path>`."""
+    return {
+        f"{tower}.{path}": module
+        for tower in family.towers
+        for path, module in family.modules(tower).items()
+    }
+
+
+class Stack:
+    """Adapters by name ("" where there is one) and tokens; see `adapters.base.Adapter`."""
+
+    def __init__(self, adapters: Mapping[str, Lora], tokens: Sequence[Token] = ()) -> None:
+        self.adapters = dict(adapters)
+        self.tokens = list(tokens)
+        self.weights: Weights = PLAIN
+
+    def inject(self, family: ModelFamily, names: Sequence[str] | None = None) -> None:
+        """Attaches the tokens and the adapters `names` (default: all)."""
+        modules = full_modules(family)
+        for name in self.adapters if names is None else names:
+            self.adapters[name].inject(modules)
+        for token in self.tokens:
+            token.inject(family)
+
+    def eject(self) -> None:
+        for part in (*self.adapters.values(), *self.tokens):
+            part.eject()
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        for part in (*self.adapters.values(), *self.tokens):
+            yield from part.parameters()
+
+    def layers(self) -> Iterator[str]:
+        """Names of all adapted layers."""
+        for adapter in self.adapters.values():
+            yield from adapter.layers
+
+    def train(self, mode: bool = True) -> None:
+        """Drop-out on or off."""
+        for adapter in self.adapters.values():
+            adapter.train(mode)
+
+    def weigh(self, progress: float) -> None:
+        """Sets every layer's weight for `progress`, from 0 at the first denoising step to 1."""
+        for adapter in self.adapters.values():
+            adapter.scales = {name: self.weights.at(name, progress) for name in adapter.layers}
+
+    def state(self) -> dict[str, Tensor]:
+        """All weights by name; those of several adapters begin with `<name>/`."""
+        found = {}
+        for name, adapter in self.adapters.items():
+            found |= {f"{_prefix(name)}{key}": value for key, value in adapter.state().items()}
+        for token in self.tokens:
+            for tower, value in token.state().items():
+                found[f"{EMBEDDING}/{token.word}/{tower}"] = value
+        return found
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        for name, adapter in self.adapters.items():
+            adapter.load(_below(state, _prefix(name)))
+        for token in self.tokens:
+            token.load(_below(state, f"{EMBEDDING}/{token.word}/"))
+
+
+def _prefix(name: str) -> str:
+    return f"{name}/" if name else ""
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The entries that begin with `prefix`; without one, those of the single adapter."""
+    if not prefix:
+        return {key: value for key, value in state.items() if "/" not in key}
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

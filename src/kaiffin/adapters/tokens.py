@@ -1,0 +1,104 @@
+"""A custom token: one word whose vectors are trained (textual inversion, Gal et al. 2022).
+
+In an adapter file it is bundled as `bundle_emb.<word>....`, which A1111 reads; alone it is an
+embedding file, of which A1111 and ComfyUI take the file's name for the word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from kaiffin.errors import AdapterError, ConfigError
+from kaiffin.models.words import Words
+
+# tower -> key of its vectors where the base has one text encoder, and where it has two.
+ALONE = {"text_encoder": "emb_params"}
+BUNDLED = {"text_encoder": "string_to_param.*"}
+PAIR = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+
+
+class HasWords(Protocol):
+    """A family, as far as tokens know it."""
+
+    base: str
+    words: Words
+
+
+class Token:
+    """One word with its trainable vectors, fp32 (n, width) in each text tower."""
+
+    def __init__(self, word: str, vectors: Mapping[str, Tensor]) -> None:
+        self.word = word
+        self.vectors = {tower: nn.Parameter(value) for tower, value in vectors.items()}
+        self._family: HasWords | None = None
+
+    @classmethod
+    def create(cls, word: str, count: int, init: str, family: HasWords) -> Token:
+        """A new token that starts from the vectors of `init`.
+
+        Raises ConfigError where the base knows the word already.
+        """
+        if family.words.is_known(word):
+            raise ConfigError(
+                f"subject.token {word!r} is a word that {family.base} knows already.",
+                f"Take one that means nothing yet, such as <{word}>.",
+            )
+        return cls(word, family.words.starting_from(init, count))
+
+    def inject(self, family: HasWords) -> None:
+        family.words.add(self.word, self.vectors)
+        self._family = family
+
+    def eject(self) -> None:
+        if self._family is not None:
+            self._family.words.remove(self.word)
+            self._family = None
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        yield from self.vectors.values()
+
+    def state(self) -> dict[str, Tensor]:
+        """Detached CPU copies by `<tower>`."""
+        return {tower: value.detach().cpu().clone() for tower, value in self.vectors.items()}
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        for tower, value in self.vectors.items():
+            value.copy_(state[tower])
+
+    def bundled(self) -> dict[str, Tensor]:
+        """As it lies in an adapter file, without the `bundle_emb.` before each name."""
+        keys = BUNDLED if len(self.vectors) == 1 else PAIR
+        return {f"{self.word}.{keys[tower]}": value for tower, value in self.state().items()}
+
+    def alone(self) -> dict[str, Tensor]:
+        """As an embedding file holds it."""
+        keys = ALONE if len(self.vectors) == 1 else PAIR
+        return {keys[tower]: value for tower, value in self.state().items()}
+
+
+def read_bundle(bundled: Mapping[str, Tensor], family: HasWords) -> list[Token]:
+    """The tokens of an adapter file; `AdapterError` names one that does not fit the base."""
+    widths = {tower: e.weight.shape[1] for tower, e in family.words.embeddings.items()}
+    spelled = [ALONE, BUNDLED] if len(widths) == 1 else [PAIR]
+    towers = {key: tower for table in spelled for tower, key in table.items()}
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, value in bundled.items():
+        word, _, key = name.partition(".")
+        tower = towers.get(key)
+        fits = value.dim() == 2 and tower is not None and value.shape[1] == widths[tower]
+        if tower is None or not fits:
+            raise AdapterError(
+                f"bundle_emb.{name}: {tuple(value.shape)} is no token of {family.base}.",
+                "It was made for another base.",
+            )
+        found.setdefault(word, {})[tower] = value.float()
+    for word, vectors in found.items():
+        if set(vectors) != set(widths) or len({len(v) for v in vectors.values()}) != 1:
+            raise AdapterError(f"bundle_emb.{word}: lacks vectors for one of the text encoders.")
+    device = next(iter(family.words.embeddings.values())).weight.device
+    return [Token(w, {t: v.to(device) for t, v in vectors.items()}) for w, vectors in found.items()]

@@ -1,0 +1,129 @@
+"""From trained weights to files that others open, and the proof that they do."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata as package
+from pathlib import Path
+
+from kaiffin import __version__, card, sharing
+from kaiffin import config as configs
+from kaiffin.adapters import edit, files, formats, writing
+from kaiffin.adapters.formats import AdapterFile
+from kaiffin.adapters.proof import NoReader, prove
+from kaiffin.readers import opened_by_others
+from kaiffin.run import Run
+from kaiffin.saying import console
+from kaiffin.sessions import Session
+from kaiffin.train.cache import content_key
+
+
+def export(run: Run, session: Session) -> None:
+    """Every file of the run; last the adapter: a run with an adapter file is a finished run."""
+    parts = {
+        name: formats.from_state(adapter.state(), session.family.name)
+        for name, adapter in session.stack.adapters.items()
+    }
+    bundled = {k: v for token in session.stack.tokens for k, v in token.bundled().items()}
+    if len(parts) > 1:
+        for name, part in parts.items():
+            part.embeddings, part.metadata = bundled, _header(session, name)
+            _save(part, run.part_path(name), session)
+            part.embeddings = {}
+    for token in session.stack.tokens:
+        files.save(run.part_path("embedding"), token.alone(), {})
+    whole = _whole(parts, session)
+    for layout in session.config.adapter.layouts:
+        folder = run.folder(layout)
+        path = folder if layout == "peft" else folder / "pytorch_lora_weights.safetensors"
+        writing.write(whole, path, layout, session.family.layers_per_block)
+    whole.embeddings = bundled
+    run.write(card.NAME, card.text(run).encode())
+    _save(whole, run.adapter_path, session)
+
+
+def _whole(parts: dict[str, AdapterFile], session: Session) -> AdapterFile:
+    """All adapters as one: several are added up exactly, their ranks side by side."""
+    family = session.family.name
+    if not parts:
+        whole = AdapterFile("kohya", family, {})
+    elif len(parts) == 1:
+        whole = next(iter(parts.values()))
+    else:
+        whole = edit.merge([(part, 1.0) for part in parts.values()])
+    ranks = [formats.rank_of(layer) for layer in whole.modules.values()]
+    whole.metadata = _header(session, "", max(ranks, default=0))
+    return whole
+
+
+def _save(adapter: AdapterFile, path: Path, session: Session) -> None:
+    tensors = writing.to_kohya(adapter, session.family.layers_per_block)
+    files.save(path, tensors, adapter.metadata)
+
+
+def _header(session: Session, part: str, rank: int | None = None) -> dict[str, str]:
+    config, family = session.config, session.family
+    a, resolution = config.adapter, config.data.resolution or family.native_size
+    title = f"{config.subject.token}-{part}" if part else config.subject.token
+    same = rank in (None, a.rank) or a.kind not in ("lora", "rslora")
+    header = writing.metadata(
+        family.name, kind=a.kind, rank=(a.rank if same else rank) or 1,
+        alpha=(a.alpha if same else float(rank or 1)) or 1.0, title=title,
+        trigger=config.subject.phrase, resolution=(resolution, resolution),
+        prediction_type=family.schedule.prediction_type, base_name=Path(family.base).name,
+        base_revision=family.revision,
+        facts={
+            "steps": session.phases[-1].last, "seed": config.train.seed,
+            "optimizer": config.train.optimizer, "learning_rate": config.train.lr,
+            "text_encoder_lr": config.train.text_lr,
+            "num_train_images": sum(len(p.examples) for p in session.photos.values()),
+            "batch_size_per_device": config.train.batch_size,
+            "min_snr_gamma": config.train.objective.min_snr_gamma,
+            "noise_offset": config.train.objective.noise_offset or None,
+            "prior_loss_weight": config.data.prior.weight or None,
+        },
+    )  # fmt: skip
+    # The files of one run may stand beside each other; two subjects of one name may not.
+    return header | {"kaiffin.run": content_key(configs.dump(config), family.revision)[:16]}
+
+
+def prove_file(run: Run, session: Session) -> None:
+    """Others' code must read the file to what was trained; the result stays in the run."""
+    if not session.stack.adapters:
+        return  # an embedding alone has no layers
+    try:
+        made = prove(run.adapter_path, session.family, opened_by_others)
+    except NoReader as error:
+        run.write_json("proof.json", {"holds": None, "problems": [str(error)]})
+        console.print(f"proof: not made: {error}")
+        return
+    run.write_json("proof.json", made.as_json())
+    sharing.say_proof(made, console)
+
+
+def write_manifest(run: Run, session: Session) -> None:
+    """What the run is made of: versions, base, photos, what was derived."""
+    versions = {name: package.version(name) for name in ("torch", "diffusers", "transformers")}
+    prepared = session.prepared
+    phases = [
+        {"name": p.name, "first": p.first, "last": p.last, "trains": sorted(p.trains)}
+        for p in session.phases
+    ]
+    run.write_json(
+        "manifest.json",
+        {
+            "kaiffin": __version__,
+            "versions": versions | {"python": platform.python_version()},
+            "base": {
+                "name": session.family.base,
+                "family": session.family.name,
+                "revision": session.family.revision,
+            },
+            "trainable": sum(p.numel() for p in session.stack.parameters()),
+            "data": prepared.manifest["content"],
+            "num_photos": sum(len(p.examples) for p in session.photos.values()),
+            "refused": prepared.manifest["refused"],
+            "phases": phases,
+            "derived": session.derived,
+        },
+    )
