@@ -26,7 +26,8 @@ from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import as_pipeline
 
-OF_LYCORIS = tuple(f".{part}" for kind in ("loha", "lokr", "oft") for part in KINDS[kind])
+# diffusers 0.42.1 knows LoRA only; of a kohya file's DoRA it drops the magnitudes without an error.
+OF_LYCORIS = tuple(f".{part}" for kind in ("dora", "loha", "lokr", "oft") for part in KINDS[kind])
 
 
 @contextlib.contextmanager
@@ -97,7 +98,7 @@ def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
         from lycoris.modules import get_module, make_module
     except ImportError:
         raise NoReader(
-            "LoHa, LoKr and OFT are read by LyCORIS, which is not installed.",
+            "DoRA, LoHa, LoKr and OFT are read by LyCORIS, which is not installed.",
             "Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[lycoris]'.",
         ) from None
     tensors, modules = files.read(path)[0], full_modules(family)
@@ -112,7 +113,7 @@ def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
             made = make_module(kind, weights, name, target) if kind else None
             if made is None:
                 continue
-            weight = made.get_merged_weight()[0].detach().to(target.weight)
+            weight = _merged(made, target).to(target.weight)
             before.append((target, target.weight.data))
             target.weight.data = weight
             matched[homes[name].partition(".")[0]] += 1
@@ -120,6 +121,18 @@ def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
     finally:
         for target, weight in before:
             target.weight.data = weight
+
+
+@torch.no_grad()
+def _merged(made: Any, target: Any) -> torch.Tensor:
+    """The weight as LyCORIS turns it, or with what it adds.
+
+    Not by its `get_diff_weight`, which in 4.1.3 multiplies LoHa and LoKr by alpha / rank twice,
+    where ComfyUI and PEFT do so once.
+    """
+    if made.name in ("diag-oft", "locon"):
+        return made.get_merged_weight(shape=target.weight.shape)[0].view_as(target.weight)
+    return target.weight.float() + made.get_weight(target.weight.shape)
 
 
 def _count(module: Any) -> int:

@@ -49,7 +49,8 @@ def trainer(
     config, _ = derive(configs.build(configs.override({}, given)), 4, 64)
     prepared = prepare(config.data, config.subject, 64)
     dataset = Dataset(prepared.examples, [], config.data, config.train.seed)
-    specs = {"unet": LoraSpec(config.adapter.targets or "", 4, 4.0, config.adapter.dropout)}
+    a = config.adapter
+    specs = {"unet": LoraSpec(a.targets or "", 4, 4.0, a.dropout, a.kind, a.rules)}
     if config.adapter.text_encoder:
         specs["text_encoder"] = LoraSpec("all-linear", 4, 4.0)
     stack = Stack({"": Lora.create(specs, full_modules(family), config.train.seed)})

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from conftest import grainy_photos
 from PIL import Image
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kaiffin.cli import main
 from kaiffin.run import Run
 from kaiffin.sheets import GAP, MIN_TILE, sheet
-from kaiffin.train.watch import Smoothed
+from kaiffin.train.trainer import StepResult
+from kaiffin.train.watch import Smoothed, SpillAlarm
 
 STEPS = 4
 
@@ -77,3 +79,13 @@ def _contains(page: np.ndarray, picture: np.ndarray) -> bool:
 def test_smoothing_is_unbiased_from_the_start() -> None:
     smoothed = Smoothed()
     assert [smoothed.add(3.0) for _ in range(5)] == pytest.approx([3.0] * 5)
+
+
+def test_steps_that_become_slow_are_said_once(capsys: pytest.CaptureFixture) -> None:
+    alarm = SpillAlarm(Console())
+    alarm.on_start(0, 100)
+    for step, seconds in enumerate([9.0] + 14 * [0.1] + 2 * [0.5] + 3 * [0.1] + 20 * [0.5], 1):
+        alarm.on_step(StepResult(step, 1.0, None, 1.0, {"unet": 1e-4}, seconds))
+        said = " ".join(capsys.readouterr().out.split())
+        # Five of the last steps decide by their median: the two slow ones alone say nothing.
+        assert ("steps take 5.0 times as long" in said) == (step == 23), step

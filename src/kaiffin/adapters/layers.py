@@ -4,13 +4,13 @@ The parts bear kohya's and LyCORIS' names and shapes, so that a file holds what 
 LoRA adds to the output without writing its update out; the others need the updated weight itself
 and make it anew in the backward pass, which costs time and no memory.
 
-| kind | update of the weight W (out, in) | source |
+| kind | update of the weight W (out, in) | source (arXiv) |
 |---|---|---|
-| lora | alpha / r * up @ down | Hu et al. 2021, arXiv 2106.09685 |
-| dora | m * V / norm(V) - W with V = W + alpha / r * up @ down | Liu et al. 2024, arXiv 2402.09353 |
-| loha | alpha / r * (w1_a @ w1_b) * (w2_a @ w2_b), elementwise | Hyeon-Woo et al. 2021, 2108.06098 |
-| lokr | alpha / r * kron(w1, w2_a @ w2_b) | Yeh et al. 2023, arXiv 2309.14859 |
-| oft | R^T W - W, R block diagonal, Cayley of skew blocks | Qiu et al. 2023, arXiv 2306.07280 |
+| lora | alpha / r * up @ down | Hu et al. 2021, 2106.09685 |
+| dora | m * V / norm(V) - W with V = W + alpha / r * up @ down | Liu et al. 2024, 2402.09353 |
+| loha | alpha / r * (w1_a @ w1_b) * (w2_a @ w2_b), by number | Hyeon-Woo et al. 2021, 2108.06098 |
+| lokr | alpha / r * kron(w1, w2_a @ w2_b) | Yeh et al. 2023, 2309.14859 |
+| oft | R^T W - W, R block diagonal, Cayley of skew blocks | Qiu et al. 2023, 2306.07280 |
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class LokrLayer(Layer):
         out, inner = self.size[:2]
         a, b = _divisor(out, math.isqrt(out)), _divisor(inner, math.isqrt(inner))
         rows, columns = out // a, math.prod((inner // b, *self.size[2:]))
-        if 2 * self.rank >= max(rows, columns):
+        if 2 * self.rank >= max(rows, inner // b):  # as LyCORIS decides, which rebuilds it so
             return {"w1": (a, b), "w2": (rows, inner // b, *self.size[2:])}
         return {"w1": (a, b), "w2_a": (rows, self.rank), "w2_b": (self.rank, columns)}
 
@@ -268,7 +268,8 @@ class LokrLayer(Layer):
 class OftLayer(Layer):
     """Turns the outputs in blocks: angles between the weights of a block stay as they were.
 
-    blocks: (out / s, s, s); the rank is the block size s, lowered to a divisor of out. alpha is
+    blocks: (out / s, s, s); the rank is the block size s, lowered to a divisor of out that
+    is not above its root, since LyCORIS takes the smaller factor for the size. alpha is
     LyCORIS' constraint, of which Kaiffin makes no use: 0. Readers: ComfyUI, A1111, LyCORIS.
     """
 
@@ -277,7 +278,8 @@ class OftLayer(Layer):
     blocks: nn.Parameter
 
     def __init__(self, target: nn.Module, rank: int, alpha: float, dropout: float = 0.0) -> None:
-        super().__init__(target, _divisor(_weight_size(target)[0], max(2, rank)), 0.0, dropout)
+        out = _weight_size(target)[0]
+        super().__init__(target, _divisor(out, min(max(2, rank), math.isqrt(out))), 0.0, dropout)
 
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:

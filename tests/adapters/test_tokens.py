@@ -1,0 +1,166 @@
+"""Custom tokens in prompts, in training and in files, with diffusers as the oracle."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_lora import FACTS
+
+from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.tokens import Token, read_bundle
+from kaiffin.cli import main
+from kaiffin.errors import AdapterError, ConfigError
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.load import as_pipeline
+from kaiffin.models.words import FIRST_ID
+
+WORD = "<toy>"
+
+
+def made(family: ModelFamily, count: int = 2, init: str = "dog") -> Token:
+    """A token whose vectors are far from where they began."""
+    token = Token.create(WORD, count, init, family)
+    rng = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for vectors in token.vectors.values():
+            vectors.copy_(torch.randn(vectors.shape, generator=rng))
+    return token
+
+
+def states(family: ModelFamily, *prompts: str) -> torch.Tensor:
+    with torch.no_grad():
+        return family.encode_text(prompts, FACTS[: len(prompts)]).context
+
+
+def test_it_is_a_word_only_while_it_is_attached(family: ModelFamily) -> None:
+    before = states(family, f"a photo of {WORD}", "a photo of a dog")
+    token = made(family)
+    token.inject(family)
+    assert family.token_pieces(f"a {WORD}!") == ["a</w>", WORD, WORD, "!</w>"]
+    during = states(family, f"a photo of {WORD}", "a photo of a dog")
+    assert not torch.allclose(during[0], before[0])
+    assert torch.equal(during[1], before[1])
+    token.eject()
+    assert torch.equal(states(family, f"a photo of {WORD}", "a photo of a dog"), before)
+
+
+def test_it_starts_as_the_words_it_comes_from(family: ModelFamily) -> None:
+    """One vector for each piece: the prompt says exactly the same."""
+    pieces = family.token_pieces("dog")
+    token = Token.create(WORD, len(pieces), "dog", family)
+    token.inject(family)
+    assert torch.equal(states(family, f"a {WORD} runs"), states(family, "a dog runs"))
+    token.eject()
+    single = Token.create(WORD, 1, "dog", family)
+    for tower, embedding in family.words.embeddings.items():
+        ids = family.words.tokenizers[tower]("dog", add_special_tokens=False).input_ids
+        expected = embedding.weight[ids].mean(0, keepdim=True)
+        assert torch.allclose(single.vectors[tower], expected)
+
+
+def test_words_are_found_whole_and_in_any_case(sd: ModelFamily) -> None:
+    Token("kaif", {"text_encoder": torch.zeros(3, 32)}).inject(sd)
+    ids = sd.words.ids(sd.tokenizer, "Kaif, kaiffin and a kaif")
+    assert [i for i in ids if i >= FIRST_ID] == 2 * [FIRST_ID, FIRST_ID + 1, FIRST_ID + 2]
+    sd.words.remove("kaif")
+
+
+def test_the_pooled_text_is_that_of_the_end_token(sdxl: ModelFamily) -> None:
+    """A new token's id is the highest of all, and transformers would pool there."""
+    sdxl.text_encoder_2.eos_token_id = sdxl.tokenizer_2.eos_token_id
+    token = Token.create(WORD, len(sdxl.token_pieces("dog")), "dog", sdxl)
+    token.inject(sdxl)
+    with torch.no_grad():
+        pooled = [sdxl.encode_text([f"a {w} runs"], FACTS[:1]).pooled for w in (WORD, "dog")]
+    assert torch.equal(*pooled)
+    token.eject()
+
+
+def test_diffusers_reads_the_embedding_file_to_the_same_states(
+    family: ModelFamily, tmp_path: Path
+) -> None:
+    token = made(family, 3)
+    token.inject(family)
+    ours = states(family, f"a photo of {WORD} on ice")
+    token.eject()
+    pipeline = as_pipeline(family)
+    towers = list(token.vectors)
+    for i, tower in enumerate(towers):
+        number = "" if i == 0 else "_2"
+        options = {"text_encoder": family.towers[tower],
+                   "tokenizer": getattr(family, f"tokenizer{number}")}  # fmt: skip
+        vectors = list(token.alone().values())[i]
+        pipeline.load_textual_inversion({"emb_params": vectors}, token=WORD, **options)
+    prompt = f"a photo of {WORD} on ice"
+    with torch.no_grad():
+        theirs = pipeline.encode_prompt(
+            prompt=prompt, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+        )[0]
+    assert torch.allclose(theirs, ours, atol=1e-5)
+
+
+def test_a_bundle_comes_back_exactly(family: ModelFamily) -> None:
+    token = made(family)
+    (again,) = read_bundle(token.bundled(), family)
+    assert again.word == WORD
+    assert all(torch.equal(again.vectors[t], value) for t, value in token.vectors.items())
+
+
+def test_what_does_not_fit_is_refused(family: ModelFamily) -> None:
+    narrow = {name: value[:, :-1] for name, value in made(family).bundled().items()}
+    with pytest.raises(AdapterError, match=r"bundle_emb\.<toy>.*is no token of"):
+        read_bundle(narrow, family)
+    first = made(family)
+    first.inject(family)
+    with pytest.raises(AdapterError, match="two adapters bring the token '<TOY>'"):
+        Token.create("<TOY>", 1, "cat", family).inject(family)
+    first.eject()
+
+
+def test_a_known_word_is_no_new_token(family: ModelFamily) -> None:
+    with pytest.raises(ConfigError, match="knows already"):
+        Token.create("a", 1, "dog", family)
+
+
+def train(base: Path, folder: Path, out: Path, *more: str) -> int:
+    return main(["train", str(folder), "--base", str(base), "--subject", WORD, "--class", "dog",
+                 "--steps", "4", "--out", str(out), "--embedding.vectors", "2",
+                 "--train.tensorboard", "false", "--data.prior.weight", "0", *more])  # fmt: skip
+
+
+@pytest.mark.parametrize("base", ["sd_path", "sdxl_path"])
+@pytest.mark.parametrize("how", ["together", "first", "alone", "frozen"])
+def test_trained_saved_and_picked_up(
+    how: str, base: str, folder: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    path, run = request.getfixturevalue(base), tmp_path / "run"
+    assert train(path, folder, run, "--embedding.train", how) == 0
+    tensors = load_file(run / "toy.safetensors")
+    bundled = {k: v for k, v in tensors.items() if k.startswith("bundle_emb.<toy>.")}
+    embedding = load_file(run / "toy-embedding.safetensors")
+    assert list(embedding) == (["emb_params"] if base == "sd_path" else ["clip_g", "clip_l"])
+    assert len(bundled) == len(embedding)
+    assert (len(tensors) > len(bundled)) == (how != "alone")
+    steps = len((run / "metrics.jsonl").read_text().splitlines())
+    assert steps == (8 if how == "first" else 4)
+    pictures = tmp_path / "pictures"
+    call = ["generate", str(run), f"a photo of {WORD}", "--steps", "2", "--out", str(pictures)]
+    assert main(call) == 0
+    from conftest import load_tiny
+
+    family = load_tiny(path)
+    stack = load_adapter(run / "toy.safetensors", family)
+    start = family.words.starting_from("dog", 2)
+    same = all(torch.equal(stack.tokens[0].vectors[t], v) for t, v in start.items())
+    assert same == (how == "frozen")
+
+
+def test_a_token_goes_on_from_a_file(sd_path: Path, folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train(sd_path, folder, first, "--embedding.train", "alone") == 0
+    assert train(sd_path, folder, second, "--adapter.init_from", str(first / "toy.safetensors"),
+                 "--embedding.train", "first", "--embedding.steps", "2") == 0  # fmt: skip
+    before, after = (load_file(run / "toy-embedding.safetensors") for run in (first, second))
+    moved = (before["emb_params"] - after["emb_params"]).abs().max()
+    assert 0 < moved < 2 * 5e-3 * 2
