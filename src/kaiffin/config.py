@@ -57,6 +57,13 @@ class BaseConfig(Strict):
         "auto", description="dtype of the frozen base; auto is bf16 on a GPU, fp32 on a CPU"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
+    quantize: Literal["none", "int8", "nf4"] = Field(
+        "none", description="the UNet's linear layers in 8 or 4 bits (extra 8bit)"
+    )
+    text_device: Literal["auto", "cpu"] = Field(
+        "auto", description="where the text encoders are; auto is beside the UNet"
+    )
+    vae_tiling: bool = Field(False, description="decode large pictures in tiles, for less memory")
 
 
 class PriorConfig(Strict):
@@ -241,6 +248,9 @@ class TrainConfig(Strict):
         "auto", description="autocast dtype of the step; auto follows the base's dtype"
     )
     gradient_checkpointing: bool = Field(False, description="less memory, about a third slower")
+    fit_memory: bool = Field(
+        False, description="where memory is short, take what the plan proposes, and say so"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every random draw")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     keep: int = Field(3, ge=1, description="how many of the newest checkpoints are kept")
@@ -324,6 +334,15 @@ class Config(Strict):
         if self.train.lora_plus and self.adapter.kind not in ("lora", "rslora", "dora"):
             raise ValueError(
                 f"train.lora_plus needs up matrices, which {self.adapter.kind} does not have"
+            )
+        if self.base.quantize != "none" and self.adapter.kind in ("dora", "oft"):
+            raise ValueError(
+                f"adapter.kind {self.adapter.kind} needs the base's weights themselves, which"
+                f" base.quantize {self.base.quantize} rounds"
+            )
+        if self.adapter.layouts and self.adapter.kind not in ("lora", "rslora", "dora"):
+            raise ValueError(
+                f"adapter.layouts cannot hold {self.adapter.kind}; the file in kohya's can"
             )
         self._possible_embedding()
         self._possible_phases()

@@ -188,7 +188,12 @@ def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]
         "torch": str(torch.__version__),
         "device": family.device.type,
         "dtype": str(family.dtype).removeprefix("torch."),
-        "base": {"name": family.base, "family": family.name, "revision": family.revision},
+        "base": {
+            "name": family.base,
+            "family": family.name,
+            "revision": family.revision,
+            "quantize": family.quantize,
+        },
         "adapters": [asdict(adapter) for adapter in adapters],
         "request": asdict(request),
     }

@@ -135,7 +135,7 @@ def remake(picture: Path, out: Path, *, metadata: bool = True) -> Path:
     """Makes a picture again from the recipe inside it; names what is not as it was."""
     found = pictures.read_recipe(picture)
     wanted_request = Request(**found["request"])
-    base = BaseConfig(name=found["base"]["name"])
+    base = BaseConfig(name=found["base"]["name"], quantize=found["base"].get("quantize", "none"))
     family = load_base(base, Runtime.from_config(base))
     if family.revision != found["base"]["revision"]:
         raise UserError(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 from rich.console import Console
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.config import Config
 from kaiffin.data.prepare import Prepared
+from kaiffin.memory import Memory, Rung
 from kaiffin.models.base import ModelFamily
 from kaiffin.phases import Phase
 
@@ -40,7 +40,10 @@ class Plan:
         config: Config, family: ModelFamily, stack: Stack, phases: Sequence[Phase],
         photos: Mapping[Path | None, Prepared],
     ) -> Plan:  # fmt: skip
-        """From the config (with nothing left open) and the loaded base."""
+        """From the config (with nothing left open) and the loaded base.
+
+        Its memory is a rough estimate, made in no time; `memory.measure` is exact.
+        """
         train = config.train
         trainable = [p.numel() for p in stack.parameters()]
         batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
@@ -110,12 +113,6 @@ def print_plan(plan: Plan, derived: list[str], console: Console) -> None:
         f" {plan.steps} steps = {plan.epochs:.0f} epochs; about {plan.memory / 1e9:.1f} GB on"
         f" {plan.device.type}; roughly {_time(plan.seconds(speed))}"
     )
-    free = _free_memory(plan.device)
-    if plan.memory > free:
-        console.print(
-            f"warning: {plan.memory / 1e9:.1f} GB is more than the {free / 1e9:.1f} GB free; try"
-            " --train.batch_size 1, --train.gradient_checkpointing true or --base.dtype bf16"
-        )
 
 
 def _measured_speed(device: torch.device) -> float:
@@ -133,10 +130,27 @@ def _measured_speed(device: torch.device) -> float:
     return 4 * size**3 / (time.perf_counter() - started) * efficiency
 
 
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+def print_memory(measured: Memory, room: int, rungs: Sequence[Rung], console: Console) -> None:
+    """Where the memory goes; where it is too little, the ladder with each rung's price."""
+    parts = {
+        "there already (base, adapter, program)": measured.resident,
+        "gradients and optimizer": measured.adapter,
+        "activations of a step": measured.step,
+        "or one picture through the VAE": measured.pictures,
+    }
+    shown = "; ".join(f"{_size(size)} {name}" for name, size in parts.items())
+    console.print(f"memory: {_size(measured.peak)} at the peak of {_size(room)}: {shown}")
+    if measured.peak <= room:
+        return
+    console.print("warning: that does not fit. What helps, each with those before it:")
+    for rung in rungs:
+        console.print(f"  {_size(rung.peak):>8}  {rung.settings}  ({rung.price})")
+    if not rungs or rungs[-1].peak > room:
+        console.print("  and still it does not fit: a smaller data.resolution, or a larger device")
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def _time(seconds: float) -> str:

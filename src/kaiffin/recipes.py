@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from kaiffin import exporting, picturing, saying
+from kaiffin import exporting, memory, picturing, saying
 from kaiffin import generate as pictures
-from kaiffin.config import Config
+from kaiffin.config import Config, changed
 from kaiffin.data import prepare as preparation
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.images import open_photo, square_crop
@@ -25,7 +25,7 @@ from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import read_text_facts
 from kaiffin.phases import Phase
-from kaiffin.planning import Plan, print_plan
+from kaiffin.planning import Plan, print_memory, print_plan
 from kaiffin.run import Run, file_name, free_name
 from kaiffin.saying import console
 from kaiffin.sessions import Session, open_session
@@ -40,6 +40,8 @@ from kaiffin.train.watch import (
     SpillAlarm,
     TensorBoard,
 )
+
+SMALL_SHARE = 0.25  # of the memory: what is estimated below it is not worth a closer look
 
 
 def prepare(config: Config, out: Path) -> Prepared:
@@ -60,7 +62,10 @@ def prepare(config: Config, out: Path) -> Prepared:
 
 def plan(config: Config) -> Plan:
     """Prints what `train` would do: weights, steps, epochs, memory and time; trains nothing."""
-    return _plan(open_session(config, None))
+    session = open_session(config, None)
+    found = _plan(session)
+    _fit(session, found, look=True)
+    return found
 
 
 def train(config: Config, out: Path | None = None) -> Run:
@@ -85,8 +90,10 @@ def _train(run: Run) -> Run:
         run.clean()
         started = time.time()
         session = open_session(run.config, run)
+        changes = _fit(session, _plan(session))
+        if changes:
+            session = open_session(changed(run.config, **changes), run)
         run.save_config(session.config)
-        _plan(session)
         _check_same_base(run, session.family)
         exporting.write_manifest(run, session)
         latest = run.latest_checkpoint()
@@ -120,6 +127,29 @@ def _plan(session: Session) -> Plan:
     found = Plan.of(session.config, session.family, session.stack, session.phases, session.photos)
     print_plan(found, session.derived, console)
     return found
+
+
+def _fit(session: Session, plan: Plan, look: bool = False) -> dict[str, object]:
+    """Says what memory the training takes where that may matter, or where `look` asks for it.
+
+    Returns the changes that `train.fit_memory` takes, where it does not fit.
+    """
+    config, family = session.config, session.family
+    room = memory.available(family.device)
+    roughly = plan.memory + memory.resident(family.device)
+    if roughly < SMALL_SHARE * room and not look:
+        return {}
+    meter = memory.Meter(family, session.stack, session.phases, session.runtime)
+    measured = meter.memory(config)
+    rungs = memory.ladder(config, measured, meter, room)
+    print_memory(measured, room, rungs, console)
+    changes = {k: v for rung in rungs for k, v in rung.changes.items()}
+    if changes and config.train.fit_memory:
+        console.print(
+            f"taken, since train.fit_memory is set: {' '.join(r.settings for r in rungs)}"
+        )
+        return changes
+    return {}
 
 
 def _trainer(run: Run, session: Session, phase: Phase) -> Trainer:

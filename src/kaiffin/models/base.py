@@ -82,6 +82,7 @@ class ModelFamily(Protocol):
     max_tokens: int  # 77, from the tokenizer, with the begin and end tokens
     device: torch.device
     dtype: torch.dtype  # dtype of the frozen weights
+    quantize: str  # none, int8 or nf4: of the UNet's linear layers
     words: Words  # new tokens, none at first
 
     @property
@@ -131,6 +132,10 @@ class ModelFamily(Protocol):
 
     def enable_gradient_checkpointing(self) -> None:
         """Less memory for activations, about a third slower; the numbers stay the same."""
+        ...
+
+    def disable_gradient_checkpointing(self) -> None:
+        """Undoes `enable_gradient_checkpointing`."""
         ...
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:

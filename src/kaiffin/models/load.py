@@ -19,6 +19,7 @@ from kaiffin.diffusion.schedule import NoiseSchedule
 from kaiffin.errors import MissingWeightsError
 from kaiffin.models import parts, resolve
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.quantize import quantize
 from kaiffin.models.sd import StableDiffusion1
 from kaiffin.models.sdxl import StableDiffusionXL
 from kaiffin.runtime import Runtime
@@ -41,6 +42,13 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
             for name, model in found.items()
             if isinstance(model, nn.Module)
         }
+    if base.text_device == "cpu":
+        for name in (name for name in models if name.startswith("text_encoder")):
+            models[name].to("cpu")
+    if base.vae_tiling:
+        parts.decode_in_tiles(models["vae"])
+    if base.quantize != "none":
+        quantize(models["unet"], base.quantize, runtime.device, dtype)
     rest = {name: part for name, part in found.items() if name not in models}
     family: Any = StableDiffusionXL if located.family == "sdxl" else StableDiffusion1
     return family(
@@ -48,6 +56,7 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
         revision=parts.revision(files),
         device=runtime.device,
         dtype=dtype,
+        quantize=base.quantize,
         **models,
         **rest,
     )

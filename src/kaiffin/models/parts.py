@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 CHUNK = 1 << 22
+TILE = 512  # pixels
 
 
 def frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -48,6 +49,16 @@ def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def decode_in_tiles(vae: Any) -> None:
+    """Pictures above `TILE` pixels go through the VAE piece by piece, blended where they meet.
+
+    Not by the VAE's own size, which for SDXL is a whole picture's.
+    """
+    vae.enable_tiling()
+    vae.tile_sample_min_size = TILE
+    vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def encode_images(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ class StableDiffusion1:
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
+    quantize: str = "none"
 
     name = "sd1"
 
@@ -67,9 +68,9 @@ class StableDiffusion1:
         self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
         clip_skip: int = 0,
     ) -> Conditioning:  # fmt: skip
-        ids = text.token_blocks(self.words, self.tokenizer, prompts, chunks).to(self.device)
+        ids = text.token_blocks(self.words, self.tokenizer, prompts, chunks)
         states, _ = text.hidden_states(self.text_encoder, ids, clip_skip, final_norm=True)
-        return Conditioning(states)
+        return Conditioning(states.to(self.device))
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         x_t, context = x_t.to(self.dtype), cond.context.to(self.dtype)
@@ -79,3 +80,7 @@ class StableDiffusion1:
         """Trades about a third of the speed for most of the activations' memory."""
         self.unet.enable_gradient_checkpointing()
         self.unet.train()  # diffusers checkpoints in training mode only; SD's UNet has no drop-out
+
+    def disable_gradient_checkpointing(self) -> None:
+        self.unet.disable_gradient_checkpointing()
+        self.unet.eval()

@@ -32,6 +32,7 @@ class StableDiffusionXL:
     tokenizer_2: Any
     device: torch.device
     dtype: torch.dtype
+    quantize: str = "none"
 
     name = "sdxl"
 
@@ -82,9 +83,10 @@ class StableDiffusionXL:
         states, pooled = [], None
         encoders = ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2))
         for tokenizer, encoder in encoders:
-            ids = text.token_blocks(self.words, tokenizer, prompts, chunks).to(self.device)
+            ids = text.token_blocks(self.words, tokenizer, prompts, chunks)
             state, pooled = text.hidden_states(encoder, ids, clip_skip + PENULTIMATE, False)
-            states.append(state)
+            states.append(state.to(self.device))
+            pooled = None if pooled is None else pooled.to(self.device)
         facts = [[*s.original, *s.crop, *s.target] for s in sizes]
         size_ids = torch.tensor(facts, dtype=torch.float32, device=self.device)
         return Conditioning(torch.cat(states, dim=-1), pooled, size_ids)
@@ -101,3 +103,7 @@ class StableDiffusionXL:
         """Trades about a third of the speed for most of the activations' memory."""
         self.unet.enable_gradient_checkpointing()
         self.unet.train()  # diffusers checkpoints in training mode only; the UNet has no drop-out
+
+    def disable_gradient_checkpointing(self) -> None:
+        self.unet.disable_gradient_checkpointing()
+        self.unet.eval()

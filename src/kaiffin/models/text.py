@@ -44,6 +44,7 @@ def hidden_states(encoder: Any, ids: Tensor, skip: int, final_norm: bool) -> Any
     Returns (states (B, blocks * 77, D), pooled projection of the first block or None).
     """
     batch, blocks, length = ids.shape
+    ids = ids.to(next(encoder.parameters()).device)
     output = encoder(ids.flatten(0, 1), output_hidden_states=True)
     states = output.hidden_states[-(skip + 1)]
     if final_norm:
