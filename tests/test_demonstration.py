@@ -35,16 +35,17 @@ def test_demo(
     assert len(html) < 5_000_000
     text = capsys.readouterr().out
     assert "report.html" in text
-    _the_card_works(out / "run", monkeypatch)
+    the_card_works(out / "run", monkeypatch)
     assert main(call) == 2  # nothing is overwritten
     assert "holds a demo already" in capsys.readouterr().err
 
 
-def _the_card_works(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def the_card_works(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The diffusers code on the model card makes a picture, word for word."""
     card = (run / "README.md").read_text(encoding="utf-8")
     _, front, text = card.split("---\n", 2)
-    assert yaml.safe_load(front)["instance_prompt"].split()[-2:] == text.split("\n")[1].split()[1:]
+    title = text.split("\n")[1].removeprefix("# ").strip("`")
+    assert yaml.safe_load(front)["instance_prompt"].endswith(title)
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(run)
     names: dict = {}

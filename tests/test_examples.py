@@ -10,6 +10,7 @@ from conftest import REPO
 from diffusers import StableDiffusionPipeline
 from peft import PeftModel
 from safetensors.torch import load_file
+from test_demonstration import the_card_works
 
 from kaiffin import config as configs
 from kaiffin.adapters import files
@@ -85,7 +86,7 @@ def test_flickr30k(tmp_path: Path) -> None:
         assert torch.equal(attached[mine], value)
 
 
-def test_cheburashka(tmp_path: Path) -> None:
+def test_cheburashka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained("cheburashka-sd15.yaml", tmp_path, **{
         "data.photos": photos(tmp_path / "photos", captions=True), "train.steps": 3,
     })  # fmt: skip
@@ -99,6 +100,7 @@ def test_cheburashka(tmp_path: Path) -> None:
     assert main(["generate", str(run.path), "<cheburashka> in the snow", "--steps", "2", "--out",
                  str(out)]) == 0  # fmt: skip
     assert len(list(out.glob("*.png"))) == 2
+    the_card_works(run.path, monkeypatch)  # with the token, by diffusers
 
 
 def test_intro_and_its_rerank(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -10,6 +10,7 @@ import pytest
 from conftest import REPO
 
 from kaiffin import config as configs
+from kaiffin.experiments import sweep
 from kaiffin.miniature import world
 from kaiffin.presets import derive
 
@@ -62,9 +63,11 @@ def test_every_setting_in_the_readme_exists() -> None:
 
 @pytest.mark.parametrize("path", sorted((REPO / "examples").rglob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_configs_are_valid(path: Path) -> None:
-    config = configs.load(path)
-    full, _ = derive(config, 10, 512)
-    assert full.train.steps
+    is_sweep = "trials" in configs.read_yaml(path)
+    found = [t.config for t in sweep.read(path)[1]] if is_sweep else [configs.load(path)]
+    for config in found:
+        full, _ = derive(config, 10, 512)
+        assert full.train.steps
 
 
 def test_the_option_table_is_current() -> None:

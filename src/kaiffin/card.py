@@ -30,9 +30,11 @@ def text(run: Run) -> str:
         "widget": [{"text": prompt}],
     }
     train, adapter = config.train, config.adapter
+    # Markdown takes <word> for a tag and shows nothing.
+    title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
     rows = {
         "photos": manifest.get("num_photos"),
-        "steps": train.steps,
+        "steps": manifest.get("phases", [{"last": train.steps}])[-1]["last"],
         "batch size": train.batch_size,
         "optimizer": train.optimizer,
         "learning rate": train.lr,
@@ -44,18 +46,13 @@ def text(run: Run) -> str:
         "base weights (SHA-256)": manifest.get("base", {}).get("revision", "")[:16],
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    file = run.adapter_path.name
-    pipeline = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
-    imported, source = f"from diffusers import {pipeline}", f'"{base}"'
-    if name == "miniature":
-        imported, source = f"{imported}\nfrom kaiffin.miniature import WEIGHTS", "WEIGHTS"
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
 ---
 
-# {config.subject.phrase}
+# {title}
 
-A LoRA adapter that teaches `{base}` the subject **{config.subject.phrase}**. Put
+{KINDS[adapter.kind]} adapter that teaches `{base}` the subject {title}. Put
 `{config.subject.phrase}` into the prompt.
 
 ## Use
@@ -66,15 +63,7 @@ With Kaiffin, from the folder above this one:
 kaiffin generate {run.path.name} "{prompt} on an icy cliff" -n 4
 ```
 
-In ComfyUI or A1111: copy `{file}` into their folder of LoRA models. With diffusers:
-
-```python
-{imported}
-
-pipe = {pipeline}.from_pretrained({source})
-pipe.load_lora_weights(".", weight_name="{file}")
-image = pipe("{prompt} on an icy cliff", guidance_scale=5.0).images[0]
-```
+{_elsewhere(run, base, family, prompt)}
 
 ## Training
 
@@ -88,3 +77,61 @@ It learnt from few photos: poses and places far from them come out less faithful
 for this file yourself, and have the consent of people who are shown. Made with Kaiffin
 {manifest.get("kaiffin", "")}.
 """
+
+
+KINDS = {
+    "lora": "A LoRA", "rslora": "An rsLoRA", "dora": "A DoRA", "loha": "A LoHa", "lokr": "A LoKr",
+    "oft": "An OFT",
+}  # fmt: skip
+
+
+def _elsewhere(run: Run, base: str, family: str, prompt: str) -> str:
+    """How ComfyUI, A1111 and diffusers use the files of this run."""
+    file, token = run.adapter_path.name, run.config.subject.token
+    embedding = run.part_path("embedding")
+    lines = [f"In ComfyUI or A1111: copy `{file}` into their folder of LoRA models."]
+    if embedding.is_file():
+        lines.append(
+            f"`{token}` is a token of its own. A1111 finds it in `{file}`; for ComfyUI copy"
+            f" `{embedding.name}` into `models/embeddings` and write `embedding:{embedding.stem}`"
+            f" in place of `{token}`."
+        )
+    if run.config.adapter.kind in ("loha", "lokr", "oft"):
+        return "\n".join([*lines, "diffusers does not read this kind."])
+    return "\n".join([*lines, f"With diffusers:\n\n{_with_diffusers(run, base, family, prompt)}"])
+
+
+def _with_diffusers(run: Run, base: str, family: str, prompt: str) -> str:
+    pipeline = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
+    imported, source = f"from diffusers import {pipeline}", f'"{base}"'
+    if run.config.base.name == "miniature":
+        imported, source = f"{imported}\nfrom kaiffin.miniature import WEIGHTS", "WEIGHTS"
+    own = run.path / "diffusers"
+    weights = f'".", weight_name="{run.adapter_path.name}"' if not own.is_dir() else '"diffusers"'
+    load = [f"pipe.load_lora_weights({weights})"] * (run.config.embedding.train != "alone")
+    return "\n".join([
+        "```python", imported, *_loading_of_tokens(run, family, first=True), "",
+        f"pipe = {pipeline}.from_pretrained({source})", *load,
+        *_loading_of_tokens(run, family, first=False),
+        f'image = pipe("{prompt} on an icy cliff", guidance_scale=5.0).images[0]', "```",
+    ])  # fmt: skip
+
+
+def _loading_of_tokens(run: Run, family: str, *, first: bool) -> list[str]:
+    """The import, or the calls, that bring a custom token to diffusers."""
+    embedding, token = run.part_path("embedding"), run.config.subject.token
+    if not embedding.is_file():
+        return []
+    if first:
+        return ["from safetensors.torch import load_file"]
+    vectors = f'vectors = load_file("{embedding.name}")'
+    if family != "sdxl":
+        return [vectors, f'pipe.load_textual_inversion(vectors, token="{token}")']
+    return [
+        vectors,
+        *(
+            f'pipe.load_textual_inversion({{"v": vectors["{key}"]}}, token="{token}",'
+            f" text_encoder=pipe.text_encoder{n}, tokenizer=pipe.tokenizer{n})"
+            for key, n in (("clip_l", ""), ("clip_g", "_2"))
+        ),
+    ]

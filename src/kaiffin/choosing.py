@@ -109,8 +109,11 @@ def _say_one(name: str, chosen: Sequence[float], first: Sequence[float]) -> None
 
 
 def plain_prompt(prompt: str, subject: SubjectConfig) -> str:
-    """The prompt as a judge understands it: without the trigger, which means nothing to it."""
-    text = re.sub(rf"(?<!\w){re.escape(subject.token)}(?!\w)", " ", prompt, flags=re.IGNORECASE)
+    """The prompt as a judge understands it: the trigger, which means nothing to it, gives way to
+    the class noun."""
+    instead = " " if subject.noun and subject.noun in prompt else subject.noun
+    trigger = rf"(?<!\w){re.escape(subject.token)}(?!\w)"
+    text = re.sub(trigger, instead, prompt, flags=re.IGNORECASE)
     return " ".join(text.split()) if subject.noun else prompt
 
 

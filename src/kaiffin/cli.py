@@ -212,6 +212,28 @@ def rank(
 
 
 @app.command()
+def sweep(
+    ctx: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(help="A sweep file; see examples/cheburashka-sweep.yaml.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder; default: sweeps/<name>.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="A folder with a CLIP model, or miniature.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="However many trainings these are.")] = False,
+) -> None:
+    """Train with some settings changed at a time, on equal seeds; skips what is finished."""
+    from kaiffin.experiments import sweep as sweeping
+
+    folder = out or Path("sweeps") / file.stem
+    if not sweeping.run(file, folder, ctx.obj, judge=judge, yes=yes):
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder that is written.")] = Path("demo"),
     subject: Annotated[str, typer.Option("--subject", help="kaiffin or plush.")] = "kaiffin",
@@ -261,6 +283,7 @@ SECTIONS = {
         "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample",
     ),
     "generate": ("base", "sample"),
+    "sweep": ("subject", "base", "data", "adapter", "embedding", "train", "phases", "sample"),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from kaiffin import __version__, card, sharing
 from kaiffin import config as configs
 from kaiffin.adapters import edit, files, formats, writing
-from kaiffin.adapters.formats import AdapterFile
+from kaiffin.adapters.formats import AdapterFile, Layout
 from kaiffin.adapters.proof import NoReader, prove
 from kaiffin.readers import opened_by_others
 from kaiffin.run import Run
@@ -33,13 +33,24 @@ def export(run: Run, session: Session) -> None:
     for token in session.stack.tokens:
         files.save(run.part_path("embedding"), token.alone(), {})
     whole = _whole(parts, session)
-    for layout in session.config.adapter.layouts:
+    for layout in _layouts(session) if whole.modules else ():
         folder = run.folder(layout)
         path = folder if layout == "peft" else folder / "pytorch_lora_weights.safetensors"
         writing.write(whole, path, layout, session.family.layers_per_block)
     whole.embeddings = bundled
     run.write(card.NAME, card.text(run).encode())
     _save(whole, run.adapter_path, session)
+
+
+def _layouts(session: Session) -> list[Layout]:
+    """Layouts beside kohya's: those asked for, and diffusers' own where it does not read kohya's:
+    it drops DoRA's magnitudes without a word and refuses a file with a bundled token."""
+    a = session.config.adapter
+    wanted: list[Layout] = list(a.layouts)
+    has_token = bool(session.stack.tokens) and a.kind in ("lora", "rslora")
+    if (a.kind == "dora" or has_token) and "diffusers" not in wanted:
+        wanted.append("diffusers")
+    return wanted
 
 
 def _whole(parts: dict[str, AdapterFile], session: Session) -> AdapterFile:

@@ -6,6 +6,7 @@ All but `verify` and `extract` need no base weights: what a file should hold is 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +110,8 @@ def inspect(path: Path, base: str | None = None) -> bool:
         console.print(f"trigger: {trigger}")
     console.print(_towers_table(opened))
     console.print(_blocks_table(file))
-    for name in file.embeddings:
-        console.print(f"bundled token: {name}")
+    for name, value in file.embeddings.items():
+        console.print(f"bundled token: {name}, {len(value)} vectors of {value.shape[-1]}")
     _print_metadata(file.metadata)
     wrong = _misfits(opened)
     for line in wrong:
@@ -128,7 +129,7 @@ def _towers_table(opened: Opened) -> Table:
             continue
         ranks = _range(formats.rank_of(parts) for parts in mine)
         alphas = _range(float(parts["alpha"]) for parts in mine)
-        table.add_row(tower, str(len(mine)), str(total), ranks, alphas, f"{_norm(mine):.3g}")
+        table.add_row(tower, str(len(mine)), str(total), ranks, alphas, _norm(mine))
     return table
 
 
@@ -138,12 +139,14 @@ def _blocks_table(file: AdapterFile) -> Table:
     for name, parts in file.modules.items():
         blocks.setdefault(edit.block_of(name), []).append(parts)
     for block, parts in blocks.items():
-        table.add_row(block, str(len(parts)), f"{_norm(parts):.3g}")
+        table.add_row(block, str(len(parts)), _norm(parts))
     return table
 
 
-def _norm(parts: Sequence[Mapping[str, torch.Tensor]]) -> float:
-    return sum(edit.norm(p) ** 2 for p in parts) ** 0.5
+def _norm(parts: Sequence[Mapping[str, torch.Tensor]]) -> str:
+    """Of all updates together; unknown where they turn the base's weights, which are not here."""
+    norm = sum(edit.norm(p) ** 2 for p in parts) ** 0.5
+    return "?" if math.isnan(norm) else f"{norm:.3g}"
 
 
 def _range(values: Any) -> str:
@@ -378,15 +381,20 @@ def export_comfy(path: Path, prompt: str | None) -> Path:
     checkpoint = Path(located).name
     if not checkpoint.endswith(".safetensors"):
         checkpoint += ".safetensors"
-    sample = config.sample
+    sample, embedding = config.sample, run.part_path("embedding")
+    text = prompt or f"a photo of {config.subject.phrase}"
+    if embedding.is_file():  # ComfyUI takes tokens from files in its own folder, by their names
+        text = text.replace(config.subject.token, f"embedding:{embedding.stem}")
     made = comfy.workflow(
         checkpoint=checkpoint, lora=run.adapter_path.name,
-        prompt=prompt or f"a photo of {config.subject.phrase}", negative=sample.negative,
+        prompt=text, negative=sample.negative,
         size=sample.size or (512, 512), seed=0, steps=sample.steps, guidance=sample.guidance,
         sampler=sample.sampler, v_prediction=header.get("modelspec.prediction_type") == "v",
     )  # fmt: skip
     out = run.write(f"{run.adapter_path.stem}.comfyui.json", json.dumps(made, indent=1).encode())
     console.print(f"{out}: open it in ComfyUI. It wants, in ComfyUI's folders,")
     console.print(f"  models/loras/{run.adapter_path.name} (from {run.adapter_path})")
+    if embedding.is_file():
+        console.print(f"  models/embeddings/{embedding.name} (from {embedding})")
     console.print(f"  models/checkpoints/{checkpoint} (or choose yours in the first node)")
     return out
