@@ -6,6 +6,8 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from test_lora import predict, randomise
 from test_trainer import losses, trainer
@@ -139,7 +141,7 @@ def test_one_layer_is_pefts_to_the_gradient(kind: str, conv: bool) -> None:
 def test_oft_turns_and_keeps_lengths() -> None:
     """R is a rotation: the lengths of what it turns and the angles between them stay."""
     target = nn.Linear(10, 12)
-    layer = LAYERS["oft"](target, 4, 0.0)
+    layer = LAYERS["oft"].fresh(target, 4, 0.0, 0.0)
     with torch.no_grad():
         layer.blocks.normal_()
     assert layer.blocks.shape == (4, 3, 3)  # 12 = 4 blocks of 3, the smaller factor
@@ -232,3 +234,50 @@ def test_what_is_not_applied_is_said(
     save_file(extra, tmp_path / "a.safetensors")
     with pytest.raises(AdapterError, match=said):
         load_adapter(tmp_path / "a.safetensors", sd)
+
+
+PARTS = sorted(set(formats.PARTS) - {"alpha"})
+SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
+
+
+def test_parts_of_any_shape_are_read_or_refused(sd: ModelFamily, tmp_path: Path) -> None:
+    """Whatever stands together in a file: it is applied, or an error says why not."""
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    path = tmp_path / "a.safetensors"
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        parts=st.dictionaries(st.sampled_from(PARTS), SHAPES, min_size=1, max_size=5),
+        alpha=st.sampled_from([None, 0.0, 1.0, -2.0]),
+    )
+    def check(parts: dict, alpha: float | None) -> None:
+        tensors = {f"{name}.{part}": torch.ones(shape) for part, shape in parts.items()}
+        if alpha is not None:
+            tensors[f"{name}.alpha"] = torch.tensor(alpha)
+        save_file(tensors, path)
+        try:
+            stack = load_adapter(path, sd)
+        except AdapterError:
+            return
+        stack.inject(sd)
+        try:
+            assert predict(sd).isfinite().all()
+        finally:
+            stack.eject()
+
+    check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_on_from_a_file(
+    kind: str, sd: ModelFamily, sd_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    path = saved(moved(sd, kind), sd, tmp_path / "a.safetensors")
+    run = tmp_path / "run"
+    call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "1",
+            "--train.lr", "1e-9", "--out", str(run), "--adapter.init_from", str(path),
+            "--train.tensorboard", "false", "--data.prior.weight", "0"]  # fmt: skip
+    assert main(call) == 0
+    before, after = files.read(path)[0], files.read(run / "kaiffin.safetensors")[0]
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)

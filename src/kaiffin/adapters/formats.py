@@ -27,14 +27,14 @@ from kaiffin.errors import AdapterError
 
 Layout = Literal["kohya", "diffusers", "peft"]
 LORA = ("lora_down.weight", "lora_up.weight", "alpha")
-KINDS = {  # the parts that tell a kind of adapter from plain LoRA
-    "dora": ("dora_scale",),
-    "tucker": ("lora_mid.weight",),
+KINDS = {  # the parts that tell a kind of adapter from plain LoRA; the first that fits counts
+    "oft": ("oft_blocks",),
     "loha": ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
     "lokr": (
         "lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
     ),
-    "oft": ("oft_blocks",),
+    "tucker": ("lora_mid.weight",),
+    "dora": ("dora_scale",),
 }  # fmt: skip
 PARTS = (*LORA, *(part for parts in KINDS.values() for part in parts))
 EMBEDDING = "bundle_emb."
@@ -300,6 +300,11 @@ def _diffusers_split(key: str) -> tuple[str, str | None]:
 def _complete(found: AdapterFile) -> None:
     """Factors come in pairs that fit, ranks are positive, and every module has its alpha."""
     for name, parts in found.modules.items():
+        if not _fits_together(parts):
+            shapes = ", ".join(f"{part} {tuple(t.shape)}" for part, t in sorted(parts.items()))
+            raise AdapterError(
+                f"{name}: its parts do not fit together: {shapes}.", "The file is incomplete."
+            )
         down, up = parts.get("lora_down.weight"), parts.get("lora_up.weight")
         if down is None and up is None:
             rank = rank_of(parts)
@@ -317,6 +322,38 @@ def _complete(found: AdapterFile) -> None:
         else:
             rank = down.shape[0]
         parts.setdefault("alpha", torch.tensor(float(rank)))
+
+
+def _fits_together(parts: Mapping[str, Tensor]) -> bool:
+    """Whether LyCORIS' parts are all there and multiply; plain LoRA is looked at by `_complete`."""
+    kind = kind_of(parts)
+    if parts.get("alpha", torch.tensor(0.0)).numel() != 1:
+        return False
+    weights = [value for part, value in parts.items() if part not in ("alpha", "dora_scale")]
+    if kind != "lora" and any(value.dim() < 2 or not value.numel() for value in weights):
+        return False
+    if kind == "oft":
+        shape = parts["oft_blocks"].shape
+        return len(shape) == 3 and shape[1] == shape[2] and shape.numel() > 0
+    if kind == "loha":
+        tucker = "hada_t1" in parts
+        return tucker or all(_multiply(parts, f"hada_w{i}_a", f"hada_w{i}_b") for i in (1, 2))
+    if kind == "lokr":
+        return "lokr_t2" in parts or all(
+            _multiply(parts, f"lokr_w{i}_a", f"lokr_w{i}_b")
+            if f"lokr_w{i}" not in parts
+            else parts[f"lokr_w{i}"].dim() in (2, 2 * i) and parts[f"lokr_w{i}"].numel() > 0
+            for i in (1, 2)
+        )
+    return True
+
+
+def _multiply(parts: Mapping[str, Tensor], left: str, right: str) -> bool:
+    """Whether both are there, are matrices, and can be multiplied."""
+    a, b = parts.get(left), parts.get(right)
+    if a is None or b is None or a.dim() != 2 or b.dim() != 2:
+        return False
+    return a.shape[1] == b.shape[0] and a.numel() > 0 and b.numel() > 0
 
 
 def _json(text: str, source: str) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class Layer(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.zeros(shape, device=device)))
 
     @classmethod
+    def fresh(cls, target: nn.Module, rank: int, alpha: float, dropout: float) -> Layer:
+        """A layer to be trained, all zeros until `reset`."""
+        return cls(target, rank, alpha, dropout)
+
+    @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
         """A layer of the ranks and shapes of `found`; the values are loaded by the adapter."""
         rank, alpha = cls.rank_of(found), found.get("alpha")
@@ -228,7 +233,9 @@ class LokrLayer(Layer):
         shapes = {
             name: tuple(found[part].shape) for name, part in cls.parts.items() if part in found
         }
-        return cls(target, rank, float(found.get("alpha", torch.tensor(rank))), found=shapes)
+        made = cls(target, rank, float(found.get("alpha", torch.tensor(rank))), found=shapes)
+        made.refuse_another_size()
+        return made
 
     @staticmethod
     def rank_of(found: Mapping[str, Tensor]) -> int:
@@ -255,8 +262,19 @@ class LokrLayer(Layer):
 
     def weight_update(self, target: Any) -> Tensor:
         w1, w2 = (self._factor(name) for name in ("w1", "w2"))
-        strength = self.alpha / self.rank if self.rank else 1.0
+        strength = self.alpha / self.rank if self.rank else 1.0  # whole factors have no alpha
         return torch.kron(w1, w2.flatten(1)).view(self.size) * strength
+
+    def refuse_another_size(self) -> None:
+        """AdapterError where the factors' product is no weight of the target."""
+        rows, columns = (self._factor("w1").shape[i] * self._factor("w2").shape[i] for i in (0, 1))
+        columns *= math.prod(self._factor("w2").shape[2:])
+        if (rows, columns) != (self.size[0], math.prod(self.size[1:])):
+            raise AdapterError(
+                f"makes ({rows}, {columns}) of its factors where this base needs"
+                f" {tuple(self.size)}.",
+                "The adapter was trained on another base; name that base with --base.",
+            )
 
     def _factor(self, name: str) -> Tensor:
         whole = getattr(self, name, None)
@@ -277,15 +295,16 @@ class OftLayer(Layer):
     parts: ClassVar = {"blocks": "oft_blocks"}
     blocks: nn.Parameter
 
-    def __init__(self, target: nn.Module, rank: int, alpha: float, dropout: float = 0.0) -> None:
+    @classmethod
+    def fresh(cls, target: nn.Module, rank: int, alpha: float, dropout: float) -> Layer:
         out = _weight_size(target)[0]
-        super().__init__(target, _divisor(out, min(max(2, rank), math.isqrt(out))), 0.0, dropout)
+        return cls(target, _divisor(out, min(max(2, rank), math.isqrt(out))), 0.0, dropout)
 
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
         if float(found.get("alpha", 0.0)):
             raise AdapterError("is OFT with a constraint, which programs read differently.")
-        return super().of_parts(target, found)
+        return cls(target, cls.rank_of(found), 0.0)
 
     @staticmethod
     def rank_of(found: Mapping[str, Tensor]) -> int:

@@ -49,7 +49,7 @@ class Lora:
                     continue
                 rank, alpha = given
                 alpha = alpha * rank**0.5 if spec.kind == "rslora" else alpha
-                layer = kind(modules[name], rank, alpha, spec.dropout)
+                layer = kind.fresh(modules[name], rank, alpha, spec.dropout)
                 layer.reset(generator(seed, "lora", name), modules[name])
                 layers[name] = layer
         return cls(layers)
