@@ -85,9 +85,9 @@ def test_diffusers_opens_its_file_to_the_same_numbers(family: ModelFamily, tmp_p
     cls = StableDiffusionXLPipeline if family.name == "sdxl" else StableDiffusionPipeline
     pipeline = cls.from_pretrained(family.base)
     pipeline.load_lora_weights(str(path))
-    unet, family.text_encoder = pipeline.unet, pipeline.text_encoder
+    unet, family.encoders["text_encoder"] = pipeline.unet, pipeline.text_encoder
     if family.name == "sdxl":
-        family.text_encoder_2 = pipeline.text_encoder_2
+        family.encoders["text_encoder_2"] = pipeline.text_encoder_2
     theirs = output(family, unet)
     assert torch.allclose(ours, theirs, atol=1e-5)
     assert not torch.allclose(ours, before, atol=1e-3)

@@ -61,14 +61,13 @@ def test_it_starts_as_the_words_it_comes_from(family: ModelFamily) -> None:
 
 def test_words_are_found_whole_and_in_any_case(sd: ModelFamily) -> None:
     Token("kaif", {"text_encoder": torch.zeros(3, 32)}).inject(sd)
-    ids = sd.words.ids(sd.tokenizer, "Kaif, kaiffin and a kaif")
+    ids = sd.words.ids(sd.tokenizers["text_encoder"], "Kaif, kaiffin and a kaif")
     assert [i for i in ids if i >= FIRST_ID] == 2 * [FIRST_ID, FIRST_ID + 1, FIRST_ID + 2]
     sd.words.remove("kaif")
 
 
 def test_the_pooled_text_is_that_of_the_end_token(sdxl: ModelFamily) -> None:
     """A new token's id is the highest of all, and transformers would pool there."""
-    sdxl.text_encoder_2.eos_token_id = sdxl.tokenizer_2.eos_token_id
     token = Token.create(WORD, len(sdxl.token_pieces("dog")), "dog", sdxl)
     token.inject(sdxl)
     with torch.no_grad():
@@ -86,12 +85,11 @@ def test_diffusers_reads_the_embedding_file_to_the_same_states(
     token.eject()
     pipeline = as_pipeline(family)
     towers = list(token.vectors)
-    for i, tower in enumerate(towers):
-        number = "" if i == 0 else "_2"
-        options = {"text_encoder": family.towers[tower],
-                   "tokenizer": getattr(family, f"tokenizer{number}")}  # fmt: skip
-        vectors = list(token.alone().values())[i]
-        pipeline.load_textual_inversion({"emb_params": vectors}, token=WORD, **options)
+    for tower, vectors in zip(towers, token.alone().values(), strict=True):
+        pipeline.load_textual_inversion(
+            {"emb_params": vectors}, token=WORD, text_encoder=family.towers[tower],
+            tokenizer=family.tokenizers[tower],
+        )  # fmt: skip
     prompt = f"a photo of {WORD} on ice"
     with torch.no_grad():
         theirs = pipeline.encode_prompt(

@@ -54,9 +54,11 @@ def test_text_as_the_pipeline_encodes_it(family: ModelFamily) -> None:
 
 def test_clip_skip_of_sd1_takes_an_earlier_layer_and_norms_it(sd: ModelFamily) -> None:
     with torch.no_grad():
-        ids = sd.tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
-        out = sd.text_encoder(ids, output_hidden_states=True)
-        expected = sd.text_encoder.final_layer_norm(out.hidden_states[-2])
+        ids = sd.tokenizers["text_encoder"](
+            PROMPTS, padding="max_length", return_tensors="pt"
+        ).input_ids
+        out = sd.towers["text_encoder"](ids, output_hidden_states=True)
+        expected = sd.towers["text_encoder"].final_layer_norm(out.hidden_states[-2])
         assert torch.equal(sd.encode_text(PROMPTS, clip_skip=1).context, expected)
         assert torch.equal(sd.encode_text(PROMPTS).context, out.last_hidden_state)
 

@@ -49,7 +49,8 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
         parts.decode_in_tiles(models["vae"])
     if base.quantize != "none":
         quantize(models["unet"], base.quantize, runtime.device, dtype)
-    rest = {name: part for name, part in found.items() if name not in models}
+    encoders = {name: model for name, model in models.items() if name.startswith("text_encoder")}
+    tokenizers = {name: found[name.replace("text_encoder", "tokenizer")] for name in encoders}
     family: Any = StableDiffusionXL if located.family == "sdxl" else StableDiffusion1
     return family(
         base=base.name,
@@ -57,8 +58,11 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
         device=runtime.device,
         dtype=dtype,
         quantize=base.quantize,
-        **models,
-        **rest,
+        schedule=found["schedule"],
+        unet=models["unet"],
+        vae=models["vae"],
+        encoders=encoders,
+        tokenizers=tokenizers,
     )
 
 
@@ -107,9 +111,9 @@ def as_pipeline(family: Any) -> Any:
     """The base as a diffusers pipeline that shares its modules."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
-    kept = ["vae", "unet", "text_encoder", "tokenizer"]
-    kept += ["text_encoder_2", "tokenizer_2"] * (family.name == "sdxl")
-    made: dict[str, Any] = {name: getattr(family, name) for name in kept}
+    made: dict[str, Any] = {"vae": family.vae, **family.towers}
+    for tower, tokenizer in family.tokenizers.items():
+        made[tower.replace("text_encoder", "tokenizer")] = tokenizer
     made["scheduler"] = DDIMScheduler.from_config(family.schedule.config)
     if family.name != "sdxl":
         made |= {"safety_checker": None, "feature_extractor": None}
