@@ -15,7 +15,7 @@ from PIL import Image
 from test_optimizers import NAMES, made
 
 from kaiffin import config as configs
-from kaiffin import memory
+from kaiffin import memory, recipes
 from kaiffin.adapters.stack import Stack
 from kaiffin.cli import main
 from kaiffin.config import BaseConfig
@@ -169,6 +169,7 @@ def test_a_full_device_is_said_and_mended_where_asked(
 ) -> None:  # fmt: skip
     room = memory.resident(torch.device("cpu"))
     monkeypatch.setattr(memory, "available", lambda _: room)
+    monkeypatch.setattr(recipes, "SMALL_SHARE", 0.0)  # a tiny base would not be looked at
     more = ["--train.fit_memory", "true"] * taken
     assert main(call(folder, sd_path, tmp_path / "run", *more)) == 0
     said = capsys.readouterr().out

@@ -31,6 +31,7 @@ OPTIMIZER_BYTES = {
     "adamw": 8, "adamw8bit": 2, "adafactor": 0, "lion": 4, "prodigy": 16, "schedulefree": 8,
     "muon": 4,
 }  # fmt: skip
+PROGRAM = 400_000_000  # bytes of Python and the libraries
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,17 @@ class Meter:
         average = 4 if config.train.ema else 0
         per_number = 4 + OPTIMIZER_BYTES[config.train.optimizer] + average
         return Memory(
-            resident(self.family.device), self._linear(), self._text(), per_number * trained,
+            self._resident(), self._linear(), self._text(), per_number * trained,
             trained, self.step(config), self.pictures(config),
         )  # fmt: skip
+
+    def _resident(self) -> int:
+        """What is held already; on a CPU also weights that are mapped from files but not read."""
+        family = self.family
+        modules = [*family.towers.values(), family.vae]
+        weights = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+        held = resident(family.device)
+        return max(held, weights + PROGRAM) if family.device.type == "cpu" else held
 
     def _linear(self) -> int:
         layers = self.family.towers["unet"].modules()

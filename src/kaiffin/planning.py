@@ -110,9 +110,14 @@ def print_plan(plan: Plan, derived: list[str], console: Console) -> None:
     speed = _measured_speed(plan.device)
     console.print(
         f"plan: {plan.trainable:,} trainable weights in {plan.modules} layers;"
-        f" {plan.steps} steps = {plan.epochs:.0f} epochs; about {plan.memory / 1e9:.1f} GB on"
-        f" {plan.device.type}; roughly {_time(plan.seconds(speed))}"
+        f" {plan.steps} steps = {plan.epochs:.0f} epochs; roughly {_time(plan.seconds(speed))} on"
+        f" this {plan.device.type}"
     )
+
+
+def print_small(plan: Plan, console: Console) -> None:
+    """The rough estimate of the memory, where a closer look is not worth its seconds."""
+    console.print(f"memory: about {_size(plan.memory)}, little of what is free")
 
 
 def _measured_speed(device: torch.device) -> float:
@@ -154,4 +159,7 @@ def _size(size: int) -> str:
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

@@ -25,7 +25,7 @@ from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import read_text_facts
 from kaiffin.phases import Phase
-from kaiffin.planning import Plan, print_memory, print_plan
+from kaiffin.planning import Plan, print_memory, print_plan, print_small
 from kaiffin.run import Run, file_name, free_name
 from kaiffin.saying import console
 from kaiffin.sessions import Session, open_session
@@ -62,10 +62,7 @@ def prepare(config: Config, out: Path) -> Prepared:
 
 def plan(config: Config) -> Plan:
     """Prints what `train` would do: weights, steps, epochs, memory and time; trains nothing."""
-    session = open_session(config, None)
-    found = _plan(session)
-    _fit(session, found, look=True)
-    return found
+    return _plan(open_session(config, None), look=True)[0]
 
 
 def train(config: Config, out: Path | None = None) -> Run:
@@ -90,7 +87,7 @@ def _train(run: Run) -> Run:
         run.clean()
         started = time.time()
         session = open_session(run.config, run)
-        changes = _fit(session, _plan(session))
+        _, changes = _plan(session)
         if changes:
             session = open_session(changed(run.config, **changes), run)
         run.save_config(session.config)
@@ -123,23 +120,25 @@ def _train_phase(run: Run, session: Session, phase: Phase, state: TrainState | N
     session.stack.eject()
 
 
-def _plan(session: Session) -> Plan:
-    found = Plan.of(session.config, session.family, session.stack, session.phases, session.photos)
-    print_plan(found, session.derived, console)
-    return found
+def _plan(session: Session, *, look: bool = False) -> tuple[Plan, dict[str, object]]:
+    """Prints the plan; measures the memory where that may matter, or where `look` asks for it.
 
-
-def _fit(session: Session, plan: Plan, look: bool = False) -> dict[str, object]:
-    """Says what memory the training takes where that may matter, or where `look` asks for it.
-
-    Returns the changes that `train.fit_memory` takes, where it does not fit.
+    Returns the changes that `train.fit_memory` takes as well, where it does not fit.
     """
     config, family = session.config, session.family
+    plan = Plan.of(config, family, session.stack, session.phases, session.photos)
+    print_plan(plan, session.derived, console)
     room = memory.available(family.device)
-    roughly = plan.memory + memory.resident(family.device)
-    if roughly < SMALL_SHARE * room and not look:
-        return {}
-    meter = memory.Meter(family, session.stack, session.phases, session.runtime)
+    if plan.memory < SMALL_SHARE * room and not look:
+        print_small(plan, console)
+        return plan, {}
+    return plan, _fit(session, room)
+
+
+def _fit(session: Session, room: int) -> dict[str, object]:
+    """Says where the memory goes, and the changes that are taken where it does not fit."""
+    config = session.config
+    meter = memory.Meter(session.family, session.stack, session.phases, session.runtime)
     measured = meter.memory(config)
     rungs = memory.ladder(config, measured, meter, room)
     print_memory(measured, room, rungs, console)

@@ -84,6 +84,7 @@ class ModelFamily(Protocol):
     dtype: torch.dtype  # dtype of the frozen weights
     quantize: str  # none, int8 or nf4: of the UNet's linear layers
     words: Words  # new tokens, none at first
+    vae: nn.Module
 
     @property
     def towers(self) -> Mapping[str, nn.Module]:
