@@ -23,8 +23,8 @@ from peft import LoraConfig
 from timing import interleaved, table, write_json
 
 from kaiffin import config as configs
-from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.config import BaseConfig
 from kaiffin.data.dataset import Dataset
@@ -40,7 +40,9 @@ from kaiffin.train.trainer import Trainer
 RANK, LR = 16, 1e-4
 
 
-def ours(family: ModelFamily, photos: Path, batch: int, runtime: Runtime) -> Callable[[], object]:
+def ours(
+    family: ModelFamily, photos: Path, batch: int, runtime: Runtime, kind: str = "lora"
+) -> Callable[[], object]:
     """One step of Kaiffin's trainer, its caches filled as after the first epoch."""
     given = {
         "data.photos": photos, "subject.noun": "penguin", "train.steps": 10**6, "train.lr": LR,
@@ -50,7 +52,7 @@ def ours(family: ModelFamily, photos: Path, batch: int, runtime: Runtime) -> Cal
     config, _ = derive(configs.build(configs.override({}, given)), 6, family.native_size)
     prepared = prepare(config.data, config.subject, family.native_size)
     dataset = Dataset(prepared.examples, [], config.data, 0)
-    specs = {"unet": LoraSpec("attention", RANK, RANK)}
+    specs = {"unet": LoraSpec("attention", RANK, RANK, kind=kind)}
     stack = Stack({"": Lora.create(specs, full_modules(family), 0)})
     stack.inject(family)
     trainer = Trainer(family, stack, dataset, config, runtime, TensorCache(None))
@@ -111,6 +113,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--kinds", default="", help="further kinds of adapter, such as dora,loha")
     flags = parser.parse_args()
     base = BaseConfig(name=flags.base)
     runtime = Runtime.from_config(base)
@@ -122,6 +125,8 @@ def main() -> None:
             "ours": ours(load(base, runtime), Path(scratch), flags.batch, runtime),
             "plain": plain(load(base, runtime), flags.batch),
         }
+        for kind in filter(None, flags.kinds.split(",")):
+            steps[kind] = ours(load(base, runtime), Path(scratch), flags.batch, runtime, kind)
         started = time.time()
         times = interleaved(steps, flags.rounds, runtime.device)
     print(

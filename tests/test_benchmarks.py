@@ -12,7 +12,12 @@ from conftest import REPO
 @pytest.mark.parametrize(
     ("script", "options", "names", "unit"),
     [
-        ("train_step.py", ["--batch", "1"], ["floor", "ours", "plain"], "floor"),
+        (
+            "train_step.py",
+            ["--batch", "1", "--kinds", "dora,oft"],
+            ["floor", "ours", "plain", "dora", "oft"],
+            "floor",
+        ),
         ("generate.py", ["--steps", "2"], ["unet", "ours", "diffusers"], "unet"),
     ],
 )

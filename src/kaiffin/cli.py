@@ -175,6 +175,9 @@ def generate(
     }
     if best is not None and best > count:
         raise ConfigError(f"--best {best} of -n {count} pictures.", "Make more, or choose fewer.")
+    blends = _numbers("--blend", blend)
+    if best is not None and len(blends) > 1:
+        raise ConfigError("--best chooses among one blend.", "Give --blend one number.")
     texts = picturing.read_prompts(prompt, prompts)
     made = picturing.generate(
         source,
@@ -183,7 +186,7 @@ def generate(
         seed=seed,
         changes={k: v for k, v in changes.items() if v is not None} | ctx.obj,
         adapters=adapter or [],
-        blends=_numbers("--blend", blend),
+        blends=blends,
         batch_size=batch_size,
         out=out,
         metadata=not no_metadata,

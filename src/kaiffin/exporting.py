@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from importlib import metadata as package
 from pathlib import Path
+from typing import Any
 
 from kaiffin import __version__, card, sharing
 from kaiffin import config as configs
@@ -98,18 +99,25 @@ def _header(session: Session, part: str, rank: int | None = None) -> dict[str, s
     return header | {"kaiffin.run": content_key(configs.dump(config), family.revision)[:16]}
 
 
-def prove_file(run: Run, session: Session) -> None:
-    """Others' code must read the file to what was trained; the result stays in the run."""
-    if not session.stack.adapters:
+def prove_files(run: Run, session: Session) -> None:
+    """Others' code must read every adapter to what was trained; the result stays in the run."""
+    names = list(session.stack.adapters)
+    if not names:
         return  # an embedding alone has no layers
+    made = _proof(run.adapter_path, session)
+    if len(names) > 1:
+        made["phases"] = {name: _proof(run.part_path(name), session) for name in names}
+    run.write_json("proof.json", made)
+
+
+def _proof(path: Path, session: Session) -> dict[str, Any]:
     try:
-        made = prove(run.adapter_path, session.family, opened_by_others)
+        made = prove(path, session.family, opened_by_others)
     except NoReader as error:
-        run.write_json("proof.json", {"holds": None, "problems": [str(error)]})
         console.print(f"proof: not made: {error}")
-        return
-    run.write_json("proof.json", made.as_json())
+        return {"holds": None, "problems": [str(error)]}
     sharing.say_proof(made, console)
+    return made.as_json()
 
 
 def write_manifest(run: Run, session: Session) -> None:

@@ -99,7 +99,7 @@ def _train(run: Run) -> Run:
             if not state or state.step <= phase.last:
                 _train_phase(run, session, phase, state)
         exporting.export(run, session)
-        exporting.prove_file(run, session)
+        exporting.prove_files(run, session)
         console.print(f"trained in {time.time() - started:.0f} s: {run.adapter_path}")
     return run
 

@@ -98,6 +98,7 @@ def test_two_adapters_alone_and_as_one(
     assert not torch.allclose(output(family), both, atol=1e-3)
     proof = json.loads((run / "proof.json").read_text())
     assert proof["holds"]
+    assert [part["holds"] for part in proof["phases"].values()] == [True, True]
     assert (run / "data-2" / "contact_sheet.png").is_file()
 
 
