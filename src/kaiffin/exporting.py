@@ -22,7 +22,7 @@ from kaiffin.train.cache import content_key
 def export(run: Run, session: Session) -> None:
     """Every file of the run; last the adapter: a run with an adapter file is a finished run."""
     parts = {
-        name: formats.from_state(adapter.state(), session.family.name)
+        name: edit.with_one_alpha(formats.from_state(adapter.state(), session.family.name))
         for name, adapter in session.stack.adapters.items()
     }
     bundled = {k: v for token in session.stack.tokens for k, v in token.bundled().items()}

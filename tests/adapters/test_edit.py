@@ -1,6 +1,8 @@
 """Arithmetic on adapters against the updates written out in full, and against the real model."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from kaiffin.adapters import edit, formats
 from kaiffin.adapters.formats import AdapterFile
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import full_modules
+from kaiffin.cli import main
 from kaiffin.errors import AdapterError
 from kaiffin.models.base import ModelFamily
 
@@ -147,3 +150,29 @@ def test_the_state_of_a_file_is_that_of_the_adapter(sd: ModelFamily) -> None:
     found = varied(sd)
     again = formats.from_state(found.state(), "sd1")
     assert again.modules.keys() == found.modules.keys()
+
+
+def test_one_alpha_for_all_changes_nothing_else(family: ModelFamily) -> None:
+    found = varied(family)
+    made = edit.with_one_alpha(found)
+    assert len({float(parts["alpha"]) for parts in made.modules.values()}) == 1
+    for name, parts in found.modules.items():
+        deltas = [full(p) for p in (parts, made.modules[name])]
+        assert torch.allclose(*deltas, rtol=1e-5, atol=1e-7), name
+    assert edit.with_one_alpha(made) is made
+
+
+def test_rules_end_in_a_file_that_diffusers_reads(
+    sd_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Ranks and alphas that differ from block to block, trained until the difference would show."""
+    run = tmp_path / "run"
+    rules = '[{layers: "unet.mid_block.*", rank: 2, alpha: 16}, {layers: "unet.up*", alpha: 5}]'
+    call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "6",
+            "--out", str(run), "--adapter.rules", rules, "--train.lr", "1e-2",
+            "--train.tensorboard", "false", "--data.prior.weight", "0"]  # fmt: skip
+    assert main(call) == 0
+    proof = json.loads((run / "proof.json").read_text())
+    assert proof["holds"], proof["problems"]
+    assert proof["effect"] > 0.1
+    assert proof["difference"] < 1e-4

@@ -8,10 +8,12 @@ import yaml
 from conftest import REPO
 from PIL import Image
 
+from kaiffin import config as configs
 from kaiffin import recipes
 from kaiffin.cli import main
 from kaiffin.errors import ConfigError
 from kaiffin.experiments import sweep
+from kaiffin.run import Run
 
 
 def written(folder: Path, base: Path, photos: Path, **changes: object) -> Path:
@@ -88,6 +90,16 @@ def test_the_cheburashka_sweep() -> None:
     first = trials[0].config
     assert (first.train.steps, first.sample.guidance) == (1000, 7.5)
     assert trials[4].config.train.objective.min_snr_gamma is None
+
+
+def test_two_sweeps_in_one_folder_are_kept_apart(
+    sd_path: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path, out = written(tmp_path, sd_path, folder), tmp_path / "out"
+    out.mkdir()
+    with Run(out, configs.build({})).lock():
+        assert main(["sweep", str(path), "--out", str(out)]) == 2
+    assert "is in use by process" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -61,6 +61,27 @@ def _product(parts: Parts, left: str, right: str) -> Tensor:
 def _lokr_factor(parts: Parts, i: int) -> Tensor:
     whole = parts.get(f"lokr_w{i}")
     return whole.double() if whole is not None else _product(parts, f"lokr_w{i}_a", f"lokr_w{i}_b")
+
+
+def with_one_alpha(adapter: AdapterFile) -> AdapterFile:
+    """The same updates with one alpha for all LoRA layers, the commonest; the factor goes into up.
+
+    diffusers 0.42.1 takes one alpha for all attention layers of a kohya file. Exact where the
+    alphas differ by powers of two, else to fp32's rounding.
+    """
+    plain = [p for p in adapter.modules.values() if kind_of(p) == "lora"]
+    alphas = [float(parts["alpha"]) for parts in plain]
+    if len(set(alphas)) < 2:
+        return adapter
+    alpha = max(alphas, key=alphas.count)
+    modules = {}
+    for name, parts in adapter.modules.items():
+        factor = float(parts["alpha"]) / alpha if kind_of(parts) == "lora" else 1.0
+        if factor != 1.0:
+            up = parts["lora_up.weight"] * factor
+            parts = {**parts, "lora_up.weight": up, "alpha": torch.tensor(alpha)}
+        modules[name] = parts
+    return replace(adapter, modules=modules)
 
 
 # --- merge ------------------------------------------------------------------------------------

@@ -120,8 +120,19 @@ def run(
     if len(trainings) > MANY and not yes:
         raise ConfigError(f"{path}: {len(trainings)} trainings are many.", "Say --yes to run them.")
     judge = _judge_of(trials[0].config, judge)
-    failed: dict[str, str] = {}
+    out.mkdir(parents=True, exist_ok=True)
+    with Run(out, trials[0].config).lock():
+        made, failed = _run_all(file, trials, out)
+        _compare(file, trials, made, failed, out, judge)
+    return not failed
+
+
+def _run_all(
+    file: SweepFile, trials: list[Trial], out: Path
+) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    """Pictures of the trials that came through, and why the others did not."""
     made: dict[str, list[Path]] = {}
+    failed: dict[str, str] = {}
     for number, trial in enumerate(trials, 1):
         console.print(f"[{number}/{len(trials)}] {trial.label}")
         try:
@@ -132,8 +143,7 @@ def run(
         except UserError as error:
             console.print(f"failed: {trial.label}: {error}")
             failed[trial.label] = failed[trial.run] = str(error)
-    _compare(file, trials, made, failed, out, judge)
-    return not failed
+    return made, failed
 
 
 def _trained(trial: Trial, folder: Path) -> None:
@@ -177,7 +187,6 @@ def _compare(
         loss = _final_loss(out / "runs" / trial.run)
         table.add_row(trial.label, f"{loss:.4f}", mean, gain)
         facts["trials"][trial.label] = {"run": trial.run, "loss": loss, "clip_t": own}
-    out.mkdir(parents=True, exist_ok=True)
     (out / "sweep.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if not done:
         return
