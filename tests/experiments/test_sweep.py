@@ -1,6 +1,7 @@
 """A sweep on the miniature and on tiny bases: shared trainings, going on, failures, refusals."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from PIL import Image
 from kaiffin import config as configs
 from kaiffin import recipes
 from kaiffin.cli import main
-from kaiffin.errors import ConfigError
+from kaiffin.errors import ConfigError, Interrupted
 from kaiffin.experiments import sweep
 from kaiffin.run import Run
+from kaiffin.train.watch import Checkpoints
 
 
 def written(folder: Path, base: Path, photos: Path, **changes: object) -> Path:
@@ -123,3 +125,22 @@ def test_many_trainings_ask(tmp_path: Path, capsys: pytest.CaptureFixture) -> No
     path = written(tmp_path, Path("miniature"), tmp_path, seeds=list(range(60)))
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 2
     assert "120 trainings are many. Say --yes" in capsys.readouterr().err
+
+
+def test_stopped_and_gone_on_with(
+    sd_path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is no failed trial: the sweep stops, and the same command ends it."""
+    path, out = written(tmp_path, sd_path, folder), tmp_path / "out"
+    save = Checkpoints.save
+
+    def save_and_stop(self) -> None:
+        save(self)
+        raise Interrupted("stopped.", "", signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_and_stop)
+        assert main(["sweep", str(path), "--out", str(out)]) == 128 + signal.SIGINT
+    assert not (out / "sweep.json").exists()
+    assert main(["sweep", str(path), "--out", str(out)]) == 0
+    assert len(json.loads((out / "sweep.json").read_text())["trials"]) == 3

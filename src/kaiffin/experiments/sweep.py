@@ -31,7 +31,7 @@ from kaiffin import picturing, recipes
 from kaiffin.choosing import plain_prompt
 from kaiffin.config import Config
 from kaiffin.data.sources import fill
-from kaiffin.errors import ConfigError, UserError, nearest
+from kaiffin.errors import ConfigError, Interrupted, UserError, nearest
 from kaiffin.run import Run
 from kaiffin.saying import console
 from kaiffin.score import MINIATURE, Scorer, bootstrap, paired
@@ -140,6 +140,8 @@ def _run_all(
                 raise UserError(failed[trial.run])
             _trained(trial, out / "runs" / trial.run)
             made[trial.label] = _pictures(trial, file, out)
+        except Interrupted:
+            raise  # saved; the same command goes on
         except UserError as error:
             console.print(f"failed: {trial.label}: {error}")
             failed[trial.label] = failed[trial.run] = str(error)
