@@ -81,23 +81,24 @@ def clip_answers(config: BuildConfig, images: np.ndarray, specs: list[world.Spec
     return named
 
 
+QUESTIONS = ("scene", "species", "colour", "accessory")
+
+
 def accuracy(named: list[dict], specs: list[world.Spec]) -> dict[str, tuple[int, int]]:
-    """(hits, count) of every question the judge answered."""
-    return {
-        question: (
-            sum(
-                row[question] == getattr(spec, question)
-                for row, spec in zip(named, specs, strict=True)
-            ),
-            len(specs),
-        )
-        for question in named[0]
-    }
+    """(hits, count) of every question the judge answered, and of `all` where it answered all."""
+    right = [
+        {question: answer == getattr(spec, question) for question, answer in row.items()}
+        for row, spec in zip(named, specs, strict=True)
+    ]
+    found = {q: (sum(row[q] for row in right), len(specs)) for q in named[0]}
+    if set(QUESTIONS) <= set(named[0]):
+        found["all"] = (sum(all(row.values()) for row in right), len(specs))
+    return found
 
 
 def _row(judge: str, what: str, scores: dict[str, tuple[int, int]]) -> str:
     cells = []
-    for question in ("scene", "species", "colour", "accessory"):
+    for question in (*QUESTIONS, "all"):
         if question not in scores:
             cells.append("")
             continue
@@ -169,7 +170,7 @@ def _costs(config: BuildConfig) -> list[str]:
     return rows
 
 
-def measure(config: BuildConfig, count: int = 320) -> dict:
+def measure(config: BuildConfig, count: int = 1000) -> dict:
     """All numbers of the report. Renders go through the same judges, as their ceiling."""
     specs = held_out_specs(1000)
     pool = render_pool(
