@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from kaiffin import cli
-from kaiffin.miniature import nets, stages, world
+from kaiffin.miniature import nets, quality, stages, world
 from kaiffin.miniature.build import BuildConfig, parse_flags, preview_specs
 from kaiffin.miniature.pool import render_pool
 from kaiffin.miniature.quality import wilson
@@ -164,3 +164,16 @@ def test_toy_weights_are_named_as_diffusers_names_them(tmp_path):
 def test_a_build_that_cannot_start_says_why(flags, said, tmp_path, capsys):
     assert cli.main(["miniature", "build", "--out", str(tmp_path), *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_accuracy_counts_each_answer_and_all_of_them_together() -> None:
+    specs = quality.held_out_specs(3)
+    right = [{q: getattr(spec, q) for q in quality.COLUMNS} for spec in specs]
+    wrong = [right[0], {**right[1], "colour": "none"}, {**right[2], "scene": "none"}]
+    found = quality.accuracy(wrong, specs)
+    assert found == {
+        "scene": (2, 3), "species": (3, 3), "colour": (2, 3), "accessory": (3, 3), "all": (1, 3),
+    }  # fmt: skip
+    clip = [{q: row[q] for q in quality.QUESTIONS} for row in right]  # asks no accessory
+    assert "all" not in quality.accuracy(clip, specs)
+    assert quality._row("CLIP", "samples", quality.accuracy(clip, specs)).endswith(" |  |  |")

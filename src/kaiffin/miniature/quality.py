@@ -81,7 +81,7 @@ def clip_answers(config: BuildConfig, images: np.ndarray, specs: list[world.Spec
     return named
 
 
-QUESTIONS = ("scene", "species", "colour", "accessory")
+COLUMNS = ("scene", "species", "colour", "accessory")
 
 
 def accuracy(named: list[dict], specs: list[world.Spec]) -> dict[str, tuple[int, int]]:
@@ -91,14 +91,14 @@ def accuracy(named: list[dict], specs: list[world.Spec]) -> dict[str, tuple[int,
         for row, spec in zip(named, specs, strict=True)
     ]
     found = {q: (sum(row[q] for row in right), len(specs)) for q in named[0]}
-    if set(QUESTIONS) <= set(named[0]):
+    if set(COLUMNS) <= set(named[0]):
         found["all"] = (sum(all(row.values()) for row in right), len(specs))
     return found
 
 
 def _row(judge: str, what: str, scores: dict[str, tuple[int, int]]) -> str:
     cells = []
-    for question in (*QUESTIONS, "all"):
+    for question in (*COLUMNS, "all"):
         if question not in scores:
             cells.append("")
             continue
