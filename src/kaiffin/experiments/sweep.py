@@ -194,7 +194,7 @@ def _compare(
         return
     rows = range(0, len(file.prompts) * file.count, file.count)
     images = [Image.open(made[trial.label][row]) for row in rows for trial in done]
-    labels = [prompt for prompt in file.prompts for _ in done]
+    labels = [fill(prompt, trial.config.subject) for prompt in file.prompts for trial in done]
     titles = [trial.label for trial in done]
     page = sheet(images, labels, columns=len(done), column_titles=titles, title=out.name)
     pictures.save_png(page, out / "sheet.png")
