@@ -59,7 +59,7 @@ print(json.dumps({"predicted": found.adapter + found.step, "measured": peak - be
     "more",
     [
         {},
-        {"train.gradient_checkpointing": True},
+        {"train.gradient_checkpointing": True, "train.batch_size": 64},
         {
             "adapter.kind": "dora",
             "adapter.text_encoder": True,
@@ -74,7 +74,7 @@ def test_predicted_is_measured(more: dict, photos6: Path) -> None:
     """On the CPU, within 15 %, for steps large enough to be seen."""
     given = {
         "data.photos": str(photos6), "data.upscale": True, "subject.noun": "thing",
-        "train.batch_size": 32, "data.prior.weight": 0, "train.steps": 2, "adapter.rank": 64,
+        "train.batch_size": 16, "data.prior.weight": 0, "train.steps": 2, "adapter.rank": 64,
     } | more  # fmt: skip
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -83,7 +83,8 @@ def test_predicted_is_measured(more: dict, photos6: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["measured"] > 60e6
+    assert found["measured"] > 30e6
+    print(found)
     assert found["predicted"] == pytest.approx(found["measured"], rel=0.15)
 
 
@@ -187,7 +188,7 @@ def test_a_dry_run_says_where_the_memory_goes(
     assert main([*call(folder, sd_path, Path("nowhere")), "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "at the peak of" in said
-    assert "activations of a step" in said
+    assert "activations and gradients of a step" in said
 
 
 # --- the rungs --------------------------------------------------------------------------------

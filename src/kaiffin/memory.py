@@ -39,7 +39,7 @@ class Memory:
     """Bytes at the peak of a training. resident: what the process or device holds already.
 
     linear: of the base's UNet, what lies in linear layers; text: of the text encoders;
-    adapter: gradients and optimizer state; step: activations; pictures: the VAE, for one picture.
+    adapter: optimizer state; step: activations and gradients; pictures: the VAE, for one picture.
     """
 
     resident: int
@@ -68,7 +68,7 @@ class Meter:
         """All of it, as the settings are."""
         trained = sum(p.numel() for p in self.stack.parameters())
         average = 4 if config.train.ema else 0
-        per_number = 4 + OPTIMIZER_BYTES[config.train.optimizer] + average
+        per_number = OPTIMIZER_BYTES[config.train.optimizer] + average
         return Memory(
             self._resident(), self._linear(), self._text(), per_number * trained,
             trained, self.step(config), self.pictures(config),

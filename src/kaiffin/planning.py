@@ -139,8 +139,8 @@ def print_memory(measured: Memory, room: int, rungs: Sequence[Rung], console: Co
     """Where the memory goes; where it is too little, the ladder with each rung's price."""
     parts = {
         "there already (base, adapter, program)": measured.resident,
-        "gradients and optimizer": measured.adapter,
-        "activations of a step": measured.step,
+        "optimizer": measured.adapter,
+        "activations and gradients of a step": measured.step,
         "or one picture through the VAE": measured.pictures,
     }
     shown = "; ".join(f"{_size(size)} {name}" for name, size in parts.items())
