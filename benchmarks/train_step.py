@@ -32,6 +32,7 @@ from kaiffin.data.prepare import prepare
 from kaiffin.miniature import world
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import load
+from kaiffin.phases import expand
 from kaiffin.presets import derive
 from kaiffin.runtime import Runtime
 from kaiffin.train.cache import TensorCache
@@ -55,7 +56,7 @@ def ours(
     specs = {"unet": LoraSpec("attention", RANK, RANK, kind=kind)}
     stack = Stack({"": Lora.create(specs, full_modules(family), 0)})
     stack.inject(family)
-    trainer = Trainer(family, stack, dataset, config, runtime, TensorCache(None))
+    trainer = Trainer(family, stack, dataset, expand(config)[0], runtime, TensorCache(None))
     for number in range(-(-6 // batch)):
         trainer._batch(dataset.batch(number, batch))
     return trainer._one_step

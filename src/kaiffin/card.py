@@ -10,6 +10,10 @@ from kaiffin.models.resolve import ALIASES
 from kaiffin.run import Run
 
 NAME = "README.md"
+KINDS = {
+    "lora": "A LoRA", "rslora": "An rsLoRA", "dora": "A DoRA", "loha": "A LoHa", "lokr": "A LoKr",
+    "oft": "An OFT",
+}  # fmt: skip
 
 
 def text(run: Run) -> str:
@@ -79,12 +83,6 @@ for this file yourself, and have the consent of people who are shown. Made with 
 """
 
 
-KINDS = {
-    "lora": "A LoRA", "rslora": "An rsLoRA", "dora": "A DoRA", "loha": "A LoHa", "lokr": "A LoKr",
-    "oft": "An OFT",
-}  # fmt: skip
-
-
 def _elsewhere(run: Run, base: str, family: str, prompt: str) -> str:
     """How ComfyUI, A1111 and diffusers use the files of this run."""
     file, token = run.adapter_path.name, run.config.subject.token
@@ -109,21 +107,19 @@ def _with_diffusers(run: Run, base: str, family: str, prompt: str) -> str:
     own = run.path / "diffusers"
     weights = f'".", weight_name="{run.adapter_path.name}"' if not own.is_dir() else '"diffusers"'
     load = [f"pipe.load_lora_weights({weights})"] * (run.config.embedding.train != "alone")
+    token = _loading_of_token(run, family)
+    imported += "\nfrom safetensors.torch import load_file" * bool(token)
     return "\n".join([
-        "```python", imported, *_loading_of_tokens(run, family, first=True), "",
-        f"pipe = {pipeline}.from_pretrained({source})", *load,
-        *_loading_of_tokens(run, family, first=False),
+        "```python", imported, "", f"pipe = {pipeline}.from_pretrained({source})", *load, *token,
         f'image = pipe("{prompt} on an icy cliff", guidance_scale=5.0).images[0]', "```",
     ])  # fmt: skip
 
 
-def _loading_of_tokens(run: Run, family: str, *, first: bool) -> list[str]:
-    """The import, or the calls, that bring a custom token to diffusers."""
+def _loading_of_token(run: Run, family: str) -> list[str]:
+    """The calls that bring a custom token to diffusers, where the run has one."""
     embedding, token = run.part_path("embedding"), run.config.subject.token
     if not embedding.is_file():
         return []
-    if first:
-        return ["from safetensors.torch import load_file"]
     vectors = f'vectors = load_file("{embedding.name}")'
     if family != "sdxl":
         return [vectors, f'pipe.load_textual_inversion(vectors, token="{token}")']

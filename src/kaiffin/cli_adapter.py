@@ -69,10 +69,11 @@ def merge(
     from kaiffin import picturing, sharing
 
     wanted = [picturing.parse_adapter(text) for text in files]
-    parted = [one.path for one in wanted if one.weights.parts or one.weights.changes]
-    if parted:
-        raise ConfigError(f"{parted[0]}: a merge takes one number for each adapter.", "Write :0.8.")
-    specs = [(one.path, one.weights.rest.first) for one in wanted]
+    specs = []
+    for one in wanted:
+        if one.weights.number is None:
+            raise ConfigError(f"{one.path}: a merge takes one number for each.", "Write :0.8.")
+        specs.append((one.path, one.weights.number))
     if into is not None:
         if rank is not None or base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")

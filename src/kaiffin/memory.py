@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from kaiffin.adapters.stack import Stack
 from kaiffin.config import Config, changed
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
-from kaiffin.models.parts import TILE
+from kaiffin.models.parts import TILE, num_bytes
 from kaiffin.phases import EMBEDDING, TEXT, Phase
 from kaiffin.runtime import Runtime
 
@@ -77,8 +77,7 @@ class Meter:
     def _resident(self) -> int:
         """What is held already; on a CPU also weights that are mapped from files but not read."""
         family = self.family
-        modules = [*family.towers.values(), family.vae]
-        weights = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+        weights = num_bytes([*family.towers.values(), family.vae])
         held = resident(family.device)
         return max(held, weights + PROGRAM) if family.device.type == "cpu" else held
 
@@ -91,10 +90,8 @@ class Meter:
         """What the text encoders take on the UNet's device."""
         family = self.family
         towers = [tower for name, tower in family.towers.items() if name != "unet"]
-        weights = [p for tower in towers for p in tower.parameters()]
-        return sum(
-            p.numel() * p.element_size() for p in weights if p.device.type == family.device.type
-        )
+        here = family.device.type
+        return num_bytes(t for t in towers if next(t.parameters()).device.type == here)
 
     def step(self, config: Config) -> int:
         """Bytes that live at most during forward and backward of a step, gradients included."""

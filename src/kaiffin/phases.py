@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kaiffin.config import Config, changed
@@ -72,8 +71,3 @@ def _of_embedding(config: Config, everything: frozenset[str]) -> list[Phase]:
         one = Phase("embedding", 0, before, token, "", ())
         return [one, Phase("adapter", one.last, config, everything - token, "", ("",))]
     return [Phase("", 0, config, everything, "", ("",))]
-
-
-def total_steps(phases: Sequence[Phase]) -> int:
-    """Optimizer steps of the whole run."""
-    return phases[-1].last

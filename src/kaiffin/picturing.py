@@ -23,6 +23,7 @@ from kaiffin.data.sources import fill
 from kaiffin.errors import AdapterError, ConfigError, RunError, UserError
 from kaiffin.generate import AdapterRef, Request
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.parts import file_sha256
 from kaiffin.phases import expand
 from kaiffin.run import Run
 from kaiffin.runtime import Runtime
@@ -124,10 +125,9 @@ def _blended(
     refs = []
     for one, stack, factor in zip(wanted, stacks, factors, strict=True):
         stack.weights = one.weights.times(factor)
-        rest, parts = stack.weights.rest, stack.weights.parts
-        plain = not parts and rest.first == rest.last
-        weight = rest.first if plain else str(stack.weights)
-        refs.append(AdapterRef(str(one.path), one.path.stem, files.sha256(one.path), weight))
+        number, sha256 = stack.weights.number, file_sha256(one.path)
+        weight = str(stack.weights) if number is None else number
+        refs.append(AdapterRef(str(one.path), one.path.stem, sha256, weight))
     return refs
 
 
@@ -146,7 +146,7 @@ def remake(picture: Path, out: Path, *, metadata: bool = True) -> Path:
     wanted = []
     for entry in found["adapters"]:
         path = Path(entry["path"])
-        if not path.is_file() or files.sha256(path) != entry["sha256"]:
+        if not path.is_file() or file_sha256(path) != entry["sha256"]:
             raise UserError(
                 f"{picture}: its adapter {path} is missing or has changed.",
                 f"It has SHA-256 {entry['sha256'][:12]}.",

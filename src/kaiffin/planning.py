@@ -15,6 +15,7 @@ from kaiffin.config import Config
 from kaiffin.data.prepare import Prepared
 from kaiffin.memory import Memory, Rung
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.parts import num_bytes
 from kaiffin.phases import Phase
 
 # Forward and backward of a frozen UNet with adapters, as a multiple of one forward's operations.
@@ -42,18 +43,14 @@ class Plan:
     ) -> Plan:  # fmt: skip
         """From the config (with nothing left open) and the loaded base.
 
-        Its memory is a rough estimate, made in no time; `memory.measure` is exact.
+        Its memory is a rough estimate, made in no time; `memory.Meter` counts it.
         """
         train = config.train
         trainable = [p.numel() for p in stack.parameters()]
         batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
         side = (config.data.resolution or family.native_size) // family.downscale
         macs, activations = _unet_cost(family, side)
-        weights = sum(
-            p.numel() * p.element_size()
-            for tower in family.towers.values()
-            for p in tower.parameters()
-        )
+        weights = num_bytes(family.towers.values())
         kept = 0.25 if train.gradient_checkpointing else 1.0
         # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
         memory = weights + 16 * sum(trainable) + int(kept * activations * batch)

@@ -14,7 +14,6 @@ from PIL import Image
 from kaiffin import exporting, memory, picturing, saying
 from kaiffin import generate as pictures
 from kaiffin.config import Config, changed
-from kaiffin.data import prepare as preparation
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.images import open_photo, square_crop
 from kaiffin.data.prepare import Example, Prepared
@@ -28,7 +27,7 @@ from kaiffin.phases import Phase
 from kaiffin.planning import Plan, print_memory, print_plan, print_small
 from kaiffin.run import Run, file_name, free_name
 from kaiffin.saying import console
-from kaiffin.sessions import Session, open_session
+from kaiffin.sessions import Session, look_at, open_session
 from kaiffin.train.cache import TensorCache, content_key
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
@@ -48,12 +47,7 @@ def prepare(config: Config, out: Path) -> Prepared:
     """Looks at every photo and writes a manifest and a contact sheet into `out`."""
     facts = read_text_facts(config.base.name)
     resolution = config.data.resolution or facts.native_size
-    with saying.photo_progress() as progress:
-        prepared = preparation.prepare(
-            config.data, config.subject, resolution, pieces=facts.token_pieces,
-            max_tokens=facts.max_tokens, out=out, progress=progress,
-        )  # fmt: skip
-    saying.findings(prepared)
+    prepared = look_at(config.data, config.subject, facts, resolution, out)
     console.print(f"{len(prepared.examples)} photos at {resolution} px. Look at them:")
     console.print(f"  {out / 'contact_sheet.png'}")
     saying.refuse_problems(prepared)
@@ -159,7 +153,7 @@ def _trainer(run: Run, session: Session, phase: Phase) -> Trainer:
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
     cache = TensorCache(run.folder("cache"))
-    trainer = Trainer(family, session.stack, dataset, config, runtime, cache, phase=phase)
+    trainer = Trainer(family, session.stack, dataset, phase, runtime, cache)
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []

@@ -14,12 +14,12 @@ from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
-from kaiffin.config import BaseConfig, Config
+from kaiffin.config import AdapterConfig, BaseConfig, Config, DataConfig, SubjectConfig
 from kaiffin.data import prepare as preparation
 from kaiffin.data.prepare import Prepared
 from kaiffin.errors import ConfigError
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.load import load
+from kaiffin.models.load import TextFacts, load
 from kaiffin.phases import Phase, expand
 from kaiffin.presets import derive
 from kaiffin.run import Run
@@ -82,15 +82,23 @@ def _look_at_photos(
     for folder in dict.fromkeys(folders or [config.data.photos]):
         data = config.data.model_copy(update={"photos": folder})
         out = run.folder("data" if not found else f"data-{len(found) + 1}") if run else None
-        with saying.photo_progress() as progress:
-            prepared = preparation.prepare(
-                data, config.subject, resolution, pieces=family.token_pieces,
-                max_tokens=family.max_tokens, out=out, progress=progress,
-            )  # fmt: skip
-        saying.findings(prepared)
-        saying.refuse_problems(prepared)
-        found[folder] = prepared
+        found[folder] = look_at(data, config.subject, family, resolution, out)
+        saying.refuse_problems(found[folder])
     return found
+
+
+def look_at(
+    data: DataConfig, subject: SubjectConfig, base: ModelFamily | TextFacts, resolution: int,
+    out: Path | None,
+) -> Prepared:  # fmt: skip
+    """Every photo of one folder examined, with a bar, and what was found said."""
+    with saying.photo_progress() as progress:
+        prepared = preparation.prepare(
+            data, subject, resolution, pieces=base.token_pieces, max_tokens=base.max_tokens,
+            out=out, progress=progress,
+        )  # fmt: skip
+    saying.findings(prepared)
+    return prepared
 
 
 def _as_in_file(config: Config, start: Lora) -> Config:
@@ -105,9 +113,10 @@ def _as_in_file(config: Config, start: Lora) -> Config:
         "targets": "as in the file", "kind": kinds.most_common(1)[0][0],
         "text_encoder": any(not name.startswith("unet.") for name in start.layers),
     }  # fmt: skip
+    defaults = AdapterConfig()
     for name, value in found.items():
         given = getattr(config.adapter, name)
-        if given not in (None, False, "lora", value):
+        if given not in (getattr(defaults, name), value):
             raise ConfigError(
                 f"adapter.{name} = {given!r}: adapter.init_from goes on with the file's own, which"
                 f" is {value!r}.",

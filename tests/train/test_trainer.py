@@ -17,6 +17,7 @@ from kaiffin.data.prepare import prepare
 from kaiffin.diffusion.loss import min_snr_weight
 from kaiffin.errors import DivergedError
 from kaiffin.models.base import ModelFamily
+from kaiffin.phases import expand
 from kaiffin.presets import derive
 from kaiffin.runtime import Runtime
 from kaiffin.train.cache import TensorCache
@@ -56,7 +57,7 @@ def trainer(
     stack = Stack({"": Lora.create(specs, full_modules(family), config.train.seed)})
     stack.inject(family)
     runtime = Runtime.from_config(config.base, config.train.precision)
-    made = Trainer(family, stack, dataset, config, runtime, cache or TensorCache(None))
+    made = Trainer(family, stack, dataset, expand(config)[0], runtime, cache or TensorCache(None))
     made.listeners = [Losses()]
     return made
 

@@ -127,9 +127,3 @@ def _check_header(path: Path) -> None:
             f"{path}: is no safetensors file, or is cut off ({size} bytes).",
             "Copy or download it again.",
         )
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -103,11 +103,16 @@ def from_state(
     state: Mapping[str, Tensor], family: str, metadata: Mapping[str, str] | None = None
 ) -> AdapterFile:
     """An adapter's `state()` as a file to be written."""
+    return AdapterFile("kohya", family, by_module(state), dict(metadata or {}))
+
+
+def by_module(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """`<module>.<part>` -> tensor, as module -> part -> tensor."""
     modules: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         name, part = _kohya_split(key)
         modules.setdefault(name, {})[part] = value
-    return AdapterFile("kohya", family, modules, dict(metadata or {}))
+    return modules
 
 
 # --- reading ----------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from kaiffin.adapters.formats import rank_of
 from kaiffin.errors import AdapterError, ConfigError
 
 Size = tuple[int, ...]  # of a weight: (out, in) or (out, in, kh, kw)
@@ -52,12 +53,8 @@ class Layer(nn.Module):
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
         """A layer of the ranks and shapes of `found`; the values are loaded by the adapter."""
-        rank, alpha = cls.rank_of(found), found.get("alpha")
+        rank, alpha = rank_of(found), found.get("alpha")
         return cls(target, rank, float(rank if alpha is None else alpha))
-
-    @staticmethod
-    def rank_of(found: Mapping[str, Tensor]) -> int:
-        raise NotImplementedError
 
     def shapes(self) -> dict[str, Size]:
         """Shape of each weight, by attribute, in the order of training."""
@@ -115,10 +112,6 @@ class LoraLayer(Layer):
     fast = ("up",)
     down: nn.Parameter
     up: nn.Parameter
-
-    @staticmethod
-    def rank_of(found: Mapping[str, Tensor]) -> int:
-        return found["lora_down.weight"].shape[0]
 
     def shapes(self) -> dict[str, Size]:
         out, *inner = self.size
@@ -183,11 +176,11 @@ class LohaLayer(Layer):
     w2_a: nn.Parameter
     w2_b: nn.Parameter
 
-    @staticmethod
-    def rank_of(found: Mapping[str, Tensor]) -> int:
+    @classmethod
+    def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
         if "hada_t1" in found:
             raise AdapterError("is LoHa in Tucker's form, which Kaiffin does not apply.")
-        return found["hada_w1_b"].shape[0]
+        return super().of_parts(target, found)
 
     def shapes(self) -> dict[str, Size]:
         a, b = (self.size[0], self.rank), (self.rank, math.prod(self.size[1:]))
@@ -229,18 +222,13 @@ class LokrLayer(Layer):
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
         if "lokr_t2" in found:
             raise AdapterError("is LoKr in Tucker's form, which Kaiffin does not apply.")
-        rank = cls.rank_of(found)
+        rank = rank_of(found)
         shapes = {
             name: tuple(found[part].shape) for name, part in cls.parts.items() if part in found
         }
         made = cls(target, rank, float(found.get("alpha", torch.tensor(rank))), found=shapes)
         made.refuse_another_size()
         return made
-
-    @staticmethod
-    def rank_of(found: Mapping[str, Tensor]) -> int:
-        halves = [found[part] for part in ("lokr_w2_b", "lokr_w1_b") if part in found]
-        return halves[0].shape[0] if halves else 0
 
     def shapes(self) -> dict[str, Size]:
         if self.found is not None:
@@ -304,11 +292,7 @@ class OftLayer(Layer):
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
         if float(found.get("alpha", 0.0)):
             raise AdapterError("is OFT with a constraint, which programs read differently.")
-        return cls(target, cls.rank_of(found), 0.0)
-
-    @staticmethod
-    def rank_of(found: Mapping[str, Tensor]) -> int:
-        return found["oft_blocks"].shape[-1]
+        return cls(target, rank_of(found), 0.0)
 
     def shapes(self) -> dict[str, Size]:
         return {"blocks": (self.size[0] // self.rank, self.rank, self.rank)}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kaiffin.adapters.formats import PARTS, kind_of
+from kaiffin.adapters.formats import by_module, kind_of
 from kaiffin.adapters.layers import LAYERS, Layer
 from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.errors import AdapterError
@@ -60,10 +60,7 @@ class Lora:
 
         Raises `AdapterError` naming modules that are absent or shapes that do not fit.
         """
-        found: dict[str, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            part = next((p for p in PARTS if key.endswith(f".{p}")), "")
-            found.setdefault(key.removesuffix(f".{part}"), {})[part] = value
+        found = by_module(state)
         _refuse(sorted(set(found) - set(modules)), "the base has no module")
         layers = {}
         for name, parts in found.items():

@@ -59,6 +59,8 @@ class Stack:
 
     def weigh(self, progress: float) -> None:
         """Sets every layer's weight for `progress`, from 0 at the first denoising step to 1."""
+        if progress and not self.weights.changes:
+            return  # as they were set at the first
         for adapter in self.adapters.values():
             adapter.scales = {name: self.weights.at(name, progress) for name in adapter.layers}
 

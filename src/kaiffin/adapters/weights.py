@@ -47,6 +47,11 @@ class Weights:
         return Weights(Ramp(self.rest.first * factor, self.rest.last * factor), parts)
 
     @property
+    def number(self) -> float | None:
+        """The one number that it is, or None where parts or steps differ."""
+        return None if self.parts or self.changes else self.rest.first
+
+    @property
     def changes(self) -> bool:
         """Whether it depends on the denoising step."""
         return any(r.first != r.last for r in (self.rest, *(ramp for _, ramp in self.parts)))

@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from rich.table import Table
 
 from kaiffin import config as configs
 from kaiffin import generate as pictures
 from kaiffin import picturing, recipes
+from kaiffin.adapters.files import write_bytes
 from kaiffin.choosing import plain_prompt
-from kaiffin.config import Config
+from kaiffin.config import Config, Strict
 from kaiffin.data.sources import fill
 from kaiffin.errors import ConfigError, Interrupted, UserError, nearest
 from kaiffin.run import Run
@@ -41,15 +42,13 @@ from kaiffin.train.cache import content_key
 MANY = 50  # trainings above which a sweep asks
 
 
-class SweepFile(BaseModel):
+class SweepFile(Strict):
     """The file, strict as every configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     config: Path
-    set: dict[str, Any] = {}
-    trials: dict[str, dict[str, Any]] = {}
-    grid: dict[str, list[Any]] = {}
+    set: dict[str, Any] = Field({})
+    trials: dict[str, dict[str, Any]] = Field({})
+    grid: dict[str, list[Any]] = Field({})
     seeds: list[int] = Field([0], min_length=1)
     prompts: list[str] = Field(min_length=1)
     count: int = Field(2, ge=1)
@@ -168,8 +167,7 @@ def _pictures(trial: Trial, file: SweepFile, out: Path) -> list[Path]:
     paths = picturing.generate(
         str(out / "runs" / trial.run), file.prompts, count=file.count, changes=changes, out=folder
     )
-    names = json.dumps([path.name for path in paths])
-    Run(folder, trial.config).write("made.json", names.encode())
+    write_bytes(marker, json.dumps([path.name for path in paths]).encode())
     return paths
 
 
@@ -189,7 +187,7 @@ def _compare(
         loss = _final_loss(out / "runs" / trial.run)
         table.add_row(trial.label, f"{loss:.4f}", mean, gain)
         facts["trials"][trial.label] = {"run": trial.run, "loss": loss, "clip_t": own}
-    (out / "sweep.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_bytes(out / "sweep.json", (json.dumps(facts, indent=1) + "\n").encode())
     if not done:
         return
     rows = range(0, len(file.prompts) * file.count, file.count)

@@ -22,6 +22,7 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.quantize import quantize
 from kaiffin.models.sd import StableDiffusion1
 from kaiffin.models.sdxl import StableDiffusionXL
+from kaiffin.models.words import plain_pieces
 from kaiffin.runtime import Runtime
 
 
@@ -78,8 +79,7 @@ class TextFacts:
         return self.tokenizer.model_max_length
 
     def token_pieces(self, text_: str) -> list[str]:
-        ids = self.tokenizer(text_, add_special_tokens=False, verbose=False).input_ids
-        return self.tokenizer.convert_ids_to_tokens(ids)
+        return plain_pieces(self.tokenizer, text_)
 
 
 def read_text_facts(name: str) -> TextFacts:

@@ -22,6 +22,11 @@ def frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mo
     return module.eval().requires_grad_(False).to(device, dtype)
 
 
+def num_bytes(modules: Iterable[nn.Module]) -> int:
+    """What the parameters of `modules` take."""
+    return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+
+
 def named_targets(
     module: nn.Module, rename: Callable[[str], str] = lambda path: path
 ) -> dict[str, nn.Module]:
@@ -37,9 +42,14 @@ def revision(files: Iterable[Path]) -> str:
     """SHA-256 over the contents of the weight files, in order of their names."""
     digest = hashlib.sha256()
     for path in sorted(files):
-        stat = path.stat()
-        digest.update(_file_hash(path, stat.st_size, stat.st_mtime_ns).encode())
+        digest.update(file_sha256(path).encode())
     return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read once for as long as it stays as it is."""
+    stat = path.stat()
+    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=256)

@@ -62,8 +62,7 @@ class Words:
     def is_known(self, word: str) -> bool:
         """Whether the base's own vocabulary has `word` as a whole."""
         tokenizer = next(iter(self.tokenizers.values()))
-        ids = tokenizer(word, add_special_tokens=False, verbose=False).input_ids
-        return len(ids) == 1
+        return len(plain_ids(tokenizer, word)) == 1
 
     def starting_from(self, text: str, count: int) -> dict[str, Tensor]:
         """`count` vectors of each tower, those of the pieces of `text`, fp32.
@@ -72,7 +71,7 @@ class Words:
         """
         found = {}
         for tower, embedding in self.embeddings.items():
-            ids = self.tokenizers[tower](text, add_special_tokens=False, verbose=False).input_ids
+            ids = plain_ids(self.tokenizers[tower], text)
             rows = embedding.weight[torch.tensor(ids, device=embedding.weight.device)]
             rows = rows.detach().float().clone()
             places = [i % len(rows) for i in range(count)]
@@ -84,7 +83,7 @@ class Words:
         found: list[int] = []
         for part, places in self._split(text):
             if places is None:
-                found += tokenizer(part, add_special_tokens=False, verbose=False).input_ids
+                found += plain_ids(tokenizer, part)
             else:
                 found += [FIRST_ID + place for place in places]
         return found
@@ -94,8 +93,7 @@ class Words:
         found: list[str] = []
         for part, places in self._split(text):
             if places is None:
-                ids = tokenizer(part, add_special_tokens=False, verbose=False).input_ids
-                found += tokenizer.convert_ids_to_tokens(ids)
+                found += plain_pieces(tokenizer, part)
             else:
                 found += [part] * len(places)
         return found
@@ -136,6 +134,16 @@ class Words:
             return torch.where((ids >= FIRST_ID)[..., None], new, out)
 
         return put
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Ids of `text` in the tokenizer's own vocabulary, without begin and end."""
+    return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
+
+def plain_pieces(tokenizer: Any, text: str) -> list[str]:
+    """How the tokenizer itself splits `text`."""
+    return tokenizer.convert_ids_to_tokens(plain_ids(tokenizer, text))
 
 
 def _whole(word: str) -> str:

@@ -9,10 +9,8 @@ from kaiffin.adapters.targets import rule_of
 from kaiffin.errors import ConfigError
 from kaiffin.phases import EMBEDDING, TEXT, UNET, Phase
 
-Groups = list[dict[str, Any]]
 
-
-def groups(stack: Stack, phase: Phase) -> Groups:
+def groups(stack: Stack, phase: Phase) -> list[dict[str, Any]]:
     """Parameter groups with `lr`, `base_lr` and the label `tower`; the rest gets no gradient.
 
     Raises ConfigError where nothing is left to train.

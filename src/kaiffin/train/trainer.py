@@ -23,7 +23,7 @@ from kaiffin.data.dataset import Dataset, Draw, mask_key
 from kaiffin.diffusion import loss as objective
 from kaiffin.errors import DivergedError
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
-from kaiffin.phases import EMBEDDING, TEXT, Phase, expand
+from kaiffin.phases import EMBEDDING, TEXT, Phase
 from kaiffin.runtime import Runtime, derived_seed, generator, randn
 from kaiffin.train import optimizers
 from kaiffin.train.cache import TensorCache, content_key
@@ -85,16 +85,14 @@ class Listener(Protocol):
 class Trainer:
     """Trains what `phase` says of `stack` (attached already) on the frozen `family`.
 
-    Steps are counted through all phases of a run; phase: default, the only one of `config`.
+    Steps are counted through all phases of a run.
     """
 
     def __init__(
-        self, family: ModelFamily, stack: Stack, dataset: Dataset, config: Config,
+        self, family: ModelFamily, stack: Stack, dataset: Dataset, phase: Phase,
         runtime: Runtime, cache: TensorCache, listeners: Sequence[Listener] = (),
-        phase: Phase | None = None,
     ) -> None:  # fmt: skip
-        self.phase = phase or expand(config)[0]
-        self.config = self.phase.config
+        self.phase, self.config = phase, phase.config
         train = self.config.train
         if not (train.steps and train.batch_size and train.lr):
             raise ValueError("steps, batch_size and lr must be set: presets.derive fills them")
@@ -327,8 +325,8 @@ class Trainer:
         return Conditioning.cat(parts).map(lambda tensor: tensor.to(self.runtime.device))
 
     def _text_states(self, caption: str, size: SizeFacts) -> Conditioning:
-        base = (self.family.revision, self.family.dtype)
-        key = content_key("text", *base, caption, size, *filter(None, [self.text_state]))
+        base = (self.family.revision, self.family.dtype, self.text_state)
+        key = content_key("text", *base, caption, size)
 
         def encode() -> dict[str, Tensor]:
             with torch.no_grad():
@@ -374,11 +372,11 @@ def rate_factor(config: Config, step: int) -> float:
 
 def _fingerprint(stack: Stack) -> str:
     """A hash of what adapters and tokens change in the text towers; "" for nothing."""
+    text = {name: value for name, value in stack.state().items() if "text_encoder" in name}
     digest = hashlib.sha256()
-    for name, value in sorted(stack.state().items()):
-        if "text_encoder" in name:
-            digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest() if digest.digest() != hashlib.sha256().digest() else ""
+    for name, value in sorted(text.items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest() if text else ""
 
 
 def _facts(draw: Draw) -> SizeFacts:
