@@ -116,9 +116,11 @@ def session(photos6: Path, sd_path: Path) -> Session:
     return open_session(configs.build(configs.override({}, given)), None)
 
 
-def climbed(session: Session, room: int) -> list[memory.Rung]:
+def climbed(session: Session, room: int, device: str = "cuda") -> list[memory.Rung]:
+    """The rungs as they are offered on `device`; all is measured here."""
     s = session
     meter = memory.Meter(s.family, s.stack, s.phases, s.runtime)
+    meter.device = torch.device(device)
     measured = replace(meter.memory(s.config), resident=RESIDENT)
     return memory.ladder(s.config, measured, meter, room)
 
@@ -139,6 +141,8 @@ def test_the_ladder_goes_down_rung_by_rung(session: Session) -> None:
     assert all(rung.price for rung in rungs)
     assert len(climbed(session, peaks[1])) == 2  # no further than needed
     assert climbed(session, 10**12) == []
+    # Text encoders that are on the CPU already cannot go there.
+    assert not any("base.text_device" in rung.changes for rung in climbed(session, 0, "cpu"))
 
 
 def test_nothing_is_left_behind(session: Session) -> None:

@@ -63,8 +63,8 @@ def _whole(parts: dict[str, AdapterFile], session: Session) -> AdapterFile:
         whole = next(iter(parts.values()))
     else:
         whole = edit.merge([(part, 1.0) for part in parts.values()])
-    ranks = [formats.rank_of(layer) for layer in whole.modules.values()]
-    whole.metadata = _header(session, "", max(ranks, default=0))
+    sums = {k: v for k, v in whole.metadata.items() if k.startswith("ss_network_")}
+    whole.metadata = _header(session, "") | sums  # what merging made of ranks and alphas
     return whole
 
 
@@ -73,14 +73,12 @@ def _save(adapter: AdapterFile, path: Path, session: Session) -> None:
     files.save(path, tensors, adapter.metadata)
 
 
-def _header(session: Session, part: str, rank: int | None = None) -> dict[str, str]:
+def _header(session: Session, part: str) -> dict[str, str]:
     config, family = session.config, session.family
     a, resolution = config.adapter, config.data.resolution or family.native_size
     title = f"{config.subject.token}-{part}" if part else config.subject.token
-    same = rank in (None, a.rank) or a.kind not in ("lora", "rslora")
     header = writing.metadata(
-        family.name, kind=a.kind, rank=(a.rank if same else rank) or 1,
-        alpha=(a.alpha if same else float(rank or 1)) or 1.0, title=title,
+        family.name, kind=a.kind, rank=a.rank or 1, alpha=a.alpha or 1.0, title=title,
         trigger=config.subject.phrase, resolution=(resolution, resolution),
         prediction_type=family.schedule.prediction_type, base_name=Path(family.base).name,
         base_revision=family.revision,

@@ -62,6 +62,7 @@ class Meter:
         self, family: ModelFamily, stack: Stack, phases: Sequence[Phase], runtime: Runtime
     ) -> None:
         self.family, self.stack, self.runtime = family, stack, runtime
+        self.device = family.device
         self.learns_text = any(phase.trains & {TEXT, EMBEDDING} for phase in phases)
 
     def memory(self, config: Config) -> Memory:
@@ -214,7 +215,7 @@ class Rung:
 def ladder(config: Config, measured: Memory, meter: Meter, room: int) -> list[Rung]:
     """The rungs from the cheapest price up, until the training fits into `room` bytes."""
     rungs: list[Rung] = []
-    for changes, price, effect in _rungs(config, meter.family.dtype):
+    for changes, price, effect in _rungs(config, meter.family.dtype, meter.device):
         if measured.peak <= room:
             break
         config = changed(config, **changes)
@@ -228,7 +229,9 @@ def ladder(config: Config, measured: Memory, meter: Meter, room: int) -> list[Ru
 Effect = Callable[[Memory, Config, Meter], Memory]
 
 
-def _rungs(config: Config, dtype: torch.dtype) -> Iterator[tuple[dict[str, object], str, Effect]]:
+def _rungs(
+    config: Config, dtype: torch.dtype, device: torch.device
+) -> Iterator[tuple[dict[str, object], str, Effect]]:
     train, base = config.train, config.base
     batch = train.batch_size or 1
 
@@ -239,7 +242,8 @@ def _rungs(config: Config, dtype: torch.dtype) -> Iterator[tuple[dict[str, objec
         changes: dict[str, object] = {"train.batch_size": 1}
         changes["train.accumulate"] = train.accumulate * batch
         yield changes, "the same steps, in more and smaller pieces: slower on a GPU", step_again
-    if base.text_device == "auto" and not (config.adapter.text_encoder or config.embedding.vectors):
+    learns_text = config.adapter.text_encoder or config.embedding.vectors
+    if device.type != "cpu" and base.text_device == "auto" and not learns_text:
         yield {"base.text_device": "cpu"}, "captions are encoded once, a second or so each", (
             lambda before, *_: replace(before, resident=before.resident - before.text)
         )  # fmt: skip
