@@ -26,6 +26,7 @@ from kaiffin import config as configs
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
+from kaiffin.cache import TensorCache
 from kaiffin.config import BaseConfig
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import prepare
@@ -35,7 +36,6 @@ from kaiffin.models.load import load
 from kaiffin.phases import expand
 from kaiffin.presets import derive
 from kaiffin.runtime import Runtime
-from kaiffin.train.cache import TensorCache
 from kaiffin.train.trainer import Trainer
 
 RANK, LR = 16, 1e-4

@@ -34,7 +34,7 @@ from pathlib import Path
 from kaiffin import config as configs, memory
 from kaiffin.data.dataset import Dataset
 from kaiffin.sessions import open_session
-from kaiffin.train.cache import TensorCache
+from kaiffin.cache import TensorCache
 from kaiffin.train.trainer import Trainer
 
 config = configs.build(json.loads(sys.argv[1]))

@@ -14,13 +14,15 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from kaiffin.config import Config, SubjectConfig
+from kaiffin.config import Config
 from kaiffin.data.images import SUFFIXES, open_photo
 from kaiffin.data.sources import fill
 from kaiffin.errors import ConfigError, UserError
+from kaiffin.evaluation import plain_prompt
 from kaiffin.generate import save_png
 from kaiffin.run import Run
-from kaiffin.score import MINIATURE, Scorer, rank
+from kaiffin.score.judge import MINIATURE, Scorer
+from kaiffin.score.statistics import rank
 from kaiffin.sheets import sheet
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -106,15 +108,6 @@ def _say_one(name: str, chosen: Sequence[float], first: Sequence[float]) -> None
     console.print(
         f"gain over the first {len(first)}: {name} {mean - plain:+.3f} ({plain:.3f} -> {mean:.3f})"
     )
-
-
-def plain_prompt(prompt: str, subject: SubjectConfig) -> str:
-    """The prompt as a judge understands it: the trigger, which means nothing to it, gives way to
-    the class noun."""
-    instead = " " if subject.noun and subject.noun in prompt else subject.noun
-    trigger = rf"(?<!\w){re.escape(subject.token)}(?!\w)"
-    text = re.sub(trigger, instead, prompt, flags=re.IGNORECASE)
-    return " ".join(text.split()) if subject.noun else prompt
 
 
 def pictures_in(places: Sequence[Path]) -> list[Path]:

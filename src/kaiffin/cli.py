@@ -6,6 +6,7 @@ traceback. Every field of the config can be given as `--section.field VALUE`.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -171,7 +172,7 @@ def generate(
         "sample.guidance": guidance,
         "sample.sampler": sampler,
         "sample.steps": steps,
-        "sample.size": _size(size),
+        "sample.size": size,
     }
     if best is not None and best > count:
         raise ConfigError(f"--best {best} of -n {count} pictures.", "Make more, or choose fewer.")
@@ -215,6 +216,39 @@ def rank(
 
 
 @app.command()
+def choose(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="A folder or hub id with a CLIP or SigLIP.")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option("--like", help="Folder with photos nobody trained on.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="YAML file with lists of prompts.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Pictures of each prompt.")] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time that it may take, such as 5min or 90s.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures computed together.")] = 8,
+) -> None:
+    """Which of a run's checkpoints: equal pictures of each, scored; with intervals, or a draw."""
+    changes = {
+        "score.judge": judge,
+        "score.like": like,
+        "score.prompts": prompts,
+        "score.seeds": seeds,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    seconds = _duration(budget)
+    from kaiffin import checkpoints
+
+    checkpoints.choose(run, changes=given | ctx.obj, budget=seconds, batch_size=batch_size)
+
+
+@app.command()
 def sweep(
     ctx: typer.Context,
     file: Annotated[
@@ -227,12 +261,16 @@ def sweep(
         str | None, typer.Option("--judge", help="A folder with a CLIP model, or miniature.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="However many trainings these are.")] = False,
+    on: Annotated[
+        str,
+        typer.Option(help="local, processes:2, gpus, gpus:0,1, ray, ray:2 or ray://HOST:10001."),
+    ] = "local",
 ) -> None:
     """Train with some settings changed at a time, on equal seeds; skips what is finished."""
     from kaiffin.experiments import sweep as sweeping
 
     folder = out or Path("sweeps") / file.stem
-    if not sweeping.run(file, folder, ctx.obj, judge=judge, yes=yes):
+    if not sweeping.run(file, folder, ctx.obj, judge=judge, yes=yes, on=on):
         raise typer.Exit(1)
 
 
@@ -283,10 +321,13 @@ def miniature_build(ctx: typer.Context) -> None:
 SECTIONS = {
     "prepare": ("subject", "base", "data"),
     "train": (
-        "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample",
+        "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample", "score",
     ),
     "generate": ("base", "sample"),
-    "sweep": ("subject", "base", "data", "adapter", "embedding", "train", "phases", "sample"),
+    "choose": ("base", "sample", "score"),
+    "sweep": (
+        "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample", "score",
+    ),
 }  # fmt: skip
 
 
@@ -328,13 +369,14 @@ def _config(ctx: typer.Context, flags: dict[str, Any], file: Path | None = None)
     return config.build(merged, str(file) if file else "command line")
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def _duration(text: str | None) -> float | None:
+    """`90s`, `5min`, `2h` or plain seconds, in seconds."""
     if text is None:
         return None
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise ConfigError(f"--size {text!r} is not a size.", "Write it as 512x768.")
-    return int(width), int(height)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(s|min|h)?", text.strip().lower())
+    if not found or not float(found[1]):
+        raise ConfigError(f"--budget {text!r} is not a time.", "Write 90s, 5min or 2h.")
+    return float(found[1]) * {"min": 60, "h": 3600}.get(found[2], 1)
 
 
 def _numbers(flag: str, text: str | None) -> list[float]:

@@ -36,6 +36,9 @@ class SubjectConfig(Strict):
 
     token: str = Field("kaiffin", min_length=1, description="the word that will mean the subject")
     noun: str = Field("", description='the class noun, such as "puffin", "dog" or "toy"')
+    kind: Literal["character", "pet", "product", "style"] = Field(
+        "character", description="what sort of subject: chooses the prompts that judge it"
+    )
 
     @property
     def phrase(self) -> str:
@@ -103,6 +106,9 @@ class DataConfig(Strict):
         "none", description="weight the loss by the photo's alpha or by masks/<name>.png"
     )
     skip_bad: bool = Field(False, description="leave out unreadable photos (recorded) and go on")
+    hold_out: int = Field(
+        0, ge=0, description="photos that are not trained on, but kept to judge the pictures with"
+    )
     prior: PriorConfig = PriorConfig()
 
     @field_validator("resolution")
@@ -281,6 +287,16 @@ class SampleConfig(Strict):
     )
     preview_seed: int = Field(1, ge=0, description="seed of the previews")
 
+    @field_validator("size", mode="before")
+    @classmethod
+    def _width_by_height(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        width, _, height = value.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise ValueError("is not a size. Write it as 512x768")
+        return int(width), int(height)
+
     @field_validator("size")
     @classmethod
     def _divisible(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -291,6 +307,37 @@ class SampleConfig(Strict):
                 f" the nearest is {near[0]}x{near[1]}"
             )
         return value
+
+
+class ScoreConfig(Strict):
+    """What `kaiffin choose` measures, and what training keeps for it."""
+
+    candidates: int = Field(
+        8, ge=1, le=200, description="adapters kept along the way, evenly spaced, to choose from"
+    )
+    judge: str | None = Field(
+        None,
+        min_length=1,
+        description="model that judges pictures: a folder or hub id with CLIP or SigLIP, or"
+        " miniature; default: the miniature's own for that base",
+    )
+    identity_judge: str | None = Field(
+        None,
+        min_length=1,
+        description="another for pictures against photos, such as DINOv2; default: judge",
+    )
+    like: Path | None = Field(
+        None, description="folder with photos that nobody trained on, to judge by"
+    )
+    prompts: Path | None = Field(
+        None, description="YAML file with the prompts; default: those for subject.kind"
+    )
+    seeds: int = Field(2, ge=1, le=1000, description="pictures of each prompt")
+    early_stop: int = Field(
+        0,
+        ge=0,
+        description="stop once so many candidates in a row did not beat the best one; 0 is off",
+    )
 
 
 class Config(Strict):
@@ -307,6 +354,7 @@ class Config(Strict):
         (), description="trainings in a row, each with its photos, parts, steps and rates"
     )
     sample: SampleConfig = SampleConfig()
+    score: ScoreConfig = ScoreConfig()
 
     @model_validator(mode="before")
     @classmethod

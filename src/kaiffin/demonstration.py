@@ -19,7 +19,8 @@ from kaiffin.experiments.report import Row, Score, write_report
 from kaiffin.miniature import world
 from kaiffin.run import Run
 from kaiffin.saying import console
-from kaiffin.score import MINIATURE, Interval, Scorer, bootstrap, paired
+from kaiffin.score.judge import MINIATURE, Scorer
+from kaiffin.score.statistics import Interval, bootstrap, paired
 from kaiffin.sheets import sheet
 
 TAUGHT = ("meadow", "beach", "kitchen")  # the scenes of the photos

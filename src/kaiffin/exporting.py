@@ -7,33 +7,41 @@ from importlib import metadata as package
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from kaiffin import __version__, card, sharing
 from kaiffin import config as configs
 from kaiffin.adapters import edit, files, formats, writing
 from kaiffin.adapters.formats import AdapterFile, Layout
 from kaiffin.adapters.proof import NoReader, prove
+from kaiffin.cache import content_key
 from kaiffin.readers import opened_by_others
 from kaiffin.run import Run
 from kaiffin.saying import console
 from kaiffin.sessions import Session
-from kaiffin.train.cache import content_key
 
 
-def export(run: Run, session: Session) -> None:
-    """Every file of the run; last the adapter: a run with an adapter file is a finished run."""
-    parts = {
-        name: edit.with_one_alpha(formats.from_state(adapter.state(), session.family.name))
-        for name, adapter in session.stack.adapters.items()
-    }
-    bundled = {k: v for token in session.stack.tokens for k, v in token.bundled().items()}
+def export_candidate(run: Run, session: Session, step: int) -> Path:
+    """The adapter as it is after `step`, as a file like the final one."""
+    whole = _whole(_parts(session), session, step)
+    whole.embeddings = _bundled(session)
+    path = run.candidate_path(step)
+    _save(whole, path, session)
+    return path
+
+
+def export(run: Run, session: Session, step: int) -> None:
+    """Every file of the run, trained for `step` steps; last the adapter: a run with an adapter
+    file is a finished run."""
+    parts, bundled = _parts(session), _bundled(session)
     if len(parts) > 1:
         for name, part in parts.items():
-            part.embeddings, part.metadata = bundled, _header(session, name)
+            part.embeddings, part.metadata = bundled, _header(session, name, step)
             _save(part, run.part_path(name), session)
             part.embeddings = {}
     for token in session.stack.tokens:
         files.save(run.part_path("embedding"), token.alone(), {})
-    whole = _whole(parts, session)
+    whole = _whole(parts, session, step)
     for layout in _layouts(session) if whole.modules else ():
         folder = run.folder(layout)
         path = folder if layout == "peft" else folder / "pytorch_lora_weights.safetensors"
@@ -41,6 +49,19 @@ def export(run: Run, session: Session) -> None:
     whole.embeddings = bundled
     run.write(card.NAME, card.text(run).encode())
     _save(whole, run.adapter_path, session)
+
+
+def _parts(session: Session) -> dict[str, AdapterFile]:
+    """Each adapter of the session by its name."""
+    return {
+        name: edit.with_one_alpha(formats.from_state(adapter.state(), session.family.name))
+        for name, adapter in session.stack.adapters.items()
+    }
+
+
+def _bundled(session: Session) -> dict[str, Tensor]:
+    """The tokens as they are stored inside an adapter file."""
+    return {k: v for token in session.stack.tokens for k, v in token.bundled().items()}
 
 
 def _layouts(session: Session) -> list[Layout]:
@@ -54,7 +75,7 @@ def _layouts(session: Session) -> list[Layout]:
     return wanted
 
 
-def _whole(parts: dict[str, AdapterFile], session: Session) -> AdapterFile:
+def _whole(parts: dict[str, AdapterFile], session: Session, step: int) -> AdapterFile:
     """All adapters as one: several are added up exactly, their ranks side by side."""
     family = session.family.name
     if not parts:
@@ -64,7 +85,7 @@ def _whole(parts: dict[str, AdapterFile], session: Session) -> AdapterFile:
     else:
         whole = edit.merge([(part, 1.0) for part in parts.values()])
     sums = {k: v for k, v in whole.metadata.items() if k.startswith("ss_network_")}
-    whole.metadata = _header(session, "") | sums  # what merging made of ranks and alphas
+    whole.metadata = _header(session, "", step) | sums  # what merging made of ranks and alphas
     return whole
 
 
@@ -73,7 +94,7 @@ def _save(adapter: AdapterFile, path: Path, session: Session) -> None:
     files.save(path, tensors, adapter.metadata)
 
 
-def _header(session: Session, part: str) -> dict[str, str]:
+def _header(session: Session, part: str, step: int) -> dict[str, str]:
     config, family = session.config, session.family
     a, resolution = config.adapter, config.data.resolution or family.native_size
     title = f"{config.subject.token}-{part}" if part else config.subject.token
@@ -83,7 +104,7 @@ def _header(session: Session, part: str) -> dict[str, str]:
         prediction_type=family.schedule.prediction_type, base_name=Path(family.base).name,
         base_revision=family.revision,
         facts={
-            "steps": session.phases[-1].last, "seed": config.train.seed,
+            "steps": step, "seed": config.train.seed,
             "optimizer": config.train.optimizer, "learning_rate": config.train.lr,
             "text_encoder_lr": config.train.text_lr,
             "num_train_images": sum(len(p.examples) for p in session.photos.values()),

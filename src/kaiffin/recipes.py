@@ -11,8 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from kaiffin import exporting, memory, picturing, saying
+from kaiffin import checkpoints, exporting, memory, picturing, saying
 from kaiffin import generate as pictures
+from kaiffin.cache import TensorCache, content_key
 from kaiffin.config import Config, changed
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.images import open_photo, square_crop
@@ -28,10 +29,10 @@ from kaiffin.planning import Plan, print_memory, print_plan, print_small
 from kaiffin.run import Run, file_name, free_name
 from kaiffin.saying import console
 from kaiffin.sessions import Session, look_at, open_session
-from kaiffin.train.cache import TensorCache, content_key
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
 from kaiffin.train.watch import (
+    Candidates,
     Checkpoints,
     Metrics,
     Previews,
@@ -89,17 +90,18 @@ def _train(run: Run) -> Run:
         exporting.write_manifest(run, session)
         latest = run.latest_checkpoint()
         state = TrainState.read(latest) if latest else None
+        step = 0
         for phase in session.phases:
             if not state or state.step <= phase.last:
-                _train_phase(run, session, phase, state)
-        exporting.export(run, session)
+                step = _train_phase(run, session, phase, state)
+        exporting.export(run, session, step)
         exporting.prove_files(run, session)
         console.print(f"trained in {time.time() - started:.0f} s: {run.adapter_path}")
     return run
 
 
-def _train_phase(run: Run, session: Session, phase: Phase, state: TrainState | None) -> None:
-    """Trains `phase` to its end, from `state` where that lies within it."""
+def _train_phase(run: Run, session: Session, phase: Phase, state: TrainState | None) -> int:
+    """Trains `phase` to its end, from `state` where that lies within it; returns the last step."""
     if len(session.phases) > 1:
         console.print(
             f"phase {phase.name}: steps {phase.first + 1} to {phase.last}, trains"
@@ -112,6 +114,7 @@ def _train_phase(run: Run, session: Session, phase: Phase, state: TrainState | N
     trainer.fit()
     trainer.settle()
     session.stack.eject()
+    return trainer.step
 
 
 def _plan(session: Session, *, look: bool = False) -> tuple[Plan, dict[str, object]]:
@@ -157,13 +160,38 @@ def _trainer(run: Run, session: Session, phase: Phase) -> Trainer:
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []
-    checkpoints = Checkpoints(run, trainer)
+    candidates = Candidates(trainer, _candidate_steps(session), _keeper(run, session, trainer))
     # Checkpoints come last: what others write of a step is there when the step counts as done.
     listeners = [
-        ProgressBar(console), SpillAlarm(console), Metrics(run), board, *previews, checkpoints,
+        ProgressBar(console), SpillAlarm(console), Metrics(run), board, *previews, candidates,
+        Checkpoints(run, trainer),
     ]  # fmt: skip
     trainer.listeners = [listener for listener in listeners if listener]
     return trainer
+
+
+def _candidate_steps(session: Session) -> set[int]:
+    """Evenly spaced over all phases; the last step is always one."""
+    last, count = session.phases[-1].last, session.config.score.candidates
+    return {max(1, round(last * i / count)) for i in range(1, count + 1)}
+
+
+def _keeper(run: Run, session: Session, trainer: Trainer):
+    """A function that keeps the adapter as it is now, and says whether training is to go on."""
+    last = session.phases[-1]
+
+    def keep(step: int) -> bool:
+        with trainer.shown():
+            exporting.export_candidate(run, session, step)
+        if not session.config.score.early_stop or trainer.phase is not last:
+            return True
+        session.stack.eject()
+        try:
+            return checkpoints.promising(run, session.family, since=last.first, until=step)
+        finally:
+            session.stack.inject(session.family, last.attached)
+
+    return keep
 
 
 def _previewer(session: Session, trainer: Trainer):

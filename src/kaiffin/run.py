@@ -2,6 +2,7 @@
 
     config.yaml  manifest.json  metrics.jsonl  lock  README.md  report.html  <token>.safetensors
     checkpoints/step-00000500/{adapter.safetensors, optimizer.safetensors, state.json}
+    candidates/<token>-step-00000500.safetensors  best.safetensors  choice.json  evaluation/
     data/  cache/  previews/  images/  tensorboard/
 
 Every file is written aside, synced and renamed, so that a reader or a restart sees all of it or
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -68,10 +70,11 @@ class Run:
         self.write("config.yaml", configs.dump(config).encode())
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keeps other processes out; the lock dies with the process that holds it."""
-        holder = self.path / "lock.pid"
-        lock = filelock.FileLock(self.path / "lock", timeout=0)
+    def lock(self, name: str = "lock") -> Iterator[None]:
+        """Keeps other processes out of what goes by `name` (the training, unless another is given);
+        the lock dies with the process that holds it."""
+        holder = self.path / f"{name}.pid"
+        lock = filelock.FileLock(self.path / name, timeout=0)
         with _explained(self.path):
             try:
                 lock.acquire()
@@ -81,7 +84,7 @@ class Run:
                     "Wait for it or stop it.",
                 ) from None
         try:
-            self.write("lock.pid", str(os.getpid()).encode())
+            self.write(holder.name, str(os.getpid()).encode())
             yield
         finally:
             holder.unlink(missing_ok=True)
@@ -100,6 +103,11 @@ class Run:
     def part_path(self, part: str) -> Path:
         """`<token>-<part>.safetensors`: the adapter of one phase, or the embedding."""
         return self.adapter_path.with_name(f"{self.adapter_path.stem}-{part}.safetensors")
+
+    @property
+    def best_path(self) -> Path:
+        """The candidate that `choose` recommends."""
+        return self.path / "best.safetensors"
 
     @property
     def metrics_path(self) -> Path:
@@ -151,6 +159,30 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / name}: cannot be read: {error}.") from None
 
+    # --- metrics ----------------------------------------------------------------------------
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl with a step and a finite loss; torn lines are left out."""
+        path, found = self.metrics_path, []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                if math.isfinite(entry["loss"]) and entry["step"] > 0:
+                    found.append(entry)
+        return found
+
+    # --- candidates -------------------------------------------------------------------------
+
+    def candidate_path(self, step: int) -> Path:
+        """The adapter as it was after `step`, ready for use."""
+        name = f"{self.adapter_path.stem}-{PREFIX}{step:08d}.safetensors"
+        return self.path / "candidates" / name
+
+    def candidates(self) -> list[tuple[int, Path]]:
+        """Adapters kept along the way as (step, file), oldest first; the last is the final one."""
+        found = (self.path / "candidates").glob(f"*-{PREFIX}*.safetensors")
+        return sorted((int(path.stem.rpartition(PREFIX)[2]), path) for path in found)
+
     # --- checkpoints ------------------------------------------------------------------------
 
     def checkpoints(self) -> list[tuple[int, Path]]:
@@ -189,7 +221,7 @@ class Run:
 
     def clean(self) -> None:
         """Removes what a killed process left half-written."""
-        for folder in (self.path, self.path / "checkpoints"):
+        for folder in (self.path, self.path / "checkpoints", self.path / "candidates"):
             for path in folder.glob(".*.part") if folder.is_dir() else ():
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
         for path in (self.path / "checkpoints").glob(".*.old"):

@@ -16,7 +16,7 @@ from kaiffin import cli
 from kaiffin.miniature import nets, quality, stages, world
 from kaiffin.miniature.build import BuildConfig, parse_flags, preview_specs
 from kaiffin.miniature.pool import render_pool
-from kaiffin.miniature.quality import wilson
+from kaiffin.score.statistics import wilson
 
 TOY = [
     *("--pictures", "64", "--workers", "2", "--save-seconds", "0", "--preview-minutes", "60"),

@@ -11,6 +11,7 @@ from kaiffin import config as configs
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
+from kaiffin.cache import TensorCache
 from kaiffin.config import Config
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import prepare
@@ -20,7 +21,6 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.phases import expand
 from kaiffin.presets import derive
 from kaiffin.runtime import Runtime
-from kaiffin.train.cache import TensorCache
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import StepResult, Trainer, rate_factor
 

@@ -49,13 +49,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The examples of a set and everything that was found about it."""
+    """The examples of a set and everything that was found about it.
+
+    held_out: those that are not trained on.
+    """
 
     examples: tuple[Example, ...]
     findings: tuple[Finding, ...]
     refused: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     manifest: dict[str, Any]
+    held_out: tuple[Example, ...] = ()
     skipping: bool = False  # --skip-bad: what cannot be used is left out and recorded
 
     @property
@@ -108,15 +112,29 @@ def prepare(
                 s.repeats, s.mask_path)
         for (s, e), item in zip(kept, items, strict=True)
     )  # fmt: skip
-    manifest = _manifest(examples, items, found, refused, listing, data, resolution)
+    held_out = _held_out(examples, data.hold_out, top)
+    manifest = _manifest(examples, held_out, items, found, refused, listing, data, resolution)
     if out is not None:
         _write(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
         paths = [example.path for example in examples]
         sheet = inspect.contact_sheet(items, paths, found, refused, data.background)
         _save_sheet(sheet, out / "contact_sheet.png")
+    trained = tuple(example for example in examples if example not in held_out)
     return Prepared(
-        examples, tuple(found), tuple(refused), tuple(listing.notes), manifest, data.skip_bad
-    )
+        trained, tuple(found), tuple(refused), tuple(listing.notes), manifest, held_out,
+        data.skip_bad,
+    )  # fmt: skip
+
+
+def _held_out(examples: Sequence[Example], count: int, top: Path) -> tuple[Example, ...]:
+    """`count` of the photos, evenly spread over their order; PhotoError where none would stay."""
+    if count >= len(examples):
+        raise PhotoError(
+            f"{top}: data.hold_out {count} of {len(examples)} photos leaves none to train on.",
+            "Hold fewer out, or give more photos.",
+        )
+    places = {(2 * i + 1) * len(examples) // (2 * count) for i in range(count)}
+    return tuple(example for i, example in enumerate(examples) if i in places)
 
 
 def crop_of(size: tuple[int, int], data: DataConfig, resolution: int) -> Crop:
@@ -252,9 +270,9 @@ class _Journal:
 
 
 def _manifest(
-    examples: Sequence[Example], items: Sequence[Item], found: Sequence[Finding],
-    refused: Sequence[tuple[str, str]], listing: sources.Listing, data: DataConfig,
-    resolution: int,
+    examples: Sequence[Example], held_out: Sequence[Example], items: Sequence[Item],
+    found: Sequence[Finding], refused: Sequence[tuple[str, str]], listing: sources.Listing,
+    data: DataConfig, resolution: int,
 ) -> dict[str, Any]:  # fmt: skip
     photos = [
         {
@@ -265,10 +283,12 @@ def _manifest(
             "captions": list(example.captions),
             "repeats": example.repeats,
             "mask": example.mask_path.name if example.mask_path else None,
+            "held_out": example in held_out,
         }
         for item, example in zip(items, examples, strict=True)
     ]
-    content = hashlib.sha256("".join(e.sha256 for e in examples).encode()).hexdigest()
+    trained = [e.sha256 for e in examples if e not in held_out]
+    content = hashlib.sha256("".join(trained).encode()).hexdigest()
     return {
         "kaiffin": __version__,
         "format": listing.format,

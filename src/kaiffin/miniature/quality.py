@@ -6,7 +6,6 @@ one word, and an independent CNN trained on renders.
 """
 
 import logging
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from kaiffin.miniature import nets, stages, world
 from kaiffin.miniature.build import BuildConfig, draw, load_tokenizer, open_pool, sheet, trained
 from kaiffin.miniature.judge import load_judge
 from kaiffin.miniature.pool import render_pool
+from kaiffin.score.statistics import wilson
 
 log = logging.getLogger("kaiffin.miniature")
 
@@ -29,18 +29,6 @@ QUESTIONS: dict[str, tuple] = {
     "colour": tuple(world.COLOURS),
 }
 HELD_OUT_SEED = 2
-
-
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson, 1927)."""
-    share, square = hits / count, z * z
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    half = (
-        z
-        / (1 + square / count)
-        * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    )
-    return middle - half, middle + half
 
 
 def held_out_specs(count: int) -> list[world.Spec]:

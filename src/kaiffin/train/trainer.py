@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters.stack import Stack
+from kaiffin.cache import TensorCache, content_key
 from kaiffin.config import Config
 from kaiffin.data.dataset import Dataset, Draw, mask_key
 from kaiffin.diffusion import loss as objective
@@ -26,7 +27,6 @@ from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.phases import EMBEDDING, TEXT, Phase
 from kaiffin.runtime import Runtime, derived_seed, generator, randn
 from kaiffin.train import optimizers
-from kaiffin.train.cache import TensorCache, content_key
 from kaiffin.train.groups import groups
 from kaiffin.train.state import TrainState
 
@@ -107,6 +107,7 @@ class Trainer:
         uses_scaler = runtime.precision == torch.float16
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=uses_scaler)
         self.text_state = ""
+        self.finished = False
         if train.gradient_checkpointing:
             family.enable_gradient_checkpointing()
 
@@ -123,13 +124,17 @@ class Trainer:
         for listener in self.listeners:
             listener.on_start(self.step, self.steps)
         try:
-            while self.step < min(until or self.steps, self.steps):
+            while self.step < min(until or self.steps, self.steps) and not self.finished:
                 result = self._one_step()
                 for listener in self.listeners:
                     listener.on_step(result)
         finally:
             for listener in self.listeners:
                 listener.on_end()
+
+    def finish(self) -> None:
+        """Ends the training after this step, for good: a restart does not take it up again."""
+        self.finished = True
 
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
@@ -343,7 +348,7 @@ class Trainer:
         scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
         tensors, numbers = optimizers.state(self.optimizer)
         tensors |= {f"average.{i}": mean.cpu() for i, mean in enumerate(self.average)}
-        facts = {"scaler": scaler, "optimizer": numbers}
+        facts = {"scaler": scaler, "optimizer": numbers, "finished": self.finished}
         return TrainState(self.step, self.stack.state(), tensors, facts)
 
     def restore(self, state: TrainState) -> None:
@@ -355,7 +360,7 @@ class Trainer:
             mean.copy_(state.optimizer[f"average.{i}"])
         if state.facts.get("scaler"):
             self.scaler.load_state_dict(state.facts["scaler"])
-        self.step = state.step
+        self.step, self.finished = state.step, state.facts.get("finished", False)
 
 
 def rate_factor(config: Config, step: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from PIL import Image
@@ -186,10 +186,11 @@ class Checkpoints:
         self.caught = number
 
     def on_step(self, result: StepResult) -> None:
-        due = result.step % self.every == 0 or result.step == self.steps
+        last = result.step == self.steps or self.trainer.finished
+        due = last or result.step % self.every == 0
         if due or self.caught is not None:
             self.save()
-        if self.caught is not None and result.step < self.steps:
+        if self.caught is not None and not last:
             raise Interrupted(
                 f"stopped after step {result.step} of {self.steps}, which is saved.",
                 f"Go on with `kaiffin resume {self.run.path}`.",
@@ -204,6 +205,24 @@ class Checkpoints:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous.clear()
+
+
+class Candidates:
+    """Keeps the adapter at some steps. `keep` writes it and says whether the training is to go
+    on."""
+
+    def __init__(self, trainer: Trainer, steps: Collection[int], keep: Callable[[int], bool]):
+        self.trainer, self.steps, self.keep = trainer, steps, keep
+
+    def on_start(self, step: int, steps: int) -> None:
+        pass
+
+    def on_step(self, result: StepResult) -> None:
+        if result.step in self.steps and not self.keep(result.step):
+            self.trainer.finish()
+
+    def on_end(self) -> None:
+        pass
 
 
 class Previews:

@@ -1,4 +1,4 @@
-"""Scores against transformers' own CLIP, and intervals against known statistics."""
+"""Judges against the models that transformers loads by itself, and what they refuse."""
 
 import shutil
 from pathlib import Path
@@ -9,11 +9,23 @@ import tiny
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionConfig
+from transformers import (
+    BitImageProcessorPil,
+    CLIPConfig,
+    CLIPModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    Dinov2Config,
+    Dinov2Model,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from kaiffin.cache import TensorCache
 from kaiffin.errors import MissingWeightsError
-from kaiffin.score import Scorer, bootstrap, paired, rank
+from kaiffin.score.judge import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +87,6 @@ def test_a_missing_judge_is_named(tmp_path: Path) -> None:
         Scorer(str(tmp_path / "gone"))
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    hits = 0
-    for trial in range(200):
-        interval = bootstrap(rng.normal(0.3, 1, 60).tolist(), seed=trial, draws=500)
-        hits += interval.low <= 0.3 <= interval.high
-    assert 0.88 <= hits / 200 <= 0.99
-    sure = bootstrap([0.5] * 10)
-    assert (sure.mean, sure.low, sure.high, sure.n) == (0.5, 0.5, 0.5, 10)
-    with pytest.raises(ValueError, match="no values"):
-        bootstrap([])
-
-
 def test_a_reference_is_not_compared_with_itself(folder: Path) -> None:
     scorer, images = Scorer(str(folder)), pictures(3)
     expected = [
@@ -113,10 +112,6 @@ def test_misuse_is_refused(folder: Path) -> None:
         scorer.image_image([], pictures(1))
     with pytest.raises(ValueError, match="2 images and 1 prompts"):
         scorer.text_image(pictures(2), ["a dog"])
-    with pytest.raises(ValueError, match="not finite"):
-        bootstrap([0.1, float("nan")])
-    with pytest.raises(ValueError, match="not finite"):
-        rank([0.1, float("nan")])
 
 
 def test_a_broken_judge_is_named(folder: Path, tmp_path: Path) -> None:
@@ -132,20 +127,86 @@ def test_a_broken_judge_is_named(folder: Path, tmp_path: Path) -> None:
         Scorer(str(broken))
 
 
-def test_pairs_are_told_apart_where_means_are_not() -> None:
-    rng = np.random.default_rng(2)
-    before = rng.normal(0, 1, 40)
-    after = before + rng.normal(0.1, 0.05, 40)
-    gain = paired(before.tolist(), after.tolist())
-    assert gain.mean == pytest.approx(float((after - before).mean()))
-    assert 0 < gain.low < gain.mean < gain.high < 0.2
-    assert bootstrap(after.tolist()).low < bootstrap(before.tolist()).high
-    standard_error = float((after - before).std() / 40**0.5)
-    assert gain.high - gain.low == pytest.approx(2 * 1.96 * standard_error, rel=0.15)
-    with pytest.raises(ValueError, match="zip"):
-        paired([1.0], [1.0, 2.0])
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random SigLIP: other preprocessing, no text mask."""
+    path = tmp_path_factory.mktemp("siglip") / "tiny-siglip"
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 2}  # fmt: skip
+    config = SiglipConfig(
+        text_config={"vocab_size": 514, "max_position_embeddings": 16, **sizes},
+        vision_config={"image_size": 32, "patch_size": 8, **sizes},
+    )
+    SiglipModel(config).save_pretrained(path)
+    SiglipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(path)
+    tiny.write_tokenizer(path)
+    return path
 
 
-def test_the_best_comes_first_and_ties_keep_their_order() -> None:
-    assert rank([0.1, 0.5, 0.5, -1.0, 0.9]) == [4, 1, 2, 0, 3]
-    assert rank([]) == []
+@pytest.fixture(scope="module")
+def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random DINOv2, which sees pictures only."""
+    path = tmp_path_factory.mktemp("dino") / "tiny-dinov2"
+    torch.manual_seed(2)
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14,
+        mlp_ratio=2,
+    )  # fmt: skip
+    Dinov2Model(config).save_pretrained(path)
+    BitImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 28, "width": 28}
+    ).save_pretrained(path)
+    return path
+
+
+def test_siglip_judges_as_transformers_has_it(siglip: Path) -> None:
+    scorer, model = Scorer(str(siglip)), SiglipModel.from_pretrained(siglip).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(siglip)
+    images, texts = pictures(), ["a dog", "a cat", "ü", "a dog", "x" * 200]
+    ids = tokenizer(texts, padding="max_length", truncation=True, max_length=16,
+                    return_tensors="pt")  # fmt: skip
+    pixels = SiglipImageProcessorPil.from_pretrained(siglip)(images, return_tensors="pt")
+    with torch.no_grad():
+        out = model(input_ids=ids.input_ids, pixel_values=pixels.pixel_values)
+    expected = (out.image_embeds * out.text_embeds).sum(-1)
+    assert torch.allclose(scorer.text_image(images, texts), expected, atol=1e-5)
+    assert scorer.max_tokens == 16
+
+
+def test_dinov2_compares_pictures_by_its_class_token(dinov2: Path) -> None:
+    scorer, model = Scorer(str(dinov2)), Dinov2Model.from_pretrained(dinov2).eval()
+    images = pictures()
+    pixels = BitImageProcessorPil.from_pretrained(dinov2)(images, return_tensors="pt")
+    with torch.no_grad():
+        tokens = model(pixel_values=pixels.pixel_values).last_hidden_state[:, 0]
+    rows = torch.nn.functional.normalize(tokens, dim=-1)
+    expected = (rows @ rows[:2].T).mean(-1)
+    assert torch.allclose(scorer.image_image(images, images[:2]), expected, atol=1e-5)
+    with pytest.raises(MissingWeightsError, match="sees pictures only"):
+        scorer.embed_texts(["a dog"])
+
+
+def test_what_was_seen_once_is_not_computed_again(folder: Path, tmp_path: Path) -> None:
+    images, texts = pictures(), ["a dog", "a cat"]
+    first = Scorer(str(folder), cache=TensorCache(tmp_path))
+    rows, words = first.embed_images(images), first.embed_texts(texts)
+    second = Scorer(str(folder), cache=TensorCache(tmp_path))
+    second.model = None  # nothing is left that could compute
+    assert torch.equal(second.embed_images([*images, images[0]])[:5], rows)
+    assert torch.equal(second.embed_texts(texts), words)
+    for damaged in tmp_path.rglob("*.safetensors"):
+        damaged.write_bytes(b"cut")
+    third = Scorer(str(folder), cache=TensorCache(tmp_path))
+    assert torch.equal(third.embed_images(images), rows)
+
+
+def test_another_judge_has_its_own_cache(folder: Path, siglip: Path, tmp_path: Path) -> None:
+    one = Scorer(str(folder), cache=TensorCache(tmp_path)).embed_images(pictures())
+    other = Scorer(str(siglip), cache=TensorCache(tmp_path)).embed_images(pictures())
+    assert one.shape != other.shape
+
+
+def test_a_model_of_another_kind_is_named(sd_path: Path) -> None:
+    with pytest.raises(MissingWeightsError, match="clip_text_model"):
+        Scorer(str(sd_path / "text_encoder"))

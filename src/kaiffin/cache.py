@@ -37,13 +37,23 @@ class TensorCache:
 
     def get(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The entry of `key`, computed and stored when there is none. CPU tensors."""
+        found = self.find(key)
+        return self.put(key, compute()) if found is None else found
+
+    def find(self, key: str) -> dict[str, Tensor] | None:
+        """The entry of `key`, or None."""
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]
         entry = self._read(key)
-        if entry is None:
-            entry = {name: value.detach().cpu().contiguous() for name, value in compute().items()}
-            self._write(key, entry)
+        if entry is not None:
+            self._remember(key, entry)
+        return entry
+
+    def put(self, key: str, value: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Stores `value` and returns it as CPU tensors."""
+        entry = {name: tensor.detach().cpu().contiguous() for name, tensor in value.items()}
+        self._write(key, entry)
         self._remember(key, entry)
         return entry
 

@@ -1,0 +1,203 @@
+"""The evaluation of adapters: which prompts, which seeds, and their pictures, kept by content.
+
+Pictures lie in a run's evaluation/<adapter>/<request>.png: what exists is not made again, whatever
+list of prompts or number of seeds asked for it first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from kaiffin import config as configs
+from kaiffin import generate as pictures
+from kaiffin import picturing
+from kaiffin.adapters.load import load_adapter
+from kaiffin.cache import content_key
+from kaiffin.config import Config, Strict, SubjectConfig
+from kaiffin.data.sources import fill
+from kaiffin.errors import ConfigError
+from kaiffin.generate import AdapterRef, Request
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.parts import file_sha256
+
+Section = Literal["scenes", "actions", "styles", "class", "unrelated"]
+SUBJECT: tuple[Section, ...] = ("scenes", "actions", "styles")
+BUILT_IN = Path(__file__).parent / "prompts"
+BASE = "base"  # the folder of the pictures without an adapter
+
+
+class Entry(Strict):
+    """A prompt, and what the judge is asked instead where that differs."""
+
+    text: str = Field(min_length=1)
+    plain: str | None = None
+
+
+class PromptFile(Strict):
+    """A list of prompts; {token} and {noun} are set."""
+
+    scenes: tuple[Entry | str, ...] = ()
+    actions: tuple[Entry | str, ...] = ()
+    styles: tuple[Entry | str, ...] = ()
+    class_: tuple[Entry | str, ...] = Field((), alias="class")
+    unrelated: tuple[Entry | str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """text: for the model; plain: the same for a judge, without the subject's word."""
+
+    text: str
+    plain: str
+    section: Section
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Every prompt on every seed, prompts outside, seeds inside."""
+
+    prompts: tuple[Prompt, ...]
+    seeds: tuple[int, ...]
+    requests: tuple[Request, ...]
+
+    @property
+    def of(self) -> list[int]:
+        """The prompt's number for each picture."""
+        return [i for i in range(len(self.prompts)) for _ in self.seeds]
+
+    def with_seeds(self, count: int) -> Asked:
+        """The same prompts on the first `count` seeds."""
+        kept = self.seeds[:count]
+        requests = tuple(r for r in self.requests if r.seed in kept)
+        return Asked(self.prompts, kept, requests)
+
+    def first(self, count: int) -> Asked:
+        """The first `count` pictures, as a sample of what one costs."""
+        return Asked(self.prompts, self.seeds, self.requests[:count])
+
+    def as_json(self) -> dict[str, Any]:
+        sample = asdict(self.requests[0])
+        sample = {k: v for k, v in sample.items() if k not in ("prompt", "seed")}
+        return {
+            "prompts": [asdict(prompt) for prompt in self.prompts],
+            "seeds": list(self.seeds),
+            "sample": sample,
+        }
+
+
+def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int) -> Asked:
+    """The prompts of `score.prompts` or those built in, on `seeds` seeds.
+
+    Of the built-in ones those are left out that name a place as the training's captions do: what is
+    to be judged is what the photos did not show. Raises ConfigError for a list that is no list or
+    has no picture of the subject.
+    """
+    own = config.score.prompts
+    small = config.base.name == "miniature"
+    path = own or BUILT_IN / f"{'miniature' if small else config.subject.kind}.yaml"
+    prompts = _read(path, config)
+    if own is None:
+        prompts = [p for p in prompts if not _is_taught(p, config, captions)] or prompts
+    if not any(p.section in SUBJECT for p in prompts):
+        raise ConfigError(f"{path}: shows the subject nowhere.", "Give it scenes: with {token}.")
+    side = family.native_size
+    sample = config.sample.model_copy(update={"size": config.sample.size or (side, side)})
+    numbers = tuple(range(1, seeds + 1))
+    requests = [picturing.request(p.text, seed, sample) for p in prompts for seed in numbers]
+    return Asked(tuple(prompts), numbers, tuple(requests))
+
+
+def _read(path: Path, config: Config) -> list[Prompt]:
+    try:
+        file = PromptFile.model_validate(configs.read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{path}: {where}: {first['msg']}.",
+            "It holds lists of prompts: scenes, actions, styles, class, unrelated.",
+        ) from None
+    found = []
+    for section in (*SUBJECT, "class", "unrelated"):
+        for entry in getattr(file, "class_" if section == "class" else section):
+            given = Entry(text=entry) if isinstance(entry, str) else entry
+            if "{noun}" in given.text and not config.subject.noun:
+                continue  # without a noun there is no class to ask for
+            text = fill(given.text, config.subject)
+            plain = given.plain or plain_prompt(text, config.subject)
+            found.append(Prompt(text, plain, section))
+    return found
+
+
+def plain_prompt(prompt: str, subject: SubjectConfig) -> str:
+    """The prompt as a judge understands it: the trigger, which means nothing to it, gives way to
+    the class noun."""
+    instead = " " if subject.noun and subject.noun in prompt else subject.noun
+    trigger = rf"(?<!\w){re.escape(subject.token)}(?!\w)"
+    text = re.sub(trigger, instead, prompt, flags=re.IGNORECASE)
+    return " ".join(text.split()) if subject.noun else prompt
+
+
+def _is_taught(prompt: Prompt, config: Config, captions: Sequence[str]) -> bool:
+    """Whether a caption goes on after the subject's name as the prompt does."""
+    _, named, rest = prompt.text.partition(config.subject.phrase)
+    return bool(named and rest.strip()) and any(rest.strip() in caption for caption in captions)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a run's evaluation. folder: <run>/evaluation."""
+
+    folder: Path
+    family: ModelFamily
+
+    def paths(self, adapter: Path | None, asked: Asked) -> list[Path]:
+        """Where the pictures are or will be, in order of the requests."""
+        name = file_sha256(adapter)[:16] if adapter else BASE
+        return [
+            self.folder / name / f"{content_key(self.family.revision, request)[:16]}.png"
+            for request in asked.requests
+        ]
+
+    def missing(self, adapter: Path | None, asked: Asked) -> list[tuple[Request, Path]]:
+        pairs = zip(asked.requests, self.paths(adapter, asked), strict=True)
+        return [(request, path) for request, path in pairs if not path.is_file()]
+
+    def make(
+        self, adapter: Path | None, asked: Asked, advance: Callable[[int], None], batch_size: int
+    ) -> None:
+        """Makes what is missing, each picture with its recipe inside."""
+        todo = self.missing(adapter, asked)
+        if not todo:
+            return
+        todo[0][1].parent.mkdir(parents=True, exist_ok=True)
+        refs = []
+        if adapter:
+            refs = [AdapterRef(str(adapter), adapter.stem, file_sha256(adapter), 1.0)]
+        with _attached(self.family, adapter):
+            made = pictures.generate(self.family, [r for r, _ in todo], batch_size=batch_size)
+            for (request, path), image in zip(todo, made, strict=True):
+                pictures.save_png(image, path, pictures.recipe(request, self.family, refs))
+                advance(1)
+
+
+@contextlib.contextmanager
+def _attached(family: ModelFamily, adapter: Path | None) -> Iterator[None]:
+    """The adapter in the family while the block runs; None leaves the base as it is."""
+    if adapter is None:
+        yield
+        return
+    stack = load_adapter(adapter, family)
+    stack.train(False)
+    stack.inject(family)
+    try:
+        yield
+    finally:
+        stack.eject()

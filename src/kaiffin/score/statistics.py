@@ -1,0 +1,106 @@
+"""Numbers one can defend: means with intervals, differences in pairs, proportions. Torch-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its bootstrap interval. n: number of values."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}], n = {self.n}"
+
+
+def bootstrap(values: Sequence[float], *, seed: int = 0, draws: int = 2000) -> Interval:
+    """Mean with its 95 % percentile bootstrap interval (Efron 1979).
+
+    It knows only the spread of `values`, taken as independent; below about ten it is too narrow.
+    Raises ValueError when there are none, or one is not finite.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 0:
+        raise ValueError("no values to average")
+    if not np.isfinite(data).all():
+        raise ValueError("a value is not finite")
+    rng = np.random.default_rng(seed)
+    means = data[rng.integers(0, data.size, (draws, data.size))].mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return Interval(float(data.mean()), float(low), float(high), int(data.size))
+
+
+def clustered(
+    values: Sequence[float], groups: Sequence[Hashable], *, seed: int = 0, draws: int = 2000
+) -> Interval:
+    """Mean of the groups' means with its 95 % interval: groups are drawn, then values in each.
+
+    For values that hang together, such as pictures of one prompt or of one training: the interval
+    speaks of other prompts (trainings), not of more pictures of these (Davison and Hinkley 1997,
+    section 3.8). Of one group it knows only the spread within. ValueError as `bootstrap`.
+    """
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 0 or data.size != len(groups):
+        raise ValueError(f"{data.size} values in {len(groups)} groups cannot be averaged")
+    if not np.isfinite(data).all():
+        raise ValueError("a value is not finite")
+    names = list(dict.fromkeys(groups))
+    parts = [data[[g == name for g in groups]] for name in names]
+    sizes = np.array([len(part) for part in parts])
+    table = np.zeros((len(parts), sizes.max()))
+    for row, part in zip(table, parts, strict=True):
+        row[: len(part)] = part
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(parts), (draws, len(parts)))  # (draws, groups)
+    places = (rng.random((*drawn.shape, sizes.max())) * sizes[drawn][..., None]).astype(int)
+    inside = np.arange(sizes.max()) < sizes[drawn][..., None]
+    sums = (table[drawn[..., None], places] * inside).sum(-1)
+    low, high = np.quantile((sums / sizes[drawn]).mean(-1), (0.025, 0.975))
+    mean = float(np.mean([part.mean() for part in parts]))
+    return Interval(mean, float(low), float(high), int(data.size))
+
+
+def paired(before: Sequence[float], after: Sequence[float], *, seed: int = 0) -> Interval:
+    """Interval of the mean of `after[i] - before[i]`: same prompt and seed, two models.
+
+    The spread between prompts cancels, so it is far narrower than two intervals side by side.
+    """
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    return bootstrap(differences, seed=seed)
+
+
+def rank(scores: Sequence[float]) -> list[int]:
+    """Places of `scores` from the highest to the lowest; equal ones keep their order."""
+    if not all(math.isfinite(score) for score in scores):
+        raise ValueError("a score is not finite")
+    return sorted(range(len(scores)), key=lambda i: -scores[i])
+
+
+def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson, 1927)."""
+    share, square = hits / count, z * z
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = (
+        z
+        / (1 + square / count)
+        * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
+    )
+    return middle - half, middle + half
+
+
+def smooth(values: Sequence[float], keep: float = 0.95) -> list[float]:
+    """Exponential mean with bias correction (Kingma and Ba 2015, section 3)."""
+    total, smoothed = 0.0, []
+    for i, value in enumerate(values, 1):
+        total = keep * total + (1 - keep) * value
+        smoothed.append(total / (1 - keep**i))
+    return smoothed
