@@ -14,7 +14,14 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+)
 
 from kaiffin.adapters.names import sgm_path
 
@@ -223,3 +230,19 @@ def _as_convolution(name: str, value: torch.Tensor) -> torch.Tensor:
     """LDM's VAE attention has 1x1 convolutions where diffusers has Linear."""
     is_projection = "attentions" in name and ".to_" in name and value.dim() == 2
     return value[..., None, None] if is_projection else value
+
+
+def tiny_clip(path: Path) -> Path:
+    """A random CLIP with its tokenizer, in transformers' layout: a judge."""
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        image_size=32, patch_size=8, projection_dim=16,
+    )  # fmt: skip
+    text = _text_config(32, 16)
+    config = CLIPConfig(
+        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16
+    )
+    CLIPModel(config).save_pretrained(path)
+    write_tokenizer(path)
+    return path

@@ -9,51 +9,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from rich.table import Table
-from torch import Tensor
 
 from kaiffin import saying
-from kaiffin.cache import TensorCache
-from kaiffin.config import Config, changed
-from kaiffin.data.images import SUFFIXES, open_photo
-from kaiffin.errors import ConfigError, PhotoError, RunError
+from kaiffin.config import changed
+from kaiffin.errors import RunError
 from kaiffin.evaluation import Asked, Gallery, ask
 from kaiffin.generate import save_png
+from kaiffin.judging import Judges, captions, measure, open_judges
+from kaiffin.models.base import ModelFamily
 from kaiffin.models.parts import file_sha256
 from kaiffin.run import Run
 from kaiffin.runtime import Runtime
 from kaiffin.saying import console
-from kaiffin.score import measures, selection, table
-from kaiffin.score.judge import MINIATURE, Scorer
-from kaiffin.score.statistics import Interval, clustered, smooth
-from kaiffin.score.table import References, Row, Seen
+from kaiffin.score import selection, table
+from kaiffin.score.statistics import Interval, smooth
 from kaiffin.sessions import load_base
 from kaiffin.sheets import sheet
 
 SHOWN = ("identity", "clip_t", "win", "drift", "leak", "copying", "copy")
-
-
-@dataclass(frozen=True)
-class Judges:
-    """Who judges, against which photos. words: what the pictures are compared with."""
-
-    prompt: Scorer
-    identity: Scorer
-    references: References
-    to: Sequence[str]
-    words: str
-
-    @property
-    def kind(self) -> str:
-        if self.references.held_out:
-            return "held-out"
-        return "one photo" if len(self.to) == 1 else "leave-one-out"
 
 
 def choose(
@@ -73,11 +52,11 @@ def choose(
             f"{path}: holds no candidates to choose from.",
             "Train it further with `kaiffin resume`, or anew: every training keeps some.",
         )
-    judges = open_judges(run, config)
+    judges = open_judges([run], config)
     family = load_base(config.base, Runtime.from_config(config.base))
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()
-        asked = ask(config, family, _captions(run), config.score.seeds)
+        asked = ask(config, family, captions(run), config.score.seeds)
         gallery = Gallery(run.path / "evaluation", family)
         asked, candidates = _within(budget, gallery, asked, candidates, batch_size)
         _make(gallery, asked, candidates, batch_size)
@@ -101,88 +80,18 @@ def promising(
     pictures and scores are those of `choose`, which finds them made; the caller holds the lock.
     """
     candidates = [(step, path) for step, path in run.candidates() if since < step <= until]
-    asked = ask(run.config, family, _captions(run), run.config.score.seeds)
+    asked = ask(run.config, family, captions(run), run.config.score.seeds)
     gallery = Gallery(run.path / "evaluation", family)
     _make(gallery, asked, candidates, batch_size)
-    facts = weigh(run, gallery, asked, candidates, open_judges(run, run.config))
+    facts = weigh(run, gallery, asked, candidates, open_judges([run], run.config))
     console.print(f"after step {until}: {facts['verdict']}")
     later = [step for step, _ in candidates if step > facts["highest"]]
     if len(later) < run.config.score.early_stop:
         return True
-    console.print(f"stopping: {len(later)} candidates after step {facts['highest']} came no further")
-    return False
-
-
-# --- what to judge by ---------------------------------------------------------------------------
-
-
-def open_judges(run: Run, config: Config) -> Judges:
-    """The judges and photos that the config names."""
-    name = config.score.judge or (MINIATURE if config.base.name == MINIATURE else None)
-    if name is None:
-        raise ConfigError(
-            f"no judge is named, and the miniature's knows nothing of {config.base.name}.",
-            "Give --judge a folder or hub id with a CLIP, such as openai/clip-vit-large-patch14.",
-        )
-    cache = TensorCache(run.folder("cache") / "scores")
-    prompt = Scorer(name, cache=cache)
-    other = config.score.identity_judge
-    identity = Scorer(other, cache=cache) if other and other != name else prompt
-    trained, held_out = photos_of(run)
-    given = _in_folder(config.score.like) if config.score.like else held_out
-    if not trained and not given:
-        raise PhotoError(
-            f"{run.path}: the photos it was trained on are not where they were.",
-            "Put them back, or name photos of the subject with --like.",
-        )
-    trained = trained or given
-    photos = [open_photo(p).image for p in trained]
-    seen = identity.embed_images(photos)
-    layouts = torch.stack([measures.layout(photo) for photo in photos])
-    to = identity.embed_images([open_photo(p).image for p in given]) if given else seen
-    names = [p.name for p in trained]
-    references = References(names, seen, layouts, to, bool(given))
-    compared = [p.name for p in given or trained]
-    return Judges(prompt, identity, references, compared, _words(len(compared), bool(given)))
-
-
-def _words(count: int, held_out: bool) -> str:
-    if held_out:
-        return f"compared with {count} photos that were not trained on"
-    if count == 1:
-        return (
-            "compared with the one photo that was trained on: nothing could be held out, so a copy"
-            " of it scores highest; look at the share of copies"
-        )
-    return (
-        f"compared with the {count} photos that were trained on, but never with the one that is"
-        " nearest: a copy of a photo gains nothing"
+    console.print(
+        f"stopping: {len(later)} candidates after step {facts['highest']} came no further"
     )
-
-
-def photos_of(run: Run) -> tuple[list[Path], list[Path]]:
-    """(trained on, held out), of those that are still there."""
-    folder = run.config.data.photos
-    listed = run.read_json("data/manifest.json").get("photos", [])
-    if folder is None:
-        return [], []
-    there = [entry for entry in listed if (folder / entry["file"]).is_file()]
-    trained = [folder / e["file"] for e in there if not e.get("held_out")]
-    return trained, [folder / e["file"] for e in there if e.get("held_out")]
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise PhotoError(f"--like {folder}: is no folder with photos.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise PhotoError(f"--like {folder}: holds no photos.")
-    return found
-
-
-def _captions(run: Run) -> list[str]:
-    listed = run.read_json("data/manifest.json").get("photos", [])
-    return [caption for entry in listed for caption in entry["captions"]]
+    return False
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -247,85 +156,33 @@ def weigh(
     judges: Judges,
 ) -> dict[str, Any]:  # fmt: skip
     """choice.json, less its cost: the pictures of each candidate scored, and one recommended."""
-    texts = judges.prompt.embed_texts([prompt.plain for prompt in asked.prompts])
-    base_paths = gallery.paths(None, asked)
-    base = _seen(base_paths, judges)
-    losses = _losses(run)
-    found, every, averages = [], [], []
-    base_rows = _rows(asked, texts, base, base, judges)
-    for step, path in candidates:
-        paths = gallery.paths(path, asked)
-        own = _seen(paths, judges)
-        rows = _rows(asked, texts, base, own, judges)
-        every.append(_overall(rows, base_rows, asked, texts, base, judges))
-        averages.append(table.means(rows, own))
-        found.append(
-            {
-                "step": step, "adapter": _in(run, path), "sha256": file_sha256(path),
-                "loss": losses.get(step), "pictures": [_in(run, p) for p in paths], "rows": rows,
-                "means": {name: asdict(value) for name, value in averages[-1].items()},
-            }
-        )  # fmt: skip
+    base = measure(gallery, None, asked, judges)
+    measured = [measure(gallery, path, asked, judges, base) for _, path in candidates]
     steps = [step for step, _ in candidates]
-    groups = [row["prompt"] for row in base_rows if row["section"] in table.SUBJECT]
-    choice = selection.recommend(every, groups)
-    for entry, values in zip(found, every, strict=True):
-        entry["overall"] = asdict(clustered(values, groups))
+    choice = selection.recommend([one.overall for one in measured], base.groups)
     against = None
     if choice.against is not None and choice.difference is not None:
         against = {"step": steps[choice.against], "difference": asdict(choice.difference)}
+    losses = _losses(run)
+    found = [
+        {"step": step, "adapter": path.relative_to(run.path).as_posix()}
+        | {"sha256": file_sha256(path), "loss": losses.get(step)}
+        | one.as_json(run.path)
+        for (step, path), one in zip(candidates, measured, strict=True)
+    ]
     return {
         "version": 1,
-        "judge": judges.prompt.name,
-        "identity_judge": judges.identity.name,
-        "references": {
-            "kind": judges.kind, "photos": list(judges.to),
-            "ceiling": judges.references.ceiling, "words": judges.words,
-        },
+        **judges.as_json(),
         "set": asked.as_json(),
-        "base": {"pictures": [_in(run, path) for path in base_paths], "rows": base_rows},
+        "base": {k: v for k, v in base.as_json(run.path).items() if k in ("pictures", "rows")},
         "candidates": found,
-        "pareto": [steps[i] for i in selection.pareto([_point(a) for a in averages])],
+        "pareto": [steps[i] for i in selection.pareto([_point(one.means) for one in measured])],
         "chosen": steps[choice.chosen],
         "highest": steps[choice.highest],
         "against": against,
         "verdict": selection.verdict(choice, steps),
-        "findings": selection.findings(steps, averages),
-    }  # fmt: skip
-
-
-def _seen(paths: Sequence[Path], judges: Judges) -> Seen:
-    images = []
-    for path in paths:
-        with Image.open(path) as image:
-            images.append(image.convert("RGB"))
-    return Seen.by(judges.prompt, judges.identity, images)
-
-
-def _rows(asked: Asked, texts: Tensor, base: Seen, own: Seen, judges: Judges) -> list[Row]:
-    sections = [prompt.section for prompt in asked.prompts]
-    seeds = [request.seed for request in asked.requests]
-    return table.rows(sections, asked.of, seeds, texts, base, own, judges.references)
-
-
-def _overall(
-    rows: Sequence[Row], base_rows: Sequence[Row], asked: Asked, texts: Tensor, base: Seen,
-    judges: Judges,
-) -> list[float]:  # fmt: skip
-    """`selection.overall` of the subject's pictures, its yardsticks taken from the base."""
-    mine = [i for i, row in enumerate(rows) if row["section"] in table.SUBJECT]
-    plain = sum(base_rows[i]["identity"] for i in mine) / len(mine)
-    cosines = base.shown[mine] @ texts.T  # (pictures, prompts)
-    of = [rows[i]["prompt"] for i in mine]
-    asked_for, unrelated = [], []
-    for prompt in of:
-        is_it = torch.tensor([p == prompt for p in of])
-        asked_for.append(cosines[is_it, prompt].mean().item())
-        unrelated.append(cosines[~is_it, prompt].mean().item() if not is_it.all() else 0.0)
-    return selection.overall(
-        [rows[i]["identity"] for i in mine], [rows[i]["clip_t"] for i in mine], plain=plain,
-        ceiling=judges.references.ceiling or 1.0, unrelated=unrelated, asked=asked_for,
-    )  # fmt: skip
+        "findings": selection.findings(steps, [one.means for one in measured]),
+    }
 
 
 def _point(averages: Mapping[str, Interval]) -> selection.Point:
@@ -339,10 +196,6 @@ def _losses(run: Run) -> dict[int, float]:
     return dict(
         zip([m["step"] for m in metrics], smooth([m["loss"] for m in metrics]), strict=True)
     )
-
-
-def _in(run: Run, path: Path) -> str:
-    return path.relative_to(run.path).as_posix()
 
 
 # --- telling ------------------------------------------------------------------------------------

@@ -547,6 +547,18 @@ def _explained(error: ValidationError, source: str) -> ConfigError:
     return ConfigError(f"{source}: {name} = {value!r}: {reason}.")
 
 
+def flat(config: Config) -> dict[str, Any]:
+    """Every setting by its dotted name, as plain data; lists stay whole."""
+    data = config.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for name, _ in fields():
+        value: Any = data
+        for part in name.split("."):
+            value = value[part]
+        found[name] = value
+    return found
+
+
 def option_table() -> str:
     """Every field as a Markdown table row: name, default, meaning. `docs/options.md` is this."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]

@@ -11,10 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
     BitImageProcessorPil,
-    CLIPConfig,
     CLIPModel,
     CLIPTokenizer,
-    CLIPVisionConfig,
     Dinov2Config,
     Dinov2Model,
     SiglipConfig,
@@ -31,19 +29,7 @@ from kaiffin.score.judge import Scorer
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random CLIP with tokenizer, in transformers layout."""
-    path = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    torch.manual_seed(0)
-    vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        image_size=32, patch_size=8, projection_dim=16,
-    )  # fmt: skip
-    text = tiny._text_config(32, 16)
-    config = CLIPConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16
-    )
-    CLIPModel(config).save_pretrained(path)
-    tiny.write_tokenizer(path)
-    return path
+    return tiny.tiny_clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
 
 
 def pictures(count: int = 5) -> list[Image.Image]:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from kaiffin.cache import TensorCache, content_key
+from kaiffin.config import Config
 from kaiffin.errors import MissingWeightsError
 from kaiffin.models.parts import quiet, revision
 from kaiffin.models.resolve import snapshot
@@ -26,6 +27,11 @@ from kaiffin.models.resolve import snapshot
 MINIATURE = "miniature"
 READS_TEXT = {"clip": "CLIP", "siglip": "SigLIP"}
 SEES_ONLY = {"dinov2": "DINOv2", "dinov2_with_registers": "DINOv2"}
+
+
+def judge_of(config: Config) -> str | None:
+    """The judge that a config names; for the miniature its own CLIP, for a real base none."""
+    return config.score.judge or (MINIATURE if config.base.name == MINIATURE else None)
 
 
 class Scorer:

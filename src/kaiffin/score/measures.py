@@ -7,6 +7,7 @@ seed, with and without the adapter.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+Group = TypeVar("Group", bound=Hashable)
 SATURATED = 242  # of 255: HSV saturation above 95 %
 VISIBLE = 51  # of 255: below, a pixel is too dark for its saturation to be seen
 LAYOUT = 24  # pixels of the side on which layouts are compared
@@ -124,7 +126,7 @@ def contrast(image: Image.Image) -> float:
     return float(np.asarray(image.convert("L"), dtype=np.float64).std() / 255)
 
 
-def diversity(pictures: Tensor, groups: Sequence[Hashable]) -> dict[Hashable, float]:
+def diversity(pictures: Tensor, groups: Sequence[Group]) -> dict[Group, float]:
     """Mean of 1 - cosine over the pairs of pictures in each group, such as the seeds of a prompt.
 
     In [0, 2]; 0 where all are one picture, as after severe overfitting. Groups of one are left out.

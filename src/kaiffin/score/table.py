@@ -116,12 +116,15 @@ def means(table: Sequence[Row], own: Seen) -> dict[str, Interval]:
     found = {}
     for name in OVER:
         if name == "diversity":
-            subject = [i for i, row in enumerate(table) if row["section"] in SUBJECT]
-            groups = [table[i]["prompt"] for i in subject]
-            values = measures.diversity(own.like[subject], groups)
-            pairs = list(values.items())
+            pairs = list(diversity(table, own).items())
         else:
             pairs = [(r["prompt"], float(r[name])) for r in table if r[name] is not None]
         if pairs:
             found[name] = clustered([v for _, v in pairs], [p for p, _ in pairs])
     return found
+
+
+def diversity(table: Sequence[Row], own: Seen) -> dict[int, float]:
+    """`measures.diversity` of each prompt of the subject, among its seeds."""
+    subject = [i for i, row in enumerate(table) if row["section"] in SUBJECT]
+    return measures.diversity(own.like[subject], [table[i]["prompt"] for i in subject])

@@ -1,0 +1,201 @@
+"""Who judges an adapter's pictures, against which photos; and what they make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kaiffin.cache import TensorCache
+from kaiffin.config import Config
+from kaiffin.data.images import SUFFIXES, open_photo
+from kaiffin.errors import ConfigError, PhotoError
+from kaiffin.evaluation import Asked, Gallery
+from kaiffin.models.parts import file_sha256
+from kaiffin.run import Run
+from kaiffin.score import measures, selection, table
+from kaiffin.score.judge import Scorer, judge_of
+from kaiffin.score.statistics import Interval, clustered
+from kaiffin.score.table import References, Row, Seen
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Who judges, against which photos. words: what the pictures are compared with."""
+
+    prompt: Scorer
+    identity: Scorer
+    references: References
+    to: Sequence[str]
+    words: str
+
+    @property
+    def kind(self) -> str:
+        if self.references.held_out:
+            return "held-out"
+        return "one photo" if len(self.to) == 1 else "leave-one-out"
+
+    def as_json(self) -> dict[str, Any]:
+        """As choice.json names them."""
+        return {
+            "judge": self.prompt.name,
+            "identity_judge": self.identity.name,
+            "references": {
+                "kind": self.kind, "photos": list(self.to),
+                "ceiling": self.references.ceiling, "words": self.words,
+            },
+        }  # fmt: skip
+
+
+def open_judges(runs: Sequence[Run], config: Config) -> Judges:
+    """The judges that the config names, and the photos of `runs` or of `score.like`.
+
+    Photos count as held out where none of the runs was trained on them. Raises ConfigError where no
+    judge is named, PhotoError where no photo is there.
+    """
+    name = judge_of(config)
+    if name is None:
+        raise ConfigError(
+            f"no judge is named, and the miniature's knows nothing of {config.base.name}.",
+            "Give --judge a folder or hub id with a CLIP, such as openai/clip-vit-large-patch14.",
+        )
+    cache = TensorCache(runs[0].folder("cache") / "scores")
+    prompt = Scorer(name, cache=cache)
+    other = config.score.identity_judge
+    identity = Scorer(other, cache=cache) if other and other != name else prompt
+    trained, held_out = _photos(runs)
+    given = _in_folder(config.score.like) if config.score.like else held_out
+    if not trained and not given:
+        raise PhotoError(
+            f"{runs[0].path}: the photos it was trained on are not where they were.",
+            "Put them back, or name photos of the subject with --like.",
+        )
+    trained = trained or given
+    photos = [open_photo(p).image for p in trained]
+    seen = identity.embed_images(photos)
+    layouts = torch.stack([measures.layout(photo) for photo in photos])
+    to = identity.embed_images([open_photo(p).image for p in given]) if given else seen
+    names = [p.name for p in trained]
+    references = References(names, seen, layouts, to, bool(given))
+    compared = [p.name for p in given or trained]
+    return Judges(prompt, identity, references, compared, _words(len(compared), bool(given)))
+
+
+def _photos(runs: Sequence[Run]) -> tuple[list[Path], list[Path]]:
+    """(trained on by any of the runs, held out by some and trained on by none), each once."""
+    pairs = [photos_of(run) for run in runs]
+    trained = {file_sha256(path): path for own, _ in pairs for path in own}
+    others = {file_sha256(path): path for _, own in pairs for path in own}
+    return list(trained.values()), [path for sha, path in others.items() if sha not in trained]
+
+
+def _words(count: int, held_out: bool) -> str:
+    if held_out:
+        return f"compared with {count} photos that were not trained on"
+    if count == 1:
+        return (
+            "compared with the one photo that was trained on: nothing could be held out, so a copy"
+            " of it scores highest; look at the share of copies"
+        )
+    return (
+        f"compared with the {count} photos that were trained on, but never with the one that is"
+        " nearest: a copy of a photo gains nothing"
+    )
+
+
+def photos_of(run: Run) -> tuple[list[Path], list[Path]]:
+    """(trained on, held out), of those that are still there."""
+    folder = run.config.data.photos
+    listed = run.read_json("data/manifest.json").get("photos", [])
+    if folder is None:
+        return [], []
+    there = [entry for entry in listed if (folder / entry["file"]).is_file()]
+    trained = [folder / e["file"] for e in there if not e.get("held_out")]
+    return trained, [folder / e["file"] for e in there if e.get("held_out")]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise PhotoError(f"--like {folder}: is no folder with photos.")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise PhotoError(f"--like {folder}: holds no photos.")
+    return found
+
+
+def captions(run: Run) -> list[str]:
+    listed = run.read_json("data/manifest.json").get("photos", [])
+    return [caption for entry in listed for caption in entry["captions"]]
+
+
+# --- what they make of it -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The pictures of one adapter, scored.
+
+    rows: one a picture; overall: what a choice is made by, one for each picture of the subject;
+    groups: the prompt of each of those.
+    """
+
+    paths: Sequence[Path]
+    seen: Seen
+    rows: Sequence[Row]
+    means: dict[str, Interval]
+    overall: Sequence[float]
+    groups: Sequence[int]
+
+    def as_json(self, folder: Path) -> dict[str, Any]:
+        """As choice.json holds it, paths relative to `folder`."""
+        return {
+            "pictures": [path.relative_to(folder).as_posix() for path in self.paths],
+            "rows": list(self.rows),
+            "means": {name: asdict(value) for name, value in self.means.items()},
+            "overall": asdict(clustered(self.overall, self.groups)),
+        }
+
+
+def measure(
+    gallery: Gallery, adapter: Path | None, asked: Asked, judges: Judges,
+    base: Measured | None = None,
+) -> Measured:  # fmt: skip
+    """Scores the gallery's pictures of an adapter, in pairs with those of the base (None where the
+    base itself is measured)."""
+    paths = gallery.paths(adapter, asked)
+    images = [open_photo(path).image for path in paths]
+    seen = Seen.by(judges.prompt, judges.identity, images)
+    before = base.seen if base else seen
+    texts = judges.prompt.embed_texts([prompt.plain for prompt in asked.prompts])
+    sections = [prompt.section for prompt in asked.prompts]
+    seeds = [request.seed for request in asked.requests]
+    rows = table.rows(sections, asked.of, seeds, texts, before, seen, judges.references)
+    mine = [i for i, row in enumerate(rows) if row["section"] in table.SUBJECT]
+    return Measured(
+        paths, seen, rows, table.means(rows, seen),
+        _overall(rows, base.rows if base else rows, mine, texts, before, judges),
+        [rows[i]["prompt"] for i in mine],
+    )  # fmt: skip
+
+
+def _overall(
+    rows: Sequence[Row], base_rows: Sequence[Row], mine: Sequence[int], texts: Tensor, base: Seen,
+    judges: Judges,
+) -> list[float]:  # fmt: skip
+    """`selection.overall` of the subject's pictures, its yardsticks taken from the base."""
+    plain = sum(base_rows[i]["identity"] for i in mine) / len(mine)
+    cosines = base.shown[list(mine)] @ texts.T  # (pictures, prompts)
+    of = [rows[i]["prompt"] for i in mine]
+    asked_for, unrelated = [], []
+    for prompt in of:
+        is_it = torch.tensor([p == prompt for p in of])
+        asked_for.append(cosines[is_it, prompt].mean().item())
+        unrelated.append(cosines[~is_it, prompt].mean().item() if not is_it.all() else 0.0)
+    return selection.overall(
+        [rows[i]["identity"] for i in mine], [rows[i]["clip_t"] for i in mine], plain=plain,
+        ceiling=judges.references.ceiling or 1.0, unrelated=unrelated, asked=asked_for,
+    )  # fmt: skip
