@@ -14,21 +14,30 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from kaiffin import checkpoints, picturing, recipes
 from kaiffin import config as configs
+from kaiffin.cache import TensorCache
 from kaiffin.config import BaseConfig, Config, SampleConfig
-from kaiffin.evaluation import Asked, Gallery, Prompt
+from kaiffin.data.images import open_photo
+from kaiffin.evaluation import SUBJECT, Asked, Gallery, Prompt
+from kaiffin.judging import photos_of
 from kaiffin.miniature import world
+from kaiffin.miniature.truth import Truth, load_truth
 from kaiffin.models.base import ModelFamily
 from kaiffin.run import Run
 from kaiffin.runtime import Runtime
+from kaiffin.score.judge import Scorer
+from kaiffin.score.statistics import Interval, clustered
 from kaiffin.sessions import load_base
 
 STEPS, CANDIDATES = 400, 6
 SAMPLE_STEPS = 16
+RECOMMENDED = "what `kaiffin choose` recommends"
 TEST_SEEDS = (101, 102)
 # (what the prompt says after the subject's name, the place): none of them in the built-in list.
 TEST = (
@@ -115,14 +124,117 @@ def pictured(training: Training, out: Path, family: ModelFamily) -> None:
         gallery.make(path, asked, lambda _: None, 20)
 
 
+# --- what came of it ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A training: what each way of choosing takes, and what is true of each candidate."""
+
+    training: Training
+    takes: dict[str, int]  # way of choosing -> step
+    true: dict[int, list[dict[str, bool]]]  # step -> of each test picture: subject, scene, both
+
+    def share(self, way: str, what: str) -> list[float]:
+        return [float(picture[what]) for picture in self.true[self.takes[way]]]
+
+
+def outcome(training: Training, out: Path, family: ModelFamily, truth: Truth) -> Outcome:
+    run = Run.open(out / "runs" / training.name)
+    facts = run.read_json("choice.json")
+    asked, places = test_set(training, family)
+    gallery = Gallery(out / "test" / training.name, family)
+    true = {}
+    for step, path in run.candidates():
+        images = [open_photo(picture).image for picture in gallery.paths(path, asked)]
+        true[step] = truth.right(images, training.subject, places)
+    takes = ways(run, facts)
+    takes["the best there is"] = max(true, key=lambda step: sum(p["both"] for p in true[step]))
+    return Outcome(training, takes, true)
+
+
+def ways(run: Run, facts: dict[str, Any]) -> dict[str, int]:
+    """The step that each way of choosing takes."""
+    steps = [c["step"] for c in facts["candidates"]]
+    losses = {c["step"]: c["loss"] for c in facts["candidates"]}
+    return {
+        RECOMMENDED: facts["chosen"],
+        "the highest overall, no statistics": facts["highest"],
+        "the last": max(steps),
+        "the lowest loss": min(losses, key=losses.__getitem__),
+        "the most like the training photos": most_like(run, facts),
+    }
+
+
+def most_like(run: Run, facts: dict[str, Any]) -> int:
+    """The arg-max of plain CLIP-I on the training photos, as scores are usually logged."""
+    judge = Scorer(cache=TensorCache(run.folder("cache") / "scores"))
+    photos = [open_photo(path).image for path in photos_of(run)[0]]
+    likeness = {}
+    for entry in facts["candidates"]:
+        rows = zip(entry["rows"], entry["pictures"], strict=True)
+        paths = [run.path / path for row, path in rows if row["section"] in SUBJECT]
+        images = [open_photo(path).image for path in paths]
+        likeness[entry["step"]] = judge.image_image(images, photos).mean().item()
+    return max(likeness, key=likeness.__getitem__)
+
+
+def report(outcomes: list[Outcome]) -> str:
+    """Markdown: each way of choosing, and the recommendation against it."""
+    pictures = sum(len(o.share(RECOMMENDED, "both")) for o in outcomes)
+    lines = [
+        f"{len(outcomes)} trainings, {pictures} test pictures of each way of choosing.",
+        "",
+        "| takes | subject right | place right | both right | the recommendation against it:"
+        " difference | better, equal, worse |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way in outcomes[0].takes:
+        cells = [_percent(_pooled(outcomes, way, what)) for what in ("subject", "scene", "both")]
+        if way != RECOMMENDED:
+            gaps, groups, tally = [], [], [0, 0, 0]
+            for number, one in enumerate(outcomes):
+                pairs = zip(one.share(way, "both"), one.share(RECOMMENDED, "both"), strict=True)
+                own = [mine - other for other, mine in pairs]
+                gaps += own
+                groups += [number] * len(own)
+                tally[0 if sum(own) > 0 else 1 if sum(own) == 0 else 2] += 1
+            gap = clustered(gaps, groups)
+            cells.append(f"{100 * gap.mean:+.0f} [{100 * gap.low:+.0f}, {100 * gap.high:+.0f}]")
+            cells.append(", ".join(map(str, tally)))
+        else:
+            cells += ["", ""]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _pooled(outcomes: list[Outcome], way: str, what: str) -> Interval:
+    values = [one.share(way, what) for one in outcomes]
+    flat = [value for own in values for value in own]
+    return clustered(flat, [number for number, own in enumerate(values) for _ in own])
+
+
+def _percent(interval: Interval) -> str:
+    low, high = 100 * interval.low, 100 * interval.high
+    return f"{100 * interval.mean:.0f} % [{low:.0f}, {high:.0f}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("study"), help="folder that is written")
     arguments = parser.parse_args()
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()))
+    truth = load_truth(arguments.out / "truth.safetensors")
+    outcomes = []
     for training in trainings():
         trained(training, arguments.out)
         pictured(training, arguments.out, family)
+        outcomes.append(outcome(training, arguments.out, family, truth))
+    text = report(outcomes)
+    (arguments.out / "study.md").write_text(text + "\n", encoding="utf-8")
+    facts = [{**asdict(o.training), "takes": o.takes, "true": o.true} for o in outcomes]
+    (arguments.out / "study.json").write_text(json.dumps(facts), encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ def test_candidates_are_adapters_and_the_last_is_the_final_one(trained: Path) ->
 
 
 def test_the_choice_and_its_evidence(run: Path, capsys: pytest.CaptureFixture) -> None:
-    facts = chosen(run)
+    with Run.open(run).lock():  # as while it is being trained
+        facts = chosen(run)
     said = capsys.readouterr().out
     assert [c["step"] for c in facts["candidates"]] == [2, 4, 6]
     assert facts["references"]["kind"] == "leave-one-out"

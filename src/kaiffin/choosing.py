@@ -21,6 +21,7 @@ from kaiffin.errors import ConfigError, UserError
 from kaiffin.evaluation import plain_prompt
 from kaiffin.generate import save_png
 from kaiffin.run import Run
+from kaiffin.score import measures
 from kaiffin.score.judge import MINIATURE, Scorer
 from kaiffin.score.statistics import rank
 from kaiffin.sheets import sheet
@@ -58,11 +59,12 @@ def order(prompt: Sequence[float], likeness: Sequence[float] | None, best: int) 
 
 def rank_pictures(
     paths: Sequence[Path], prompt: str, *, like: Path | None = None, judge: str = MINIATURE,
-    best: int | None = None, out: Path | None = None,
+    best: int | None = None, out: Path | None = None, trained_on: bool = False,
 ) -> list[Scored]:  # fmt: skip
     """Scores pictures, prints them in order and writes a labelled sheet to `out`.
 
-    like: folder with photos of the subject; best: how many are chosen (default: all are ranked).
+    like: folder with photos of the subject; best: how many are chosen (default: all are ranked);
+    trained_on: the photos were trained on, so that copies of them are not to gain by it.
     Raises PhotoError naming a picture or photo that cannot be opened.
     """
     if best is not None and not 1 <= best <= len(paths):
@@ -72,7 +74,10 @@ def rank_pictures(
     if scorer.too_long([prompt]):
         console.print(f"note: the judge sees only the first {scorer.max_tokens - 2} tokens")
     shown = scorer.text_image(images, [prompt] * len(images)).tolist()
-    likeness = scorer.image_image(images, photos_in(like)).tolist() if like else None
+    likeness = None
+    if like:
+        seen, photos = scorer.embed_images(images), scorer.embed_images(photos_in(like))
+        likeness = measures.identity(seen, photos, held_out=not trained_on).tolist()
     places = order(shown, likeness, best or len(paths))
     scored = [
         Scored(paths[i], shown[i], likeness[i] if likeness else None, place < (best or len(paths)))
@@ -157,6 +162,8 @@ def best_of(
         name = "best.png" if number == 1 else f"best-{number}.png"
         text = plain_prompt(fill(prompt, config.subject), config.subject)
         page = mine[0].parent / name
-        found = rank_pictures(mine, text, like=photos, judge=judge, best=best, out=page)
+        found = rank_pictures(
+            mine, text, like=photos, judge=judge, best=best, out=page, trained_on=like is None
+        )
         chosen += [one for one in found if one.chosen]
     return chosen

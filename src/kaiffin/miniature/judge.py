@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from kaiffin.miniature import nets, world
 
-ANSWERS: dict[str, tuple[str | None, ...]] = {
+Answers = dict[str, tuple[str | None, ...]]
+ANSWERS: Answers = {
     "species": (*world.SPECIES, None),
     "colour": tuple(world.COLOURS),
     "scene": tuple(world.SCENES),
@@ -27,14 +28,15 @@ ANSWERS: dict[str, tuple[str | None, ...]] = {
 class Judge(nn.Module):
     """Four strided convolutions and one linear head for each question."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Answers = ANSWERS) -> None:
         super().__init__()
+        self.answers = answers
         widths = (3, 32, 64, 96, 128)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 128), nn.SiLU())
-        self.heads = nn.ModuleDict({q: nn.Linear(128, len(a)) for q, a in ANSWERS.items()})
+        self.heads = nn.ModuleDict({q: nn.Linear(128, len(a)) for q, a in answers.items()})
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """(B, 3, 64, 64) in -1..1 to logits of each question, (B, answers)."""
@@ -47,12 +49,12 @@ class Judge(nn.Module):
         logits = self(nets.to_pixels(torch.from_numpy(images)))
         best = {question: values.argmax(1).tolist() for question, values in logits.items()}
         return [
-            {question: ANSWERS[question][best[question][row]] for question in ANSWERS}
+            {question: answers[best[question][row]] for question, answers in self.answers.items()}
             for row in range(len(images))
         ]
 
 
-def _soften(pixels: Tensor, share: Tensor) -> Tensor:
+def soften(pixels: Tensor, share: Tensor) -> Tensor:
     """Some pictures at half resolution: samples are softer than renders. share: (B,) of 0 or 1."""
     soft = F.interpolate(F.avg_pool2d(pixels, 2), scale_factor=2, mode="bilinear")
     return torch.lerp(pixels, soft, share[:, None, None, None])
@@ -62,7 +64,7 @@ def judge_loss(judge: Judge, pixels: Tensor, specs: list[world.Spec]) -> Tensor:
     """Sum of the four cross-entropies; empty scenes have no colour and no accessory to name."""
     loss = torch.zeros(())
     for question, logits in judge(pixels).items():
-        answers = ANSWERS[question]
+        answers = judge.answers[question]
         target = torch.tensor(
             [
                 -100
@@ -85,7 +87,7 @@ def train_judge(pixels: np.ndarray, seed: int, steps: int = 1200, batch: int = 6
         rng = np.random.default_rng([seed, 11, step])
         picks = rng.integers(0, len(pixels), batch)
         soft = torch.from_numpy(rng.integers(0, 2, batch)).float()
-        images = _soften(nets.to_pixels(torch.from_numpy(np.array(pixels[picks]))), soft)
+        images = soften(nets.to_pixels(torch.from_numpy(np.array(pixels[picks]))), soft)
         specs = [world.random_spec(seed, int(index)) for index in picks]
         optimizer.zero_grad()
         judge_loss(judge, images, specs).backward()
