@@ -27,7 +27,7 @@ from kaiffin.data.images import open_photo
 from kaiffin.evaluation import SUBJECT, Asked, Gallery, Prompt
 from kaiffin.judging import photos_of
 from kaiffin.miniature import world
-from kaiffin.miniature.truth import Truth, load_truth
+from kaiffin.miniature.truth import Truth, likeliest, load_truth
 from kaiffin.models.base import ModelFamily
 from kaiffin.run import Run
 from kaiffin.runtime import Runtime
@@ -147,10 +147,20 @@ def outcome(training: Training, out: Path, family: ModelFamily, truth: Truth) ->
     true = {}
     for step, path in run.candidates():
         images = [open_photo(picture).image for picture in gallery.paths(path, asked)]
-        true[step] = truth.right(images, training.subject, places)
+        true[step] = [
+            named(shares, training.subject, place)
+            for shares, place in zip(truth.judge(images), places, strict=True)
+        ]
     takes = ways(run, facts)
     takes["the best there is"] = max(true, key=lambda step: sum(p["both"] for p in true[step]))
     return Outcome(training, takes, true)
+
+
+def named(shares: dict[str, dict[str, float]], subject: str, place: str) -> dict[str, bool]:
+    """Whether the subject, the place and both are what the judge of truth names."""
+    is_it = likeliest(shares["species"]) == subject
+    is_there = likeliest(shares["scene"]) == place
+    return {"subject": is_it, "scene": is_there, "both": is_it and is_there}
 
 
 def ways(run: Run, facts: dict[str, Any]) -> dict[str, int]:

@@ -32,7 +32,7 @@ from kaiffin.score.statistics import Interval, smooth
 from kaiffin.sessions import load_base
 from kaiffin.sheets import sheet
 
-SHOWN = ("identity", "clip_t", "win", "drift", "leak", "copying", "copy")
+SHOWN = ("likeness", "prompt_share", "identity", "clip_t", "win", "drift", "leak", "copy")
 
 
 def choose(
@@ -187,7 +187,7 @@ def weigh(
 
 def _point(averages: Mapping[str, Interval]) -> selection.Point:
     drift = averages["drift"].mean if "drift" in averages else 0.0
-    return (averages["identity"].mean, averages["clip_t"].mean, -drift)
+    return (averages["likeness"].mean, averages["prompt_share"].mean, -drift)
 
 
 def _losses(run: Run) -> dict[int, float]:
@@ -243,6 +243,6 @@ def say(run: Run, facts: dict[str, Any]) -> None:
     console.print(page)
     for line in facts["findings"]:
         console.print(line)
-    console.print(f"Pareto set (identity, prompt, drift): {', '.join(map(str, facts['pareto']))}")
+    console.print(f"Pareto set (likeness, prompt, drift): {', '.join(map(str, facts['pareto']))}")
     console.print(f"{facts['verdict']}: {run.best_path}")
     console.print(f"look at {run.path / 'choice.png'}; `kaiffin report {run.path}` shows it all")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kaiffin.cache import TensorCache
 from kaiffin.config import Config
@@ -175,27 +174,8 @@ def measure(
     seeds = [request.seed for request in asked.requests]
     rows = table.rows(sections, asked.of, seeds, texts, before, seen, judges.references)
     mine = [i for i, row in enumerate(rows) if row["section"] in table.SUBJECT]
-    return Measured(
-        paths, seen, rows, table.means(rows, seen),
-        _overall(rows, base.rows if base else rows, mine, texts, before, judges),
-        [rows[i]["prompt"] for i in mine],
-    )  # fmt: skip
-
-
-def _overall(
-    rows: Sequence[Row], base_rows: Sequence[Row], mine: Sequence[int], texts: Tensor, base: Seen,
-    judges: Judges,
-) -> list[float]:  # fmt: skip
-    """`selection.overall` of the subject's pictures, its yardsticks taken from the base."""
-    plain = sum(base_rows[i]["identity"] for i in mine) / len(mine)
-    cosines = base.shown[list(mine)] @ texts.T  # (pictures, prompts)
-    of = [rows[i]["prompt"] for i in mine]
-    asked_for, unrelated = [], []
-    for prompt in of:
-        is_it = torch.tensor([p == prompt for p in of])
-        asked_for.append(cosines[is_it, prompt].mean().item())
-        unrelated.append(cosines[~is_it, prompt].mean().item() if not is_it.all() else 0.0)
-    return selection.overall(
-        [rows[i]["identity"] for i in mine], [rows[i]["clip_t"] for i in mine], plain=plain,
-        ceiling=judges.references.ceiling or 1.0, unrelated=unrelated, asked=asked_for,
-    )  # fmt: skip
+    overall = selection.overall(
+        [rows[i]["likeness"] for i in mine], [rows[i]["prompt_share"] for i in mine]
+    )
+    groups = [asked.of[i] for i in mine]
+    return Measured(paths, seen, rows, table.means(rows, seen), overall, groups)

@@ -25,6 +25,27 @@ def test_a_prompt_wins_where_no_other_is_nearer() -> None:
     assert measures.wins(rows(X), rows(X, X), [1]).tolist() == [1]  # a tie is no loss
 
 
+def test_the_margin_is_blind_to_what_all_prompts_lose_alike() -> None:
+    texts, subject = torch.eye(4)[:3], torch.eye(4)[3]
+    plain = torch.nn.functional.normalize(texts[0] + 0.1, dim=-1)[None]
+    own = measures.margin(plain, texts, [0]).item()
+    expected = plain[0, 0] - (plain[0, 1] + plain[0, 2]) / 2
+    assert own == pytest.approx(expected.item(), abs=1e-6)
+    moved = plain + 0.5 * subject  # away from every text
+    assert measures.margin(moved, texts, [0]).item() == pytest.approx(own, abs=1e-6)
+    assert measures.margin(plain, texts, [1]).item() < 0
+    assert measures.margin(plain, texts[:1], [0]).item() == pytest.approx(plain[0, 0].item())
+
+
+def test_likeness_goes_from_the_base_to_the_photos() -> None:
+    before, photos = rows([0.0, 0.0, 1.0], [0.0, 0.2, 1.0]), rows([1.0, 0.1, 1.0], [1.0, 0.1, 1.0])
+    assert measures.likeness(before, before, photos).tolist() == pytest.approx([0, 0])
+    there = before + torch.tensor([1.0, 0.0, 0.0])
+    assert measures.likeness(before, there, photos).tolist() == pytest.approx([1, 1])
+    aside = before + torch.tensor([0.5, 0.0, -3.0])  # half the way; the rest does not count
+    assert measures.likeness(before, aside, photos).tolist() == pytest.approx([0.5, 0.5])
+
+
 def test_identity_leaves_the_nearest_photo_out() -> None:
     photos = rows(X, Y)
     alone = measures.identity(rows(XY), photos, held_out=False)

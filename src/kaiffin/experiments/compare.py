@@ -31,7 +31,7 @@ from kaiffin.score.statistics import Interval, clustered
 from kaiffin.sessions import load_base
 from kaiffin.sheets import sheet
 
-BETTER_HIGH = ("identity", "clip_t", "win", "diversity")
+BETTER_HIGH = ("likeness", "prompt_share", "identity", "clip_t", "win", "diversity")
 BETTER_LOW = ("drift", "leak", "copy", "clipped", "saturated")
 NOTE = (
     "one training each: what another training seed would change is not in these intervals"

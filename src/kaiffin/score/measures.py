@@ -43,6 +43,31 @@ def wins(pictures: Tensor, texts: Tensor, own: Sequence[int]) -> Tensor:
     return (cosines <= mine).all(1).float()
 
 
+def margin(pictures: Tensor, texts: Tensor, own: Sequence[int]) -> Tensor:
+    """(N,) cosine to the picture's own text less its mean cosine to the others of the list (P, D).
+
+    In [-2, 2], higher is better. What a new subject changes in all cosines alike, by no longer
+    looking like its class, cancels; what is left says whether *this* prompt is shown. Of a list of
+    one text it is the cosine itself.
+    """
+    cosines = pictures @ texts.T  # (N, P)
+    mine = cosines.gather(1, torch.tensor(own)[:, None])[:, 0]
+    others = len(texts) - 1
+    return mine - (cosines.sum(1) - mine) / others if others else mine
+
+
+def likeness(before: Tensor, after: Tensor, references: Tensor) -> Tensor:
+    """(N,) how far each picture went from the base's towards the photos (R, D).
+
+    `<after - before, u> / |u|^2` with u from the mean of the base's pictures to the mean of the
+    photos: 0 where the base's picture stayed, 1 where it went as far as the photos lie; what
+    changed in other directions, and what both pictures share, such as the place, does not count.
+    A copy of a photo reaches 1 and more: read it beside `margin` and `is_copy`.
+    """
+    u = references.mean(0) - before.mean(0)
+    return (after - before) @ u / u.square().sum().clamp_min(1e-12)
+
+
 def identity(pictures: Tensor, references: Tensor, *, held_out: bool) -> Tensor:
     """CLIP-I or DINO: (N,) mean cosine to photos (R, D) of the subject (Ruiz et al. 2022).
 

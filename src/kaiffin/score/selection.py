@@ -13,6 +13,7 @@ import numpy as np
 from kaiffin.score.statistics import Interval, clustered
 
 Point = tuple[float, ...]
+MARGIN = 0.05  # of `overall`: what is given up for an earlier candidate
 
 
 def pareto(points: Sequence[Point]) -> list[int]:
@@ -40,11 +41,12 @@ class Choice:
 
 
 def recommend(values: Sequence[Sequence[float]], groups: Sequence[int]) -> Choice:
-    """The earliest candidate that the best one does not clearly beat.
+    """The earliest candidate that is as good as the best one, within MARGIN.
 
     values: of each candidate, one for each picture, the same pictures in all; groups: the prompt
-    of each. Higher is better. Later candidates cost more training and drift further, so among
-    those that cannot be told apart the earliest is taken. ValueError for no candidate.
+    of each. Higher is better. As good means shown to be: the interval of the difference lies above
+    -MARGIN (a test of non-inferiority). Not to be told apart is not enough: with few pictures the
+    first candidate would win by default (docs/choosing.md). ValueError for no candidate.
     """
     if not values:
         raise ValueError("there are no candidates")
@@ -52,8 +54,7 @@ def recommend(values: Sequence[Sequence[float]], groups: Sequence[int]) -> Choic
     highest = int(np.argmax(averages))
     chosen = highest
     for place in range(highest):
-        lead = _difference(values[place], values[highest], groups)
-        if lead.low <= 0:
+        if _difference(values[highest], values[place], groups).low > -MARGIN:
             chosen = place
             break
     others = [i for i in range(len(values)) if i != chosen]
@@ -76,33 +77,24 @@ def verdict(choice: Choice, steps: Sequence[int]) -> str:
     shown = f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     if gap.low > 0:
         return f"take step {step}: better than the runner-up, step {other}, by {shown}"
-    first, second = sorted((step, other))
-    return f"no difference between steps {first} and {second} ({shown}): take step {step}"
+    if choice.chosen != choice.highest:
+        return f"no difference between steps {step} and {other} ({shown}): take the earlier, {step}"
+    return (
+        f"take step {step}: it has the highest mean, but these pictures cannot tell it from step"
+        f" {other} ({shown}); more seeds may"
+    )
 
 
-def overall(
-    identity: Sequence[float], prompt: Sequence[float], *,
-    plain: float, ceiling: float, unrelated: Sequence[float], asked: Sequence[float],
-) -> list[float]:  # fmt: skip
+def overall(likeness: Sequence[float], prompt: Sequence[float]) -> list[float]:
     """One number for each picture of the subject, in [0, 1]: subject and prompt, both or nothing.
 
-    The harmonic mean of how far the identity has come from the base's pictures (`plain`, 0) to the
-    real photos (`ceiling`, 1), and how far CLIP-T is from pictures of other prompts (`unrelated`,
-    of each picture's prompt, 0) to the base's own picture of it (`asked`, 1).
+    The harmonic mean of `likeness` and `prompt` of `score.table`, each held in [0, 1].
     """
-    found = []
-    for i, (like, shown) in enumerate(zip(identity, prompt, strict=True)):
-        a = _share(like, plain, ceiling)
-        b = _share(shown, unrelated[i], asked[i])
-        found.append(2 * a * b / (a + b) if a + b else 0.0)
-    return found
-
-
-def _share(value: float, zero: float, one: float) -> float:
-    """Where `value` lies between `zero` and `one`, held in [0, 1]; 1 beyond a span of nothing."""
-    if one <= zero:
-        return 1.0 if value >= one else 0.0
-    return min(1.0, max(0.0, (value - zero) / (one - zero)))
+    pairs = [
+        (min(1.0, max(0.0, a)), min(1.0, max(0.0, b)))
+        for a, b in zip(likeness, prompt, strict=True)
+    ]
+    return [2 * a * b / (a + b) if a + b else 0.0 for a, b in pairs]
 
 
 def findings(steps: Sequence[int], averages: Sequence[Mapping[str, Interval]]) -> list[str]:

@@ -17,9 +17,10 @@ from kaiffin.score.statistics import Interval, clustered
 SUBJECT = ("scenes", "actions", "styles")  # sections whose prompts name the subject
 # What each measure is averaged over.
 OVER = {
-    "clip_t": SUBJECT, "win": SUBJECT, "identity": SUBJECT, "copying": SUBJECT, "copy": SUBJECT,
-    "clipped": SUBJECT, "saturated": SUBJECT, "contrast": SUBJECT, "leak": ("class",),
-    "drift": ("class", "unrelated"), "diversity": SUBJECT,
+    "likeness": SUBJECT, "prompt_share": SUBJECT, "clip_t": SUBJECT, "win": SUBJECT,
+    "identity": SUBJECT, "copying": SUBJECT, "copy": SUBJECT, "clipped": SUBJECT,
+    "saturated": SUBJECT, "contrast": SUBJECT, "leak": ("class",), "drift": ("class", "unrelated"),
+    "diversity": SUBJECT,
 }  # fmt: skip
 Row = dict[str, Any]
 
@@ -69,13 +70,18 @@ def rows(
     the judge makes of the plain prompts. A measure that does not apply to a section is None.
     """
     alike = references.identity(own.like)
-    before = references.identity(base.like)
+    mine = [i for i, prompt in enumerate(of) if sections[prompt] in SUBJECT]
+    likeness, shown = torch.zeros(len(of)), torch.zeros(len(of))
+    likeness[mine] = measures.likeness(base.like[mine], own.like[mine], references.to)
+    shown[mine] = _shown([of[i] for i in mine], texts, base.shown[mine], own.shown[mine])
     columns = {
+        "likeness": likeness,
+        "prompt_share": shown,
         "clip_t": measures.clip_t(own.shown, texts[list(of)]),
         "win": _wins(sections, of, texts, own.shown),
         "identity": alike,
         "drift": measures.drift(base.like, own.like),
-        "leak": measures.leak(before, alike),
+        "leak": measures.leak(references.identity(base.like), alike),
     }
     near, which = measures.copying(own.like, references.trained)
     layouts = torch.stack([measures.layout(image) for image in own.images])
@@ -97,6 +103,20 @@ def rows(
         blank = dict.fromkeys(row)
         table.append({"prompt": prompt, "seed": seeds[i], "section": section, **blank, **kept})
     return table
+
+
+def _shown(of: Sequence[int], texts: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """(N,) `measures.margin` as a share of what the base's pictures of the prompt reach.
+
+    0 where a picture is no nearer to its prompt than to the others, 1 where it shows it as the base
+    does. A prompt that the base itself hardly shows is held against a quarter of its usual margin.
+    """
+    prompts = list(dict.fromkeys(of))
+    own = [prompts.index(prompt) for prompt in of]
+    reached = measures.margin(before, texts[prompts], own)
+    usual = torch.stack([reached[[o == p for o in own]].mean() for p in range(len(prompts))])
+    usual = usual.clamp_min(max(usual.mean().item() / 4, 1e-3))
+    return measures.margin(after, texts[prompts], own) / usual[own]
 
 
 def _wins(sections: Sequence[str], of: Sequence[int], texts: Tensor, shown: Tensor) -> Tensor:
