@@ -2,9 +2,11 @@
 
 It is trained on renders alone and never on a sample, shares nothing with the CLIP that the
 miniature ships, and is not shipped itself: it exists so that the accuracy in docs/miniature.md
-does not rest on a model that helped to train what it judges.
+does not rest on a model that helped to train what it judges. `truth` asks the same net about the
+characters that a user teaches.
 """
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from kaiffin.miniature import nets, world
 
-Answers = dict[str, tuple[str | None, ...]]
+Answers = dict[str, tuple[str | None, ...]]  # by question, which is a field of world.Spec
 ANSWERS: Answers = {
     "species": (*world.SPECIES, None),
     "colour": tuple(world.COLOURS),
@@ -60,8 +62,8 @@ def soften(pixels: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(pixels, soft, share[:, None, None, None])
 
 
-def judge_loss(judge: Judge, pixels: Tensor, specs: list[world.Spec]) -> Tensor:
-    """Sum of the four cross-entropies; empty scenes have no colour and no accessory to name."""
+def judge_loss(judge: Judge, pixels: Tensor, specs: Sequence[world.Spec]) -> Tensor:
+    """Sum of the questions' cross-entropies; empty scenes have no colour or accessory to name."""
     loss = torch.zeros(())
     for question, logits in judge(pixels).items():
         answers = judge.answers[question]
@@ -77,23 +79,37 @@ def judge_loss(judge: Judge, pixels: Tensor, specs: list[world.Spec]) -> Tensor:
     return loss
 
 
-def train_judge(pixels: np.ndarray, seed: int, steps: int = 1200, batch: int = 64) -> Judge:
-    """Train on the pool; AdamW with a cosine, about two minutes on a CPU core."""
+Draw = Callable[[np.random.Generator], tuple[Tensor, Sequence[world.Spec]]]
+
+
+def fit(answers: Answers, draw: Draw, seed: int, steps: int = 1200) -> Judge:
+    """A judge trained on what `draw` gives: pixels (B, 3, 64, 64) in -1..1 and their specs.
+
+    AdamW with a cosine; 64 pictures a step take about two minutes on a CPU core.
+    """
     torch.manual_seed(seed)
-    judge = Judge()
+    judge = Judge(answers)
     optimizer = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
     for step in range(steps):
-        rng = np.random.default_rng([seed, 11, step])
-        picks = rng.integers(0, len(pixels), batch)
-        soft = torch.from_numpy(rng.integers(0, 2, batch)).float()
-        images = soften(nets.to_pixels(torch.from_numpy(np.array(pixels[picks]))), soft)
-        specs = [world.random_spec(seed, int(index)) for index in picks]
+        images, specs = draw(np.random.default_rng([seed, 11, step]))
         optimizer.zero_grad()
         judge_loss(judge, images, specs).backward()
         optimizer.step()
         schedule.step()
     return judge.eval()
+
+
+def train_judge(pixels: np.ndarray, seed: int, batch: int = 64) -> Judge:
+    """Train on the pool (N, 64, 64, 3) of the world `seed`."""
+
+    def draw(rng: np.random.Generator) -> tuple[Tensor, list[world.Spec]]:
+        picks = rng.integers(0, len(pixels), batch)
+        soft = torch.from_numpy(rng.integers(0, 2, batch)).float()
+        images = soften(nets.to_pixels(torch.from_numpy(np.array(pixels[picks]))), soft)
+        return images, [world.random_spec(seed, int(index)) for index in picks]
+
+    return fit(ANSWERS, draw, seed)
 
 
 def load_judge(path: Path, pixels: np.ndarray, seed: int) -> Judge:
