@@ -240,7 +240,11 @@ def main() -> None:
         trained(training, arguments.out)
         pictured(training, arguments.out, family)
         outcomes.append(outcome(training, arguments.out, family, truth))
-    text = report(outcomes)
+    parts = [report(outcomes)]
+    for subject in world.SUBJECTS:
+        own = [one for one in outcomes if one.training.subject == subject]
+        parts.append(f"{subject} alone: {report(own)}")
+    text = "\n\n".join(parts)
     (arguments.out / "study.md").write_text(text + "\n", encoding="utf-8")
     facts = [{**asdict(o.training), "takes": o.takes, "true": o.true} for o in outcomes]
     (arguments.out / "study.json").write_text(json.dumps(facts), encoding="utf-8")

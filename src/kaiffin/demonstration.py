@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -15,12 +17,13 @@ from kaiffin import config as configs
 from kaiffin import picturing, recipes
 from kaiffin.config import Config
 from kaiffin.errors import ConfigError, RunError
-from kaiffin.experiments.report import Row, Score, write_report
+from kaiffin.experiments import choice, evidence, report
+from kaiffin.experiments.choice import Choice
+from kaiffin.experiments.wording import MEASURES, reading, signed
 from kaiffin.miniature import world
 from kaiffin.run import Run
 from kaiffin.saying import console
 from kaiffin.score.judge import MINIATURE, Scorer
-from kaiffin.score.statistics import Interval, bootstrap, paired
 from kaiffin.sheets import sheet
 
 TAUGHT = ("meadow", "beach", "kitchen")  # the scenes of the photos
@@ -50,21 +53,14 @@ def run(out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = 
     base = make_pictures(MINIATURE, prompts, out / "base")
     adapted = make_pictures(str(trained.path), prompts, out / "adapted")
     console.print("4/4  scoring and writing the report")
-    scores = score(subject, prompts, base, adapted)
-    rows = [
-        Row(prompt, seed, before, after)
-        for (prompt, seed), before, after in zip(_pairs(prompts), base, adapted, strict=True)
-    ]
-    page = before_and_after(rows, subject)
+    found = evidence.read(trained)
+    scored = choice.read(score(subject, prompts, base, adapted, found.step), out)
+    page = before_and_after(prompts, base, adapted, subject)
     page.save(out / "sheet.png")
-    report = write_report(
-        trained, rows, photos, scores, judge="the miniature", path=out / "report.html"
-    )
-    for line in scores:
-        console.print(f"     {line.name}: {line.base} -> {line.adapted} ({line.reference})")
-        console.print(f"       gain on the same prompts and seeds: {line.gain}")
+    written = report.write([replace(found, choice=scored)], out / "report.html")
+    say(scored)
     console.print(f"done in {time.time() - started:.0f} s. Look at {out / 'sheet.png'}")
-    console.print(f"and open {report}")
+    console.print(f"and open {written}")
     return trained
 
 
@@ -107,67 +103,82 @@ def make_pictures(source: str, prompts: Sequence[str], folder: Path) -> list[Pat
 
 
 def score(
-    subject: str, prompts: Sequence[str], base: Sequence[Path], adapted: Sequence[Path]
-) -> list[Score]:
-    """CLIP-T against a plain description, CLIP-I against renders that nobody trained on."""
+    subject: str, prompts: Sequence[str], base: Sequence[Path], adapted: Sequence[Path], step: int
+) -> dict[str, Any]:
+    """The pictures judged, in the shape of choice.json: the training's end is the only candidate.
+
+    CLIP-T against a plain description, CLIP-I against renders that nobody trained on.
+    """
     judge = Scorer(MINIATURE)
     scenes = [name for name in world.SCENES if name not in TAUGHT]
     who = world.SUBJECTS[subject]
     truth = [world.subject_render(subject, scene, detail=99) for scene in scenes]
-    asked = [
-        f"a photo of a {who.colour} {who.class_noun} {world.SCENES[scene][0]}"
-        for scene in scenes
-        for _ in SEEDS
+    plain = [
+        f"a photo of a {who.colour} {who.class_noun} {world.SCENES[name][0]}" for name in scenes
     ]
-    before, after = [_opened(p) for p in base], [_opened(p) for p in adapted]
+
     ceiling = judge.likeness_of_references(truth).mean().item()
-    true_text = judge.text_image(truth, asked[:: len(SEEDS)]).mean().item()
-    pairs = {
-        "looks like the subject (CLIP-I)": (
-            judge.image_image(before, truth), judge.image_image(after, truth),
-            f"true pictures {ceiling:.3f}",
-            "similarity to true pictures of the subject in these scenes, which nobody trained on",
-        ),
-        "shows what was asked (CLIP-T)": (
-            judge.text_image(before, asked), judge.text_image(after, asked),
-            f"true pictures {true_text:.3f}",
-            "similarity to a plain description of class and scene; it does not know the subject",
-        ),
+
+    def judged(paths: Sequence[Path]) -> dict[str, Any]:
+        images = [_opened(path) for path in paths]
+        shown = judge.text_image(images, [text for text in plain for _ in SEEDS]).tolist()
+        like = judge.image_image(images, truth).tolist()
+        rows = [
+            {"prompt": i // len(SEEDS), "seed": SEEDS[i % len(SEEDS)], "section": "scenes",
+             "clip_t": shown[i], "identity": like[i]}
+            for i in range(len(images))
+        ]  # fmt: skip
+        places = [f"{path.parent.name}/{path.name}" for path in paths]
+        return {"pictures": places, "rows": rows}
+
+    return {
+        "version": choice.VERSION,
+        "judge": MINIATURE,
+        "identity_judge": MINIATURE,
+        "references": {
+            "kind": "held-out", "photos": [], "ceiling": ceiling,
+            "words": "compared with true pictures of the subject in these scenes, which nobody"
+                     " trained on",
+        },
+        "set": {
+            "prompts": [
+                {"text": text, "plain": told, "section": "scenes"}
+                for text, told in zip(prompts, plain, strict=True)
+            ],
+            "seeds": list(SEEDS),
+        },
+        "base": judged(base),
+        "candidates": [{"step": step, **judged(adapted)}],
+        "chosen": step,
+        "verdict": "it is the last one; `kaiffin choose` looks at the earlier ones too",
     }  # fmt: skip
-    return [
-        Score(
-            name,
-            str(bootstrap(b.tolist())),
-            str(bootstrap(a.tolist())),
-            reference,
-            meaning,
-            _gain(paired(b.tolist(), a.tolist())),
+
+
+def say(scored: Choice) -> None:
+    """The scores before and after, and the gain in pairs."""
+    ceiling = scored.references["ceiling"]
+    for name, beside in (("identity", f"true pictures {ceiling:.3f}"), ("clip_t", "")):
+        before, after = scored.base.means[name], scored.best.means[name]
+        console.print(
+            f"     {MEASURES[name].title}: {reading(before)} -> {reading(after)}  {beside}"
         )
-        for name, (b, a, reference, meaning) in pairs.items()
-    ]
+        gain = choice.difference(scored.base, scored.best, name)
+        if gain:
+            verdict = MEASURES[name].verdict(gain)
+            console.print(f"       gain on the same prompts and seeds: {signed(gain)}, {verdict}")
 
 
-def _gain(difference: Interval) -> str:
-    """The paired difference in plain words; "no clear difference" where the interval holds 0."""
-    if difference.low <= 0 <= difference.high:
-        words = "no clear difference"
-    else:
-        words = "clearly higher" if difference.mean > 0 else "clearly lower"
-    return f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], {words}"
-
-
-def before_and_after(rows: Sequence[Row], subject: str) -> Image.Image:
+def before_and_after(
+    prompts: Sequence[str], base: Sequence[Path], adapted: Sequence[Path], subject: str
+) -> Image.Image:
     """Base and adapted side by side, two pairs a row."""
     images, labels = [], []
-    for row in rows:
-        images += [_opened(row.base), _opened(row.adapted)]
-        labels += [f"base · seed {row.seed}", row.prompt]
+    asked = [(prompt, seed) for prompt in prompts for seed in SEEDS]
+    for (prompt, seed), before, after in zip(asked, base, adapted, strict=True):
+        images += [_opened(before), _opened(after)]
+        labels += [f"base · seed {seed}", prompt]
     titles = ("base", f"taught {subject}") * 2
     return sheet(images, labels, columns=4, column_titles=titles, title="Before and after")
-
-
-def _pairs(prompts: Sequence[str]) -> list[tuple[str, int]]:
-    return [(prompt, seed) for prompt in prompts for seed in SEEDS]
 
 
 def _opened(path: Path) -> Image.Image:

@@ -19,14 +19,12 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from kaiffin import __version__
+from kaiffin import __version__, pngtext
 from kaiffin.diffusion import samplers
 from kaiffin.errors import UserError
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.runtime import randn
 
-RECIPE_KEY = "kaiffin"
-RECIPE_LIMIT = 1 << 20  # characters of metadata that are read
 A1111_SAMPLERS = {
     "ddpm": "DDPM",
     "ddim": "DDIM",
@@ -63,7 +61,7 @@ class AdapterRef:
     weight: float | str
 
 
-OnStep = Callable[[int, int], None]  # (step done, steps of this batch)
+OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
 
 
@@ -91,7 +89,7 @@ def _batches(
     batch: list[Request] = []
     kind: object = None
     for request in requests:
-        own = (_settings(request), family.num_chunks([request.prompt, request.negative]))
+        own = (settings(request), family.num_chunks([request.prompt, request.negative]))
         if batch and (own != kind or len(batch) == size):
             yield batch
             batch = []
@@ -101,7 +99,8 @@ def _batches(
         yield batch
 
 
-def _settings(request: Request) -> dict[str, Any]:
+def settings(request: Request) -> dict[str, Any]:
+    """What must be equal in pictures that are computed together."""
     varying = ("prompt", "negative", "seed")
     return {name: value for name, value in asdict(request).items() if name not in varying}
 
@@ -133,7 +132,7 @@ def _make(
 
     def report(i: int, _: object) -> None:
         if on_step:
-            on_step(i + 1, first.steps)
+            on_step(len(batch))
         if weigh and i + 1 < first.steps:
             weigh((i + 1) / (first.steps - 1))
 
@@ -238,7 +237,7 @@ def save_png(image: Image.Image, path: Path, recipe: dict[str, Any] | None = Non
     info = PngImagePlugin.PngInfo()
     if recipe is not None:
         info.add_itxt("parameters", parameters_text(recipe))
-        info.add_itxt(RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True))
+        info.add_itxt(pngtext.RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True))
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         image.save(partial, format="PNG", pnginfo=info)
@@ -250,22 +249,11 @@ def save_png(image: Image.Image, path: Path, recipe: dict[str, Any] | None = Non
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """The recipe that `save_png` put into a picture; raises `UserError` when there is none."""
+    found = pngtext.read(path)
     try:
-        with Image.open(path) as image:
-            image.load()
-            text = image.info.get(RECIPE_KEY)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as a picture: {error}.") from None
-    if not isinstance(text, str):
-        raise UserError(
-            f"{path}: carries no Kaiffin recipe.",
-            "Only PNG files written by `kaiffin generate` without --no-metadata do.",
-        )
-    try:
-        found = json.loads(text[:RECIPE_LIMIT])
         Request(**found["request"])
         [AdapterRef(**adapter) for adapter in found["adapters"]]
         str(found["base"]["name"]), str(found["base"]["revision"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: its Kaiffin recipe is damaged ({error}).") from None
+    except (KeyError, TypeError) as error:
+        raise pngtext.damaged(path, error) from None
     return found

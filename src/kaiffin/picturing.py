@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from kaiffin.adapters.weights import PLAIN, Weights
 from kaiffin.config import BaseConfig, Config, SampleConfig
 from kaiffin.data.sources import fill
 from kaiffin.errors import AdapterError, ConfigError, RunError, UserError
-from kaiffin.generate import AdapterRef, Request
+from kaiffin.generate import AdapterRef, OnStep, Request, Weigh
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.parts import file_sha256
 from kaiffin.phases import expand
@@ -40,6 +40,22 @@ class Wanted:
     weights: Weights = PLAIN
 
 
+@dataclass(frozen=True)
+class Task:
+    """A picture that is wanted: what is asked, and all adapters on the base."""
+
+    request: Request
+    adapters: tuple[Wanted, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(one.path for one in self.adapters)
+
+    def recipe(self, family: ModelFamily) -> dict[str, Any]:
+        """All that is needed to make the picture again."""
+        return pictures.recipe(self.request, family, [_reference(one) for one in self.adapters])
+
+
 def generate(
     source: str, prompts: Sequence[str], *, count: int = 1, seed: int = 0,
     changes: Mapping[str, Any] | None = None, adapters: Sequence[str] = (),
@@ -51,28 +67,30 @@ def generate(
     source: a run folder, or a base's name, folder or file; adapters: further FILE[:WEIGHTS];
     blends: with two adapters, each w gives pictures of (1 - w) of the first and w of the second.
     """
-    run = Run.open(Path(source)) if (Path(source) / "config.yaml").is_file() else None
-    config = run.config if run else Config(base=BaseConfig(name=source))
-    config = configs.changed(config, **{"sample.size": None, **(changes or {})})
-    wanted = [*(_of_run(run, bool(blends)) if run else []), *map(parse_adapter, adapters)]
+    run, config = open_source(source, changes)
+    wanted = [*(of_run(run, bool(blends)) if run else []), *map(parse_adapter, adapters)]
     _refuse_unclear(wanted, blends)
     texts = [fill(prompt, config.subject) for prompt in prompts]
     family = load_base(config.base, Runtime.from_config(config.base))
-    sample = _with_size(config.sample, family)
+    sample = with_size(config.sample, family)
     requests = [request(text, seed + k, sample) for text in texts for k in range(count)]
     folder = out or (run.folder("images") if run else Path("images"))
-    paths: list[Path] = []
-    labels: list[str] = []
-    with _attached(family, wanted) as stacks:
-        for blend in blends or [None]:
-            refs = _blended(wanted, stacks, blend)
-            paths += _write_pictures(family, requests, stacks, refs, folder, batch_size, metadata)
-            mark = "" if blend is None else f"  ·  blend {blend:g}"
-            labels += [f"{r.prompt}  ·  seed {r.seed}{mark}" for r in requests]
+    mixes = [_blended(wanted, blend) for blend in blends] or [tuple(wanted)]
+    tasks = [Task(one, mix) for mix in mixes for one in requests]
+    paths = _write_pictures(family, tasks, folder, batch_size, metadata)
+    marks = [f"  ·  blend {blend:g}" for blend in blends] or [""]
+    labels = [f"{r.prompt}  ·  seed {r.seed}{mark}" for mark in marks for r in requests]
     page = _new_name(folder, "sheet")
     _write_sheet(page, paths, labels, len(blends), count)
     console.print(f"{len(paths)} pictures in {folder}; all of them on {page}")
     return paths
+
+
+def open_source(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Run | None, Config]:
+    """The run at `source`, if it is one, and the configuration of pictures with it or the base."""
+    run = Run.open(Path(source)) if (Path(source) / "config.yaml").is_file() else None
+    config = run.config if run else Config(base=BaseConfig(name=source))
+    return run, configs.changed(config, **{"sample.size": None, **(changes or {})})
 
 
 def _write_sheet(
@@ -87,7 +105,7 @@ def _write_sheet(
     pictures.save_png(sheet(images, [labels[i] for i in order], columns=columns), page)
 
 
-def _of_run(run: Run, blended: bool) -> list[Wanted]:
+def of_run(run: Run, blended: bool = False) -> list[Wanted]:
     """The run's adapter; to blend its phases, the file of each."""
     if not run.finished:
         raise RunError(f"{run.path}: is not finished.", f"Run `kaiffin resume {run.path}` first.")
@@ -117,18 +135,17 @@ def _refuse_unclear(wanted: Sequence[Wanted], blends: Sequence[float]) -> None:
         seen.setdefault(trigger, (path, run))
 
 
-def _blended(
-    wanted: Sequence[Wanted], stacks: Sequence[Stack], blend: float | None
-) -> list[AdapterRef]:
-    """Sets the weights of the stacks; the adapters as a recipe names them."""
-    factors = [1.0] * len(wanted) if blend is None else [1.0 - blend, blend]
-    refs = []
-    for one, stack, factor in zip(wanted, stacks, factors, strict=True):
-        stack.weights = one.weights.times(factor)
-        number, sha256 = stack.weights.number, file_sha256(one.path)
-        weight = str(stack.weights) if number is None else number
-        refs.append(AdapterRef(str(one.path), one.path.stem, sha256, weight))
-    return refs
+def _blended(wanted: Sequence[Wanted], blend: float) -> tuple[Wanted, ...]:
+    """1 - `blend` of the first of two adapters, and `blend` of the second."""
+    pairs = zip(wanted, (1.0 - blend, blend), strict=True)
+    return tuple(replace(one, weights=one.weights.times(factor)) for one, factor in pairs)
+
+
+def _reference(one: Wanted) -> AdapterRef:
+    """The adapter as a recipe names it."""
+    number = one.weights.number
+    weight = str(one.weights) if number is None else number
+    return AdapterRef(str(one.path), one.path.stem, file_sha256(one.path), weight)
 
 
 def remake(picture: Path, out: Path, *, metadata: bool = True) -> Path:
@@ -152,9 +169,7 @@ def remake(picture: Path, out: Path, *, metadata: bool = True) -> Path:
                 f"It has SHA-256 {entry['sha256'][:12]}.",
             )
         wanted.append(Wanted(path, weights.parse(str(entry["weight"]))))
-    with _attached(family, wanted) as stacks:
-        refs = _blended(wanted, stacks, None)
-        return _write_pictures(family, [wanted_request], stacks, refs, out, 1, metadata)[0]
+    return _write_pictures(family, [Task(wanted_request, tuple(wanted))], out, 1, metadata)[0]
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
@@ -168,7 +183,7 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--prompts {file}: cannot be read: {error}.") from None
+        raise ConfigError(f"{file}: cannot be read as prompts: {error}.") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise ConfigError(f"{file} line {number}: is empty.", "Remove it or write a prompt.")
@@ -207,30 +222,71 @@ def _attached(family: ModelFamily, wanted: Sequence[Wanted]) -> Iterator[list[St
             stack.eject()
 
 
-def _write_pictures(
-    family: ModelFamily, requests: Sequence[Request], stacks: Sequence[Stack],
-    refs: Sequence[AdapterRef], folder: Path, batch_size: int, metadata: bool,
-) -> list[Path]:  # fmt: skip
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}).", "Choose --out.") from None
-    paths = []
+def make(
+    family: ModelFamily, tasks: Sequence[Task], batch_size: int = 4, on_step: OnStep | None = None
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yields (place in `tasks`, picture), each adapter loaded once, equal settings together.
 
+    In the order of `tasks` where all have the same adapters and settings. on_step: as `generate`
+    of pictures has it.
+    """
+    for of_files in _grouped(range(len(tasks)), lambda i: tasks[i].files):
+        with _attached(family, tasks[of_files[0]].adapters) as stacks:
+            for alike in _grouped(of_files, lambda i: _setting(tasks[i])):
+                for one, stack in zip(tasks[alike[0]].adapters, stacks, strict=True):
+                    stack.weights = one.weights
+                requests = [tasks[i].request for i in alike]
+                made = pictures.generate(
+                    family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks)
+                )
+                yield from zip(alike, made, strict=True)
+
+
+def _setting(task: Task) -> Hashable:
+    """Equal for pictures that can be computed together."""
+    weights = tuple(one.weights for one in task.adapters)
+    return weights, tuple(pictures.settings(task.request).items())
+
+
+def _grouped(places: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+    """The places with equal keys together, in order of their first."""
+    found: dict[Hashable, list[int]] = {}
+    for place in places:
+        found.setdefault(key(place), []).append(place)
+    return list(found.values())
+
+
+def _weigh(stacks: Sequence[Stack]) -> Weigh:
     def weigh(progress: float) -> None:
         for stack in stacks:
             stack.weigh(progress)
 
-    with saying.progress("generating", len(requests)) as advance:
-        made = pictures.generate(family, requests, batch_size=batch_size, weigh=weigh)
-        for one, image in zip(requests, made, strict=True):
-            slug = re.sub(r"\W+", "-", one.prompt.lower()).strip("-")[:60] or "picture"
-            path = _new_name(folder, f"{slug}-seed{one.seed}")
-            recipe = pictures.recipe(one, family, refs) if metadata else None
-            pictures.save_png(image, path, recipe)
-            paths.append(path)
+    return weigh
+
+
+def _write_pictures(
+    family: ModelFamily, tasks: Sequence[Task], folder: Path, batch_size: int, metadata: bool
+) -> list[Path]:
+    """Where the pictures of `tasks` are, in their order."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made ({error.strerror}).", "Choose --out.") from None
+    paths = {}
+    with saying.progress("generating", len(tasks)) as advance:
+        for place, image in make(family, tasks, batch_size):
+            one = tasks[place].request
+            paths[place] = _new_name(folder, f"{slug(one.prompt)}-seed{one.seed}")
+            pictures.save_png(
+                image, paths[place], tasks[place].recipe(family) if metadata else None
+            )
             advance(1)
-    return paths
+    return [paths[place] for place in range(len(tasks))]
+
+
+def slug(prompt: str) -> str:
+    """The prompt as a file may be called."""
+    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60] or "picture"
 
 
 def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
@@ -242,7 +298,7 @@ def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
     )  # fmt: skip
 
 
-def _with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
+def with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
     side = family.native_size
     return sample if sample.size else sample.model_copy(update={"size": (side, side)})
 

@@ -107,8 +107,8 @@ def print_plan(plan: Plan, derived: list[str], console: Console) -> None:
     speed = _measured_speed(plan.device)
     console.print(
         f"plan: {plan.trainable:,} trainable weights in {plan.modules} layers;"
-        f" {plan.steps} steps = {plan.epochs:.0f} epochs; roughly {_time(plan.seconds(speed))} on"
-        f" this {plan.device.type}"
+        f" {plan.steps} steps = {plan.epochs:.0f} epochs; roughly"
+        f" {duration(plan.seconds(speed))} on this {plan.device.type}"
     )
 
 
@@ -155,7 +155,8 @@ def _size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`90 s`, `12 min`, `3 h`: as exact as an estimate is."""
     for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"

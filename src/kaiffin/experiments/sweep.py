@@ -1,220 +1,145 @@
-"""`kaiffin sweep`: one configuration with some settings changed at a time, on equal seeds.
-
-    config: base.yaml                  # beside this file
-    set: {train.steps: 1000}           # in all trials
-    trials: {baseline: {}, slow: {train.lr: 1.0e-5}}
-    grid: {adapter.rank: [4, 16]}      # or each combination of these
-    seeds: [0, 1]                      # of the training
-    prompts: ["a photo of {token} in the snow"]
-    count: 4                           # pictures of each prompt, on equal seeds in all trials
+"""`kaiffin sweep`: trials of one configuration, each with the same seeds and number of pictures.
 
 Trials that differ only in `sample` share a training. What is finished is skipped, so that a sweep
-that was stopped goes on; a trial that fails is reported and the others run.
+that was stopped goes on; a trial that fails is reported and the others run. In its folder:
+
+    runs/<training>/  pictures/<trial>/  sheet.png  sweep.json    the results
+    jobs/  logs/                                                  how they were come by
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from pydantic import Field, ValidationError
-from rich.table import Table
 
-from kaiffin import config as configs
 from kaiffin import generate as pictures
-from kaiffin import picturing, recipes
 from kaiffin.adapters.files import write_bytes
-from kaiffin.choosing import plain_prompt
-from kaiffin.config import Config, Strict
+from kaiffin.cache import TensorCache
 from kaiffin.data.sources import fill
-from kaiffin.errors import ConfigError, Interrupted, UserError, nearest
+from kaiffin.experiments import standings, workers
+from kaiffin.experiments.jobs import Job
+from kaiffin.experiments.trials import SweepFile, Trial, read
 from kaiffin.run import Run
 from kaiffin.saying import console
-from kaiffin.score import MINIATURE, Scorer, bootstrap, paired
+from kaiffin.score.judge import Scorer, judge_of
 from kaiffin.sheets import sheet
-from kaiffin.train.cache import content_key
-
-MANY = 50  # trainings above which a sweep asks
-
-
-class SweepFile(Strict):
-    """The file, strict as every configuration."""
-
-    config: Path
-    set: dict[str, Any] = Field({})
-    trials: dict[str, dict[str, Any]] = Field({})
-    grid: dict[str, list[Any]] = Field({})
-    seeds: list[int] = Field([0], min_length=1)
-    prompts: list[str] = Field(min_length=1)
-    count: int = Field(2, ge=1)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One setting and training seed. run: name of the training's folder, which others may share."""
-
-    name: str
-    seed: int
-    config: Config
-    run: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.name}-seed{self.seed}"
-
-
-def read(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[SweepFile, list[Trial]]:
-    """The sweep in `path` with every trial's configuration built; `changes` go into all of them.
-
-    Raises ConfigError naming the trial and field that is wrong.
-    """
-    try:
-        file = SweepFile.model_validate(configs.read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = nearest(name, list(SweepFile.model_fields))
-        raise ConfigError(f"{path}: {name}: {first['msg']}.", known) from None
-    base = configs.read_yaml(path.parent / file.config)
-    shared: dict[str, str] = {}
-    trials, more = [], changes or {}
-    for name, own in _settings(file, path):
-        for seed in file.seeds:
-            merged = configs.override(base, {**file.set, **own, "train.seed": seed, **more})
-            config = configs.build(merged, f"{path}: trial {name}")
-            key = content_key(configs.dump(config.model_copy(update={"sample": None})))
-            run = shared.setdefault(key, f"{name}-seed{seed}")
-            trials.append(Trial(name, seed, config, run))
-    return file, trials
-
-
-def _settings(file: SweepFile, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, settings) of each trial, listed or by the grid."""
-    if bool(file.trials) == bool(file.grid):
-        raise ConfigError(f"{path}: give either trials or a grid.", "See `kaiffin sweep --help`.")
-    empty = [name for name, values in file.grid.items() if not values]
-    if empty:
-        raise ConfigError(f"{path}: grid.{empty[0]} has no values.", "List some, as [4, 16].")
-    yield from file.trials.items()
-    for values in itertools.product(*file.grid.values()) if file.grid else ():
-        own = dict(zip(file.grid, values, strict=True))
-        yield ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in own.items()), own
 
 
 def run(
-    path: Path, out: Path, changes: Mapping[str, Any], *, judge: str | None, yes: bool = False
-) -> bool:
+    path: Path, out: Path, changes: Mapping[str, Any], *, judge: str | None, yes: bool = False,
+    on: str = "local",
+) -> bool:  # fmt: skip
     """Trains, makes the pictures and compares; whether every trial came through.
 
-    Writes runs/, pictures/, sheet.png and sweep.json below `out`.
+    on: where the trainings run, as `workers` has it.
     """
-    file, trials = read(path, changes)
-    trainings = list(dict.fromkeys(trial.run for trial in trials))
-    console.print(f"{len(trials)} trials, {len(trainings)} trainings: {out}")
-    if len(trainings) > MANY and not yes:
-        raise ConfigError(f"{path}: {len(trainings)} trainings are many.", "Say --yes to run them.")
-    judge = _judge_of(trials[0].config, judge)
-    out.mkdir(parents=True, exist_ok=True)
-    with Run(out, trials[0].config).lock():
-        made, failed = _run_all(file, trials, out)
-        _compare(file, trials, made, failed, out, judge)
+    file, trials = read(path, changes, yes=yes)
+    jobs = _jobs(file, trials, out)
+    judge = judge or judge_of(trials[0].config)
+    folder = Run(out, trials[0].config)
+    folder.folder("jobs")
+    failed: dict[str, str] = {}
+    with folder.lock():
+        for job in jobs:
+            job.refuse_changed()
+        todo = [job for job in jobs if not job.finished]
+        _say_plan(file, trials, jobs, todo, out)
+        for job in todo:
+            job.write()
+        if todo:
+            with workers.place(on, out) as place:
+                failed = workers.run(todo, place)
+        made = {label: job.pictures(label) or [] for job in jobs for label in job.trials}
+        _compare(file, trials, {k: v for k, v in made.items() if v}, failed, out, judge)
     return not failed
 
 
-def _run_all(
-    file: SweepFile, trials: list[Trial], out: Path
-) -> tuple[dict[str, list[Path]], dict[str, str]]:
-    """Pictures of the trials that came through, and why the others did not."""
-    made: dict[str, list[Path]] = {}
-    failed: dict[str, str] = {}
-    for number, trial in enumerate(trials, 1):
-        console.print(f"[{number}/{len(trials)}] {trial.label}")
-        try:
-            if trial.run in failed:
-                raise UserError(failed[trial.run])
-            _trained(trial, out / "runs" / trial.run)
-            made[trial.label] = _pictures(trial, file, out)
-        except Interrupted:
-            raise  # saved; the same command goes on
-        except UserError as error:
-            console.print(f"failed: {trial.label}: {error}")
-            failed[trial.label] = failed[trial.run] = str(error)
-    return made, failed
+def _jobs(file: SweepFile, trials: Sequence[Trial], out: Path) -> list[Job]:
+    """A job for each training, with all the trials that share it."""
+    sharing: dict[str, list[Trial]] = {}
+    for trial in trials:
+        sharing.setdefault(trial.run, []).append(trial)
+    made = []
+    for name, own in sharing.items():
+        samples = {one.label: one.config.sample for one in own}
+        made.append(Job(out, name, own[0].config, samples, tuple(file.prompts), file.count))
+    return made
 
 
-def _trained(trial: Trial, folder: Path) -> None:
-    """Trains, goes on, or finds it done."""
-    if (folder / "config.yaml").is_file():
-        recipes.resume(folder)
-    else:
-        recipes.train(trial.config, folder)
-
-
-def _pictures(trial: Trial, file: SweepFile, out: Path) -> list[Path]:
-    """In order of prompts and seeds, made unless they are all there."""
-    folder = out / "pictures" / trial.label
-    marker = folder / "made.json"
-    if marker.is_file():
-        return [folder / name for name in json.loads(marker.read_text(encoding="utf-8"))]
-    for old in folder.glob("*.png"):  # of an interrupted attempt
-        old.unlink()
-    changes = {f"sample.{k}": v for k, v in trial.config.sample.model_dump().items()}
-    paths = picturing.generate(
-        str(out / "runs" / trial.run), file.prompts, count=file.count, changes=changes, out=folder
+def _say_plan(
+    file: SweepFile, trials: Sequence[Trial], jobs: Sequence[Job], todo: Sequence[Job], out: Path
+) -> None:
+    """What is about to be done; the trainings tell how long, once they run."""
+    done = len(jobs) - len(todo)
+    already = f", {done} of them done already" if done else ""
+    console.print(f"{len(trials)} trials, {len(jobs)} trainings{already}: {out}")
+    console.print(
+        f"each trial: {file.count} pictures of each of {len(file.prompts)} prompts, on the seeds 0"
+        f" to {file.count - 1}"
     )
-    write_bytes(marker, json.dumps([path.name for path in paths]).encode())
-    return paths
+    progress = [job.progress() for job in todo]
+    if todo and all(steps for _, steps in progress):
+        left = sum((steps or 0) - min(done, steps or 0) for done, steps in progress)
+        console.print(f"{left:,} training steps to go")
 
 
 def _compare(
     file: SweepFile, trials: list[Trial], made: Mapping[str, list[Path]],
     failed: Mapping[str, str], out: Path, judge: str | None,
 ) -> None:  # fmt: skip
-    """A sheet (a row a prompt, a column a trial); with a judge, the prompts' scores in pairs."""
+    """A sheet (a row a prompt, a column a trial); with a judge, how the trials stand."""
     done = [trial for trial in trials if trial.label in made]
-    facts: dict[str, Any] = {"failed": dict(failed), "judge": judge, "trials": {}}
-    scores = _scores(file, done, made, judge) if judge else {}
-    table = Table("trial", "loss at the end", "prompt (CLIP-T)", "against the first", box=None)
-    for trial in done:
-        own, first = scores.get(trial.label), scores.get(done[0].label)
-        mean = str(bootstrap(own)) if own else ""
-        gain = str(paired(first, own)) if own and first and own is not first else ""
-        loss = _final_loss(out / "runs" / trial.run)
-        table.add_row(trial.label, f"{loss:.4f}", mean, gain)
-        facts["trials"][trial.label] = {"run": trial.run, "loss": loss, "clip_t": own}
+    losses = {trial.label: _final_loss(out / "runs" / trial.run) for trial in done}
+    scorer = Scorer(judge, cache=TensorCache(out / "cache")) if judge and done else None
+    found: dict[str, standings.Scores] = {trial.label: {} for trial in done}
+    if scorer:
+        for trial in done:
+            run = Run(out / "runs" / trial.run, trial.config)
+            found[trial.label] = standings.scores(trial, made[trial.label], file, run, scorer)
+    stand = standings.standings(done, found, file.count)
+    facts = {
+        "failed": dict(failed),
+        "judge": judge,
+        "standings": [one.as_json() for one in stand],
+        "trials": {
+            trial.label: {"run": trial.run, "loss": losses[trial.label], **found[trial.label]}
+            for trial in done
+        },
+    }
     write_bytes(out / "sweep.json", (json.dumps(facts, indent=1) + "\n").encode())
     if not done:
         return
+    _write_sheet(file, done, made, out)
+    console.print(standings.table(stand, _by_name(done, losses)))
+    if scorer:
+        console.print(
+            f"judged by {scorer.name}; below the means: against {stand[0].name}, in pairs,"
+            f" 95 % {standings.drawn(stand)}; * is clear"
+        )
+    console.print(f"the first picture of each prompt: {out / 'sheet.png'}")
+
+
+def _by_name(trials: Sequence[Trial], losses: Mapping[str, float]) -> dict[str, float]:
+    """The mean over training seeds."""
+    own: dict[str, list[float]] = {}
+    for trial in trials:
+        own.setdefault(trial.name, []).append(losses[trial.label])
+    return {name: sum(values) / len(values) for name, values in own.items()}
+
+
+def _write_sheet(
+    file: SweepFile, done: Sequence[Trial], made: Mapping[str, list[Path]], out: Path
+) -> None:
     rows = range(0, len(file.prompts) * file.count, file.count)
     images = [Image.open(made[trial.label][row]) for row in rows for trial in done]
     labels = [fill(prompt, trial.config.subject) for prompt in file.prompts for trial in done]
     titles = [trial.label for trial in done]
     page = sheet(images, labels, columns=len(done), column_titles=titles, title=out.name)
     pictures.save_png(page, out / "sheet.png")
-    if judge:
-        console.print(f"judged by {judge}; the same prompts and seeds in pairs, 95 % intervals")
-    console.print(table)
-    console.print(f"the first picture of each prompt: {out / 'sheet.png'}")
-
-
-def _scores(
-    file: SweepFile, done: list[Trial], made: Mapping[str, list[Path]], judge: str
-) -> dict[str, list[float]]:
-    scorer = Scorer(judge)
-    found = {}
-    for trial in done:
-        texts = [
-            plain_prompt(fill(p, trial.config.subject), trial.config.subject) for p in file.prompts
-        ]
-        asked = [text for text in texts for _ in range(file.count)]
-        images = [Image.open(path).convert("RGB") for path in made[trial.label]]
-        found[trial.label] = scorer.text_image(images, asked).tolist()
-    return found
 
 
 def _final_loss(folder: Path) -> float:
@@ -222,8 +147,3 @@ def _final_loss(folder: Path) -> float:
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     last = lines[-max(10, len(lines) // 10) :]
     return sum(json.loads(line)["loss"] for line in last) / len(last)
-
-
-def _judge_of(config: Config, given: str | None) -> str | None:
-    """The judge asked for; for the miniature its own CLIP, for a real base none by itself."""
-    return given or (MINIATURE if config.base.name == MINIATURE else None)
