@@ -118,6 +118,7 @@ def score(
     ]
 
     ceiling = judge.likeness_of_references(truth).mean().item()
+    told_truly = judge.text_image(truth, plain).mean().item()
 
     def judged(paths: Sequence[Path]) -> dict[str, Any]:
         images = [_opened(path) for path in paths]
@@ -136,7 +137,7 @@ def score(
         "judge": MINIATURE,
         "identity_judge": MINIATURE,
         "references": {
-            "kind": "held-out", "photos": [], "ceiling": ceiling,
+            "kind": "held-out", "photos": [], "ceiling": ceiling, "clip_t": told_truly,
             "words": "compared with true pictures of the subject in these scenes, which nobody"
                      " trained on",
         },
@@ -156,11 +157,13 @@ def score(
 
 def say(scored: Choice) -> None:
     """The scores before and after, and the gain in pairs."""
-    ceiling = scored.references["ceiling"]
-    for name, beside in (("identity", f"true pictures {ceiling:.3f}"), ("clip_t", "")):
+    true = scored.references
+    shown = (("identity", "CLIP-I", true["ceiling"]), ("clip_t", "CLIP-T", true["clip_t"]))
+    for name, short, reached in shown:
         before, after = scored.base.means[name], scored.best.means[name]
         console.print(
-            f"     {MEASURES[name].title}: {reading(before)} -> {reading(after)}  {beside}"
+            f"     {MEASURES[name].title} ({short}): {reading(before)} -> {reading(after)}"
+            f" (true pictures {reached:.3f})"
         )
         gain = choice.difference(scored.base, scored.best, name)
         if gain:
