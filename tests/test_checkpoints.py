@@ -13,6 +13,7 @@ from conftest import grainy_photos
 from PIL import Image
 
 from kaiffin import checkpoints, evaluation
+from kaiffin import config as configs
 from kaiffin.cli import main
 from kaiffin.data.images import open_photo
 from kaiffin.errors import Interrupted
@@ -237,6 +238,22 @@ def test_prompts_that_captions_teach_are_left_out(run: Path, sd_path: Path) -> N
     assert {p.text for p in every.prompts} - {p.text for p in taught.prompts} == {
         "a photo of kai thing on a beach"
     }
+
+
+@pytest.mark.parametrize("kind", ["character", "pet", "product", "style", "miniature"])
+def test_the_built_in_prompts(kind: str) -> None:
+    """Each list shows the subject often, its class and other things; the judge never reads the
+    subject's word."""
+    config = configs.build({"subject": {"token": "kai", "noun": "dog"}})
+    prompts = evaluation._read(evaluation.BUILT_IN / f"{kind}.yaml", config)
+    sections = [prompt.section for prompt in prompts]
+    assert sum(section in evaluation.SUBJECT for section in sections) >= 10
+    assert min(sections.count("class"), sections.count("unrelated")) >= 4
+    assert len({prompt.text for prompt in prompts}) == len(prompts)
+    for prompt in prompts:
+        assert ("kai" in prompt.text.split()) == (prompt.section in evaluation.SUBJECT)
+        assert "kai" not in prompt.plain.split()
+    assert len({p.plain for p in prompts if p.section in evaluation.SUBJECT}) >= 10
 
 
 BAD_PROMPTS = [

@@ -73,6 +73,21 @@ def test_a_missing_judge_is_named(tmp_path: Path) -> None:
         Scorer(str(tmp_path / "gone"))
 
 
+def test_a_hub_id_is_looked_up_in_the_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "models--somebody--some-clip"
+    shutil.copytree(folder, cache / "snapshots" / "abc")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    own = Scorer(str(folder)).embed_texts(["a dog"])
+    assert torch.equal(Scorer("somebody/some-clip").embed_texts(["a dog"]), own)
+    with pytest.raises(MissingWeightsError, match="'nobody/clip' is not on this machine"):
+        Scorer("nobody/clip")
+
+
 def test_a_reference_is_not_compared_with_itself(folder: Path) -> None:
     scorer, images = Scorer(str(folder)), pictures(3)
     expected = [

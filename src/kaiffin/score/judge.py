@@ -212,7 +212,16 @@ def _folder(model: str) -> Path:
         return WEIGHTS / "clip"
     path = Path(model).expanduser()
     is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~"))
-    return snapshot(model, model) if is_hub_id and not path.is_dir() else path
+    if path.is_dir() or not is_hub_id:
+        return path
+    try:
+        return snapshot(model, model)
+    except MissingWeightsError:
+        raise MissingWeightsError(
+            f"scoring model {model!r} is not on this machine and cannot be downloaded.",
+            f"Run `hf download {model}` where there is a network and copy the cache, or name a"
+            " folder with its files.",
+        ) from None
 
 
 def _tensor(output: Any) -> Tensor:
