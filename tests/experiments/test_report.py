@@ -211,7 +211,7 @@ def test_no_path_leaves_the_run(tmp_path: Path) -> None:
     photos["photos"][0] |= {"file": "../secret.png", "sha256": digest}
     run.write_json("data/manifest.json", photos)
     html = report([run.path]).read_text()
-    assert albums.encode(secret, 512, 90).url not in html
+    assert encoded(secret, 512).url not in html
     assert html.count("this picture is gone") == 2
 
 
@@ -226,6 +226,27 @@ def test_a_damaged_choice_names_the_way_out(tmp_path: Path, change: dict) -> Non
     run = made_run(tmp_path / "run")
     run.write_json("choice.json", judge(run) | change)
     with pytest.raises(RunError, match=r"choice\.json.*kaiffin choose"):
+        report([run.path])
+
+
+def test_remarks_on_the_photos(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    facts = run.read_json("data/manifest.json")
+    more = {
+        "refused": [{"what": "a.jpg", "reason": "is <b>empty"}],
+        "findings": [
+            {"level": "warning", "photo": "one.png", "what": "is blurred", "fix": ""},
+            {"level": "info", "photo": "", "what": "all is well", "fix": ""},
+        ],
+    }
+    run.write_json("data/manifest.json", facts | more)
+    html = report([run.path]).read_text()
+    assert "2 remarks on the photos" in html
+    assert "left out: a.jpg: is &lt;b&gt;empty" in html
+    assert "one.png: is blurred" in html
+    assert "all is well" not in html
+    run.write_json("data/manifest.json", {"photos": [{"file": "one.png", "size": 3}]})
+    with pytest.raises(RunError, match=r"manifest\.json: is damaged"):
         report([run.path])
 
 
@@ -289,6 +310,10 @@ def test_what_has_no_room_is_left_out_and_said(
     assert len([i for i in page.all("img") if i.get("src")]) == 2 + 20
 
 
+def encoded(path: Path, side: int) -> albums.Encoded:
+    return albums.encode(albums.opened(path), side, 90)
+
+
 def opened(url: str) -> Image.Image:
     data = base64.b64decode(url.removeprefix("data:image/webp;base64,"))
     return Image.open(io.BytesIO(data)).convert("RGB")
@@ -298,7 +323,7 @@ def test_small_pictures_keep_every_bit(tmp_path: Path) -> None:
     image = Image.new("RGB", (64, 48), "white")
     image.putpixel((3, 5), (255, 0, 0))
     image.save(tmp_path / "small.png")
-    made = albums.encode(tmp_path / "small.png", 512, 90)
+    made = encoded(tmp_path / "small.png", 512)
     assert (made.width, made.height, made.crisp) == (64, 48, True)
     assert opened(made.url).tobytes() == image.tobytes()
 
@@ -309,7 +334,7 @@ def test_photos_of_phones_are_upright_and_small(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right to view: the left half comes to the top
     image.save(tmp_path / "phone.jpg", exif=exif)
-    made = albums.encode(tmp_path / "phone.jpg", 256, 80)
+    made = encoded(tmp_path / "phone.jpg", 256)
     shown = opened(made.url)
     assert shown.size == (made.width, made.height) == (170, 256)
     assert not made.crisp

@@ -23,6 +23,7 @@ def written(folder: Path, base: Path, photos: Path, **changes: object) -> Path:
         "subject": {"token": "kai", "noun": "thing"}, "base": {"name": str(base)},
         "data": {"photos": str(photos), "prior": {"weight": 0}},
         "train": {"steps": 2, "tensorboard": False}, "sample": {"steps": 2},
+        "score": {"candidates": 1},
     }  # fmt: skip
     (folder / "base.yaml").write_text(yaml.safe_dump(config))
     file = {
@@ -208,7 +209,8 @@ def test_stopped_and_gone_on_with(
     sd_path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C is no failed trial: the sweep stops, and the same command ends it."""
-    path, out = written(tmp_path, sd_path, folder), tmp_path / "out"
+    path = written(tmp_path, sd_path, folder, trials={"baseline": {}})
+    out = tmp_path / "out"
     save = Checkpoints.save
 
     def save_and_stop(self) -> None:
@@ -220,4 +222,4 @@ def test_stopped_and_gone_on_with(
         assert main(["sweep", str(path), "--out", str(out)]) == 128 + signal.SIGINT
     assert not (out / "sweep.json").exists()
     assert main(["sweep", str(path), "--out", str(out)]) == 0
-    assert len(json.loads((out / "sweep.json").read_text())["trials"]) == 3
+    assert len(json.loads((out / "sweep.json").read_text())["trials"]) == 1

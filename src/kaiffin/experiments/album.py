@@ -7,7 +7,6 @@ was shrunk less. What does not fit even when small is left out, and the page say
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 import io
 import os
@@ -47,6 +46,14 @@ class Shown:
     own: tuple[Fact, ...]
     shared: tuple[Fact, ...]
     optional: bool
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture, at most as large as the first rung, and the size that it had."""
+
+    image: Image.Image
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -107,19 +114,19 @@ class Album:
     def _fitted(self, keys: set[str], room: int) -> dict[str, Encoded] | None:
         """The pictures at the best rung on which they fit; None where they fit on none."""
         order = sorted(keys)  # hashes: any stretch of them is a random sample
+        sample = [one for key in order[:SAMPLE] if (one := self._open(key))]
         for rung in RUNGS:
-            sample = [self._encode(key, rung) for key in order[:SAMPLE]]
-            if sum(len(one.url) for one in sample if one) * len(order) > room * len(sample):
+            if sum(len(encode(one, *rung).url) for one in sample) * len(order) > room * len(sample):
                 continue
-            made = {key: self._encode(key, rung) for key in order}
-            found = {key: one for key, one in made.items() if one}
+            found = {key: encode(one, *rung) for key in order if (one := self._open(key))}
             if sum(len(one.url) for one in found.values()) <= room:
                 return found
         return None
 
-    def _encode(self, key: str, rung: tuple[int, int]) -> Encoded | None:
+    def _open(self, key: str) -> Opened | None:
+        """None for what is no picture, or no longer."""
         try:
-            return encode(self._files[key], *rung)
+            return opened(self._files[key])
         except PhotoError:
             return None
 
@@ -138,16 +145,16 @@ class Album:
     def data(self) -> dict[str, Any]:
         """For the page's script: every picture's facts, and the images that stand nowhere yet."""
         known = [one for one in self.shown if one.sha256 in self._encoded]
-        shared = list(dict.fromkeys(one.shared for one in known))
+        shared = {facts: number for number, facts in enumerate({one.shared: 0 for one in known})}
         left = {key: one for key, one in self._encoded.items() if key not in self._placed}
         return {
             "images": {key[:ID]: one.url for key, one in left.items()},
-            "shared": shared,
+            "shared": list(shared),
             "pictures": {
                 one.key: {
                     "image": one.sha256[:ID], "title": one.title, "alt": one.alt,
                     "name": one.name, "link": one.link, "own": one.own,
-                    "shared": shared.index(one.shared),
+                    "shared": shared[one.shared],
                 }
                 for one in known
             },
@@ -161,28 +168,26 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def encode(path: Path, side: int, quality: int) -> Encoded:
-    """The picture, upright, as WebP of at most `side` pixels. PhotoError for what is no picture."""
-    image, original = _opened(path)
-    shown = image.copy()
+def opened(path: Path) -> Opened:
+    """The picture, upright. PhotoError for what is no picture."""
+    image = open_photo(path).image
+    size = image.size
+    image.thumbnail((RUNGS[0][0], RUNGS[0][0]), Image.Resampling.LANCZOS)
+    return Opened(image, size)
+
+
+def encode(one: Opened, side: int, quality: int) -> Encoded:
+    """As WebP of at most `side` pixels."""
+    shown = one.image.copy()
     shown.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    is_small = max(original) <= SMALL
+    is_small = max(one.size) <= SMALL
     if is_small and side >= LOSSLESS:
         shown.save(buffer, "WEBP", lossless=True, quality=30, method=1)
     else:
         shown.save(buffer, "WEBP", quality=quality, method=4)
     url = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
     return Encoded(url, *shown.size, is_small)
-
-
-@functools.lru_cache(maxsize=2 * SAMPLE)  # the sample is asked for on every rung
-def _opened(path: Path) -> tuple[Image.Image, tuple[int, int]]:
-    """(at most as large as the first rung, original size)."""
-    image = open_photo(path).image
-    size = image.size
-    image.thumbnail((RUNGS[0][0], RUNGS[0][0]), Image.Resampling.LANCZOS)
-    return image, size
 
 
 def recipe_facts(path: Path) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:

@@ -61,12 +61,14 @@ def connected(where: str, out: Path) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-# Of a Ray of its own. It would listen on the network, for anyone who asks.
+# Of a Ray of its own, which would listen on the network, for anyone who asks, and put its workers
+# behind everything else that runs.
 OWN = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the name misleads: loopback only, on Linux as well
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
 }
 
 

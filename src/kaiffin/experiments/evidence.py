@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kaiffin.errors import RunError
 from kaiffin.experiments import choice as choosing
 from kaiffin.experiments.choice import Choice, inside
 from kaiffin.run import Run
@@ -81,13 +82,20 @@ def _photos(run: Run) -> tuple[list[Photo], list[str]]:
     photos: list[Photo] = []
     notes: list[str] = []
     for number, folder in enumerate(folders, 1):
-        manifest = run.read_json(f"{'data' if number == 1 else f'data-{number}'}/manifest.json")
-        photos += [_photo(folder, entry) for entry in manifest.get("photos", ())]
-        notes += [f"left out: {r['what']}: {r['reason']}" for r in manifest.get("refused", ())]
-        for finding in manifest.get("findings", ()):
-            if finding.get("level") != "info":
-                notes.append(f"{finding.get('photo') or 'the set'}: {finding.get('what')}")
+        name = f"{'data' if number == 1 else f'data-{number}'}/manifest.json"
+        manifest = run.read_json(name)
+        try:
+            photos += [_photo(folder, entry) for entry in manifest.get("photos", ())]
+            notes += _notes(manifest)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{run.path / name}: is damaged ({error}).") from None
     return photos, notes
+
+
+def _notes(manifest: Mapping[str, Any]) -> list[str]:
+    refused = [f"left out: {r['what']}: {r['reason']}" for r in manifest.get("refused", ())]
+    findings = [f for f in manifest.get("findings", ()) if f["level"] != "info"]
+    return refused + [f"{f['photo'] or 'the set'}: {f['what']}" for f in findings]
 
 
 def _photo(folder: Path | None, entry: Mapping[str, Any]) -> Photo:

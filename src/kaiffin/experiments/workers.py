@@ -328,7 +328,8 @@ def _death(code: int) -> str:
 def gpus(chosen: Sequence[int], count: int, visible: str) -> list[str]:
     """The chosen GPUs, or all, as CUDA_VISIBLE_DEVICES names them.
 
-    count: how many this process sees; visible: that variable here. ConfigError for what is not there.
+    count: how many this process sees; visible: that variable here. ConfigError for one that is not
+    there.
     """
     if not count:
         raise ConfigError(
