@@ -70,6 +70,10 @@ def test_what_differs_and_by_how_much(
     assert "one training each" in said
     page = Image.open(tmp_path / "out" / "comparison.png")
     assert page.width > page.height / 2
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "plain" in text
+    assert "strong" in text
+    assert "a kai on a boat" in text
 
 
 def test_the_chosen_checkpoint_stands_for_a_run(runs: Path, tmp_path: Path) -> None:
@@ -87,9 +91,9 @@ def test_a_sweeps_folder_stands_for_its_runs(runs: Path, tmp_path: Path) -> None
     sweep = tmp_path / "sweep"
     shutil.copytree(runs / "plain", sweep / "runs" / "a")
     shutil.copytree(runs / "strong", sweep / "runs" / "b")
-    assert compare.expand([sweep, runs / "plain"]) == [
-        sweep / "runs" / "a", sweep / "runs" / "b", runs / "plain"
-    ]  # fmt: skip
+    assert main(["compare", str(sweep), "--out", str(tmp_path / "out")]) == 0
+    facts = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert [run["name"] for run in facts["runs"]] == ["a", "b"]
 
 
 def test_verdicts_know_which_way_is_better() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from kaiffin.adapters.files import write_bytes
 from kaiffin.config import Config
 from kaiffin.errors import RunError
 from kaiffin.evaluation import Asked, Gallery, ask
+from kaiffin.experiments import choice, evidence, report
 from kaiffin.generate import save_png
 from kaiffin.judging import Judges, Measured, captions, measure, open_judges
 from kaiffin.run import Run
@@ -41,11 +42,11 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A run with the adapter that stands for it, and what it is asked. step: None for the last."""
+    """A run with the adapter that stands for it, and what it is asked."""
 
     run: Run
     config: Config
-    step: int | None
+    step: int
     adapter: Path
 
     @property
@@ -57,33 +58,37 @@ def compare(
     paths: Sequence[Path], out: Path, *, changes: Mapping[str, Any] | None = None,
     last: bool = False, batch_size: int = 8,
 ) -> dict[str, Any]:  # fmt: skip
-    """Makes the pictures, scores them in pairs with the first run's, and writes comparison.json
-    and comparison.png into `out`.
+    """Makes the pictures, scores them in pairs with the first run's, and writes comparison.json,
+    comparison.png and report.html into `out`.
 
     changes: of `score` and `sample`, in all runs; last: the last adapter of each, even where
     `kaiffin choose` recommends another. Raises RunError for runs that cannot be compared.
     """
-    entries = [_entry(path, changes or {}, last) for path in expand(paths)]
+    runs = [run for path in paths for run in report.runs_in(path)]
+    entries = [_entry(run, changes or {}, last) for run in runs]
     _refuse_twins(entries)
     judges = open_judges([e.run for e in entries], entries[0].config)
-    measured, asked = _measure_all(entries, judges, batch_size)
+    pictured = _picture_all(entries, judges, batch_size)
+    first = pictured[0]
     facts = {
         "version": 1,
         **judges.as_json(),
-        "set": asked[0].as_json(),
+        "set": first.asked.as_json(),
         "runs": [
             {"name": e.name, "path": str(e.run.path), "step": e.step, "adapter": e.adapter.name}
-            | m.as_json(e.run.path)
-            for e, m in zip(entries, measured, strict=True)
+            | p.own.as_json(e.run.path)
+            for e, p in zip(entries, pictured, strict=True)
         ],
         "config": config_differences([e.run.config for e in entries]),
         "data": data_differences(entries),
-        "differences": [differences(measured[0], other) for other in measured[1:]],
+        "differences": [differences(first.own, other.own) for other in pictured[1:]],
         "note": NOTE,
     }
     out.mkdir(parents=True, exist_ok=True)
+    report.write([_evidence(*pair, judges) for pair in zip(entries, pictured, strict=True)],
+                 out / "report.html")  # fmt: skip
     write_bytes(out / "comparison.json", (json.dumps(facts, indent=1) + "\n").encode())
-    save_png(_page(entries, measured, asked), out / "comparison.png")
+    save_png(_page(entries, pictured), out / "comparison.png")
     say(facts, out)
     return facts
 
@@ -91,24 +96,14 @@ def compare(
 # --- what is compared ---------------------------------------------------------------------------
 
 
-def expand(paths: Sequence[Path]) -> list[Path]:
-    """The runs; a sweep's folder stands for all of its own."""
-    found: list[Path] = []
-    for path in paths:
-        inner = sorted(p.parent for p in (path / "runs").glob("*/config.yaml"))
-        found += inner if inner and not (path / "manifest.json").is_file() else [path]
-    return found
-
-
-def _entry(path: Path, changes: Mapping[str, Any], last: bool) -> Entry:
-    run = Run.open(path)
+def _entry(run: Run, changes: Mapping[str, Any], last: bool) -> Entry:
     config = configs.changed(run.config, **changes)
     chosen = run.read_json("choice.json").get("chosen") if run.best_path.is_file() else None
     if chosen is not None and not last:
         return Entry(run, config, chosen, run.best_path)
     if not run.finished:
-        raise RunError(f"{path}: is not finished.", f"Run `kaiffin resume {path}` first.")
-    return Entry(run, config, None, run.adapter_path)
+        raise RunError(f"{run.path}: is not finished.", f"Run `kaiffin resume {run.path}` first.")
+    return Entry(run, config, evidence.read(run).step, run.adapter_path)
 
 
 def _refuse_twins(entries: Sequence[Entry]) -> None:
@@ -120,23 +115,29 @@ def _refuse_twins(entries: Sequence[Entry]) -> None:
         raise RunError(f"{twice[0]}: is named twice.", "Name different runs.")
 
 
-def _measure_all(
-    entries: Sequence[Entry], judges: Judges, batch_size: int
-) -> tuple[list[Measured], list[Asked]]:
+@dataclass(frozen=True)
+class Pictured:
+    """What a run was asked, and its base's and its own pictures of it, measured."""
+
+    asked: Asked
+    base: Measured
+    own: Measured
+
+
+def _picture_all(entries: Sequence[Entry], judges: Judges, batch_size: int) -> list[Pictured]:
     """Every run's pictures, made where they are missing, and scored beside its own base's."""
     known = [caption for entry in entries for caption in captions(entry.run)]
-    measured, every = [], []
+    found: list[Pictured] = []
     for entry in entries:
         family = load_base(entry.config.base, Runtime.from_config(entry.config.base))
         asked = ask(entry.config, family, known, entry.config.score.seeds)
-        if every and [p.plain for p in asked.prompts] != [p.plain for p in every[0].prompts]:
+        if found and [p.plain for p in asked.prompts] != [p.plain for p in found[0].asked.prompts]:
             raise RunError(
                 f"{entries[0].run.path} and {entry.run.path} cannot be compared: their pictures"
                 f" show other things ({entries[0].config.subject.noun!r},"
                 f" {entry.config.subject.noun!r}).",
                 "Give a list of prompts that suits both with --prompts, or compare other runs.",
             )
-        every.append(asked)
         gallery = Gallery(entry.run.path / "evaluation", family)
         files = [None, entry.adapter]
         todo = sum(len(gallery.missing(file, asked)) for file in files)
@@ -145,8 +146,25 @@ def _measure_all(
             for file in files:
                 gallery.make(file, asked, advance, batch_size)
         base = measure(gallery, None, asked, judges)
-        measured.append(measure(gallery, entry.adapter, asked, judges, base))
-    return measured, every
+        found.append(Pictured(asked, base, measure(gallery, entry.adapter, asked, judges, base)))
+    return found
+
+
+def _evidence(entry: Entry, pictured: Pictured, judges: Judges) -> evidence.Evidence:
+    """The run for the page, judged as all of them are: its adapter as the only candidate."""
+    folder = entry.run.path
+    data = {
+        "version": choice.VERSION,
+        **judges.as_json(),
+        "set": pictured.asked.as_json(),
+        "base": pictured.base.as_json(folder),
+        "candidates": [
+            {"step": entry.step, "adapter": entry.adapter.name} | pictured.own.as_json(folder)
+        ],
+        "chosen": entry.step,
+        "verdict": f"step {entry.step} stands for this run",
+    }
+    return replace(evidence.read(entry.run), choice=choice.read(data, folder))
 
 
 # --- what differs -------------------------------------------------------------------------------
@@ -209,14 +227,13 @@ def verdict(name: str, gap: Interval) -> str:
 # --- telling ------------------------------------------------------------------------------------
 
 
-def _page(
-    entries: Sequence[Entry], measured: Sequence[Measured], asked: Sequence[Asked]
-) -> Image.Image:
+def _page(entries: Sequence[Entry], pictured: Sequence[Pictured]) -> Image.Image:
     """A row for each prompt of the subject, a column for each run, all on the first seed."""
-    count = len(asked[0].seeds)
-    prompts = [i for i, p in enumerate(asked[0].prompts) if p.section in table.SUBJECT]
-    images = [one.seen.images[prompt * count] for prompt in prompts for one in measured]
-    labels = [one.prompts[prompt].text for prompt in prompts for one in asked]
+    asked = pictured[0].asked
+    prompts = [i for i, p in enumerate(asked.prompts) if p.section in table.SUBJECT]
+    places = [prompt * len(asked.seeds) for prompt in prompts]
+    images = [one.own.seen.images[place] for place in places for one in pictured]
+    labels = [one.asked.prompts[prompt].text for prompt in prompts for one in pictured]
     names = [entry.name for entry in entries]
     return sheet(images, labels, columns=len(entries), column_titles=names, title="the same seeds")
 
@@ -244,4 +261,7 @@ def say(facts: Mapping[str, Any], out: Path) -> None:
         page.add_row(name.replace("_", " "), *cells)
     console.print(page)
     console.print(f"in brackets: against {names[0]}, 95 %; {facts['note']}")
-    console.print(f"look at {out / 'comparison.png'}; numbers in {out / 'comparison.json'}")
+    console.print(
+        f"look at {out / 'comparison.png'}, open {out / 'report.html'};"
+        f" numbers in {out / 'comparison.json'}"
+    )
