@@ -258,16 +258,17 @@ def miniature_build(ctx: typer.Context) -> None:
     build.main(ctx.args)
 
 
-# Commands that read a configuration, and the sections that have an effect on them.
+JUDGED = ("score.judge", "score.identity_judge", "score.like", "score.prompts", "score.seeds")
+# Commands that read a configuration, and the sections or settings that have an effect on them.
 SECTIONS = {
     "prepare": ("subject", "base", "data"),
     "train": (
         "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample", "score",
     ),
     "generate": ("base", "sample"),
-    "grid": ("base", "sample", "score"),
-    "choose": ("base", "sample", "score"),
-    "compare": ("base", "sample", "score"),
+    "grid": ("base", "sample", "score.judge", "score.like"),
+    "choose": ("base", "sample", *JUDGED),
+    "compare": ("base", "sample", *JUDGED),
     "sweep": (
         "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample", "score",
     ),
@@ -277,7 +278,8 @@ SECTIONS = {
 def refuse_without_effect(command: str, pairs: dict[str, str]) -> None:
     """A setting that a command does not use is an error, not silence."""
     for name in pairs:
-        if name.partition(".")[0] not in SECTIONS.get(command, ()):
+        known = SECTIONS.get(command, ())
+        if name not in known and name.partition(".")[0] not in known:
             raise ConfigError(f"--{name} has no effect on `kaiffin {command}`.", "Leave it out.")
 
 

@@ -22,7 +22,7 @@ from conftest import grainy_photos
 from kaiffin.cli import main
 from kaiffin.config import Config
 from kaiffin.errors import ConfigError, RunError
-from kaiffin.experiments import workers
+from kaiffin.experiments import running, workers
 from kaiffin.experiments.cluster import OWN
 from kaiffin.experiments.jobs import Job
 
@@ -176,7 +176,7 @@ def test_a_worker_that_always_dies_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
     one = job(tmp_path)
     place = workers.Processes([{"PYTHONHOME": str(tmp_path)}], tmp_path)  # Python does not start
-    failed = workers.run([one], place)
+    failed = running.run([one], place)
     reason = f"its worker died 3 times (exit code 1); see {one.log}."
     assert failed == {"one-seed0": reason}
     assert (tmp_path / "logs" / "sweep.log").read_text().count("try ") == 2

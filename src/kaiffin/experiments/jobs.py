@@ -43,6 +43,10 @@ class Job:
         """What its worker says, where that is another process."""
         return self.out / "logs" / f"{self.name}.log"
 
+    def file(self, what: str) -> Path:
+        """What its worker leaves beside the job: `worker`, who it is, or `result`."""
+        return self.out / "jobs" / f"{self.name}.{what}.json"
+
     @property
     def begun(self) -> bool:
         """Whether something has been trained."""

@@ -20,7 +20,7 @@ from kaiffin import generate as pictures
 from kaiffin.adapters.files import write_bytes
 from kaiffin.cache import TensorCache
 from kaiffin.data.sources import fill
-from kaiffin.experiments import standings, workers
+from kaiffin.experiments import running, standings, workers
 from kaiffin.experiments.jobs import Job
 from kaiffin.experiments.trials import SweepFile, Trial, read
 from kaiffin.run import Run
@@ -52,7 +52,7 @@ def run(
             job.write()
         if todo:
             with workers.place(on, out) as place:
-                failed = workers.run(todo, place)
+                failed = running.run(todo, place)
         made = {label: job.pictures(label) or [] for job in jobs for label in job.trials}
         _compare(file, trials, {k: v for k, v in made.items() if v}, failed, out, judge)
     return not failed
