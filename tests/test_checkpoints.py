@@ -97,6 +97,21 @@ def test_the_choice_and_its_evidence(run: Path, capsys: pytest.CaptureFixture) -
         assert row["contrast"] in (None, 1)
 
 
+def test_pictures_with_a_checkpoint(run: Path, capsys: pytest.CaptureFixture) -> None:
+    make = ["generate", str(run), "a {token}", "--checkpoint"]
+    assert main([*make, "best"]) == 2
+    assert "nothing is chosen yet" in capsys.readouterr().err
+    facts = chosen(run, "--seeds", "1")
+    assert main([*make, "best"]) == main([*make, "2"]) == 0
+    for name, step in (("a-kai-seed0.png", facts["chosen"]), ("a-kai-seed0-2.png", 2)):
+        recipe = json.loads(Image.open(run / "images" / name).info["kaiffin"])
+        expected = next(c["sha256"] for c in facts["candidates"] if c["step"] == step)
+        assert recipe["adapters"][0]["sha256"] == expected
+    capsys.readouterr()
+    assert main([*make, "3"]) == 2
+    assert "has no candidate '3'. There are best and: 2, 4, 6." in capsys.readouterr().err
+
+
 def test_scores_are_the_judges_own(run: Path, clip: Path) -> None:
     """Identity and drift of one picture, worked out by hand from the judge's vectors."""
     facts = chosen(run)
@@ -220,6 +235,8 @@ def test_early_stop_is_the_same_after_a_restart(
     assert main(["resume", str(parts)]) == 0
     assert len(Run.open(parts).metrics()) == stopped
     assert (parts / "kai.safetensors").read_bytes() == (whole / "kai.safetensors").read_bytes()
+    assert (parts / "manifest.json").read_text() == (whole / "manifest.json").read_text()
+    assert json.loads((whole / "manifest.json").read_text())["derived"]
     for (_, one), (_, other) in zip(
         Run.open(whole).candidates(), Run.open(parts).candidates(), strict=True
     ):

@@ -143,6 +143,10 @@ def generate(
             help="Mix two phases or adapters: w takes (1-w) and w of them; 0,0.5,1 is a grid."
         ),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Of a run: best, which `kaiffin choose` found, or a candidate's step."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures computed together.")] = 4,
     best: Annotated[
         int | None, typer.Option("--best", min=1, help="Choose so many per prompt, by score.")
@@ -191,6 +195,7 @@ def generate(
         batch_size=batch_size,
         out=out,
         metadata=not no_metadata,
+        checkpoint=checkpoint,
     )
     if best is not None:
         from kaiffin import choosing

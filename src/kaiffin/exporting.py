@@ -162,6 +162,7 @@ def write_manifest(run: Run, session: Session) -> None:
             "num_photos": sum(len(p.examples) for p in session.photos.values()),
             "refused": prepared.manifest["refused"],
             "phases": phases,
-            "derived": session.derived,
+            # A run that goes on finds all derived already.
+            "derived": session.derived or run.read_json("manifest.json").get("derived", []),
         },
     )

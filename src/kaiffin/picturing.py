@@ -60,15 +60,20 @@ def generate(
     source: str, prompts: Sequence[str], *, count: int = 1, seed: int = 0,
     changes: Mapping[str, Any] | None = None, adapters: Sequence[str] = (),
     blends: Sequence[float] = (), batch_size: int = 4, out: Path | None = None,
-    metadata: bool = True,
+    metadata: bool = True, checkpoint: str | None = None,
 ) -> list[Path]:  # fmt: skip
     """Pictures of `prompts` with a run's adapter, or with a base alone; and a labelled sheet.
 
     source: a run folder, or a base's name, folder or file; adapters: further FILE[:WEIGHTS];
+    checkpoint: of the run, as `checkpoint_of` has it;
     blends: with two adapters, each w gives pictures of (1 - w) of the first and w of the second.
     """
     run, config = open_source(source, changes)
-    wanted = [*(of_run(run, bool(blends)) if run else []), *map(parse_adapter, adapters)]
+    if checkpoint:
+        own = [Wanted(checkpoint_of(run, checkpoint))]
+    else:
+        own = of_run(run, bool(blends)) if run else []
+    wanted = [*own, *map(parse_adapter, adapters)]
     _refuse_unclear(wanted, blends)
     texts = [fill(prompt, config.subject) for prompt in prompts]
     family = load_base(config.base, Runtime.from_config(config.base))
@@ -113,6 +118,26 @@ def of_run(run: Run, blended: bool = False) -> list[Wanted]:
     if blended and parts:
         return [Wanted(run.part_path(name)) for name in parts]
     return [Wanted(run.adapter_path)]
+
+
+def checkpoint_of(run: Run | None, name: str) -> Path:
+    """The adapter that `kaiffin choose` recommends (`best`), or the candidate of a step.
+
+    Raises RunError where there is none, naming those there are.
+    """
+    if run is None:
+        raise RunError("--checkpoint is of a run, and none is named.", "Name a run folder.")
+    if name == "best":
+        if not run.best_path.is_file():
+            raise RunError(
+                f"{run.path}: nothing is chosen yet.", f"Run `kaiffin choose {run.path}` first."
+            )
+        return run.best_path
+    found = {str(step): path for step, path in run.candidates()}
+    if name not in found:
+        there = ", ".join(found) or "none"
+        raise RunError(f"{run.path}: has no candidate {name!r}.", f"There are best and: {there}.")
+    return found[name]
 
 
 def _refuse_unclear(wanted: Sequence[Wanted], blends: Sequence[float]) -> None:

@@ -97,6 +97,9 @@ def _train(run: Run) -> Run:
         exporting.export(run, session, step)
         exporting.prove_files(run, session)
         console.print(f"trained in {time.time() - started:.0f} s: {run.adapter_path}")
+        kept = len(run.candidates())
+        if kept > 1:
+            console.print(f"which of its {kept} candidates is best: `kaiffin choose {run.path}`")
     return run
 
 
