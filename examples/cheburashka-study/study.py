@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 
 from kaiffin.adapters.load import load_adapter
-from kaiffin.choosing import plain_prompt
 from kaiffin.config import BaseConfig
 from kaiffin.data.sources import fill
+from kaiffin.evaluation import plain_prompt
 from kaiffin.experiments.jobs import Job
 from kaiffin.experiments.trials import Trial, read
 from kaiffin.generate import save_png

@@ -65,6 +65,14 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """As at a terminal: what a shell starts in the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def results(out: Path) -> dict[str, bytes]:
     """Adapters, checkpoints, pictures, configs, numbers; of the metrics all but the times."""
     names = {"sweep.json", "made.json", "proof.json", "config.yaml"}
