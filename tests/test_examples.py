@@ -15,6 +15,7 @@ from test_demonstration import the_card_works
 from kaiffin import config as configs
 from kaiffin.adapters import files
 from kaiffin.cli import main
+from kaiffin.experiments.trials import read
 from kaiffin.miniature import WEIGHTS, world
 from kaiffin.run import Run
 
@@ -129,6 +130,23 @@ def test_realistic_vision_in_two_phases(tmp_path: Path) -> None:
     assert main(["generate", str(run.path), "a photo of sks man", "--blend", "0,0.5,1", "--steps",
                  "2", "--out", str(out)]) == 0  # fmt: skip
     assert len(list(out.glob("a-photo*.png"))) == 3
+
+
+def test_the_study_asks_what_the_sweep_of_the_real_base_asks() -> None:
+    """The same trials in the same proportions, with three trainings each."""
+    real = {t.name: t.config for t in read(EXAMPLES / "cheburashka-sweep.yaml")[1]}
+    file, trials = read(EXAMPLES / "cheburashka-study" / "study.yaml")
+    assert file.seeds == [0, 1, 2]
+    small = {t.name: t.config for t in trials}
+    pairs = {"lr-half": "lr-1e-5"} | {n: n for n in small if n != "lr-half"}
+    assert {pairs[name] for name in small} == set(real)
+    for name, config in small.items():
+        other = real[pairs[name]]
+        assert config.train.steps == other.train.steps
+        assert config.train.objective == other.train.objective
+        assert config.sample.guidance == other.sample.guidance
+        share = config.train.lr / small["baseline"].train.lr
+        assert share == pytest.approx(other.train.lr / real["baseline"].train.lr)
 
 
 def test_the_recipes_say_what_the_projects_did() -> None:

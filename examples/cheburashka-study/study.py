@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from kaiffin.run import Run
 from kaiffin.runtime import Runtime, randn
 from kaiffin.score import measures
 from kaiffin.score.judge import Scorer
-from kaiffin.score.statistics import Interval, clustered
+from kaiffin.score.statistics import Interval, clustered, student
 from kaiffin.sessions import load_base
 from kaiffin.sheets import sheet
 
@@ -42,7 +41,6 @@ SCENES = ("snow", "forest", "city", "desert", "space")  # of the prompts in stud
 TRUE = 4  # true renders of each scene
 TIMESTEPS = range(50, 1000, 100)  # at which the plain loss is taken
 NOISES = 4  # for each picture and timestep
-T_TWO = 4.303  # Student's t, 95 %, two degrees of freedom: three trainings
 BASELINE = "baseline"
 COLUMNS = {
     "subject": "plush named", "scene": "place named", "both": "both named",
@@ -229,15 +227,6 @@ def differences(
     return values, groups
 
 
-def strict(values: Sequence[float], groups: Sequence[int]) -> Interval:
-    """Student's interval of the trainings' means: what three trainings alone can promise."""
-    names = sorted(set(groups))
-    means = [np.mean([v for v, g in zip(values, groups, strict=True) if g == n]) for n in names]
-    half = T_TWO * float(np.std(means, ddof=1)) / math.sqrt(len(means))
-    middle = float(np.mean(means))
-    return Interval(middle, middle - half, middle + half, len(means))
-
-
 def table(found: dict[str, dict[int, Rows]], ceiling: Rows) -> str:
     """Markdown: what each trial reaches, then each against the baseline."""
     lines = [
@@ -257,7 +246,7 @@ def table(found: dict[str, dict[int, Rows]], ceiling: Rows) -> str:
             values, groups = differences(found, trial, what)
             own = [np.mean([v for v, g in zip(values, groups, strict=True) if g == n])
                    for n in sorted(set(groups))]  # fmt: skip
-            cells = [_said(clustered(values, groups)), _said(strict(values, groups)),
+            cells = [_said(clustered(values, groups)), _said(student(values, groups)),
                      ", ".join(f"{mean:+.4f}" for mean in own)]  # fmt: skip
             lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ def test_differences_are_in_pairs_of_training_seed_and_picture() -> None:
     gap = other.against["clip_t"]
     assert (gap.mean, gap.low, gap.high) == (pytest.approx(0.1),) * 3  # 0.1 in every pair
     assert "identity" not in other.means
-    assert standings.drawn([first, other]) == "over training seeds and pictures"
+    assert standings.drawn([first, other]) == "over training seeds (Student's)"
 
 
 def test_a_training_that_failed_is_left_out_of_the_pairs() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kaiffin.score.statistics import bootstrap, clustered, paired, rank, smooth
+from kaiffin.score.statistics import bootstrap, clustered, paired, rank, smooth, student
 
 
 def test_groups_count_the_same_whatever_their_size() -> None:
@@ -32,6 +32,17 @@ def test_the_interval_of_grouped_values_covers_as_often_as_it_says() -> None:
 def test_what_cannot_be_averaged_is_refused(values: list[float], groups: list[str]) -> None:
     with pytest.raises(ValueError, match=r"averaged|finite"):
         clustered(values, groups)
+
+
+def test_three_trainings_are_few() -> None:
+    """By hand: means 1, 2, 3 have standard error 1 / sqrt(3), and t is 4.3027 at two degrees."""
+    found = student([0.5, 1.5, 2.0, 2.0, 3.0], ["a", "a", "b", "b", "c"])
+    half = 4.3027 / 3**0.5
+    assert (found.mean, found.n) == (pytest.approx(2.0), 5)
+    assert found.low == pytest.approx(2 - half, abs=1e-3)
+    assert found.high == pytest.approx(2 + half, abs=1e-3)
+    with pytest.raises(ValueError, match="one group"):
+        student([1.0, 2.0], ["a", "a"])
 
 
 def test_the_first_smoothed_value_is_the_first_value() -> None:

@@ -1,7 +1,8 @@
 """How the trials of a sweep stand: each against the first, over all training seeds.
 
-Pictures of one training hang together, so intervals draw trainings first, then their pictures; with
-one training seed they draw prompts, and say nothing of what another seed would have changed.
+Pictures of one training hang together, so what counts is each training's mean, and intervals are
+Student's over trainings; with one training seed they are drawn over prompts, and say nothing of
+what another seed would have changed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from kaiffin.judging import photos_of
 from kaiffin.run import Run
 from kaiffin.score import measures
 from kaiffin.score.judge import Scorer
-from kaiffin.score.statistics import Interval, clustered
+from kaiffin.score.statistics import Interval, clustered, student
 
 TITLES = {
     "clip_t": "prompt (CLIP-T)",
@@ -104,7 +105,7 @@ def _pooled(by_seed: Mapping[int, Sequence[float]], count: int) -> Interval | No
         values = next(iter(by_seed.values()))
         return clustered(values, [place // count for place in range(len(values))])
     pairs = [(seed, value) for seed, values in by_seed.items() for value in values]
-    return clustered([value for _, value in pairs], [seed for seed, _ in pairs])
+    return student([value for _, value in pairs], [seed for seed, _ in pairs])
 
 
 def _known(found: Mapping[str, Interval | None]) -> dict[str, Interval]:
@@ -131,5 +132,5 @@ def table(made: Sequence[Standing], losses: Mapping[str, float]) -> Table:
 def drawn(made: Sequence[Standing]) -> str:
     """What the intervals are drawn over, in words."""
     if max(one.seeds for one in made) > 1:
-        return "over training seeds and pictures"
+        return "over training seeds (Student's)"
     return "over prompts; another training seed may change as much"

@@ -46,7 +46,8 @@ def clustered(
 
     For values that hang together, such as pictures of one prompt or of one training: the interval
     speaks of other prompts (trainings), not of more pictures of these (Davison and Hinkley 1997,
-    section 3.8). Of one group it knows only the spread within. ValueError as `bootstrap`.
+    section 3.8). Of few groups it is too narrow: of three, it covers the truth in about four of
+    five studies; of one it knows only the spread within. ValueError as `bootstrap`.
     """
     data = np.asarray(values, dtype=np.float64)
     if data.size == 0 or data.size != len(groups):
@@ -67,6 +68,24 @@ def clustered(
     low, high = np.quantile((sums / sizes[drawn]).mean(-1), (0.025, 0.975))
     mean = float(np.mean([part.mean() for part in parts]))
     return Interval(mean, float(low), float(high), int(data.size))
+
+
+def student(values: Sequence[float], groups: Sequence[Hashable]) -> Interval:
+    """Mean of the groups' means with Student's 95 % interval, for few groups, such as trainings.
+
+    It holds what it promises however few there are, where the means are about normal (Student
+    1908). ValueError for fewer than two groups.
+    """
+    from scipy.stats import t
+
+    names = list(dict.fromkeys(groups))
+    if len(names) < 2:
+        raise ValueError("one group has no spread")
+    data = np.asarray(values, dtype=np.float64)
+    means = np.array([data[[g == name for g in groups]].mean() for name in names])
+    half = float(t.ppf(0.975, len(names) - 1) * means.std(ddof=1) / math.sqrt(len(names)))
+    middle = float(means.mean())
+    return Interval(middle, middle - half, middle + half, int(data.size))
 
 
 def paired(before: Sequence[float], after: Sequence[float], *, seed: int = 0) -> Interval:
