@@ -32,7 +32,10 @@ from kaiffin.score.statistics import Interval, smooth
 from kaiffin.sessions import load_base
 from kaiffin.sheets import sheet
 
-SHOWN = ("likeness", "prompt_share", "identity", "clip_t", "win", "drift", "leak", "copy")
+SHOWN = {
+    "likeness": "likeness", "prompt_share": "prompt", "identity": "identity", "clip_t": "CLIP-T",
+    "win": "win", "drift": "drift", "leak": "leak", "copy": "copies",
+}  # fmt: skip
 
 
 def choose(
@@ -232,13 +235,13 @@ def say(run: Run, facts: dict[str, Any]) -> None:
     console.print(f"judged by {facts['judge']}; {facts['references']['words']}")
     if facts["references"]["ceiling"] is not None:
         console.print(f"real photos reach identity {facts['references']['ceiling']:.3f}")
-    page = Table("step", *(name.replace("_", " ") for name in SHOWN), "overall", box=None)
+    page = Table("step", *SHOWN.values(), "overall", box=None, padding=(0, 1, 0, 0))
     for entry in facts["candidates"]:
         mark = " *" if entry["step"] == facts["chosen"] else ""
         means = [entry["means"].get(name) for name in SHOWN]
         cells = [f"{m['mean']:.3f}" if m else "" for m in means]
         whole = entry["overall"]
-        cells.append(f"{whole['mean']:.3f} [{whole['low']:.3f}, {whole['high']:.3f}]")
+        cells.append(f"{whole['mean']:.3f} [{whole['low']:.2f}, {whole['high']:.2f}]")
         page.add_row(f"{entry['step']}{mark}", *cells)
     console.print(page)
     for line in facts["findings"]:
