@@ -135,7 +135,7 @@ def test_scores_are_the_judges_own(run: Path, clip: Path) -> None:
 def test_a_second_call_makes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = chosen(run)
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation.pictures, "generate", None)
+        patch.setattr(evaluation.picturing.pictures, "generate", None)
         patch.setattr(Scorer, "_see", None)  # what was seen is kept as well
         again = chosen(run)
     first.pop("cost")

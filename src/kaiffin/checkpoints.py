@@ -109,8 +109,7 @@ def _within(
     The time of a picture is that of the base's first ones, which are made for it. The first seed
     and the last candidate always stay.
     """
-    files: list[Path | None] = [None, *(path for _, path in candidates)]
-    todo = sum(len(gallery.missing(file, asked)) for file in files)
+    todo = gallery.todo(_files(candidates), asked)
     console.print(
         f"{len(candidates)} candidates and the base, {len(asked.requests)} pictures each"
         f" ({len(asked.prompts)} prompts, {len(asked.seeds)} seeds); {todo} are still to be made"
@@ -126,28 +125,28 @@ def _within(
         console.print(f"about {each:.2f} s a picture: {each * todo / 60:.1f} min")
     if budget is None or each * todo <= budget:
         return asked, candidates
-    while each * _count(gallery, asked, candidates) > budget and len(asked.seeds) > 1:
+    while each * gallery.todo(_files(candidates), asked) > budget and len(asked.seeds) > 1:
         asked = asked.with_seeds(len(asked.seeds) - 1)
-    while each * _count(gallery, asked, candidates) > budget and len(candidates) > 1:
+    while each * gallery.todo(_files(candidates), asked) > budget and len(candidates) > 1:
         candidates = candidates[::-2][::-1]
     console.print(
         f"--budget leaves {len(asked.seeds)} seeds and {len(candidates)} candidates:"
-        f" {each * _count(gallery, asked, candidates) / 60:.1f} min"
+        f" {each * gallery.todo(_files(candidates), asked) / 60:.1f} min"
     )
     return asked, candidates
 
 
-def _count(gallery: Gallery, asked: Asked, candidates: Sequence[tuple[int, Path]]) -> int:
-    files: list[Path | None] = [None, *(path for _, path in candidates)]
-    return sum(len(gallery.missing(file, asked)) for file in files)
+def _files(candidates: Sequence[tuple[int, Path]]) -> list[Path | None]:
+    """The base and the candidates, as the gallery takes them."""
+    return [None, *(path for _, path in candidates)]
 
 
 def _make(
     gallery: Gallery, asked: Asked, candidates: Sequence[tuple[int, Path]], batch_size: int
 ) -> None:
-    total = _count(gallery, asked, candidates)
+    total = gallery.todo(_files(candidates), asked)
     with saying.progress("pictures", total) as advance:
-        for file in [None, *(path for _, path in candidates)]:
+        for file in _files(candidates):
             gallery.make(file, asked, advance, batch_size)
 
 

@@ -6,9 +6,8 @@ list of prompts or number of seeds asked for it first.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,16 +15,15 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from kaiffin import config as configs
-from kaiffin import generate as pictures
 from kaiffin import picturing
-from kaiffin.adapters.load import load_adapter
 from kaiffin.cache import content_key
 from kaiffin.config import Config, Strict, SubjectConfig
 from kaiffin.data.sources import fill
 from kaiffin.errors import ConfigError
-from kaiffin.generate import AdapterRef, Request
+from kaiffin.generate import Request, save_png
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.parts import file_sha256
+from kaiffin.picturing import Task, Wanted
 
 Section = Literal["scenes", "actions", "styles", "class", "unrelated"]
 SUBJECT: tuple[Section, ...] = ("scenes", "actions", "styles")
@@ -107,8 +105,7 @@ def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int
         prompts = [p for p in prompts if not _is_taught(p, config, captions)] or prompts
     if not any(p.section in SUBJECT for p in prompts):
         raise ConfigError(f"{path}: shows the subject nowhere.", "Give it scenes: with {token}.")
-    side = family.native_size
-    sample = config.sample.model_copy(update={"size": config.sample.size or (side, side)})
+    sample = picturing.with_size(config.sample, family)
     numbers = tuple(range(1, seeds + 1))
     requests = [picturing.request(p.text, seed, sample) for p in prompts for seed in numbers]
     return Asked(tuple(prompts), numbers, tuple(requests))
@@ -170,6 +167,10 @@ class Gallery:
         pairs = zip(asked.requests, self.paths(adapter, asked), strict=True)
         return [(request, path) for request, path in pairs if not path.is_file()]
 
+    def todo(self, adapters: Sequence[Path | None], asked: Asked) -> int:
+        """How many pictures of the adapters are still to be made."""
+        return sum(len(self.missing(adapter, asked)) for adapter in adapters)
+
     def make(
         self, adapter: Path | None, asked: Asked, advance: Callable[[int], None], batch_size: int
     ) -> None:
@@ -178,26 +179,8 @@ class Gallery:
         if not todo:
             return
         todo[0][1].parent.mkdir(parents=True, exist_ok=True)
-        refs = []
-        if adapter:
-            refs = [AdapterRef(str(adapter), adapter.stem, file_sha256(adapter), 1.0)]
-        with _attached(self.family, adapter):
-            made = pictures.generate(self.family, [r for r, _ in todo], batch_size=batch_size)
-            for (request, path), image in zip(todo, made, strict=True):
-                pictures.save_png(image, path, pictures.recipe(request, self.family, refs))
-                advance(1)
-
-
-@contextlib.contextmanager
-def _attached(family: ModelFamily, adapter: Path | None) -> Iterator[None]:
-    """The adapter in the family while the block runs; None leaves the base as it is."""
-    if adapter is None:
-        yield
-        return
-    stack = load_adapter(adapter, family)
-    stack.train(False)
-    stack.inject(family)
-    try:
-        yield
-    finally:
-        stack.eject()
+        wanted = (Wanted(adapter),) if adapter else ()
+        tasks = [Task(request, wanted) for request, _ in todo]
+        for place, image in picturing.make(self.family, tasks, batch_size):
+            save_png(image, todo[place][1], tasks[place].recipe(self.family))
+            advance(1)

@@ -140,7 +140,7 @@ def _picture_all(entries: Sequence[Entry], judges: Judges, batch_size: int) -> l
             )
         gallery = Gallery(entry.run.path / "evaluation", family)
         files = [None, entry.adapter]
-        todo = sum(len(gallery.missing(file, asked)) for file in files)
+        todo = gallery.todo(files, asked)
         console.print(f"{entry.name}: {len(asked.requests)} pictures, {todo} still to be made")
         with saying.progress(entry.name, todo) as advance:
             for file in files:

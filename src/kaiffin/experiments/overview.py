@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
+from kaiffin import config as configs
 from kaiffin.experiments import charts
 from kaiffin.experiments.album import Album, Shown, recipe_facts
 from kaiffin.experiments.evidence import Evidence
@@ -115,20 +115,9 @@ def _intervals(runs: Sequence[Evidence], names: Sequence[str]) -> list[tuple[Mea
 
 def differing(runs: Sequence[Evidence]) -> list[tuple[str, list[str]]]:
     """Settings that are not the same in all runs, and each run's value."""
-    flat = [_flat(run.run.config.model_dump(mode="json")) for run in runs]
+    flat = [configs.flat(run.run.config) for run in runs]
     names = [name for name in flat[0] if len({str(one.get(name)) for one in flat}) > 1]
     return [(name, [str(one.get(name)) for one in flat]) for name in names]
-
-
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names; lists stay whole."""
-    found: dict[str, Any] = {}
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _judged_alike(runs: Sequence[Evidence]) -> str:
