@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -24,9 +24,8 @@ from kaiffin.generate import Request, save_png
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.parts import file_sha256
 from kaiffin.picturing import Task, Wanted
+from kaiffin.score.table import SUBJECT, Section
 
-Section = Literal["scenes", "actions", "styles", "class", "unrelated"]
-SUBJECT: tuple[Section, ...] = ("scenes", "actions", "styles")
 BUILT_IN = Path(__file__).parent / "prompts"
 BASE = "base"  # the folder of the pictures without an adapter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -14,7 +14,8 @@ from kaiffin.score import measures
 from kaiffin.score.judge import Scorer
 from kaiffin.score.statistics import Interval, clustered
 
-SUBJECT = ("scenes", "actions", "styles")  # sections whose prompts name the subject
+Section = Literal["scenes", "actions", "styles", "class", "unrelated"]
+SUBJECT: tuple[Section, ...] = ("scenes", "actions", "styles")  # their prompts name the subject
 # What each measure is averaged over.
 OVER = {
     "likeness": SUBJECT, "prompt_share": SUBJECT, "clip_t": SUBJECT, "win": SUBJECT,
