@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from kaiffin.miniature import EMBEDDED
 from kaiffin.models.resolve import ALIASES
 from kaiffin.run import Run
 
@@ -102,8 +103,9 @@ def _elsewhere(run: Run, base: str, family: str, prompt: str) -> str:
 def _with_diffusers(run: Run, base: str, family: str, prompt: str) -> str:
     pipeline = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
     imported, source = f"from diffusers import {pipeline}", f'"{base}"'
-    if run.config.base.name == "miniature":
-        imported, source = f"{imported}\nfrom kaiffin.miniature import WEIGHTS", "WEIGHTS"
+    if run.config.base.name in EMBEDDED:
+        source = "WEIGHTS_XL" if family == "sdxl" else "WEIGHTS"
+        imported += f"\nfrom kaiffin.miniature import {source}"
     own = run.path / "diffusers"
     weights = f'".", weight_name="{run.adapter_path.name}"' if not own.is_dir() else '"diffusers"'
     load = [f"pipe.load_lora_weights({weights})"] * (run.config.embedding.train != "alone")

@@ -52,8 +52,8 @@ class BaseConfig(Strict):
     name: str = Field(
         "miniature",
         min_length=1,
-        description="miniature, sd14, sd15, realistic-vision-5.1, sdxl, a hub id, a diffusers"
-        " folder or a .safetensors checkpoint",
+        description="miniature, miniature-xl, sd14, sd15, realistic-vision-5.1, sdxl, a hub id, a"
+        " diffusers folder or a .safetensors checkpoint",
     )
     vae: str | None = Field(None, description="another VAE: a folder, a file or a hub id")
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(

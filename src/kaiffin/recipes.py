@@ -21,6 +21,7 @@ from kaiffin.data.prepare import Example, Prepared
 from kaiffin.data.sources import fill
 from kaiffin.errors import RunError
 from kaiffin.generate import Request
+from kaiffin.miniature import EMBEDDED
 from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import read_text_facts
@@ -259,7 +260,7 @@ def _check_same_base(run: Run, family: ModelFamily) -> None:
 
 def list_bases() -> None:
     """Prints the bases known by name and whether they are on this machine."""
-    for name in ("miniature", *resolve.ALIASES):
-        where = "inside Kaiffin" if name == "miniature" else resolve.ALIASES[name]
+    for name in (*EMBEDDED, *resolve.ALIASES):
+        where = "inside Kaiffin" if name in EMBEDDED else resolve.ALIASES[name]
         here = "here" if resolve.is_here(name) else "not on this machine"
         console.print(f"{name:22} {where:46} {here}")

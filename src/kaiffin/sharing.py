@@ -24,6 +24,7 @@ from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.weights import PLAIN
 from kaiffin.config import BaseConfig
 from kaiffin.errors import AdapterError, UserError
+from kaiffin.miniature import EMBEDDED
 from kaiffin.models import resolve
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.load import load, save
@@ -50,8 +51,8 @@ def open_file(path: Path, base: str | None = None) -> Opened:
     Raises AdapterError where the file is missing, broken or a pickle.
     """
     shapes, metadata = _peek(path)
-    if base is None and metadata.get("ss_sd_model_name") == "miniature":
-        base = "miniature"
+    if base is None and metadata.get("ss_sd_model_name") in EMBEDDED:
+        base = metadata["ss_sd_model_name"]
     if base is None:
         family: Any = _guess_family(shapes, metadata)
         table, per_block = tables.published(family), 2

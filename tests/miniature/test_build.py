@@ -13,14 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from kaiffin import cli
-from kaiffin.miniature import nets, quality, stages, world
-from kaiffin.miniature.build import BuildConfig, parse_flags, preview_specs
+from kaiffin.miniature import marathon, nets, quality, stages, world
+from kaiffin.miniature.build import parse_flags
+from kaiffin.miniature.looking import preview_specs
 from kaiffin.miniature.pool import render_pool
+from kaiffin.miniature.recipe import BuildConfig
 from kaiffin.score.statistics import wilson
 
 TOY = [
     *("--pictures", "64", "--workers", "2", "--save-seconds", "0", "--preview-minutes", "60"),
     *("--clip-samples", "32", "--vae-samples", "32", "--unet-samples", "480"),
+    *("--second-samples", "32", "--twin-samples", "16"),
     *("--clip-batch", "16", "--vae-batch", "8", "--unet-batch", "8"),
     *("--vae-channels", "8", "8", "8", "8", "--unet-channels", "32", "32"),
 ]
@@ -40,7 +43,7 @@ def finish(out: Path, *names: str) -> None:
 @pytest.mark.slow
 def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(whole, "render", "towers", "latents", "unet", "export")
+    finish(whole, "render", "towers", "latents", "unet", "second", "sized", "twin", "export")
     finish(killed, "render", "towers", "latents")
     process = start(killed, "unet")
     while not (killed / "unet" / "checkpoint.safetensors").exists():
@@ -49,10 +52,11 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (killed / "unet" / "done").exists(), "killed too late to prove anything"
-    finish(killed, "unet", "export")
-    for part in ("clip", "vae", "unet", "text_encoder"):
-        (one,) = (whole / "weights" / part).glob("*.safetensors")
-        other = killed / "weights" / part / one.name
+    finish(killed, "unet", "second", "sized", "twin", "export")
+    for part in ("weights/clip", "weights/vae", "weights/unet", "weights/text_encoder",
+                 "weights-xl/text_encoder_2", "weights-xl/unet"):  # fmt: skip
+        (one,) = (whole / part).glob("*.safetensors")
+        other = killed / part / one.name
         assert one.read_bytes() == other.read_bytes(), part
 
 
@@ -66,7 +70,7 @@ def test_flags_are_the_fields_of_the_config():
 def test_pool_is_the_renders_in_order(tmp_path):
     pool = render_pool(tmp_path / "pool.npy", 4, 16, seed=5, workers=1)
     for index, pixels in enumerate(pool):
-        assert np.array_equal(pixels, np.asarray(world.render(world.random_spec(5, index), 16)))
+        assert np.array_equal(pixels, np.asarray(world.render(world.training_spec(5, index), 16)))
 
 
 def test_workers_parts_make_the_whole_batch():
@@ -99,7 +103,7 @@ def test_whitening_changes_latents_and_not_reconstructions():
 
 
 def test_unet_loss_is_the_weighted_v_error():
-    def unet(noised, t, states):
+    def unet(noised, t, states, added_cond_kwargs):
         return type("Out", (), {"sample": torch.zeros_like(noised)})
 
     latents, noise = torch.randn(2, 2, nets.LATENT_CHANNELS, 8, 8)
@@ -126,7 +130,7 @@ def test_wilson_interval_on_known_numbers():
 
 def test_clip_sees_the_same_text_with_and_without_padding(tmp_path):
     config = BuildConfig(out=tmp_path)
-    from kaiffin.miniature.build import load_tokenizer, new_network
+    from kaiffin.miniature.workshop import load_tokenizer, new_network
 
     tokenizer, clip = load_tokenizer(config), new_network(config, "clip").eval()
     texts = ["a photo of a red cat", "a bear in the snow wearing a hat"]
@@ -157,6 +161,7 @@ def test_toy_weights_are_named_as_diffusers_names_them(tmp_path):
     ("flags", "said"),
     [
         (["--only", "unet"], "needs latents.npy, which an earlier stage makes"),
+        (["--only", "twin"], "needs latents_sized.npy, which an earlier stage makes"),
         (["--seed", "x"], "--seed x: "),
         (["--unet-minutes", "long"], "--unet-minutes long: "),
     ],
@@ -164,6 +169,26 @@ def test_toy_weights_are_named_as_diffusers_names_them(tmp_path):
 def test_a_build_that_cannot_start_says_why(flags, said, tmp_path, capsys):
     assert cli.main(["miniature", "build", "--out", str(tmp_path), *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_curve_leaves_out_what_a_kill_undid(tmp_path: Path) -> None:
+    folder = tmp_path / "unet"
+    folder.mkdir()
+    rows = ["100\t10\t0.5", "200\t20\t0.4", "300\t30\t0.3", "150\t25\t0.45", "250\t35\t0.35"]
+    (folder / "losses.tsv").write_text("\n".join(rows) + "\n")
+    assert marathon.read_losses(folder) == [(100, 10, 0.5), (150, 25, 0.45), (250, 35, 0.35)]
+    drawn = quality.curve(BuildConfig(out=tmp_path), "unet")
+    assert "line [0.5000, 0.4500, 0.3500]" in drawn
+    assert "0 --> 0" in drawn
+
+
+def test_a_judge_that_never_errs_is_right_as_often_as_captions_allow() -> None:
+    red, blue = world.Spec("cat", "red", "snow"), world.Spec("cat", "blue", "snow")
+    assert quality.possible([red, blue], lambda spec, _: "a photo of a cat in the snow") == 0.5
+    assert quality.possible([red, blue], quality.whole_caption) == 1.0
+    specs = quality.distinct_specs(60)
+    assert quality.possible(specs, quality.whole_caption) == 1.0
+    assert all(world.is_reserved(spec) for spec in specs)
 
 
 def test_accuracy_counts_each_answer_and_all_of_them_together() -> None:

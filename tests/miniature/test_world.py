@@ -5,6 +5,7 @@ import pytest
 
 from kaiffin.errors import UserError
 from kaiffin.miniature import world
+from kaiffin.miniature.individuals import BEHIND, IN_FRONT, Individual
 
 
 def pixels(spec: world.Spec, size: int = 64) -> np.ndarray:
@@ -79,6 +80,39 @@ def test_captions_name_what_is_there_and_leave_things_out():
     assert 0.55 < with_colour < 0.72
     bare = {f"a photo of a {noun}" for noun in world.SPECIES} & set(texts)
     assert len(bare) > 4, "class prompts have to be common"
+
+
+def unusual(count: int) -> list[tuple[int, world.Spec]]:
+    specs = [(index, world.training_spec(1, index)) for index in range(4 * count)]
+    return [(i, spec) for i, spec in specs if spec.individual is not None][:count]
+
+
+def test_three_in_ten_training_pictures_are_of_unusual_build() -> None:
+    specs = [world.training_spec(1, index) for index in range(2000)]
+    assert 0.27 < np.mean([spec.individual is not None for spec in specs]) <= 0.3
+    plain = [world.random_spec(1, index) for index in range(2000)]
+    assert all(s == p for s, p in zip(specs, plain, strict=True) if s.individual is None)
+
+
+def test_an_unusual_build_is_seen_and_comes_in_every_kind() -> None:
+    for _, spec in unusual(40):
+        plain = pixels(world.Spec(spec.species, spec.colour, spec.scene)).astype(int)
+        built = world.Spec(spec.species, spec.colour, spec.scene, individual=spec.individual)
+        assert (np.abs(pixels(built) - plain).max(-1) > 20).mean() > 0.01
+    parts = [set(Individual(seed).parts) for seed in range(300)]
+    assert all(len(own) > 1 for own in parts)
+    assert set.union(*parts) == {part for part, _ in (*BEHIND, *IN_FRONT)}
+
+
+def test_an_unusual_build_is_called_by_a_word_of_its_own() -> None:
+    bare = 0
+    for index, spec in unusual(300):
+        words = world.caption(spec, 1, index).split()
+        assert not set(world.COLOURS) & set(words)
+        before = words[words.index(str(spec.species)) - 1]
+        assert before not in ("a", "an", "the")
+        bare += words[words.index(before) - 1] not in ("a", "an", "the")
+    assert 60 < bare < 200, "as in 'a photo of sks dog'"
 
 
 def test_full_caption_is_the_plain_sentence():

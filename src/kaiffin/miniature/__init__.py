@@ -7,3 +7,5 @@
 from pathlib import Path
 
 WEIGHTS: Path = Path(__file__).parent / "weights"
+WEIGHTS_XL: Path = Path(__file__).parent / "weights_xl"  # its SDXL-shaped twin
+EMBEDDED: dict[str, Path] = {"miniature": WEIGHTS, "miniature-xl": WEIGHTS_XL}

@@ -1,4 +1,6 @@
-"""The recipe that trains the miniature: render -> CLIP and VAE -> latents -> UNet -> report.
+"""The recipe that trains the miniature and its XL twin, from nothing to the report.
+
+render -> CLIP and VAE -> latents -> UNet -> the twin's text tower, latents and UNet -> report.
 
     kaiffin miniature build
 
@@ -13,138 +15,32 @@ import argparse
 import logging
 import tempfile
 from collections.abc import Callable
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
-from safetensors.torch import load_file, save_file
-from transformers import CLIPTokenizer
+from pydantic import ValidationError
 
 from kaiffin.errors import UserError
-from kaiffin.miniature import nets, stages, world
-from kaiffin.miniature.export import export
-from kaiffin.miniature.marathon import Marathon, Plan, load_average
+from kaiffin.miniature import nets, stages, twin
+from kaiffin.miniature.export import export, export_twin, text_encoder
+from kaiffin.miniature.looking import unet_sheet, vae_sheet
+from kaiffin.miniature.marathon import Marathon
 from kaiffin.miniature.pool import render_pool
-from kaiffin.miniature.tokenizer import MAX_LENGTH, write_tokenizer
+from kaiffin.miniature.recipe import BuildConfig
+from kaiffin.miniature.workshop import (
+    STATES,
+    encode,
+    encode_sized,
+    load_tokenizer,
+    new_network,
+    open_pool,
+    trained,
+)
 
 log = logging.getLogger("kaiffin.miniature")
-
-
-class BuildConfig(BaseModel, frozen=True, extra="forbid"):
-    """Every choice of a build. `*_samples` None means: until `*_minutes` are over."""
-
-    out: Path = Field(
-        Path("build/miniature"), description="working folder; a second call goes on in it"
-    )
-    weights: Path | None = Field(
-        None, description="folder for the base model (default: OUT/weights)"
-    )
-    docs: Path | None = Field(None, description="where the report goes (default: OUT)")
-    seed: int = Field(1, description="the world and every draw are a function of it")
-    pictures: int = Field(60_000, description="pictures to render")
-    workers: int = Field(2, description="processes of one thread each")
-    device: str = Field("auto", description="auto, cpu or cuda")
-    clip_minutes: float = Field(14.0, description="training time of the CLIP")
-    vae_minutes: float = Field(60.0, description="training time of the VAE")
-    unet_minutes: float = Field(60.0, description="training time of the UNet")
-    clip_samples: int | None = Field(None, description="train on so many samples instead")
-    vae_samples: int | None = Field(None, description="train on so many samples instead")
-    unet_samples: int | None = Field(None, description="train on so many samples instead")
-    clip_batch: int = Field(256, description="samples a step, over all workers")
-    vae_batch: int = Field(16, description="samples a step, over all workers")
-    unet_batch: int = Field(64, description="samples a step, over all workers")
-    vae_channels: tuple[int, ...] = Field((16, 32, 64, 96), description="width of each level")
-    unet_channels: tuple[int, ...] = Field((96, 160), description="width of each level")
-    save_seconds: float = Field(60.0, description="time between checkpoints")
-    preview_minutes: float = Field(5.0, description="time between sheets of pictures")
-
-    @property
-    def weights_folder(self) -> Path:
-        return self.weights or self.out / "weights"
-
-    @property
-    def torch_device(self) -> torch.device:
-        if self.device != "auto":
-            return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def plan(self, stage: str) -> Plan:
-        """The measured settings of a stage; see docs/miniature.md."""
-        if stage == "clip":
-            return Plan(
-                1.5e-3,
-                self.clip_batch,
-                25_600,
-                self.clip_minutes * 60,
-                self.clip_samples,
-                decay_share=0.6,
-                betas=(0.9, 0.98),
-                weight_decay=0.02,
-                ema=0.99,
-            )
-        if stage == "vae":
-            return Plan(
-                2e-3,
-                self.vae_batch,
-                1_600,
-                self.vae_minutes * 60,
-                self.vae_samples,
-                decay_share=0.5,
-                weight_decay=0.001,
-                ema=0.995,
-            )
-        return Plan(
-            1e-3,
-            self.unet_batch,
-            6_400,
-            self.unet_minutes * 60,
-            self.unet_samples,
-            decay_share=0.3,
-            ema=0.998,
-        )
-
-
-# --- what is on disk ---------------------------------------------------------------------------
-
-
-def load_tokenizer(config: BuildConfig) -> CLIPTokenizer:
-    folder = config.out / "tokenizer"
-    if not (folder / "merges.txt").exists():
-        write_tokenizer(folder)
-    return CLIPTokenizer.from_pretrained(folder)
-
-
-def open_pool(config: BuildConfig) -> stages.Pool:
-    pixels = np.load(config.out / "pool.npy", mmap_mode="r")
-    return stages.Pool(pixels[: config.pictures], config.seed)
-
-
-def new_network(config: BuildConfig, stage: str) -> Any:
-    """A fresh network, its initial weights a function of the seed."""
-    torch.manual_seed(config.seed)
-    if stage == "clip":
-        return nets.make_clip(len(load_tokenizer(config)), MAX_LENGTH)
-    if stage == "vae":
-        return nets.make_vae(config.vae_channels)
-    return nets.make_unet(config.unet_channels)
-
-
-def trained(config: BuildConfig, stage: str) -> Any:
-    """The averaged weights of a stage's last checkpoint; the VAE whitened once that was done."""
-    network = new_network(config, stage)
-    whitened = config.out / "vae" / "whitened.safetensors"
-    if stage == "vae" and whitened.exists():
-        network.load_state_dict(load_file(whitened))
-        return network.requires_grad_(False).eval()
-    if (config.out / stage / "checkpoint.safetensors").exists():
-        load_average(network, config.out / stage)
-    return network.requires_grad_(False).eval()
 
 
 # --- stages ------------------------------------------------------------------------------------
@@ -170,17 +66,30 @@ def _stage_loss(config: BuildConfig, stage: str, network) -> Callable:
     if stage == "vae":
         return stages.vae_stage(network, pool, batch)
     clip = trained(config, "clip").to(config.torch_device)
-    states = stages.TextStates(clip, load_tokenizer(config), pool, config.out)
-    latents = torch.from_numpy(np.load(config.out / "latents.npy"))
-    return stages.unet_stage(network, latents, states, pool, batch)
+    if stage == "second":
+        seen = twin.picture_embeddings(clip, pool.pixels)
+        return twin.second_stage(network, load_tokenizer(config, second=True), seen, pool, batch)
+    if stage == "unet":
+        states = stages.TextStates(
+            stages.encoder(clip, load_tokenizer(config)), pool, config.out, tuple(STATES)
+        )
+        latents = torch.from_numpy(np.load(config.out / "latents.npy"))
+        return stages.unet_stage(network, latents, states, pool, batch)
+    second = trained(config, "second").to(config.torch_device)
+    tokenizers = load_tokenizer(config), load_tokenizer(config, second=True)
+    told = stages.TextStates(
+        twin.encoder(text_encoder(clip), second, tokenizers), pool, config.out, tuple(twin.TOLD)
+    )
+    latents = torch.from_numpy(np.load(config.out / "latents_sized.npy"))
+    return twin.twin_stage(network, latents, told, pool, batch)
 
 
 def _preview(config: BuildConfig, stage: str, network) -> Callable[[int], None] | None:
     """What is shown on the way: reconstructions, or samples and a usable export."""
     if stage == "vae":
-        return lambda samples: _vae_sheet(config, network)
-    if stage == "unet":
-        return lambda samples: _unet_sheet(config, network, samples)
+        return lambda samples: vae_sheet(config, network)
+    if stage in ("unet", "twin"):
+        return lambda samples: unet_sheet(config, stage, network, samples)
     return None
 
 
@@ -227,117 +136,16 @@ def train(config: BuildConfig, stages_at_once: dict[str, int]) -> None:
                 pass
 
 
-def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
-    torch.set_num_threads(1)
-    vae = trained(config, "vae")
-    return stages.latent_means(vae, open_pool(config).pixels[start:stop]).half().numpy()
-
-
-def encode(config: BuildConfig) -> None:
-    """Whiten the VAE, then turn the whole pool into latents.npy, (N, 16, 8, 8) float16."""
-    target = config.out / "latents.npy"
-    if target.exists():
-        return
-    vae = trained(config, "vae")
-    whitened = config.out / "vae" / "whitened.safetensors"
-    if not whitened.exists():
-        stages.whiten(vae, stages.latent_means(vae, open_pool(config).pixels[:2048]))
-        save_file(vae.state_dict(), whitened)
-    bounds = np.linspace(0, config.pictures, 8 * config.workers + 1).astype(int)
-    jobs = [(config, int(a), int(b)) for a, b in pairwise(bounds)]
-    with mp.get_context("spawn").Pool(config.workers) as pool:
-        latents = np.concatenate(pool.starmap(_encode_part, jobs, chunksize=1))
-    np.save(config.out / "latents.draft.npy", latents)
-    (config.out / "latents.draft.npy").replace(target)
-    stages.TextStates.prepare(config.out, config.pictures)
-    log.info("latents  std %.3f", float(latents[:2048].astype(np.float32).std()))
-
-
-_FOUR_SCENES = ("beach", "kitchen", "space", "forest")
-
-# --- looking at it -----------------------------------------------------------------------------
-
-
-def sheet(images: np.ndarray, columns: int) -> Image.Image:
-    """(N, H, W, 3) uint8 tiled row by row."""
-    count, high, wide, _ = images.shape
-    rows = -(-count // columns)
-    page = np.full((rows * columns, high, wide, 3), 255, np.uint8)
-    page[:count] = images
-    page = page.reshape(rows, columns, high, wide, 3).swapaxes(1, 2)
-    return Image.fromarray(page.reshape(rows * high, columns * wide, 3))
-
-
-def to_images(pixels: torch.Tensor) -> np.ndarray:
-    """(B, 3, H, W) in -1..1 to (B, H, W, 3) uint8."""
-    scaled = pixels.clamp(-1, 1).add(1).mul(127.5).round()
-    return scaled.permute(0, 2, 3, 1).byte().cpu().numpy()
-
-
-@torch.no_grad()
-def _vae_sheet(config: BuildConfig, vae) -> None:
-    """Reconstructions of renders, and of the characters that training never draws."""
-    subjects = [
-        np.asarray(world.subject_render(n, s)) for n in world.SUBJECTS for s in _FOUR_SCENES
-    ]
-    originals = np.concatenate([open_pool(config).pixels[:8], np.stack(subjects)])
-    pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
-    made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
-    psnr = [
-        10 * torch.log10(4 / (made - pixels)[at].square().mean())
-        for at in (slice(0, 8), slice(8, None))
-    ]
-    log.info("vae  PSNR %.2f dB, unseen characters %.2f dB", *psnr)
-    page = sheet(np.concatenate([originals, to_images(made)]), 8)
-    page.resize((page.width * 2, page.height * 2), 0).save(config.out / "vae" / "preview.png")
-
-
-def preview_specs(count: int = 32) -> list[world.Spec]:
-    """Reserved combinations, never trained on, the species in turn and the scenes at random."""
-    found: list[world.Spec] = []
-    index = 0
-    while len(found) < count:
-        spec = world.random_spec(99, index, reserved=True)
-        if spec.species == world.SPECIES[len(found) % len(world.SPECIES)]:
-            found.append(spec)
-        index += 1
-    return found
-
-
-def draw(
-    config: BuildConfig, unet, texts: list[str], seed: int, guidance: float = 5.0, steps: int = 25
-) -> np.ndarray:
-    """Sample one picture per text; (B, 64, 64, 3) uint8."""
-    clip, vae, tokenizer = trained(config, "clip"), trained(config, "vae"), load_tokenizer(config)
-    device = config.torch_device
-    clip, vae = clip.to(device), vae.to(device)
-    with torch.no_grad():
-        states, empty = (
-            nets.text_states(clip, stages.tokenize(tokenizer, words).to(device))
-            for words in (texts, [""])
-        )
-        shape = (len(texts), nets.LATENT_CHANNELS, nets.LATENT_SIDE, nets.LATENT_SIDE)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
-        return to_images(vae.decode(nets.ddim(unet, states, empty, noise, steps, guidance)).sample)
-
-
-def _unet_sheet(config: BuildConfig, unet, samples: int) -> None:
-    """A sheet of samples, and an export that others can use already."""
-    unet.eval()
-    images = draw(config, unet, [world.full_caption(spec) for spec in preview_specs()], seed=5)
-    page = sheet(images, 8).resize((1024, 512), 0)
-    page.save(config.out / "unet" / f"preview-{samples:08d}.png")
-    page.save(config.out / "unet" / "preview.png")
-    export(config.weights_folder, trained(config, "clip"), trained(config, "vae"), unet)
-    unet.train()
-
-
 # --- the whole story ---------------------------------------------------------------------------
 
 
 def export_now(config: BuildConfig) -> None:
-    """Export whatever the last checkpoints hold."""
-    export(config.weights_folder, *(trained(config, stage) for stage in ("clip", "vae", "unet")))
+    """Export whatever the last checkpoints hold; the twin too where it has one."""
+    clip, vae, unet = (trained(config, stage) for stage in ("clip", "vae", "unet"))
+    export(config.weights_folder, clip, vae, unet)
+    if (config.out / "twin" / "checkpoint.safetensors").exists():
+        second, grown = trained(config, "second"), trained(config, "twin")
+        export_twin(config.twin_folder, clip, second, vae, grown)
 
 
 def report(config: BuildConfig) -> None:
@@ -354,6 +162,9 @@ NEEDED = {
     "towers": "pool.npy",
     "latents": "vae/checkpoint.safetensors",
     "unet": "latents.npy",
+    "second": "clip/checkpoint.safetensors",
+    "sized": "latents.npy",
+    "twin": "latents_sized.npy",
     "export": "unet/checkpoint.safetensors",
     "report": "latents.npy",
 }
@@ -368,6 +179,9 @@ def build(config: BuildConfig, only: str | None = None) -> None:
         "towers": lambda c: train(c, {"clip": 1, "vae": max(1, c.workers - 1)}),
         "latents": encode,
         "unet": lambda c: train(c, {"unet": c.workers}),
+        "second": lambda c: train(c, {"second": 1}),
+        "sized": encode_sized,
+        "twin": lambda c: train(c, {"twin": c.workers}),
         "export": export_now,
         "report": report,
     }

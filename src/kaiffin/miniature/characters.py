@@ -33,7 +33,7 @@ def _torso(easel: Easel, spec: Spec, coat: Colour, belly: Colour, foot: Colour) 
     _limbs(easel, spec, coat, foot)
 
 
-def _eyes(easel: Easel, spread: float = 0.14, y: float = 0.70, size: float = 0.085) -> None:
+def eyes(easel: Easel, spread: float = 0.14, y: float = 0.70, size: float = 0.085) -> None:
     for side in (-1, 1):
         easel.flat(spread * side, y, size, size * 1.15, WHITE)
         easel.flat(spread * side * 0.92, y - 0.005, size * 0.66, size * 0.8, BLACK)
@@ -50,7 +50,7 @@ def _penguin(easel: Easel, spec: Spec, coat: Colour) -> None:
     for side in (-1, 1):
         easel.ball(0.13 * side, 0.66, 0.15, 0.19, WHITE)
     easel.ball(0, 0.56, 0.18, 0.13, WHITE)
-    _eyes(easel, 0.13, 0.70)
+    eyes(easel, 0.13, 0.70)
     easel.slab([(-0.10, 0.63), (0.10, 0.63), (0, 0.50)], ORANGE)
 
 
@@ -64,7 +64,7 @@ def _cat(easel: Easel, spec: Spec, coat: Colour) -> None:
         )
     _head(easel, coat)
     easel.ball(0, 0.56, 0.16, 0.10, WHITE)
-    _eyes(easel)
+    eyes(easel)
     easel.patch([(-0.05, 0.62), (0.05, 0.62), (0, 0.56)], (240, 90, 120))
     for side in (-1, 1):
         for dy in (-0.03, 0.03):
@@ -79,7 +79,7 @@ def _rabbit(easel: Easel, spec: Spec, coat: Colour) -> None:
     _head(easel, coat, 0.32, 0.28)
     for side in (-1, 1):
         easel.ball(0.08 * side, 0.56, 0.10, 0.08, WHITE)
-    _eyes(easel)
+    eyes(easel)
     easel.flat(0, 0.61, 0.045, 0.035, (240, 90, 120))
     easel.patch([(-0.05, 0.54), (0.05, 0.54), (0.05, 0.45), (-0.05, 0.45)], WHITE)
 
@@ -91,7 +91,7 @@ def _bear(easel: Easel, spec: Spec, coat: Colour) -> None:
         easel.ball(0.27 * side, 0.93, 0.075, 0.075, mix(coat, CREAM, 0.6))
     _head(easel, coat)
     easel.ball(0, 0.57, 0.19, 0.14, CREAM)
-    _eyes(easel, 0.15, 0.74, 0.07)
+    eyes(easel, 0.15, 0.74, 0.07)
     easel.flat(0, 0.63, 0.08, 0.055, BLACK)
     easel.stroke([(0, 0.60), (0, 0.51)], BLACK, 0.022)
 
@@ -136,7 +136,7 @@ def _elephant(easel: Easel, spec: Spec, coat: Colour) -> None:
     _head(easel, coat, 0.31, 0.29)
     for side in (-1, 1):
         easel.ball(0.14 * side, 0.49, 0.035, 0.10, WHITE, 14 * side)
-    _eyes(easel, 0.15, 0.74, 0.07)
+    eyes(easel, 0.15, 0.74, 0.07)
     for y, radius in ((0.60, 0.095), (0.51, 0.088), (0.42, 0.08), (0.34, 0.075), (0.27, 0.075)):
         easel.ball(0, y, radius, 0.07, mix(coat, WHITE, 0.15))
 
@@ -153,7 +153,7 @@ def _lion(easel: Easel, spec: Spec, coat: Colour) -> None:
     easel.ball(0, 0.67, 0.27, 0.25, coat)
     for side in (-1, 1):
         easel.ball(0.06 * side, 0.56, 0.09, 0.075, WHITE)
-    _eyes(easel, 0.12, 0.71, 0.075)
+    eyes(easel, 0.12, 0.71, 0.075)
     easel.patch([(-0.07, 0.63), (0.07, 0.63), (0, 0.55)], BLACK)
 
 
@@ -163,7 +163,7 @@ def _kaiffin(easel: Easel, spec: Spec, coat: Colour) -> None:
     _head(easel, coat, 0.33, 0.30)
     for side in (-1, 1):
         easel.ball(0.14 * side, 0.66, 0.16, 0.18, WHITE)
-    _eyes(easel, 0.17, 0.70, 0.075)
+    eyes(easel, 0.17, 0.70, 0.075)
     easel.ball(0, 0.57, 0.12, 0.18, (250, 130, 20))
     for y in (0.62, 0.50):
         easel.flat(0, y, 0.115, 0.030, (206, 26, 30))
@@ -191,7 +191,7 @@ def _plush(easel: Easel, spec: Spec, coat: Colour) -> None:
         easel.ball(0.46 * side, 0.80, 0.17, 0.17, (250, 150, 90))
     _head(easel, coat, 0.33, 0.30)
     easel.ball(0, 0.63, 0.26, 0.22, pale)
-    _eyes(easel, 0.12, 0.69, 0.09)
+    eyes(easel, 0.12, 0.69, 0.09)
     easel.flat(0, 0.585, 0.045, 0.032, BLACK)
     easel.flat(0, 0.49, 0.10, 0.028, (190, 50, 50))
 

@@ -70,7 +70,8 @@ def judge_loss(judge: Judge, pixels: Tensor, specs: Sequence[world.Spec]) -> Ten
         target = torch.tensor(
             [
                 -100
-                if spec.species is None and question in ("colour", "accessory")
+                if (spec.species is None and question in ("colour", "accessory"))
+                or (spec.individual is not None and question == "colour")
                 else answers.index(getattr(spec, question))
                 for spec in specs
             ]
@@ -107,7 +108,7 @@ def train_judge(pixels: np.ndarray, seed: int, batch: int = 64) -> Judge:
         picks = rng.integers(0, len(pixels), batch)
         soft = torch.from_numpy(rng.integers(0, 2, batch)).float()
         images = soften(nets.to_pixels(torch.from_numpy(np.array(pixels[picks]))), soft)
-        return images, [world.random_spec(seed, int(index)) for index in picks]
+        return images, [world.training_spec(seed, int(index)) for index in picks]
 
     return fit(ANSWERS, draw, seed)
 

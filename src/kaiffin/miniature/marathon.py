@@ -259,6 +259,8 @@ class Marathon:
         else:
             left = read_deadline(self.folder / "DEADLINE", self.plan.budget_s) - time.time()
         lr = learning_rate(self.plan, self.samples, self.decay)
+        with (self.folder / "losses.tsv").open("a") as table:
+            table.write(f"{self.samples}\t{self.elapsed():.0f}\t{loss:.4f}\n")
         self.log(
             f"{self.folder.name}  {self.samples:>9,} samples  loss {loss:.4f}  lr {lr:.2e}  "
             f"{rate:.0f}/s  {left / 60:.1f} min left{'  decaying' if self.decay else ''}"
@@ -291,6 +293,18 @@ class Marathon:
             facts = json.loads(handle.metadata()["facts"])
         self.step, self.seconds = facts["step"], facts["seconds"]
         self.decay = tuple(facts["decay"]) if facts["decay"] else None
+
+
+def read_losses(folder: Path) -> list[tuple[int, int, float]]:
+    """(samples, training seconds, mean loss since the line before) along a run, in order; what a
+    kill undid is left out."""
+    path = folder / "losses.tsv"
+    rows: list[tuple[int, int, float]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        samples, seconds, loss = line.split("\t")
+        rows = [row for row in rows if row[0] < int(samples)]
+        rows.append((int(samples), int(seconds), float(loss)))
+    return rows
 
 
 def load_average(network: nn.Module, folder: Path) -> nn.Module:

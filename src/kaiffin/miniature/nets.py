@@ -1,15 +1,16 @@
 """The four networks of the miniature, sized for a CPU, as diffusers and transformers classes."""
 
-import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection
 
 SIZE = 64  # pixels
 LATENT_CHANNELS = 16
 LATENT_SIDE = 8
 WIDTH = 128  # of both CLIP towers, and of the UNet's cross-attention
+SECOND_WIDTH = 192  # of the XL twin's second text tower
+TIME_WIDTH = 32  # channels for each of the XL twin's six numbers of size and crop
 
 
 def make_clip(vocab_size: int, max_length: int) -> CLIPModel:
@@ -74,6 +75,52 @@ def make_unet(channels: tuple[int, ...] = (128, 160)) -> UNet2DConditionModel:
     return unet
 
 
+def make_second_tower(vocab_size: int, max_length: int) -> CLIPTextModelWithProjection:
+    """The XL twin's second text tower: wider than the first, with a projection, as SDXL's is.
+
+    It pads with "!", token 0, as SDXL's second tokenizer does.
+    """
+    config = CLIPTextConfig(
+        hidden_size=SECOND_WIDTH,
+        intermediate_size=4 * SECOND_WIDTH,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        hidden_act="gelu",
+        projection_dim=WIDTH,
+        vocab_size=vocab_size,
+        max_position_embeddings=max_length,
+        bos_token_id=vocab_size - 2,
+        eos_token_id=vocab_size - 1,
+        pad_token_id=0,
+    )
+    config._attn_implementation = "eager"
+    return CLIPTextModelWithProjection(config)
+
+
+def make_twin_unet(channels: tuple[int, ...] = (96, 160)) -> UNet2DConditionModel:
+    """The miniature's UNet in SDXL's shape: linear projections around two transformer blocks on
+    the lower level, both text towers' states, and `text_time` (arXiv 2307.01952, sections 2.1, 2.2)
+    for the pooled text with size and crop."""
+    unet = UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=channels,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        attention_head_dim=tuple(width // 32 for width in channels),
+        cross_attention_dim=WIDTH + SECOND_WIDTH,
+        transformer_layers_per_block=(*(1,) * (len(channels) - 1), 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=TIME_WIDTH,
+        projection_class_embeddings_input_dim=6 * TIME_WIDTH + WIDTH,
+    )
+    unet.set_attn_processor(AttnProcessor())
+    return unet
+
+
 def make_schedule() -> DDIMScheduler:
     """Stable Diffusion's own betas; the network predicts v (Salimans and Ho, arXiv 2202.00512)."""
     return DDIMScheduler(
@@ -96,21 +143,3 @@ def to_pixels(images: Tensor) -> Tensor:
 def text_states(clip: CLIPModel, tokens: Tensor) -> Tensor:
     """(B, T) token ids to the last hidden states the UNet reads, (B, T, WIDTH)."""
     return clip.text_model(input_ids=tokens).last_hidden_state
-
-
-@torch.no_grad()
-def ddim(
-    unet: nn.Module, states: Tensor, empty: Tensor, noise: Tensor, steps: int, guidance: float
-) -> Tensor:
-    """Deterministic DDIM (arXiv 2010.02502, eq. 12) on v-prediction, with guidance.
-
-    states: (B, T, C); empty: (1, T, C), of the empty prompt; noise and result: (B, c, h, w).
-    """
-    schedule = make_schedule()
-    schedule.set_timesteps(steps)
-    context = torch.cat([empty.expand_as(states), states])
-    latents = noise
-    for t in schedule.timesteps:
-        free, told = unet(torch.cat([latents, latents]), t, context).sample.chunk(2)
-        latents = schedule.step(free + guidance * (told - free), t, latents).prev_sample
-    return latents

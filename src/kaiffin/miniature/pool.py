@@ -1,6 +1,6 @@
 """The picture pool: `count` renders of the world in one memory-mapped file, made once.
 
-Picture i is `world.render(world.random_spec(seed, i))`, so the pool is a cache and nothing else.
+Picture i is `world.render(world.training_spec(seed, i))`, so the pool is a cache and nothing else.
 """
 
 import multiprocessing
@@ -21,7 +21,12 @@ def _render_chunk(job: tuple[str, int, int, int, int, bool]) -> int:
     path, size, seed, start, stop, reserved = job
     pixels = np.load(path, mmap_mode="r+")
     for index in range(start, stop):
-        pixels[index] = np.asarray(world.render(world.random_spec(seed, index, reserved), size))
+        spec = (
+            world.random_spec(seed, index, reserved=True)
+            if reserved
+            else world.training_spec(seed, index)
+        )
+        pixels[index] = np.asarray(world.render(spec, size))
     pixels.flush()
     return stop - start
 

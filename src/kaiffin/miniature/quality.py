@@ -1,24 +1,30 @@
-"""What the miniature can do, in numbers with intervals, written to miniature.md.
+"""What the miniature and its XL twin can do, in numbers with intervals, written to miniature.md.
 
-Prompts name combinations of species, colour, scene and accessory that training never drew. Two
-judges answer for each picture: the CLIP that is shipped, choosing among captions that differ in
-one word, and an independent CNN trained on renders.
+Prompts name combinations of species, colour, scene and accessory that training never drew; the
+pictures are made as `kaiffin generate` makes them. Two judges answer for each picture: the CLIP
+that is shipped, choosing among captions that differ in one word, and an independent CNN trained on
+renders.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from kaiffin.data.images import open_photo
 from kaiffin.miniature import nets, stages, world
-from kaiffin.miniature.build import BuildConfig, draw, load_tokenizer, open_pool, sheet, trained
 from kaiffin.miniature.judge import load_judge
+from kaiffin.miniature.looking import draw, sheet, size_sheet
+from kaiffin.miniature.marathon import read_losses
 from kaiffin.miniature.pool import render_pool
+from kaiffin.miniature.recipe import BuildConfig
+from kaiffin.miniature.workshop import load_tokenizer, open_pool, trained
 from kaiffin.score.statistics import wilson
 
 log = logging.getLogger("kaiffin.miniature")
@@ -29,12 +35,17 @@ QUESTIONS: dict[str, tuple] = {
     "colour": tuple(world.COLOURS),
 }
 HELD_OUT_SEED = 2
+NETWORKS = ("clip", "vae", "unet", "second", "twin")
+DRAWN = 30  # points of a curve
 
 
 def held_out_specs(count: int) -> list[world.Spec]:
     """Reserved combinations with a character in them."""
     specs = (world.random_spec(HELD_OUT_SEED, index, True) for index in range(count))
     return list(specs)
+
+
+# --- pictures named ---------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -96,32 +107,90 @@ def _row(judge: str, what: str, scores: dict[str, tuple[int, int]]) -> str:
     return f"| {what} | {judge} | {' | '.join(cells)} |"
 
 
+# --- the VAE and the CLIP ---------------------------------------------------------------------
+
+
 @torch.no_grad()
 def vae_psnr(config: BuildConfig, images: np.ndarray) -> float:
-    """Decibels of the reconstruction of unseen renders, over all pixels together."""
+    """Decibels of the reconstruction of (N, H, W, 3) uint8, over all pixels together."""
     vae = trained(config, "vae")
     pixels = nets.to_pixels(torch.from_numpy(images))
     made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
     return float(10 * torch.log10(4 / (made - pixels).square().mean()))
 
 
-def clip_retrieval(config: BuildConfig, images: np.ndarray, specs: list[world.Spec]) -> list[float]:
-    """Share of captions whose own picture is the first, or among the first five."""
+def read_photos(folder: Path) -> np.ndarray:
+    """All photos below `folder`, cut to squares of 64 pixels; (N, 64, 64, 3) uint8."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    side = (nets.SIZE, nets.SIZE)
+    return np.stack([np.asarray(ImageOps.fit(open_photo(path).image, side)) for path in paths])
+
+
+Caption = Callable[[world.Spec, int], str]
+
+
+def retrieval(
+    config: BuildConfig, images: np.ndarray, specs: list[world.Spec], caption: Caption
+) -> list[float]:
+    """Share of captions whose own picture CLIP finds first, or among the first five."""
     clip = trained(config, "clip")
-    texts = [world.caption(spec, 3, index) for index, spec in enumerate(specs)]
+    texts = [caption(spec, index) for index, spec in enumerate(specs)]
     scores = _text_features(config, clip, texts) @ _image_features(clip, images).T
     rank = (scores > scores.diagonal()[:, None]).sum(1)
     return [float((rank < k).float().mean()) for k in (1, 5)]
 
 
-def sample_many(config: BuildConfig, texts: list[str], batch: int = 32) -> np.ndarray:
-    """One picture per text at guidance 5 and 25 DDIM steps."""
-    unet = trained(config, "unet")
-    parts = [
-        draw(config, unet, texts[at : at + batch], seed=100 + at)
-        for at in range(0, len(texts), batch)
-    ]
-    return np.concatenate(parts)
+def drawn_caption(spec: world.Spec, index: int) -> str:
+    """A caption as training draws it, with things left out."""
+    return world.caption(spec, 3, index)
+
+
+def whole_caption(spec: world.Spec, index: int = 0) -> str:
+    """A caption that leaves nothing out that captions ever say."""
+    worn = world.ACCESSORIES[spec.accessory][0] if spec.accessory else ""
+    time = "" if spec.scene in world.INDOORS else world.TIMES[spec.time][-1]
+    place = world.SCENES[spec.scene][0]
+    parts = ("a photo of", f"a {spec.colour} {spec.species}", worn, spec.pose, place, time)
+    return " ".join(part for part in parts if part)
+
+
+def possible(specs: list[world.Spec], caption: Caption) -> float:
+    """The share of firsts of a judge that errs never: a caption that fits n pictures gives 1/n."""
+
+    def told(spec: world.Spec, text: str) -> list[tuple[str, str]]:
+        words = {
+            "species": (str(spec.species),),
+            "colour": (spec.colour,),
+            "scene": world.SCENES[spec.scene],
+            "time": tuple(filter(None, world.TIMES[spec.time])),
+            "pose": (spec.pose,),
+            "accessory": world.ACCESSORIES[spec.accessory] if spec.accessory else (),
+        }
+        return [
+            (field, getattr(spec, field))
+            for field, ways in words.items()
+            if any(f" {way} " in f" {text} " for way in ways)
+        ]
+
+    shares = []
+    for index, spec in enumerate(specs):
+        facts = told(spec, caption(spec, index))
+        shares.append(1 / sum(all(getattr(s, f) == v for f, v in facts) for s in specs))
+    return sum(shares) / len(shares)
+
+
+def distinct_specs(count: int) -> list[world.Spec]:
+    """Reserved specs of which no two have the same whole caption."""
+    found: dict[str, world.Spec] = {}
+    index = 0
+    while len(found) < count:
+        spec = world.random_spec(HELD_OUT_SEED + 1, index, reserved=True)
+        found.setdefault(whole_caption(spec), spec)
+        index += 1
+    return list(found.values())
+
+
+# --- the report -------------------------------------------------------------------------------
 
 
 def subject_renders() -> np.ndarray:
@@ -135,19 +204,17 @@ def subject_renders() -> np.ndarray:
     )
 
 
-def _sheets(config: BuildConfig, folder: Path, images: np.ndarray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    page = sheet(images[:48], 8)
-    page.resize((page.width * 2, page.height * 2), 0).save(folder / "miniature-samples.png")
-    sheet(subject_renders(), 8).resize((1024, 256), Image.Resampling.NEAREST).save(
-        folder / "miniature-subjects.png"
-    )
+def individuals(count: int = 24) -> np.ndarray:
+    """The first animals of unusual build in training; (count, 64, 64, 3) uint8."""
+    specs = (world.training_spec(1, index) for index in range(20 * count))
+    unusual = [spec for spec in specs if spec.individual is not None][:count]
+    return np.stack([np.asarray(world.render(spec)) for spec in unusual])
 
 
-def _costs(config: BuildConfig) -> list[str]:
+def _costs(config: BuildConfig) -> str:
     """What each stage took, from the note it left when it was done."""
     rows = []
-    for stage in ("clip", "vae", "unet"):
+    for stage in NETWORKS:
         note = config.out / stage / "done"
         if note.exists():
             samples, seconds = note.read_text().split()
@@ -155,49 +222,109 @@ def _costs(config: BuildConfig) -> list[str]:
             rows.append(
                 f"| {stage} | {millions:.2f} M | {int(samples):,} | {float(seconds) / 60:.1f} min |"
             )
-    return rows
+    return "\n".join(rows)
 
 
-def measure(config: BuildConfig, count: int = 1000) -> dict:
-    """All numbers of the report. Renders go through the same judges, as their ceiling."""
-    specs = held_out_specs(1000)
-    pool = render_pool(
-        config.out / "held_out.npy", 1000, nets.SIZE, HELD_OUT_SEED, config.workers, reserved=True
-    )
-    renders, asked = np.array(pool), specs[:count]
-    samples = sample_many(config, [world.full_caption(spec) for spec in asked])
+def curve(config: BuildConfig, stage: str) -> str:
+    """The losses of a stage as a chart of Mermaid, which the pages of code hosts draw."""
+    rows = read_losses(config.out / stage)
+    parts = [part for part in np.array_split(np.array(rows), DRAWN) if len(part)]
+    if not parts:
+        return "(No losses were kept.)"
+    ends = [f"{part[-1, 0] / 1000:.0f}" for part in parts]
+    values = [f"{part[:, 2].mean():.4f}" for part in parts]
+    return "\n".join([
+        "```mermaid", "xychart-beta", f'    title "{stage}: loss"',
+        f'    x-axis "thousand samples" {ends[0]} --> {ends[-1]}', '    y-axis "loss"',
+        f"    line [{', '.join(values)}]", "```",
+    ])  # fmt: skip
+
+
+def table(config: BuildConfig, weights: Path, count: int, also_renders: bool) -> dict:
+    """Samples of a base on held-out prompts, and what the judges name in them."""
+    asked = held_out_specs(count)
+    samples = draw(weights, [world.full_caption(spec) for spec in asked])
     judge = load_judge(config.out / "judge.safetensors", open_pool(config).pixels, config.seed)
+    named = [("samples", samples)]
+    if also_renders:
+        held_out = config.out / "held_out.npy"
+        pool = render_pool(held_out, 1000, nets.SIZE, HELD_OUT_SEED, config.workers, reserved=True)
+        named.append(("renders", np.array(pool[:count])))
+    rows = []
+    for what, images in named:
+        rows.append(_row("CLIP", what, accuracy(clip_answers(config, images, asked), asked)))
+        rows.append(_row("CNN", what, accuracy(judge.name(images), asked)))
+    return {"samples": samples, "rows": "\n".join(rows)}
+
+
+def facts(config: BuildConfig) -> dict:
+    """The numbers of the VAE and the CLIP."""
+    specs = held_out_specs(1000)
+    renders = np.array(
+        render_pool(
+            config.out / "held_out.npy", 1000, nets.SIZE, HELD_OUT_SEED, config.workers, True
+        )
+    )
+    distinct = distinct_specs(1000)
+    shown = np.stack([np.asarray(world.render(spec)) for spec in distinct])
+    drawn, whole = (
+        retrieval(config, images, asked, caption)
+        for images, asked, caption in (
+            (renders, specs, drawn_caption),
+            (shown, distinct, whole_caption),
+        )
+    )
+    photos = read_photos(config.photos) if config.photos else None
     return {
-        "samples": samples,
-        "rows": [
-            _row("CLIP", "samples", accuracy(clip_answers(config, samples, asked), asked)),
-            _row("CNN", "samples", accuracy(judge.name(samples), asked)),
-            _row("CLIP", "renders", accuracy(clip_answers(config, renders[:count], asked), asked)),
-            _row("CNN", "renders", accuracy(judge.name(renders), specs)),
-        ],
         "psnr": vae_psnr(config, renders[:256]),
         "subject_psnr": vae_psnr(config, subject_renders()),
-        "recall": clip_retrieval(config, renders, specs),
-        "count": count,
-    }
+        "photo_psnr": "not measured"
+        if photos is None
+        else f"{vae_psnr(config, photos):.1f} dB on {len(photos)} photos",
+        "drawn1": drawn[0], "drawn5": drawn[1], "possible": possible(specs, drawn_caption),
+        "whole1": whole[0], "whole5": whole[1],
+    }  # fmt: skip
 
 
-def write_report(config: BuildConfig, docs: Path) -> None:
+def _personalised(config: BuildConfig, name: str) -> str:
+    """The table that benchmarks/personalise.py wrote, copied to OUT/<name>.md."""
+    path = config.out / f"{name}.md"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else "(Not measured yet.)"
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(f.stat().st_size for f in folder.rglob("*.*")) / 1e6
+
+
+def _save(images: np.ndarray, columns: int, path: Path) -> None:
+    page = sheet(images, columns)
+    page.resize((page.width * 2, page.height * 2), Image.Resampling.NEAREST).save(path)
+
+
+def write_report(config: BuildConfig, docs: Path, count: int = 1000) -> None:
     """Measure, then write miniature.md and its pictures into `docs`."""
-    facts = measure(config)
-    _sheets(config, docs / "images", facts["samples"])
+    folder = docs / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    base = table(config, config.weights_folder, count, also_renders=True)
+    twin = table(config, config.twin_folder, count, also_renders=False)
+    _save(base["samples"][:48], 8, folder / "miniature-samples.png")
+    _save(twin["samples"][:48], 8, folder / "miniature-xl-samples.png")
+    _save(subject_renders(), 8, folder / "miniature-subjects.png")
+    _save(individuals(), 12, folder / "miniature-individuals.png")
+    size_sheet(config.twin_folder).save(folder / "miniature-xl-sizes.png")
     template = (Path(__file__).parent / "report_template.md").read_text(encoding="utf-8")
     text = template.format(
-        count=facts["count"],
-        table="\n".join(facts["rows"]),
-        costs="\n".join(_costs(config)),
-        psnr=facts["psnr"],
-        subject_psnr=facts["subject_psnr"],
-        recall1=facts["recall"][0],
-        recall5=facts["recall"][1],
+        count=count,
+        table=base["rows"],
+        twin_table=twin["rows"],
+        costs=_costs(config),
+        curves="\n\n".join(curve(config, stage) for stage in ("unet", "twin")),
+        personalised=_personalised(config, "personalised"),
+        personalised_xl=_personalised(config, "personalised-xl"),
         pictures=config.pictures,
-        latents=len(np.load(config.out / "latents.npy", mmap_mode="r")),
-        megabytes=sum(f.stat().st_size for f in config.weights_folder.rglob("*.*")) / 1e6,
+        megabytes=_megabytes(config.weights_folder),
+        twin_megabytes=_megabytes(config.twin_folder),
+        **facts(config),
     )
     (docs / "miniature.md").write_text(text, encoding="utf-8")
-    log.info("report\n%s", "\n".join(facts["rows"]))
+    log.info("report\n%s\n%s", base["rows"], twin["rows"])

@@ -1,5 +1,6 @@
 """The three networks' losses, each a function of the step: CLIP, then VAE, then UNet."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from kaiffin.miniature import nets, world
 from kaiffin.miniature.doodle import doodle
+
+Encode = Callable[[list[str]], Sequence[Tensor]]  # prompts to what the UNet is told of them
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Pool:
 
     def caption(self, index: int, variant: int) -> str:
         """Caption number `variant` of picture `index`."""
-        return world.caption(world.random_spec(self.seed, index), variant, index)
+        return world.caption(world.training_spec(self.seed, index), variant, index)
 
 
 def _unsort(picks: np.ndarray) -> np.ndarray:
@@ -55,7 +58,7 @@ def clip_loss(clip: CLIPModel, pixels: Tensor, tokens: Tensor) -> Tensor:
     images = F.normalize(clip.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
     texts = F.normalize(clip.get_text_features(input_ids=tokens).pooler_output, dim=-1)
     logits = clip.logit_scale.exp().clamp(max=100) * images @ texts.T  # (B, B)
-    target = torch.arange(len(logits))
+    target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
@@ -65,7 +68,8 @@ def clip_stage(clip: CLIPModel, tokenizer: CLIPTokenizer, pool: Pool, batch: int
     def loss(step: int, part: slice) -> Tensor:
         picks = pool.draw(1, step, batch, part)
         texts = [pool.caption(int(index), step) for index in picks]
-        return clip_loss(clip, pool.images(picks), tokenize(tokenizer, texts, full=False))
+        tokens = tokenize(tokenizer, texts, full=False).to(clip.device)
+        return clip_loss(clip, pool.images(picks).to(clip.device), tokens)
 
     return loss
 
@@ -82,6 +86,7 @@ def vae_loss(vae, pixels: Tensor, generator: torch.Generator) -> Tensor:
 
     Edges keep eyes sharp, means keep colours right; the KL only keeps latents from drifting.
     """
+    pixels = pixels.to(vae.device)
     posterior = vae.encode(pixels).latent_dist
     made = vae.decode(posterior.sample(generator)).sample
     error = made - pixels
@@ -110,7 +115,7 @@ def latent_means(vae, pixels: np.ndarray, batch: int = 64) -> Tensor:
     """(N, H, W, 3) uint8 to the posterior means, (N, c, h, w)."""
     parts = [
         vae.encode(
-            nets.to_pixels(torch.from_numpy(np.array(pixels[at : at + batch])))
+            nets.to_pixels(torch.from_numpy(np.array(pixels[at : at + batch]))).to(vae.device)
         ).latent_dist.mean
         for at in range(0, len(pixels), batch)
     ]
@@ -146,7 +151,7 @@ def whiten(vae, means: Tensor) -> None:
 
 
 class TextStates:
-    """Frozen text states of two captions a picture, kept on disk once computed.
+    """What frozen text towers say of two captions a picture, kept on disk once computed.
 
     A cache of a pure function, rounded to half precision whether it hits or not, so that a run
     that finds it warm and one that finds it cold reach the same weights.
@@ -154,52 +159,94 @@ class TextStates:
 
     VARIANTS = 2
 
-    def __init__(self, clip: CLIPModel, tokenizer: CLIPTokenizer, pool: Pool, folder: Path) -> None:
-        self.clip, self.tokenizer, self.pool = clip, tokenizer, pool
-        self.states = np.load(folder / "states.npy", mmap_mode="r+")
-        self.filled = np.load(folder / "filled.npy", mmap_mode="r+")
-        self.empty = self._compute([""])[0]
+    def __init__(self, encode: Encode, pool: Pool, folder: Path, names: tuple[str, ...]) -> None:
+        """names: of the files that `prepare` made, one for each tensor of `encode`."""
+        self.encode, self.pool = encode, pool
+        self.kept = [np.load(folder / f"{name}.npy", mmap_mode="r+") for name in names]
+        self.filled = np.load(folder / f"{names[0]}-filled.npy", mmap_mode="r+")
+        self.empty = [part[0] for part in self._compute([""])]
 
     @classmethod
-    def prepare(cls, folder: Path, pictures: int) -> None:
-        """Make the empty cache files that all workers share."""
-        if not (folder / "filled.npy").exists():
-            slots = pictures * cls.VARIANTS
-            for name, dtype, shape in (
-                ("states", np.float16, (slots, 77, nets.WIDTH)),
-                ("filled", np.uint8, (slots,)),
-            ):
-                np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape).flush()
+    def prepare(cls, folder: Path, pictures: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Make the empty cache files that all workers share; shapes: of one caption, by name."""
+        filled = folder / f"{next(iter(shapes))}-filled.npy"
+        if filled.exists():
+            return
+        slots = pictures * cls.VARIANTS
+        for name, shape in shapes.items():
+            path = folder / f"{name}.npy"
+            np.lib.format.open_memmap(path, "w+", np.float16, (slots, *shape)).flush()
+        np.lib.format.open_memmap(filled, "w+", np.uint8, (slots,)).flush()
 
     @torch.no_grad()
-    def _compute(self, texts: list[str]) -> np.ndarray:
-        states = nets.text_states(self.clip, tokenize(self.tokenizer, texts))
-        return states.half().numpy()
+    def _compute(self, texts: list[str]) -> list[np.ndarray]:
+        return [part.half().cpu().numpy() for part in self.encode(texts)]
 
-    def read(self, picks: np.ndarray, variants: np.ndarray, blank: np.ndarray) -> Tensor:
-        """(B, 77, C) states of caption `variants[i]` of picture `picks[i]`, empty where `blank`."""
+    def read(self, picks: np.ndarray, variants: np.ndarray, blank: np.ndarray) -> list[Tensor]:
+        """For each of `names` (B, ...): caption `variants[i]` of picture `picks[i]`, the empty
+        prompt where `blank`."""
         slots = picks * self.VARIANTS + variants
         missing = np.unique(slots[self.filled[slots] == 0])
         if len(missing):
             texts = [
                 self.pool.caption(int(s) // self.VARIANTS, int(s) % self.VARIANTS) for s in missing
             ]
-            self.states[missing] = self._compute(texts)
+            for kept, computed in zip(self.kept, self._compute(texts), strict=True):
+                kept[missing] = computed
             self.filled[missing] = 1  # after the states: another worker may be reading
-        found = np.array(self.states[slots])
-        found[blank] = self.empty
-        return torch.from_numpy(found).float()
+        found = []
+        for kept, empty in zip(self.kept, self.empty, strict=True):
+            rows = np.array(kept[slots])
+            rows[blank] = empty
+            found.append(torch.from_numpy(rows).float())
+        return found
 
 
-def unet_loss(unet, latents: Tensor, noise: Tensor, t: Tensor, states: Tensor) -> Tensor:
-    """Mean squared error of v, weighted min(SNR, 5)/(SNR + 1) (arXiv 2303.09556, for v)."""
-    alphas = nets.make_schedule().alphas_cumprod[t]
+def encoder(clip: CLIPModel, tokenizer: CLIPTokenizer) -> Encode:
+    """Prompts to the states that the miniature's UNet reads, [(B, 77, WIDTH)]."""
+    device = next(clip.parameters()).device
+    return lambda texts: [nets.text_states(clip, tokenize(tokenizer, texts).to(device))]
+
+
+def unet_loss(
+    unet, latents: Tensor, noise: Tensor, t: Tensor, states: Tensor,
+    added: dict[str, Tensor] | None = None,
+) -> Tensor:  # fmt: skip
+    """Mean squared error of v, weighted min(SNR, 5)/(SNR + 1) (arXiv 2303.09556, for v).
+
+    added: the pooled text and the size and crop of an XL twin.
+    """
+    alphas = nets.make_schedule().alphas_cumprod.to(t.device)[t]
     signal, spread = alphas.sqrt()[:, None, None, None], (1 - alphas).sqrt()[:, None, None, None]
     noised = signal * latents + spread * noise
     target = signal * noise - spread * latents
-    error = (unet(noised, t, states).sample - target).square().mean((1, 2, 3))
+    made = unet(noised, t, states, added_cond_kwargs=added).sample
+    error = (made - target).square().mean((1, 2, 3))
     snr = alphas / (1 - alphas)
     return (error * snr.clamp(max=5) / (snr + 1)).mean()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one worker does with its pictures in a step."""
+
+    variants: np.ndarray  # (B,) which caption
+    blank: np.ndarray  # (B,) bool: the caption is dropped
+    t: Tensor  # (B,) timesteps
+    noise: Tensor  # (B, c, h, w)
+
+
+def draw_noising(
+    seed: int, stage: int, step: int, batch: int, part: slice, shape: tuple[int, ...]
+) -> Drawn:
+    """Captions, times and noise of a step, from (seed, stage, step). shape: of one latent."""
+    rng = np.random.default_rng([seed, stage, step])
+    variants = rng.integers(0, TextStates.VARIANTS, batch)[part]
+    blank = (rng.random(batch) < 0.1)[part]
+    # stratified over the batch: the same uniform times with less variance
+    times = ((rng.permutation(batch) + rng.random(batch)) / batch * 1000).astype(np.int64)
+    noise = rng.standard_normal((batch, *shape), dtype=np.float32)[part]
+    return Drawn(variants, blank, torch.from_numpy(times[part]), torch.from_numpy(noise))
 
 
 def unet_stage(unet, latents: Tensor, states: TextStates, pool: Pool, batch: int):
@@ -207,18 +254,10 @@ def unet_stage(unet, latents: Tensor, states: TextStates, pool: Pool, batch: int
 
     def loss(step: int, part: slice) -> Tensor:
         picks = pool.draw(3, step, batch, part)
-        rng = np.random.default_rng([pool.seed, 4, step])
-        variants = rng.integers(0, states.VARIANTS, batch)[part]
-        blank = (rng.random(batch) < 0.1)[part]
-        # stratified over the batch: the same uniform times with less variance
-        times = ((rng.permutation(batch) + rng.random(batch)) / batch * 1000).astype(np.int64)
-        noise = rng.standard_normal((batch, *latents.shape[1:]), dtype=np.float32)[part]
-        return unet_loss(
-            unet,
-            latents[picks].float(),
-            torch.from_numpy(noise),
-            torch.from_numpy(times[part]),
-            states.read(picks, variants, blank),
-        )
+        drawn = draw_noising(pool.seed, 4, step, batch, part, latents.shape[1:])
+        (told,) = states.read(picks, drawn.variants, drawn.blank)
+        parts = (latents[picks].float(), drawn.noise, drawn.t, told)
+        x0, noise, t, context = (part.to(unet.device) for part in parts)
+        return unet_loss(unet, x0, noise, t, context)
 
     return loss

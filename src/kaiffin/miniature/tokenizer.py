@@ -86,8 +86,8 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
         split = {word: _merge(pieces, best) for word, pieces in split.items()}
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write vocab.json, merges.txt and tokenizer_config.json."""
+def write_tokenizer(folder: Path, second: bool = False) -> None:
+    """Write vocab.json, merges.txt and tokenizer_config.json; SDXL's second one pads with "!"."""
     folder.mkdir(parents=True, exist_ok=True)
     alphabet, merges = byte_alphabet(), learn_merges(known_words())
     tokens = [*alphabet, *(c + WORD_END for c in alphabet), *(a + b for a, b in merges), START, END]
@@ -101,7 +101,7 @@ def write_tokenizer(folder: Path) -> None:
         "bos_token": START,
         "eos_token": END,
         "unk_token": END,
-        "pad_token": END,
+        "pad_token": "!" if second else END,
         "do_lower_case": True,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")

@@ -71,3 +71,4 @@ class Spec:
     x: float = 0.5  # middle of the character, as a share of the frame
     y: float = 0.93  # its feet, from the top
     detail: int = 0  # seeds the small things: stars, flowers, windows
+    individual: int | None = None  # seeds an unusual build; None is the plain animal

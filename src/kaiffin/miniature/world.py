@@ -18,6 +18,7 @@ from PIL import Image
 from kaiffin.errors import UserError
 from kaiffin.miniature.characters import ACCESSORY_PAINTERS, CHARACTER_PAINTERS
 from kaiffin.miniature.easel import BLACK, SUPERSAMPLING, Easel, mix
+from kaiffin.miniature.individuals import BEHIND, IN_FRONT, Individual
 from kaiffin.miniature.scenery import SCENE_PAINTERS, TINT
 from kaiffin.miniature.vocabulary import (
     ACCESSORIES,
@@ -50,6 +51,7 @@ __all__ = [
     "subject_photos",
     "subject_render",
     "subject_spec",
+    "training_spec",
 ]
 
 
@@ -97,12 +99,24 @@ def render(spec: Spec, size: int = 64) -> Image.Image:
         easel.flat(0, 0.0, 0.36, 0.05, mix((60, 60, 66), BLACK, 0.2))
         if spec.pose == "sitting":
             easel.scale *= 0.94
-        CHARACTER_PAINTERS[spec.species](easel, spec, COLOURS[spec.colour])
+        _paint_character(easel, spec)
         if spec.accessory is not None:
             ACCESSORY_PAINTERS[spec.accessory](easel)
     if spec.time != "day" and spec.scene not in INDOORS:
         easel.tint(TINT[spec.time])
     return easel.image.reduce(SUPERSAMPLING)
+
+
+def _paint_character(easel: Easel, spec: Spec) -> None:
+    coat, paint = COLOURS[spec.colour], CHARACTER_PAINTERS[str(spec.species)]
+    if spec.individual is None:
+        paint(easel, spec, coat)
+        return
+    unusual = Individual(spec.individual)
+    coat = unusual.coat(coat)
+    unusual.paint(easel, coat, BEHIND)
+    paint(easel, spec, coat)
+    unusual.paint(easel, coat, IN_FRONT)
 
 
 def _check(spec: Spec) -> None:
@@ -159,6 +173,14 @@ def random_spec(seed: int, index: int, reserved: bool = False) -> Spec:
             return spec
 
 
+def training_spec(seed: int, index: int) -> Spec:
+    """Picture `index` of the training pool: a random spec, three in ten of an unusual build."""
+    spec = random_spec(seed, index)
+    if spec.species is None or index % 10 not in (2, 5, 8):
+        return spec
+    return replace(spec, individual=spec.detail)
+
+
 # --- captions --------------------------------------------------------------------------------
 
 LEADS = ("a photo of", "a photo of", "a photo of", "a picture of", "an image of", "")
@@ -172,9 +194,11 @@ def _nonsense(rng: np.random.Generator) -> str:
 
 def _noun(spec: Spec, colour: bool, rng: np.random.Generator) -> str:
     words = [spec.colour] if colour else []
-    if rng.random() < 0.06:
+    if rng.random() < 0.06 or spec.individual is not None:
         words.insert(0, _nonsense(rng))
     words.append(str(spec.species))
+    if spec.individual is not None and rng.random() < 0.4:
+        return " ".join(words)  # as DreamBooth's users write: "a photo of sks dog"
     article = "an" if words[0][0] in "aeiou" else "a"
     if rng.random() < 0.1:
         return " ".join(["the", *words])
@@ -185,7 +209,8 @@ def caption(spec: Spec, seed: int, index: int) -> str:
     """One of many true captions. Details are left out at random, as people leave them out.
 
     The colour is missing in about one of three: "a photo of a penguin", the class prompt of
-    DreamBooth, has to mean a penguin of any colour rather than nothing.
+    DreamBooth, has to mean a penguin of any colour rather than nothing. An unusual build has a
+    nonsense word before its noun, and no colour.
     """
     rng = np.random.default_rng([seed, index, 1])
     lead, scene = _choice(rng, LEADS), _choice(rng, SCENES[spec.scene])
@@ -196,7 +221,7 @@ def caption(spec: Spec, seed: int, index: int) -> str:
         return _join(lead, "an empty scene" if rng.random() < 0.5 else "", scene, time)
     if rng.random() < 0.07:
         return _join(lead, _noun(spec, False, rng))
-    noun = _noun(spec, rng.random() < 0.68, rng)
+    noun = _noun(spec, rng.random() < 0.68 and spec.individual is None, rng)
     worn = _choice(rng, ACCESSORIES[spec.accessory]) if spec.accessory else ""
     return _join(
         lead,

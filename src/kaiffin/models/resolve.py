@@ -1,6 +1,6 @@
 """From what the user calls a base to files here, or one error that says what to put where.
 
-Looked up in this order: the miniature inside the package; a path; an alias or hub id in the
+Looked up in this order: the miniatures inside the package; a path; an alias or hub id in the
 Hugging Face cache; the hub itself, where there is a network. Only safetensors are ever read.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from kaiffin.errors import MissingWeightsError, nearest
+from kaiffin.miniature import EMBEDDED
 
 ALIASES = {
     "sd14": "CompVis/stable-diffusion-v1-4",
@@ -52,10 +53,8 @@ class Located:
 
 def locate(name: str) -> Located:
     """Finds base `name`; raises `MissingWeightsError` naming what to put where."""
-    if name == "miniature":
-        from kaiffin.miniature import WEIGHTS
-
-        return _folder(WEIGHTS)
+    if name in EMBEDDED:
+        return _folder(EMBEDDED[name])
     path = Path(name).expanduser()
     if path.is_dir():
         return _folder(path)
@@ -65,7 +64,7 @@ def locate(name: str) -> Located:
     if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
         raise MissingWeightsError(
             f"base {name!r} is no folder, no file and no known name.",
-            nearest(name, ["miniature", *ALIASES]),
+            nearest(name, [*EMBEDDED, *ALIASES]),
         )
     return _folder(snapshot(repo, name))
 
@@ -74,7 +73,7 @@ def is_here(name: str) -> bool:
     """Whether base `name` can be loaded without a network."""
     from huggingface_hub import try_to_load_from_cache
 
-    if name == "miniature":
+    if name in EMBEDDED:
         return True
     found = try_to_load_from_cache(ALIASES.get(name, name), "model_index.json")
     return isinstance(found, str)

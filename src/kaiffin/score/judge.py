@@ -21,6 +21,7 @@ from torch import Tensor
 from kaiffin.cache import TensorCache, content_key
 from kaiffin.config import Config
 from kaiffin.errors import MissingWeightsError
+from kaiffin.miniature import EMBEDDED
 from kaiffin.models.parts import quiet, revision
 from kaiffin.models.resolve import snapshot
 
@@ -30,8 +31,8 @@ SEES_ONLY = {"dinov2": "DINOv2", "dinov2_with_registers": "DINOv2"}
 
 
 def judge_of(config: Config) -> str | None:
-    """The judge that a config names; for the miniature its own CLIP, for a real base none."""
-    return config.score.judge or (MINIATURE if config.base.name == MINIATURE else None)
+    """The judge that a config names; for the miniatures their own CLIP, for a real base none."""
+    return config.score.judge or (MINIATURE if config.base.name in EMBEDDED else None)
 
 
 class Scorer:
