@@ -62,3 +62,5 @@ def test_many_pictures_are_of_the_characters_and_of_what_they_are_mistaken_for()
     plain = [spec for spec in specs if (spec.species, spec.colour) == ("bear", "brown")]
     assert 0.3 < len(subjects) / len(specs) < 0.5
     assert len(plain) > 20
+    assert len([spec for spec in specs if spec.individual is not None]) > 40
+    assert all(spec.individual is None for spec in subjects)

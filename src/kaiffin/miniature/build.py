@@ -175,13 +175,13 @@ def build(config: BuildConfig, only: str | None = None) -> None:
     story: dict[str, Callable[[BuildConfig], None]] = {
         "render": render,
         "clip": lambda c: train(c, {"clip": 1}),
-        "vae": lambda c: train(c, {"vae": c.workers}),
-        "towers": lambda c: train(c, {"clip": 1, "vae": max(1, c.workers - 1)}),
+        "vae": lambda c: train(c, {"vae": c.trainers}),
+        "towers": lambda c: train(c, {"clip": 1, "vae": max(1, c.trainers - 1)}),
         "latents": encode,
-        "unet": lambda c: train(c, {"unet": c.workers}),
+        "unet": lambda c: train(c, {"unet": c.trainers}),
         "second": lambda c: train(c, {"second": 1}),
         "sized": encode_sized,
-        "twin": lambda c: train(c, {"twin": c.workers}),
+        "twin": lambda c: train(c, {"twin": c.trainers}),
         "export": export_now,
         "report": report,
     }

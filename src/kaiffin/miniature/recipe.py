@@ -24,7 +24,9 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
     photos: Path | None = Field(None, description="real photos, for the report on the VAE")
     seed: int = Field(1, description="the world and every draw are a function of it")
     pictures: int = Field(60_000, description="pictures to render")
-    workers: int = Field(2, description="processes of one thread each")
+    workers: int = Field(
+        2, description="processes of one thread each, to render and, on a CPU, to train"
+    )
     device: str = Field("auto", description="auto, cpu or cuda")
     clip_minutes: float = Field(14.0, description="training time of the CLIP")
     vae_minutes: float = Field(60.0, description="training time of the VAE")
@@ -57,6 +59,11 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def trainers(self) -> int:
+        """Processes that train a network together; a GPU is one's own."""
+        return self.workers if self.torch_device.type == "cpu" else 1
 
     def plan(self, stage: str) -> Plan:
         """The measured settings of a stage; see docs/miniature.md."""

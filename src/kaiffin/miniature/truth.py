@@ -76,16 +76,18 @@ def load_truth(path: Path) -> Truth:
 
 
 def spec(seed: int, index: int) -> world.Spec:
-    """Picture `index` of the world `seed`: two in five show a held-out character, one in five the
-    animal that a failed adapter shows in its place. Sizes and places vary more than samples do."""
+    """Picture `index` of the world `seed`: two in five show a held-out character, two in five the
+    animal that a failed adapter shows in its place, plain or of another unusual build. Sizes and
+    places vary more than samples do."""
     drawn = world.random_spec(seed, index)
     rng = np.random.default_rng([seed, index, 3])
     who = list(world.SUBJECTS.values())[int(rng.integers(len(world.SUBJECTS)))]
     kind = rng.random()
     if kind < 0.4:
         drawn = replace(drawn, species=who.name, colour=who.colour)
-    elif kind < 0.6:
-        drawn = replace(drawn, species=who.class_noun, colour=who.colour)
+    elif kind < 0.8:
+        unusual = drawn.detail if kind < 0.6 else None
+        drawn = replace(drawn, species=who.class_noun, colour=who.colour, individual=unusual)
     return replace(drawn, size=float(rng.uniform(0.62, 0.70)), x=float(rng.uniform(0.46, 0.54)))
 
 
