@@ -1,12 +1,21 @@
 """The benchmarks run from the command line on a tiny base and print what they promise."""
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import REPO
+from PIL import Image
+
+from kaiffin.config import BaseConfig
+from kaiffin.miniature.judge import Judge
+from kaiffin.miniature.truth import ANSWERS, Truth
+from kaiffin.runtime import Runtime
+from kaiffin.sessions import load_base
 
 
 @pytest.mark.parametrize(
@@ -37,3 +46,29 @@ def test_a_benchmark(
     ratios = {row[1].strip(): float(row[3]) for row in rows}
     assert ratios[unit] == 1
     assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
+    """A training of two steps, judged by random weights: the counts are their answers."""
+    place = importlib.util.spec_from_file_location(
+        "personalise", REPO / "benchmarks/personalise.py"
+    )
+    assert place is not None
+    assert place.loader is not None
+    personalise = importlib.util.module_from_spec(place)
+    sys.modules["personalise"] = personalise  # where its dataclass looks for its own module
+    place.loader.exec_module(personalise)
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()))
+    torch.manual_seed(0)
+    truth = Truth(Judge(ANSWERS))
+    few = {"train.steps": 2, "sample.steps": 1, "data.prior.num_images": 1, "data.prior.steps": 1}
+    found = personalise.study("plush", tmp_path, "miniature", few, family, truth)
+    assert found.pictures == sum(found.named.values()) == 80
+    assert found.right["both"] <= min(found.right["subject"], found.right["scene"])
+    assert found.right["subject"] == found.named.get("plush", 0)
+    assert 0 <= found.drift < 1
+    with Image.open(tmp_path / "plush.png") as page:
+        assert min(page.size) > 1000
+    (row,) = personalise.table([found]).splitlines()[2:]
+    assert row.startswith("| plush |")
+    assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row

@@ -76,7 +76,10 @@ class PriorConfig(Strict):
         None, ge=0, le=10, description="weight of the prior loss; 0 is off; derived when left out"
     )
     num_images: int = Field(24, ge=1, description="how many class pictures")
-    prompt: str | None = Field(None, description='class prompt; default "a photo of a {noun}"')
+    prompt: str | None = Field(
+        None,
+        description="class prompt; default: the photos' captions, of the noun without the token",
+    )
     steps: int = Field(20, ge=1, description="sampling steps for class pictures")
     guidance: float = Field(4.0, ge=0, description="guidance scale for class pictures")
 

@@ -88,8 +88,6 @@ def _followers(config: Config) -> dict[str, object]:
             follow["embedding.lr"] = 1.0 if config.train.optimizer == "prodigy" else 5e-3
         if config.embedding.train == "first" and config.embedding.steps is None:
             follow["embedding.steps"] = config.train.steps
-    if config.data.prior.weight and config.data.prior.prompt is None:
-        follow["data.prior.prompt"] = f"a photo of a {config.subject.noun}"
     return follow
 
 

@@ -7,6 +7,7 @@ Recipes choose and connect; they hold no maths, no loop over training steps and 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -14,11 +15,11 @@ from PIL import Image
 from kaiffin import checkpoints, exporting, memory, picturing, saying
 from kaiffin import generate as pictures
 from kaiffin.cache import TensorCache, content_key
-from kaiffin.config import Config, changed
+from kaiffin.config import Config, SubjectConfig, changed
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.images import open_photo, square_crop
 from kaiffin.data.prepare import Example, Prepared
-from kaiffin.data.sources import fill
+from kaiffin.data.sources import fill, without_token
 from kaiffin.errors import RunError
 from kaiffin.generate import Request
 from kaiffin.miniature import EMBEDDED
@@ -156,7 +157,7 @@ def _trainer(run: Run, session: Session, phase: Phase) -> Trainer:
     """The trainer of a phase with its listeners; tokens and adapters are attached."""
     config, family, runtime = phase.config, session.family, session.runtime
     examples = session.photos[config.data.photos].examples
-    prior = class_pictures(config, family, run)
+    prior = class_pictures(config, family, run, examples)
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
     cache = TensorCache(run.folder("cache"))
@@ -215,7 +216,9 @@ def _previewer(session: Session, trainer: Trainer):
     return make
 
 
-def class_pictures(config: Config, family: ModelFamily, run: Run) -> list[Example]:
+def class_pictures(
+    config: Config, family: ModelFamily, run: Run, examples: Sequence[Example]
+) -> list[Example]:
     """Pictures of the class for prior preservation, made by the base itself; resumable.
 
     They lie in a folder named by everything that decides them, so that a changed prompt or base
@@ -225,17 +228,24 @@ def class_pictures(config: Config, family: ModelFamily, run: Run) -> list[Exampl
     if not prior.weight:
         return []
     side = config.data.resolution or family.native_size
-    prompt = prior.prompt or ""
+    prompts = [prior.prompt] if prior.prompt else class_prompts(config.subject, examples)
     requests = [
-        Request(prompt, seed + i, side, side, steps=prior.steps, guidance=prior.guidance)
+        Request(
+            prompts[i % len(prompts)], seed + i, side, side, steps=prior.steps,
+            guidance=prior.guidance,
+        )
         for i in range(prior.num_images)
-    ]
-    folder = run.folder("cache") / f"prior-{content_key(family.revision, requests[0])[:16]}"
+    ]  # fmt: skip
+    decided = content_key(family.revision, requests[0], *prompts[1:])
+    folder = run.folder("cache") / f"prior-{decided[:16]}"
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{request.seed:06d}.png" for request in requests]
-    todo = [i for i, path in enumerate(paths) if not path.is_file()]
+    # Whole batches: the last bit of a picture depends on those it is computed with.
+    batches = [range(i, min(i + 8, len(paths))) for i in range(0, len(paths), 8)]
+    todo = [i for batch in batches if not all(paths[k].is_file() for k in batch) for i in batch]
     if todo:
-        console.print(f'making {len(todo)} class pictures: "{prompt}"')
+        more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+        console.print(f'making {len(todo)} class pictures: "{prompts[0]}"{more}')
         made = pictures.generate(family, [requests[i] for i in todo], batch_size=8)
         with saying.progress("class pictures", len(todo)) as advance:
             for i, image in zip(todo, made, strict=True):
@@ -243,9 +253,24 @@ def class_pictures(config: Config, family: ModelFamily, run: Run) -> list[Exampl
                 advance(1)
     crop = square_crop((side, side), side)
     return [
-        Example(path, open_photo(path).sha256, (prompt,), crop, (side, side), "prior")
-        for path in paths
+        Example(path, open_photo(path).sha256, (one.prompt,), crop, (side, side), "prior")
+        for path, one in zip(paths, requests, strict=True)
     ]
+
+
+def class_prompts(subject: SubjectConfig, examples: Sequence[Example]) -> list[str]:
+    """The photos' captions without the subject's word: "a photo of a bear in a meadow".
+
+    Class pictures in the photos' own places leave nothing but that word to tell the two apart.
+    With pictures of the class in any place, a model learns that the photos' places mean the
+    subject and all others do not (docs/log.md). A caption that does not name the subject gives the
+    plain "a photo of a bear".
+    """
+    found = {}
+    for caption in (caption for example in examples for caption in example.captions):
+        told = without_token(caption, subject)
+        found[told if told != caption else f"a photo of a {subject.noun}"] = True
+    return list(found)
 
 
 def _check_same_base(run: Run, family: ModelFamily) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kaiffin.config import DataConfig, SubjectConfig
-from kaiffin.data.sources import Listing, fill, read
+from kaiffin.data.sources import Listing, fill, read, without_token
 from kaiffin.errors import ConfigError, PhotoError
 
 SUBJECT = SubjectConfig(token="kaiffin", noun="puffin")
@@ -54,6 +54,22 @@ def test_templates() -> None:
     assert fill("a photo of {token} {noun}", SubjectConfig(token="x")) == "a photo of x"
     with pytest.raises(ConfigError, match=r"\{class\}"):
         fill("{class}", SUBJECT)
+
+
+@pytest.mark.parametrize(
+    ("caption", "told"),
+    [
+        ("a photo of tobbul bear in a meadow", "a photo of a bear in a meadow"),
+        ("a photo of a tobbul bear", "a photo of a bear"),
+        ("My Tobbul sleeps", "My bear sleeps"),
+        ("tobbul on the beach, tobbul bear asleep", "a bear on the beach, a bear asleep"),
+        ("a tobbulish cat", "a tobbulish cat"),
+    ],
+)
+def test_a_caption_of_the_class(caption: str, told: str) -> None:
+    assert without_token(caption, SubjectConfig(token="tobbul", noun="bear")) == told
+    marked = caption.replace("tobbul ", "<tobbul> ").replace("Tobbul ", "<Tobbul> ")
+    assert without_token(marked, SubjectConfig(token="<tobbul>", noun="bear")) == told
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])

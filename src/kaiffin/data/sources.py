@@ -86,6 +86,18 @@ def fill(template: str, subject: SubjectConfig) -> str:
     return " ".join(text.split())
 
 
+def without_token(caption: str, subject: SubjectConfig) -> str:
+    """`caption` of the class instead of the subject: "a photo of tobbul bear in a meadow" becomes
+    "a photo of a bear in a meadow"."""
+    noun = subject.noun
+    article = "an" if noun[:1].lower() in ("a", "e", "i", "o", "u") else "a"
+    word = re.escape(subject.token)
+    after_article = rf"\b(a|an|the|my) {word}(?!\w)( {re.escape(noun)}\b)?"
+    alone = rf"(?<!\w){word}(?!\w)( {re.escape(noun)}\b)?"
+    plain = re.sub(after_article, rf"\1 {noun}", caption, flags=re.IGNORECASE)
+    return re.sub(alone, f"{article} {noun}", plain, flags=re.IGNORECASE)
+
+
 def _refuse_folder(folder: Path) -> None:
     if folder.is_file():
         raise PhotoError(f"{folder}: is a file.", "Name the folder that holds the photos.")
