@@ -58,6 +58,8 @@ class Found:
     class_kept: int  # class pictures named the class, of len(SCENES) * 2
     class_kept_before: int  # the same without the adapter
     drift: float  # 1 - CLIP-I between class pictures with and without the adapter
+    likeness: float  # CLIP-I to true renders of the same places and times
+    ceiling: float  # the same of other true renders: other poses, sizes and details
 
 
 def study(
@@ -118,26 +120,42 @@ def judged(
     kept = [sum(likeliest(r["species"]) == noun for r in truth.judge(p)) for p in of_class]
     scorer = Scorer()
     alike = scorer.embed_images(of_class[0]) * scorer.embed_images(of_class[1])
+    true, others = true_renders(subject, 1), true_renders(subject, 2)
+    shown = [image for image in true for _ in SEEDS]
+    like = scorer.embed_images(images) * scorer.embed_images(shown)
+    ceiling = scorer.embed_images(others) * scorer.embed_images(true)
     return Found(
         subject, round(seconds, 1), len(images),
         {"subject": sum(is_it), "scene": sum(is_there), "both": sum(both)}, by_scene,
         {name: names.count(name) for name in sorted(set(names))},
         kept[1], kept[0], round(1 - alike.sum(-1).mean().item(), 3),
+        round(like.sum(-1).mean().item(), 3), round(ceiling.sum(-1).mean().item(), 3),
     )  # fmt: skip
+
+
+def true_renders(subject: str, seed: int) -> list[Image.Image]:
+    """The subject as it is in each of the scenes, in a pose and with details of `seed`."""
+    renders = []
+    for number, (words, place) in enumerate(SCENES):
+        time = next((t for t in ("night", "sunset") if t in words), "day")
+        pose = world.POSES[(seed + number) % len(world.POSES)]
+        renders.append(world.subject_render(subject, place, time=time, pose=pose, detail=seed))
+    return renders
 
 
 def table(found: Sequence[Found]) -> str:
     """Markdown, with 95 % Wilson intervals."""
     lines = [
         "| taught | training | pictures | subject right | scene right | both right |"
-        " class kept (before) | drift of the class |",
-        "|---|---|---|---|---|---|---|---|",
+        " class kept (before) | drift of the class | CLIP-I to true renders (other true ones) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found:
         shares = [_share(one.right[what], one.pictures) for what in ("subject", "scene", "both")]
         lines.append(
             f"| {one.subject} | {one.training_s:.0f} s | {one.pictures} | {' | '.join(shares)} |"
             f" {one.class_kept} ({one.class_kept_before}) of {2 * len(SCENES)} | {one.drift:.3f} |"
+            f" {one.likeness:.3f} ({one.ceiling:.3f}) |"
         )
     return "\n".join(lines)
 

@@ -41,9 +41,13 @@ def drawn(family: ModelFamily, prompts: list[str], seeds: range) -> list[Image.I
     return [image for _, image in picturing.make(family, tasks, batch_size=16)]
 
 
-def test_both_together_are_small() -> None:
-    total = sum(file.stat().st_size for file in WEIGHTS_XL.rglob("*") if file.is_file())
-    assert total <= LIMIT_MB * 1e6
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_it_is_small_and_so_is_the_package() -> None:
+    assert size(WEIGHTS_XL) <= LIMIT_MB * 1e6
+    assert size(WEIGHTS_XL) + size(WEIGHTS) <= 58e6  # the wheel has a megabyte of code beside
     for file in WEIGHTS_XL.rglob("*.safetensors"):
         assert file.stat().st_size <= 16 * 2**20
         for key, tensor in load_file(file).items():
@@ -83,7 +87,7 @@ def test_an_original_of_few_pixels_is_blurred(pipeline: StableDiffusionXLPipelin
         pixels = np.stack([np.asarray(image, float) for image in images])
         return float(np.abs(np.diff(pixels, axis=2)).mean())
 
-    assert edges(20) < 0.85 * edges(64)
+    assert edges(16) < 0.9 * edges(64)
 
 
 def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     demonstration.render_photos(tmp_path / "photos", who.name, seed=0)
     given = {
         "base.name": "miniature-xl", "subject.token": who.token, "subject.noun": who.class_noun,
-        "data.photos": tmp_path / "photos", "train.steps": 120, "train.batch_size": 2,
+        "data.photos": tmp_path / "photos", "train.steps": 80, "train.batch_size": 2,
         "train.tensorboard": False, "score.candidates": 1,
     }  # fmt: skip
     run = recipes.train(configs.build(configs.override({}, given), "xl"), tmp_path / "run")
