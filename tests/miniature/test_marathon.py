@@ -106,6 +106,19 @@ def test_a_deadline_ends_the_run(tmp_path):
     assert marathon.samples == sum(marathon.decay)
 
 
+def test_a_nearer_deadline_hastens_a_decay_that_has_begun(tmp_path):
+    """At 100 samples a second and 100 s left, 100,000 samples become 10,000; the rate is even."""
+    _, marathon = train(tmp_path / "run")
+    marathon.step, marathon.first, marathon.begun = 25_000, 0, time.time() - 1000
+    long = (80_000, 120_000)  # a sixth is done
+    first, length = marathon._hastened(long, left=100.0)
+    assert first + length == pytest.approx(110_000, rel=0.01)
+    now = learning_rate(PLAN, marathon.samples, long)
+    assert learning_rate(PLAN, marathon.samples, (first, length)) == pytest.approx(now, rel=0.01)
+    for left in (1000.0, 30.0, -5.0):  # enough, nearly over, over
+        assert marathon._hastened(long, left) == long
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     net = network()
     marathon = Marathon(

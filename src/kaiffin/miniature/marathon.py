@@ -236,10 +236,21 @@ class Marathon:
         left = deadline - now
         wanted = self.plan.decay_share * (self.elapsed() + left)
         if self.decay is not None:
-            return None if left > 1.3 * wanted else self.decay
+            return None if left > 1.3 * wanted else self._hastened(self.decay, left)
         if left > wanted or (now - self.begun < 20 and left > 0):
             return None
         return self.samples, max(self.plan.batch, round(self._rate() * max(0.0, left) * 0.97))
+
+    def _hastened(self, decay: tuple[int, int], left: float) -> tuple[int, int]:
+        """The decay, quicker where it would end well after a deadline that has come nearer; the
+        rate goes on from where it is. A deadline that is over hastens nothing."""
+        first, length = decay
+        rest, possible = first + length - self.samples, round(self._rate() * left)
+        if left < 60 or self.samples - self.first < 8 * self.plan.batch or rest < 1.2 * possible:
+            return decay
+        done = max(0, self.samples - first) / length
+        length = round(possible / (1 - done))
+        return self.samples - round(done * length), length
 
     def elapsed(self) -> float:
         """Training seconds, over all restarts."""
