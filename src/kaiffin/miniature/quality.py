@@ -9,6 +9,7 @@ renders.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from kaiffin.data.images import open_photo
 from kaiffin.miniature import nets, stages, world
-from kaiffin.miniature.judge import load_judge
+from kaiffin.miniature.judge import Judge, load_judge
 from kaiffin.miniature.looking import draw, sheet, size_sheet
 from kaiffin.miniature.marathon import read_losses
 from kaiffin.miniature.pool import render_pool
@@ -227,15 +228,16 @@ def _costs(config: BuildConfig) -> str:
 
 def curve(config: BuildConfig, stage: str) -> str:
     """The losses of a stage as a chart of Mermaid, which the pages of code hosts draw."""
-    rows = read_losses(config.out / stage)
-    parts = [part for part in np.array_split(np.array(rows), DRAWN) if len(part)]
-    if not parts:
+    rows = np.array(read_losses(config.out / stage))
+    if not len(rows):
         return "(No losses were kept.)"
-    ends = [f"{part[-1, 0] / 1000:.0f}" for part in parts]
-    values = [f"{part[:, 2].mean():.4f}" for part in parts]
+    low, high = rows[0, 0], rows[-1, 0]
+    place = np.minimum((rows[:, 0] - low) * DRAWN // max(1, high - low), DRAWN - 1)
+    values = [f"{rows[place == p, 2].mean():.4f}" for p in np.unique(place)]
+    thousands = f"{low / 1000:.0f} --> {high / 1000:.0f}"
     return "\n".join([
         "```mermaid", "xychart-beta", f'    title "{stage}: loss"',
-        f'    x-axis "thousand samples" {ends[0]} --> {ends[-1]}', '    y-axis "loss"',
+        f'    x-axis "thousand samples" {thousands}', '    y-axis "loss"',
         f"    line [{', '.join(values)}]", "```",
     ])  # fmt: skip
 
@@ -244,12 +246,10 @@ def table(config: BuildConfig, weights: Path, count: int, also_renders: bool) ->
     """Samples of a base on held-out prompts, and what the judges name in them."""
     asked = held_out_specs(count)
     samples = draw(weights, [world.full_caption(spec) for spec in asked])
-    judge = load_judge(config.out / "judge.safetensors", open_pool(config).pixels, config.seed)
+    judge = _judge(config)
     named = [("samples", samples)]
     if also_renders:
-        held_out = config.out / "held_out.npy"
-        pool = render_pool(held_out, 1000, nets.SIZE, HELD_OUT_SEED, config.workers, reserved=True)
-        named.append(("renders", np.array(pool[:count])))
+        named.append(("renders", _renders(config)[:count]))
     rows = []
     for what, images in named:
         rows.append(_row("CLIP", what, accuracy(clip_answers(config, images, asked), asked)))
@@ -257,14 +257,20 @@ def table(config: BuildConfig, weights: Path, count: int, also_renders: bool) ->
     return {"samples": samples, "rows": "\n".join(rows)}
 
 
+def _judge(config: BuildConfig) -> Judge:
+    return load_judge(config.out / "judge.safetensors", open_pool(config).pixels, config.seed)
+
+
+def _renders(config: BuildConfig) -> np.ndarray:
+    """1,000 renders of reserved combinations, in the order of `held_out_specs`."""
+    path = config.out / "held_out.npy"
+    pool = render_pool(path, 1000, nets.SIZE, HELD_OUT_SEED, config.workers, reserved=True)
+    return np.array(pool)
+
+
 def facts(config: BuildConfig) -> dict:
     """The numbers of the VAE and the CLIP."""
-    specs = held_out_specs(1000)
-    renders = np.array(
-        render_pool(
-            config.out / "held_out.npy", 1000, nets.SIZE, HELD_OUT_SEED, config.workers, True
-        )
-    )
+    specs, renders = held_out_specs(1000), _renders(config)
     distinct = distinct_specs(1000)
     shown = np.stack([np.asarray(world.render(spec)) for spec in distinct])
     drawn, whole = (
@@ -305,8 +311,13 @@ def write_report(config: BuildConfig, docs: Path, count: int = 1000) -> None:
     """Measure, then write miniature.md and its pictures into `docs`."""
     folder = docs / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    base = table(config, config.weights_folder, count, also_renders=True)
-    twin = table(config, config.twin_folder, count, also_renders=False)
+    _judge(config), _renders(config)  # made once, before two processes want them
+    jobs = [
+        (config, config.weights_folder, count, True),
+        (config, config.twin_folder, count, False),
+    ]
+    with get_context("spawn").Pool(min(2, config.workers)) as workers:
+        base, twin = workers.starmap(table, jobs, chunksize=1)
     _save(base["samples"][:48], 8, folder / "miniature-samples.png")
     _save(twin["samples"][:48], 8, folder / "miniature-xl-samples.png")
     _save(subject_renders(), 8, folder / "miniature-subjects.png")
