@@ -19,7 +19,7 @@ def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, l
     rules |= {
         "data.resolution": native_size,
         "sample.size": (native_size, native_size),
-        "train.lr": _rate(config, 3e-3 if small else 1e-4),
+        "train.lr": _rate(config, 2e-3 if small else 1e-4),
         "train.schedule": "constant" if config.train.optimizer == "schedulefree" else "cosine",
         "adapter.targets": "all-linear+conv" if small else "attention",
     }
@@ -46,7 +46,7 @@ def _small_base(num_photos: int) -> dict[str, object]:
     """Measured on the miniature: within a minute on a CPU (docs/miniature.md)."""
     return {
         "adapter.rank": 16,
-        "train.steps": 240,
+        "train.steps": 220,
         "train.batch_size": max(1, min(num_photos, 4)),
         "data.prior.weight": 0.2,
     }
