@@ -1,5 +1,7 @@
 """The four networks of the miniature, sized for a CPU, as diffusers and transformers classes."""
 
+from typing import Any
+
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
@@ -59,6 +61,25 @@ def make_vae(channels: tuple[int, ...] = (16, 32, 64, 96)) -> AutoencoderKL:
 
 def make_unet(channels: tuple[int, ...] = (128, 160)) -> UNet2DConditionModel:
     """Cross-attention on both levels, 8 x 8 and 4 x 4, heads of 32 channels."""
+    return _unet(channels, cross_attention_dim=WIDTH)
+
+
+def make_twin_unet(channels: tuple[int, ...] = (96, 160)) -> UNet2DConditionModel:
+    """The miniature's UNet in SDXL's shape: linear projections around two transformer blocks on
+    the lower level, both text towers' states, and `text_time` (arXiv 2307.01952, sections 2.1, 2.2)
+    for the pooled text with size and crop."""
+    return _unet(
+        channels,
+        cross_attention_dim=WIDTH + SECOND_WIDTH,
+        transformer_layers_per_block=(*(1,) * (len(channels) - 1), 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=TIME_WIDTH,
+        projection_class_embeddings_input_dim=6 * TIME_WIDTH + WIDTH,
+    )
+
+
+def _unet(channels: tuple[int, ...], **more: Any) -> UNet2DConditionModel:
     unet = UNet2DConditionModel(
         sample_size=LATENT_SIDE,
         in_channels=LATENT_CHANNELS,
@@ -69,7 +90,7 @@ def make_unet(channels: tuple[int, ...] = (128, 160)) -> UNet2DConditionModel:
         up_block_types=("CrossAttnUpBlock2D",) * len(channels),
         # diffusers calls the number of heads `attention_head_dim`
         attention_head_dim=tuple(width // 32 for width in channels),
-        cross_attention_dim=WIDTH,
+        **more,
     )
     unet.set_attn_processor(AttnProcessor())
     return unet
@@ -95,30 +116,6 @@ def make_second_tower(vocab_size: int, max_length: int) -> CLIPTextModelWithProj
     )
     config._attn_implementation = "eager"
     return CLIPTextModelWithProjection(config)
-
-
-def make_twin_unet(channels: tuple[int, ...] = (96, 160)) -> UNet2DConditionModel:
-    """The miniature's UNet in SDXL's shape: linear projections around two transformer blocks on
-    the lower level, both text towers' states, and `text_time` (arXiv 2307.01952, sections 2.1, 2.2)
-    for the pooled text with size and crop."""
-    unet = UNet2DConditionModel(
-        sample_size=LATENT_SIDE,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
-        block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
-        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
-        attention_head_dim=tuple(width // 32 for width in channels),
-        cross_attention_dim=WIDTH + SECOND_WIDTH,
-        transformer_layers_per_block=(*(1,) * (len(channels) - 1), 2),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=TIME_WIDTH,
-        projection_class_embeddings_input_dim=6 * TIME_WIDTH + WIDTH,
-    )
-    unet.set_attn_processor(AttnProcessor())
-    return unet
 
 
 def make_schedule() -> DDIMScheduler:
