@@ -19,7 +19,7 @@ def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, l
     rules |= {
         "data.resolution": native_size,
         "sample.size": (native_size, native_size),
-        "train.lr": _rate(config, 2e-3 if small else 1e-4),
+        "train.lr": _rate(config, 1.5e-3 if small else 1e-4),
         "train.schedule": "constant" if config.train.optimizer == "schedulefree" else "cosine",
         "adapter.targets": "all-linear+conv" if small else "attention",
     }
