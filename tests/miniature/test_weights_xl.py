@@ -98,7 +98,7 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     given = {
         "base.name": "miniature-xl", "subject.token": who.token, "subject.noun": who.class_noun,
         "data.photos": tmp_path / "photos", "train.steps": 80, "train.batch_size": 2,
-        "train.tensorboard": False, "score.candidates": 1,
+        "train.tensorboard": False, "score.candidates": 1, "data.prior.weight": 0,
     }  # fmt: skip
     run = recipes.train(configs.build(configs.override({}, given), "xl"), tmp_path / "run")
     prompts = demonstration.new_scenes(who.name)
@@ -111,6 +111,6 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
         changes={"sample.steps": 12},
     )  # fmt: skip
     after = judge.image_image([Image.open(path) for path in paths], true).mean().item()
-    assert after > before + 0.08
+    assert after > before + 0.1
     proof = json.loads((run.path / "proof.json").read_text())
     assert proof, "the file was read by other programs"
