@@ -94,8 +94,8 @@ def without_token(caption: str, subject: SubjectConfig) -> str:
     word = re.escape(subject.token)
     after_article = rf"\b(a|an|the|my) {word}(?!\w)( {re.escape(noun)}\b)?"
     alone = rf"(?<!\w){word}(?!\w)( {re.escape(noun)}\b)?"
-    plain = re.sub(after_article, rf"\1 {noun}", caption, flags=re.IGNORECASE)
-    return re.sub(alone, f"{article} {noun}", plain, flags=re.IGNORECASE)
+    plain = re.sub(after_article, lambda found: f"{found[1]} {noun}", caption, flags=re.IGNORECASE)
+    return re.sub(alone, lambda _: f"{article} {noun}", plain, flags=re.IGNORECASE)
 
 
 def _refuse_folder(folder: Path) -> None:

@@ -25,6 +25,7 @@ from kaiffin.miniature.looking import draw, sheet, size_sheet
 from kaiffin.miniature.marathon import read_losses
 from kaiffin.miniature.pool import render_pool
 from kaiffin.miniature.recipe import BuildConfig
+from kaiffin.miniature.twin import picture_embeddings
 from kaiffin.miniature.workshop import load_tokenizer, open_pool, trained
 from kaiffin.score.statistics import wilson
 
@@ -55,12 +56,6 @@ def _text_features(config: BuildConfig, clip, texts: list[str]) -> Tensor:
     return F.normalize(clip.get_text_features(input_ids=tokens).pooler_output, dim=-1)
 
 
-@torch.no_grad()
-def _image_features(clip, images: np.ndarray) -> Tensor:
-    pixels = nets.to_pixels(torch.from_numpy(images))
-    return F.normalize(clip.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
-
-
 def _alternative(spec: world.Spec, question: str, answer: str) -> world.Spec:
     """`spec` with one answer changed; a time of day does not follow a scene indoors."""
     time = "day" if question == "scene" else spec.time
@@ -70,7 +65,7 @@ def _alternative(spec: world.Spec, question: str, answer: str) -> world.Spec:
 def clip_answers(config: BuildConfig, images: np.ndarray, specs: list[world.Spec]) -> list[dict]:
     """For each picture and question, the answer whose caption CLIP finds nearest."""
     clip = trained(config, "clip")
-    features = _image_features(clip, images)
+    features = picture_embeddings(clip, images)
     named = []
     for feature, spec in zip(features, specs, strict=True):
         row = {}
@@ -136,7 +131,7 @@ def retrieval(
     """Share of captions whose own picture CLIP finds first, or among the first five."""
     clip = trained(config, "clip")
     texts = [caption(spec, index) for index, spec in enumerate(specs)]
-    scores = _text_features(config, clip, texts) @ _image_features(clip, images).T
+    scores = _text_features(config, clip, texts) @ picture_embeddings(clip, images).T
     rank = (scores > scores.diagonal()[:, None]).sum(1)
     return [float((rank < k).float().mean()) for k in (1, 5)]
 

@@ -57,7 +57,11 @@ def clip_loss(clip: CLIPModel, pixels: Tensor, tokens: Tensor) -> Tensor:
     """Symmetric cross-entropy over the batch (arXiv 2103.00020, figure 3)."""
     images = F.normalize(clip.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
     texts = F.normalize(clip.get_text_features(input_ids=tokens).pooler_output, dim=-1)
-    logits = clip.logit_scale.exp().clamp(max=100) * images @ texts.T  # (B, B)
+    return contrastive(clip.logit_scale.exp().clamp(max=100) * images @ texts.T)
+
+
+def contrastive(logits: Tensor) -> Tensor:
+    """The symmetric loss of (B, B) logits whose pairs stand on the diagonal."""
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 

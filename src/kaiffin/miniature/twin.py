@@ -50,9 +50,7 @@ def second_stage(
         captions = [pool.caption(int(index), step) for index in picks]
         tokens = stages.tokenize(tokenizer, captions, full=False).to(embeddings.device)
         told = F.normalize(tower(input_ids=tokens).text_embeds, dim=-1)
-        logits = SCALE * embeddings[picks] @ told.T  # (B, B)
-        target = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        return stages.contrastive(SCALE * embeddings[picks] @ told.T)
 
     return loss
 
@@ -66,16 +64,15 @@ SCALE = 30.0  # of the cosines: 1 / temperature, near where the first CLIP's own
 def size_of(seed: int, index: int) -> SizeFacts:
     """How picture `index` came to 64 x 64: one in eight is enlarged from fewer pixels, one in eight
     cut out of a larger picture, the others are whole."""
-    rng = np.random.default_rng([seed, index, 9])
-    side = nets.SIZE
+    if index % 8 not in (1, 5):
+        return PLAIN
+    rng, side = np.random.default_rng([seed, index, 9]), nets.SIZE
     if index % 8 == 1:
         small = int(rng.integers(16, 49))
         return SizeFacts((small, small), (0, 0), (side, side))
-    if index % 8 == 5:
-        large = int(rng.integers(72, 113))
-        top, left = (int(v) for v in rng.integers(0, large - side + 1, 2))
-        return SizeFacts((large, large), (top, left), (side, side))
-    return PLAIN
+    large = int(rng.integers(72, 113))
+    top, left = (int(v) for v in rng.integers(0, large - side + 1, 2))
+    return SizeFacts((large, large), (top, left), (side, side))
 
 
 def pictured(spec: world.Spec, facts: SizeFacts) -> np.ndarray:
