@@ -19,21 +19,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kaiffin import checkpoints, picturing, recipes
-from kaiffin import config as configs
-from kaiffin.cache import TensorCache
-from kaiffin.config import BaseConfig, Config, SampleConfig
 from kaiffin.data.images import open_photo
-from kaiffin.evaluation import SUBJECT, Asked, Gallery, Prompt
-from kaiffin.judging import photos_of
-from kaiffin.miniature import world
-from kaiffin.miniature.truth import Truth, likeliest, load_truth
+from kaiffin.foundation.cache import TensorCache
+from kaiffin.foundation.config import BaseConfig, Config, SampleConfig
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.settings import build, override
+from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
+from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
-from kaiffin.run import Run
-from kaiffin.runtime import Runtime
+from kaiffin.models.files.load import load_base
+from kaiffin.pictures.request import request
+from kaiffin.score.gallery import Gallery
 from kaiffin.score.judge import Scorer
+from kaiffin.score.photos import photos_of
+from kaiffin.score.questions import Asked, Prompt
 from kaiffin.score.statistics import Interval, clustered
-from kaiffin.sessions import load_base
+from kaiffin.score.table import SUBJECT
+from kaiffin.stories import choose, train
 
 STEPS, CANDIDATES = 400, 6
 SAMPLE_STEPS = 16
@@ -84,7 +87,7 @@ def config_of(training: Training, photos: Path) -> Config:
         "train.schedule": training.schedule, "train.tensorboard": False, "train.keep": 1,
         "score.candidates": CANDIDATES,
     }  # fmt: skip
-    return configs.build(configs.override({}, given), training.name)
+    return build(override({}, given), training.name)
 
 
 def trained(training: Training, out: Path) -> Run:
@@ -98,8 +101,8 @@ def trained(training: Training, out: Path) -> Run:
             (photos / f"{number}.txt").write_text(caption, encoding="utf-8")
     folder = out / "runs" / training.name
     if (folder / "config.yaml").is_file():
-        return recipes.resume(folder)
-    return recipes.train(config_of(training, photos), folder)
+        return train.resume(folder)
+    return train.train(config_of(training, photos), folder)
 
 
 def test_set(training: Training, family: ModelFamily) -> tuple[Asked, list[str]]:
@@ -109,7 +112,7 @@ def test_set(training: Training, family: ModelFamily) -> tuple[Asked, list[str]]
     lead = who.instance_prompt
     prompts = [f"{lead} {words}".strip() for words, _ in TEST]
     sample = SampleConfig(steps=SAMPLE_STEPS, size=(family.native_size, family.native_size))
-    requests = [picturing.request(p, seed, sample) for p in prompts for seed in TEST_SEEDS]
+    requests = [request(p, seed, sample) for p in prompts for seed in TEST_SEEDS]
     asked = Asked(tuple(Prompt(p, p, "scenes") for p in prompts), TEST_SEEDS, tuple(requests))
     return asked, [place for _, place in TEST for _ in TEST_SEEDS]
 
@@ -117,7 +120,7 @@ def test_set(training: Training, family: ModelFamily) -> tuple[Asked, list[str]]
 def pictured(training: Training, out: Path, family: ModelFamily) -> None:
     """All pictures of a training: those of `kaiffin choose`, and the test's."""
     folder = out / "runs" / training.name
-    checkpoints.choose(folder, changes={"sample.steps": SAMPLE_STEPS}, batch_size=16)
+    choose.choose(folder, changes={"sample.steps": SAMPLE_STEPS}, batch_size=16)
     asked, _ = test_set(training, family)
     gallery = Gallery(out / "test" / training.name, family)
     for _, path in Run.open(folder).candidates():

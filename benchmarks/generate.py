@@ -16,11 +16,12 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from timing import interleaved, table, write_json
 
-from kaiffin.config import BaseConfig
-from kaiffin.generate import Request, generate
-from kaiffin.models import resolve
-from kaiffin.models.load import load
-from kaiffin.runtime import Runtime
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.models.files import resolve
+from kaiffin.models.files.load import load
+from kaiffin.pictures.request import Request
+from kaiffin.pictures.sample import generate
 
 PROMPT = "a photo of a penguin on the beach"
 

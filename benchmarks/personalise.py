@@ -21,18 +21,20 @@ from typing import Any
 
 from PIL import Image
 
-from kaiffin import config as configs
-from kaiffin import demonstration, picturing, recipes
-from kaiffin.config import BaseConfig, SampleConfig
-from kaiffin.miniature import world
-from kaiffin.miniature.truth import Truth, likeliest, load_truth
+from kaiffin.foundation.config import BaseConfig, SampleConfig
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.sheets import sheet
+from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
+from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import POSES
 from kaiffin.models.base import ModelFamily
-from kaiffin.picturing import Task, Wanted
-from kaiffin.runtime import Runtime
+from kaiffin.models.files.load import load_base
+from kaiffin.pictures.make import Task, Wanted, make
+from kaiffin.pictures.request import request, with_size
 from kaiffin.score.judge import Scorer
 from kaiffin.score.statistics import wilson
-from kaiffin.sessions import load_base
-from kaiffin.sheets import sheet
+from kaiffin.stories import demo, train
 
 # (words of the prompt, the place): none of these places is in the photos.
 SCENES = (
@@ -68,16 +70,16 @@ def study(
     """Trains, makes the pictures, judges them and writes their sheet."""
     who = world.SUBJECTS[subject]
     photos = out / "photos" / subject
-    demonstration.render_photos(photos, subject, seed=0)
+    demo.render_photos(photos, subject, seed=0)
     given = {
         "subject.token": who.token, "subject.noun": who.class_noun, "data.photos": photos,
         "base.name": base, "train.tensorboard": False, **changes,
     }  # fmt: skip
     started = time.time()
-    run = recipes.train(configs.build(configs.override({}, given), subject), out / "runs" / subject)
+    run = train.train(build(override({}, given), subject), out / "runs" / subject)
     seconds = time.time() - started
     adapters = (Wanted(run.adapter_path),)
-    sample = picturing.with_size(run.config.sample, family)
+    sample = with_size(run.config.sample, family)
     images = pictures(
         family, [f"{who.instance_prompt} {w}" for w, _ in SCENES], SEEDS, sample, adapters
     )
@@ -97,8 +99,8 @@ def pictures(
     adapters: tuple[Wanted, ...],
 ) -> list[Image.Image]:  # fmt: skip
     """Every prompt on every seed, prompts outside."""
-    tasks = [Task(picturing.request(p, s, sample), adapters) for p in prompts for s in seeds]
-    return [image for _, image in picturing.make(family, tasks, batch_size=16)]
+    tasks = [Task(request(p, s, sample), adapters) for p in prompts for s in seeds]
+    return [image for _, image in make(family, tasks, batch_size=16)]
 
 
 def judged(
@@ -138,7 +140,7 @@ def true_renders(subject: str, seed: int) -> list[Image.Image]:
     renders = []
     for number, (words, place) in enumerate(SCENES):
         time = next((t for t in ("night", "sunset") if t in words), "day")
-        pose = world.POSES[(seed + number) % len(world.POSES)]
+        pose = POSES[(seed + number) % len(POSES)]
         renders.append(world.subject_render(subject, place, time=time, pose=pose, detail=seed))
     return renders
 

@@ -22,20 +22,20 @@ import torch
 from peft import LoraConfig
 from timing import interleaved, table, write_json
 
-from kaiffin import config as configs
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
-from kaiffin.cache import TensorCache
-from kaiffin.config import BaseConfig
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import prepare
-from kaiffin.miniature import world
+from kaiffin.foundation.cache import TensorCache
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.phases import expand
+from kaiffin.foundation.presets import derive
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.settings import build, override
+from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.load import load
-from kaiffin.phases import expand
-from kaiffin.presets import derive
-from kaiffin.runtime import Runtime
+from kaiffin.models.files.load import load
 from kaiffin.train.trainer import Trainer
 
 RANK, LR = 16, 1e-4
@@ -50,7 +50,7 @@ def ours(
         "train.batch_size": batch, "adapter.rank": RANK, "adapter.targets": "attention",
         "data.prior.weight": 0.0, "train.schedule": "constant", "data.upscale": True,
     }  # fmt: skip
-    config, _ = derive(configs.build(configs.override({}, given)), 6, family.native_size)
+    config, _ = derive(build(override({}, given)), 6, family.native_size)
     prepared = prepare(config.data, config.subject, family.native_size)
     dataset = Dataset(prepared.examples, [], config.data, 0)
     specs = {"unet": LoraSpec("attention", RANK, RANK, kind=kind)}

@@ -8,10 +8,10 @@ import tiny
 import torch
 from PIL import Image
 
-from kaiffin.config import BaseConfig
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.runtime import Runtime
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.load import load
-from kaiffin.runtime import Runtime
+from kaiffin.models.files.load import load
 
 REPO = Path(__file__).parents[1]
 PHOTOS = REPO.parent / "shared" / "data" / "photos"

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from kaiffin.models.resolve import CONFIGS
+from kaiffin.models.files.resolve import CONFIGS
 
 
 def full_base(family: str, folder: Path, dtype: torch.dtype = torch.bfloat16) -> Path:

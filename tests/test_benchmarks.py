@@ -11,11 +11,11 @@ import torch
 from conftest import REPO
 from PIL import Image
 
-from kaiffin.config import BaseConfig
-from kaiffin.miniature.judge import Judge
-from kaiffin.miniature.truth import ANSWERS, Truth
-from kaiffin.runtime import Runtime
-from kaiffin.sessions import load_base
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.miniature.judges.judge import Judge
+from kaiffin.miniature.judges.truth import ANSWERS, Truth
+from kaiffin.models.files.load import load_base
 
 
 @pytest.mark.parametrize(

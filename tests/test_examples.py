@@ -12,12 +12,13 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from test_demonstration import the_card_works
 
-from kaiffin import config as configs
-from kaiffin.adapters import files
-from kaiffin.cli import main
-from kaiffin.experiments.trials import read
-from kaiffin.miniature import WEIGHTS, world
-from kaiffin.run import Run
+from kaiffin.adapters.files import safe
+from kaiffin.cli.main import main
+from kaiffin.experiments.sweep.trials import read
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import build, dump, override, read_yaml
+from kaiffin.miniature.world import world
+from kaiffin.models.files.embedded import WEIGHTS
 
 EXAMPLES = REPO / "examples"
 # The only things that are not as the recipe says: the base, what follows from it, and the length.
@@ -38,8 +39,8 @@ def photos(folder: Path, count: int = 3, captions: bool = False) -> Path:
 
 def trained(recipe: str, tmp_path: Path, **changes: object) -> Run:
     """`kaiffin train recipe.yaml`, with the recipe's text changed as little as said above."""
-    data = configs.override(configs.read_yaml(EXAMPLES / recipe), SMALL | changes)
-    (tmp_path / recipe).write_text(configs.dump(configs.build(data)))
+    data = override(read_yaml(EXAMPLES / recipe), SMALL | changes)
+    (tmp_path / recipe).write_text(dump(build(data)))
     assert main(["train", str(tmp_path / recipe), "--out", str(tmp_path / "run")]) == 0
     run = Run.open(tmp_path / "run")
     assert json.loads((run.path / "proof.json").read_text())["holds"]
@@ -91,7 +92,7 @@ def test_cheburashka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained("cheburashka-sd15.yaml", tmp_path, **{
         "data.photos": photos(tmp_path / "photos", captions=True), "train.steps": 3,
     })  # fmt: skip
-    tensors, header = files.read(run.adapter_path)
+    tensors, header = safe.read(run.adapter_path)
     assert run.adapter_path.name == "cheburashka.safetensors"
     assert "bundle_emb.<cheburashka>.string_to_param.*" in tensors
     assert header["ss_network_dim"] == "128"
@@ -115,7 +116,7 @@ def test_intro_and_its_rerank(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
 
 def test_realistic_vision_in_two_phases(tmp_path: Path) -> None:
     recipe = "realistic-vision-two-phase.yaml"
-    phases = configs.read_yaml(EXAMPLES / recipe)["phases"]
+    phases = read_yaml(EXAMPLES / recipe)["phases"]
     assert [phase["name"] for phase in phases] == ["face", "body"]
     phases[1] |= {"photos": str(photos(tmp_path / "body", 4)), "steps": 3}
     run = trained(recipe, tmp_path, **{
@@ -153,16 +154,16 @@ def test_the_recipes_say_what_the_projects_did() -> None:
     """The numbers of the five projects, so that nobody changes them by accident."""
     read = {path.stem: yaml.safe_load(path.read_text()) for path in EXAMPLES.glob("*.yaml")}
     assert len(read) == 7
-    puffin = configs.build(read["viking-puffin-sdxl"])
+    puffin = build(read["viking-puffin-sdxl"])
     assert (puffin.base.name, puffin.data.resolution, puffin.train.batch_size) == ("sdxl", 1024, 2)
     assert (puffin.train.steps, puffin.train.checkpoint_every) == (1000, 500)
-    flickr = configs.build(read["flickr30k-sd14"])
+    flickr = build(read["flickr30k-sd14"])
     assert (flickr.adapter.rank, flickr.adapter.alpha, flickr.adapter.dropout) == (4, 4, 0.01)
-    toy = configs.build(read["cheburashka-sd15"])
+    toy = build(read["cheburashka-sd15"])
     assert (toy.adapter.rank, toy.train.steps, toy.train.lr) == (128, 2000, 2e-5)
     assert (toy.train.objective.min_snr_gamma, toy.sample.guidance) == (5, 5.0)
-    assert 100 <= configs.build(read["intro-sd15"]).train.steps <= 200
-    man = configs.build(read["realistic-vision-two-phase"])
+    assert 100 <= build(read["intro-sd15"]).train.steps <= 200
+    man = build(read["realistic-vision-two-phase"])
     assert man.adapter.text_encoder
     assert man.base.vae
     assert man.data.prior.weight

@@ -17,7 +17,7 @@ from full import full_base
 from PIL import Image
 from safetensors.torch import load_file
 
-from kaiffin.cli import main
+from kaiffin.cli.main import main
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-from kaiffin import config as configs
-from kaiffin.experiments import sweep
-from kaiffin.miniature import world
-from kaiffin.presets import derive
+from kaiffin.experiments.sweep.trials import read
+from kaiffin.foundation.presets import derive
+from kaiffin.foundation.settings import fields, load, option_table, read_yaml
+from kaiffin.miniature.world import world
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
 
@@ -54,7 +54,7 @@ def test_the_three_commands_for_ones_own_photos(tmp_path: Path) -> None:
 
 
 def test_every_setting_in_the_readme_exists() -> None:
-    known = dict(configs.fields())
+    known = dict(fields())
     named = set(re.findall(r"--([a-z]+\.[a-z_.]+)", README))
     named |= set(re.findall(r"--([a-z]+\.[a-z_.]+)", (REPO / "docs" / "photos.md").read_text()))
     assert len(named) > 5
@@ -63,15 +63,15 @@ def test_every_setting_in_the_readme_exists() -> None:
 
 @pytest.mark.parametrize("path", sorted((REPO / "examples").rglob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_configs_are_valid(path: Path) -> None:
-    is_sweep = "trials" in configs.read_yaml(path)
-    found = [t.config for t in sweep.read(path)[1]] if is_sweep else [configs.load(path)]
+    is_sweep = "trials" in read_yaml(path)
+    found = [t.config for t in read(path)[1]] if is_sweep else [load(path)]
     for config in found:
         full, _ = derive(config, 10, 512)
         assert full.train.steps
 
 
 def test_the_option_table_is_current() -> None:
-    assert configs.option_table() in (REPO / "docs" / "options.md").read_text(encoding="utf-8")
+    assert option_table() in (REPO / "docs" / "options.md").read_text(encoding="utf-8")
 
 
 def test_linked_files_exist() -> None:

@@ -23,7 +23,7 @@ from transformers import (
     CLIPVisionConfig,
 )
 
-from kaiffin.adapters.names import sgm_path
+from kaiffin.adapters.files.names import sgm_path
 
 SIZE = 64  # pixels of the native square
 START, END = 512, 513

@@ -20,21 +20,22 @@ import torch
 from PIL import Image
 
 from kaiffin.adapters.load import load_adapter
-from kaiffin.config import BaseConfig
-from kaiffin.data.sources import fill
-from kaiffin.evaluation import plain_prompt
-from kaiffin.experiments.jobs import Job
-from kaiffin.experiments.trials import Trial, read
-from kaiffin.generate import save_png
-from kaiffin.miniature import nets, truth, world
+from kaiffin.experiments.sweep.trials import Trial, read
+from kaiffin.experiments.work.jobs import Job
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import Runtime, randn
+from kaiffin.foundation.sheets import sheet
+from kaiffin.foundation.subject import fill, plain_prompt
+from kaiffin.miniature.build import nets
+from kaiffin.miniature.judges import truth
+from kaiffin.miniature.world import vocabulary, world
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
-from kaiffin.run import Run
-from kaiffin.runtime import Runtime, randn
+from kaiffin.models.files.load import load_base
+from kaiffin.pictures.recipe import save_png
 from kaiffin.score import measures
 from kaiffin.score.judge import Scorer
 from kaiffin.score.statistics import Interval, clustered, student
-from kaiffin.sessions import load_base
-from kaiffin.sheets import sheet
 
 SUBJECT = "plush"
 SCENES = ("snow", "forest", "city", "desert", "space")  # of the prompts in study.yaml, in order
@@ -156,7 +157,7 @@ def losses(family: ModelFamily, adapter: Path) -> Rows:
     taught = world.subject_photos(SUBJECT, 3)
     new = [world.subject_render(SUBJECT, scene, nets.SIZE, detail=99) for scene in SCENES]
     lead = world.SUBJECTS[SUBJECT].instance_prompt
-    asked = [f"{lead} {world.SCENES[scene][0]}" for scene in SCENES]
+    asked = [f"{lead} {vocabulary.SCENES[scene][0]}" for scene in SCENES]
     rows = {
         "loss_photos": [plain_loss(family, [i for i, _ in taught], [c for _, c in taught])],
         "loss_new": [plain_loss(family, new, asked)],
@@ -263,7 +264,7 @@ def page(
     images, labels = [], []
     for row, scene in enumerate(SCENES):
         images += [true[scene][0], *(made[row * count] for made in pages.values())]
-        labels += [world.SCENES[scene][0]] * (len(pages) + 1)
+        labels += [vocabulary.SCENES[scene][0]] * (len(pages) + 1)
     return sheet(images, labels, columns=len(pages) + 1, column_titles=["true render", *pages])
 
 

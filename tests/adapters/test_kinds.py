@@ -13,18 +13,19 @@ from test_lora import predict, randomise
 from test_trainer import losses, trainer
 from torch import nn
 
-from kaiffin.adapters import files, formats, writing
+from kaiffin.adapters.elsewhere.proof import NoReader, prove
+from kaiffin.adapters.elsewhere.readers import opened_by_others
+from kaiffin.adapters.files import reading, safe, writing
+from kaiffin.adapters.kinds import PARTS
 from kaiffin.adapters.layers import LAYERS
 from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.lora import Lora
-from kaiffin.adapters.proof import NoReader, prove
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.targets import LoraSpec
-from kaiffin.cli import main
-from kaiffin.config import LayerRule
-from kaiffin.errors import AdapterError
+from kaiffin.cli.main import main
+from kaiffin.foundation.config import LayerRule
+from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.base import ModelFamily
-from kaiffin.readers import opened_by_others
 from kaiffin.train.state import TrainState
 
 KINDS = ["rslora", "dora", "loha", "lokr", "oft"]
@@ -49,8 +50,8 @@ def moved(family: ModelFamily, kind: str, targets: str = "all-linear+conv") -> L
 
 
 def saved(adapter: Lora, family: ModelFamily, path: Path) -> Path:
-    found = formats.from_state(adapter.state(), family.name)
-    files.save(path, writing.to_kohya(found, family.layers_per_block), {})
+    found = reading.from_state(adapter.state(), family.name)
+    safe.save(path, writing.to_kohya(found, family.layers_per_block), {})
     return path
 
 
@@ -236,7 +237,7 @@ def test_what_is_not_applied_is_said(
         load_adapter(tmp_path / "a.safetensors", sd)
 
 
-PARTS = sorted(set(formats.PARTS) - {"alpha"})
+PARTS = sorted(set(PARTS) - {"alpha"})
 SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 
 
@@ -278,6 +279,6 @@ def test_training_goes_on_from_a_file(
             "--train.lr", "1e-9", "--out", str(run), "--adapter.init_from", str(path),
             "--train.tensorboard", "false", "--data.prior.weight", "0"]  # fmt: skip
     assert main(call) == 0
-    before, after = files.read(path)[0], files.read(run / "kaiffin.safetensors")[0]
+    before, after = safe.read(path)[0], safe.read(run / "kaiffin.safetensors")[0]
     assert before.keys() == after.keys()
     assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)

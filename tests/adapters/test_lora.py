@@ -11,7 +11,7 @@ from kaiffin.adapters.base import Adapter
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.targets import LoraSpec, select
-from kaiffin.errors import AdapterError, ConfigError
+from kaiffin.foundation.errors import AdapterError, ConfigError
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 
 FACTS = [SizeFacts((64, 64), (0, 0), (64, 64))] * 2

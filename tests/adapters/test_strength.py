@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from test_kinds import saved
 from test_lora import made, predict, randomise
 
-from kaiffin import generate as pictures
-from kaiffin.adapters import weights
+from kaiffin.adapters import strength
 from kaiffin.adapters.load import load_adapter
-from kaiffin.adapters.weights import Ramp
-from kaiffin.cli import main
-from kaiffin.errors import ConfigError
-from kaiffin.generate import Request
+from kaiffin.adapters.strength import Ramp
+from kaiffin.cli.main import main
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.models.base import ModelFamily
-from kaiffin.picturing import parse_adapter
+from kaiffin.pictures import sample as pictures
+from kaiffin.pictures.make import parse_adapter
+from kaiffin.pictures.request import Request
 
 MID, UP = "unet.mid_block.attentions.0.proj_in", "unet.up_blocks.1.resnets.0.conv1"
 TEXT = "text_encoder_2.text_model.encoder.layers.0.mlp.fc1"
@@ -37,14 +37,14 @@ TEXT = "text_encoder_2.text_model.encoder.layers.0.mlp.fc1"
     ],
 )
 def test_reading(text: str, expected: tuple) -> None:
-    found = weights.parse(text)
+    found = strength.parse(text)
     assert tuple(found.at(name, 0.5) for name in (MID, UP, TEXT)) == expected
-    assert weights.parse(str(found)) == found
+    assert strength.parse(str(found)) == found
 
 
 @given(st.floats(-4, 4, width=16), st.floats(-4, 4, width=16), st.floats(0, 1))
 def test_a_ramp_is_linear_and_text_takes_its_mean(first: float, last: float, at: float) -> None:
-    found = weights.Weights(Ramp(first, last)).times(2.0)
+    found = strength.Weights(Ramp(first, last)).times(2.0)
     assert found.at(MID, at) == pytest.approx(2 * (first * (1 - at) + last * at), abs=1e-9)
     assert found.at(TEXT, at) == pytest.approx(first + last, abs=1e-9)
 
@@ -52,7 +52,7 @@ def test_a_ramp_is_linear_and_text_takes_its_mean(first: float, last: float, at:
 @pytest.mark.parametrize("text", ["unet=x", "=1", "1..", "0.5,,1"])
 def test_what_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
-        weights.parse(text)
+        strength.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_part_of_weight_zero_is_as_if_it_were_not_there(
     adapter = made(family, "all-linear")
     randomise(adapter)
     path = saved(adapter, family, tmp_path / "a.safetensors")
-    stack = load_adapter(path, family, weights.parse("unet=1,text=0"))
+    stack = load_adapter(path, family, strength.parse("unet=1,text=0"))
     stack.inject(family)
     without_text = predict(family)
     stack.eject()
@@ -92,7 +92,7 @@ def test_a_ramp_reaches_each_step(sd: ModelFamily, tmp_path: Path) -> None:
     adapter = made(sd, "attention")
     randomise(adapter)
     path = saved(adapter, sd, tmp_path / "a.safetensors")
-    stack = load_adapter(path, sd, weights.parse("1..0"))
+    stack = load_adapter(path, sd, strength.parse("1..0"))
     stack.inject(sd)
     seen = []
     name = next(name for name in stack.layers() if name.startswith("unet."))

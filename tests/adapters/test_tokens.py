@@ -9,10 +9,10 @@ from test_lora import FACTS
 
 from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.tokens import Token, read_bundle
-from kaiffin.cli import main
-from kaiffin.errors import AdapterError, ConfigError
+from kaiffin.cli.main import main
+from kaiffin.foundation.errors import AdapterError, ConfigError
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.load import as_pipeline
+from kaiffin.models.files.pipeline import as_pipeline
 from kaiffin.models.words import FIRST_ID
 
 WORD = "<toy>"

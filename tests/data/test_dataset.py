@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from kaiffin.config import DataConfig, SubjectConfig
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import prepare
-from kaiffin.errors import PhotoError
+from kaiffin.foundation.config import DataConfig, SubjectConfig
+from kaiffin.foundation.errors import PhotoError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from kaiffin.data import images
-from kaiffin.errors import ConfigError, PhotoError
+from kaiffin.foundation.errors import ConfigError, PhotoError
 
 
 def corner_picture(width: int = 60, height: int = 40) -> Image.Image:

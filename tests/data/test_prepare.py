@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from kaiffin.config import DataConfig, SubjectConfig
 from kaiffin.data import inspect
 from kaiffin.data.prepare import Prepared, prepare
-from kaiffin.errors import PhotoError
+from kaiffin.foundation.config import DataConfig, SubjectConfig
+from kaiffin.foundation.errors import PhotoError
 
 SUBJECT = SubjectConfig(token="kaiffin", noun="puffin")
 
@@ -166,7 +166,7 @@ def test_the_journal_spares_work_and_survives_tearing(
 MANY = """
 import sys
 from pathlib import Path
-from kaiffin.config import DataConfig, SubjectConfig
+from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.data.prepare import prepare
 if __name__ == "__main__":
     done = prepare(DataConfig(photos=Path(sys.argv[1])), SubjectConfig(noun="dog"), 64,

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kaiffin.config import DataConfig, SubjectConfig
-from kaiffin.data.sources import Listing, fill, read, without_token
-from kaiffin.errors import ConfigError, PhotoError
+from kaiffin.data.sources import Listing, read
+from kaiffin.foundation.config import DataConfig, SubjectConfig
+from kaiffin.foundation.errors import ConfigError, PhotoError
+from kaiffin.foundation.subject import fill, without_token
 
 SUBJECT = SubjectConfig(token="kaiffin", noun="puffin")
 

@@ -9,7 +9,8 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
-from kaiffin.miniature import WEIGHTS, world
+from kaiffin.miniature.world import world
+from kaiffin.models.files.embedded import WEIGHTS
 
 LIMIT_MB = 30
 

@@ -10,14 +10,18 @@ from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from kaiffin import config as configs
-from kaiffin import demonstration, picturing, recipes
-from kaiffin.config import BaseConfig, SampleConfig
-from kaiffin.miniature import WEIGHTS, WEIGHTS_XL, world
+from kaiffin.foundation.config import BaseConfig, SampleConfig
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.settings import build, override
+from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SCENES, Spec
 from kaiffin.models.base import ModelFamily
-from kaiffin.runtime import Runtime
+from kaiffin.models.files.embedded import WEIGHTS, WEIGHTS_XL
+from kaiffin.models.files.load import load_base
+from kaiffin.pictures.make import Task, make
+from kaiffin.pictures.request import request, with_size
 from kaiffin.score.judge import Scorer
-from kaiffin.sessions import load_base
+from kaiffin.stories import demo, generate, train
 
 LIMIT_MB = 30
 
@@ -36,9 +40,9 @@ def family() -> ModelFamily:
 
 
 def drawn(family: ModelFamily, prompts: list[str], seeds: range) -> list[Image.Image]:
-    sample = picturing.with_size(SampleConfig(steps=12), family)
-    tasks = [picturing.Task(picturing.request(p, s, sample)) for p in prompts for s in seeds]
-    return [image for _, image in picturing.make(family, tasks, batch_size=16)]
+    sample = with_size(SampleConfig(steps=12), family)
+    tasks = [Task(request(p, s, sample)) for p in prompts for s in seeds]
+    return [image for _, image in make(family, tasks, batch_size=16)]
 
 
 def size(folder: Path) -> int:
@@ -66,7 +70,7 @@ def test_what_it_shares_with_the_miniature_is_the_same_file() -> None:
 
 
 def test_it_draws_what_it_is_told(family: ModelFamily) -> None:
-    asked = [world.Spec(species, colour, scene) for species, colour, scene in (
+    asked = [Spec(species, colour, scene) for species, colour, scene in (
         ("penguin", "red", "forest"), ("cat", "blue", "snow"), ("lion", "yellow", "space"),
         ("owl", "purple", "desert"), ("frog", "green", "city"), ("bear", "pink", "beach"),
     )]  # fmt: skip
@@ -94,19 +98,19 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     """Six photos, a short LoRA training through the SDXL path: pictures of unseen scenes become
     like the subject, by the miniature's judge against renders that nobody trained on."""
     who = world.SUBJECTS["kaiffin"]
-    demonstration.render_photos(tmp_path / "photos", who.name, seed=0)
+    demo.render_photos(tmp_path / "photos", who.name, seed=0)
     given = {
         "base.name": "miniature-xl", "subject.token": who.token, "subject.noun": who.class_noun,
         "data.photos": tmp_path / "photos", "train.steps": 80, "train.batch_size": 2,
         "train.tensorboard": False, "score.candidates": 1, "data.prior.weight": 0,
     }  # fmt: skip
-    run = recipes.train(configs.build(configs.override({}, given), "xl"), tmp_path / "run")
-    prompts = demonstration.new_scenes(who.name)
-    scenes = [scene for scene in world.SCENES if scene not in demonstration.TAUGHT]
+    run = train.train(build(override({}, given), "xl"), tmp_path / "run")
+    prompts = demo.new_scenes(who.name)
+    scenes = [scene for scene in SCENES if scene not in demo.TAUGHT]
     true = [world.subject_render(who.name, scene, detail=99) for scene in scenes]
     judge = Scorer()
     before = judge.image_image(drawn(family, prompts, range(1, 2)), true).mean().item()
-    paths = picturing.generate(
+    paths = generate.generate(
         str(run.path), prompts, seed=1, batch_size=16, out=tmp_path / "made",
         changes={"sample.steps": 12},
     )  # fmt: skip

@@ -11,12 +11,12 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kaiffin.config import BaseConfig
-from kaiffin.errors import MissingWeightsError
-from kaiffin.models import resolve
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.runtime import Runtime
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
-from kaiffin.models.load import load, read_text_facts
-from kaiffin.runtime import Runtime
+from kaiffin.models.files import resolve
+from kaiffin.models.files.load import load, read_text_facts
 
 FACTS = [SizeFacts((100, 80), (3, 4), (64, 64)), SizeFacts((64, 64), (0, 0), (64, 64))]
 PROMPTS = ["a photo of a dog", "ein Höhlenbär 犬 🐧"]
@@ -310,7 +310,7 @@ def test_the_kept_configurations_are_the_published_sizes(name: str) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from kaiffin.models.resolve import CONFIGS
+    from kaiffin.models.files.resolve import CONFIGS
 
     folder = CONFIGS / name
     with torch.device("meta"):

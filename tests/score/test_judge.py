@@ -21,8 +21,8 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from kaiffin.cache import TensorCache
-from kaiffin.errors import MissingWeightsError
+from kaiffin.foundation.cache import TensorCache
+from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.score.judge import Scorer
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from kaiffin.miniature import world
+from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import POSES, SCENES
 from kaiffin.score import measures
 
 X, Y, XY = [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]
@@ -87,9 +88,9 @@ def test_soft_and_turned_copies_are_copies_and_true_pictures_are_not(name: str) 
     ]
     true = [
         world.subject_render(name, scene, detail=7, pose=pose)
-        for scene in world.SCENES
+        for scene in SCENES
         if scene not in ("meadow", "beach", "kitchen")
-        for pose in world.POSES
+        for pose in POSES
     ]
     found = measures.is_copy(torch.stack([measures.layout(i) for i in copies]), layouts)
     assert found.all()

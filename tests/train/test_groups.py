@@ -8,7 +8,7 @@ import torch
 from peft.optimizers import create_loraplus_optimizer
 from test_trainer import trainer
 
-from kaiffin.errors import ConfigError
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.models.base import ModelFamily
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_trainer import Losses, trainer
 
-from kaiffin import config as configs
-from kaiffin.errors import ConfigError
+from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.presets import derive
+from kaiffin.foundation.settings import build
 from kaiffin.models.base import ModelFamily
-from kaiffin.presets import derive
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
 
@@ -90,10 +90,10 @@ def test_the_average_is_the_exponential_one(sd: ModelFamily, folder: Path) -> No
 
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 1e-4), ("lion", 2e-5), ("prodigy", 1.0)])
 def test_the_default_rate_follows_the_optimizer(name: str, rate: float) -> None:
-    config, notes = derive(configs.build({"train": {"optimizer": name}}), 6, 512)
+    config, notes = derive(build({"train": {"optimizer": name}}), 6, 512)
     assert config.train.lr == pytest.approx(rate)
     assert any(note.startswith("train.lr = ") for note in notes)
-    given, _ = derive(configs.build({"train": {"optimizer": name, "lr": 0.5}}), 6, 512)
+    given, _ = derive(build({"train": {"optimizer": name, "lr": 0.5}}), 6, 512)
     assert given.train.lr == 0.5
 
 
@@ -108,7 +108,7 @@ def test_the_default_rate_follows_the_optimizer(name: str, rate: float) -> None:
 )
 def test_impossible_combinations(changes: dict, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        configs.build({"train": changes})
+        build({"train": changes})
 
 
 def test_muon_takes_no_convolutions(sd: ModelFamily, folder: Path) -> None:

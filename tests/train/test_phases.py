@@ -11,14 +11,14 @@ from conftest import grainy_photos, load_tiny
 from PIL import Image
 from safetensors.torch import load_file
 
-from kaiffin import config as configs
 from kaiffin.adapters.load import load_adapter
-from kaiffin.cli import main
-from kaiffin.errors import ConfigError
-from kaiffin.generate import read_recipe
+from kaiffin.cli.main import main
+from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.phases import expand
+from kaiffin.foundation.presets import derive
+from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import ModelFamily, SizeFacts
-from kaiffin.phases import expand
-from kaiffin.presets import derive
+from kaiffin.pictures.recipe import read_recipe
 from kaiffin.train.watch import Checkpoints
 
 TWO = [{"name": "face", "steps": 4}, {"name": "body", "steps": 4, "own_adapter": True}]
@@ -31,7 +31,7 @@ def config(base: Path, photos: Path, phases: list, **more: object) -> dict:
         "train.batch_size": 2, "train.tensorboard": False, "train.checkpoint_every": 2,
         "train.schedule": "constant",
     } | more  # fmt: skip
-    return configs.override({"phases": phases}, given)
+    return override({"phases": phases}, given)
 
 
 def trained(path: Path, data: dict, out: Path) -> Path:
@@ -60,7 +60,7 @@ def test_the_list_becomes_configs_of_their_own(tmp_path: Path) -> None:
     phases = [{"name": "a", "steps": 10, "lr": 0.1}, {"name": "b", "train": ["unet"]},
               {"name": "c", "own_adapter": True, "photos": "elsewhere"}]  # fmt: skip
     data = config(tmp_path, tmp_path, phases, **{"train.steps": 30, "adapter.text_encoder": True})
-    full, _ = derive(configs.build(data), 4, 64)
+    full, _ = derive(build(data), 4, 64)
     made = expand(full)
     assert [(p.name, p.first, p.last) for p in made] == [("a", 0, 10), ("b", 10, 40), ("c", 40, 70)]
     assert [p.config.train.lr for p in made] == [0.1, 0.01, 0.01]
@@ -207,4 +207,4 @@ def test_blends_and_their_grid(sd_path: Path, folder: Path, tmp_path: Path) -> N
 )
 def test_impossible_lists(phases: list, more: dict, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
-        configs.build(config(tmp_path, tmp_path, phases, **more))
+        build(config(tmp_path, tmp_path, phases, **more))

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kaiffin import config as configs
-from kaiffin.config import Config
 from kaiffin.data.prepare import prepare
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import ModelFamily
-from kaiffin.recipes import class_pictures, class_prompts
-from kaiffin.run import Run
+from kaiffin.stories.class_pictures import class_pictures, class_prompts
 
 CAPTIONS = (
     "a photo of sks toy in a meadow", "sks toy on the beach", "a photo of sks toy in a meadow",
@@ -34,7 +34,7 @@ def config_of(photos: Path, **changes: object) -> Config:
         "data.prior.weight": 0.5, "data.prior.num_images": 4, "data.prior.steps": 1,
         "data.resolution": 64, **changes,
     }  # fmt: skip
-    return configs.build(configs.override({}, given), "prior")
+    return build(override({}, given), "prior")
 
 
 def test_class_pictures_follow_the_captions(sd: ModelFamily, photos: Path, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from kaiffin.run import Run
+from kaiffin.foundation.run import Run
 
 COMMAND = [sys.executable, "-m", "kaiffin.cli"]
 # Every save is slowed down, so that random kills often land in the middle of one.
 SLOW_SAVES = """
 import sys, time
-import kaiffin.run as run
+import kaiffin.foundation.run as run
 whole = run._write_synced
 def slow(path, data):
     whole(path, data[: len(data) // 2])

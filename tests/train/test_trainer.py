@@ -7,20 +7,21 @@ import pytest
 import torch
 from PIL import Image
 
-from kaiffin import config as configs
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
-from kaiffin.cache import TensorCache
-from kaiffin.config import Config
 from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import prepare
-from kaiffin.diffusion.loss import min_snr_weight
-from kaiffin.errors import DivergedError
+from kaiffin.foundation import config as configs
+from kaiffin.foundation.cache import TensorCache
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import DivergedError
+from kaiffin.foundation.phases import expand
+from kaiffin.foundation.presets import derive
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import ModelFamily
-from kaiffin.phases import expand
-from kaiffin.presets import derive
-from kaiffin.runtime import Runtime
+from kaiffin.models.diffusion.loss import min_snr_weight
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import StepResult, Trainer, rate_factor
 
@@ -47,7 +48,7 @@ def trainer(
         "adapter.rank": 4, "data.prior.weight": 0.0, "train.lr": 1e-2, "adapter.targets":
         "all-linear", **changes,
     }  # fmt: skip
-    config, _ = derive(configs.build(configs.override({}, given)), 4, 64)
+    config, _ = derive(build(override({}, given)), 4, 64)
     prepared = prepare(config.data, config.subject, 64)
     dataset = Dataset(prepared.examples, [], config.data, config.train.seed)
     a = config.adapter

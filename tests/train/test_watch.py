@@ -10,9 +10,9 @@ from PIL import Image
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kaiffin.cli import main
-from kaiffin.run import Run
-from kaiffin.sheets import GAP, MIN_TILE, sheet
+from kaiffin.cli.main import main
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.sheets import GAP, MIN_TILE, sheet
 from kaiffin.train.trainer import StepResult
 from kaiffin.train.watch import Smoothed, SpillAlarm
 

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kaiffin.adapters.formats import rank_of
-from kaiffin.errors import AdapterError, ConfigError
+from kaiffin.adapters.kinds import rank_of
+from kaiffin.foundation.errors import AdapterError, ConfigError
 
 Size = tuple[int, ...]  # of a weight: (out, in) or (out, in, kh, kw)
 

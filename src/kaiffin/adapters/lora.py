@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kaiffin.adapters.formats import by_module, kind_of
+from kaiffin.adapters.kinds import by_module, kind_of
 from kaiffin.adapters.layers import LAYERS, Layer
 from kaiffin.adapters.targets import LoraSpec, select
-from kaiffin.errors import AdapterError
-from kaiffin.runtime import generator
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.runtime import generator
 
 
 class Lora:

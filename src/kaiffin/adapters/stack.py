@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from torch import Tensor, nn
 
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.strength import PLAIN, Weights
 from kaiffin.adapters.tokens import Token
-from kaiffin.adapters.weights import PLAIN, Weights
 from kaiffin.models.base import ModelFamily
 
 EMBEDDING = "embedding"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from kaiffin.config import LayerRule
-from kaiffin.errors import ConfigError
+from kaiffin.foundation.config import LayerRule
+from kaiffin.foundation.errors import ConfigError
 
 # Endings of canonical paths; "attention" is what the DreamBooth LoRA examples of the field train.
 ATTENTION = (

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from kaiffin.errors import AdapterError, ConfigError
+from kaiffin.foundation.errors import AdapterError, ConfigError
 from kaiffin.models.words import Words
 
 # tower -> key of its vectors where the base has one text encoder, and where it has two.

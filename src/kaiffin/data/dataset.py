@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kaiffin.config import DataConfig
 from kaiffin.data import images
 from kaiffin.data.prepare import Example
-from kaiffin.errors import PhotoError
-from kaiffin.runtime import generator, uniform
+from kaiffin.foundation.config import DataConfig
+from kaiffin.foundation.errors import PhotoError
+from kaiffin.foundation.runtime import generator, uniform
 
 
 @dataclass(frozen=True)

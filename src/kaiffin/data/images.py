@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
 
-from kaiffin.errors import ConfigError, PhotoError
+from kaiffin.foundation.errors import ConfigError, PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "MPO", "HEIF")
 SUFFIXES = {

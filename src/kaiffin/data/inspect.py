@@ -16,11 +16,11 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kaiffin.config import DataConfig, SubjectConfig
 from kaiffin.data import images
 from kaiffin.data.images import Crop
-from kaiffin.errors import PhotoError
-from kaiffin.sheets import INK, PAPER, SOFT
+from kaiffin.foundation.config import DataConfig, SubjectConfig
+from kaiffin.foundation.errors import PhotoError
+from kaiffin.foundation.sheets import INK, PAPER, SOFT
 
 NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may differ
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50

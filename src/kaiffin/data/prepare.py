@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kaiffin import __version__
-from kaiffin.config import DataConfig, SubjectConfig
 from kaiffin.data import images, inspect, sources
 from kaiffin.data.images import Crop
 from kaiffin.data.inspect import Examined, Finding, Item
 from kaiffin.data.sources import Source
-from kaiffin.errors import PhotoError, RunError
+from kaiffin.foundation.config import DataConfig, SubjectConfig
+from kaiffin.foundation.errors import PhotoError, RunError
 
 PARALLEL_FROM = 64  # photos; below, starting processes costs more than it saves
 CHUNK = 16

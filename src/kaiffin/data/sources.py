@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from kaiffin.config import DataConfig, SubjectConfig
 from kaiffin.data.images import SUFFIXES
-from kaiffin.errors import ConfigError, PhotoError
+from kaiffin.foundation.config import DataConfig, SubjectConfig
+from kaiffin.foundation.errors import ConfigError, PhotoError
+from kaiffin.foundation.subject import fill
 
 KOHYA = re.compile(r"(\d+)_(.+)")
 IGNORED = {"thumbs.db", "desktop.ini"}
@@ -73,29 +74,6 @@ def read(data: DataConfig, subject: SubjectConfig) -> Listing:
             + (f" It has {len(listing.not_photos)} other files." if listing.not_photos else ""),
         )
     return listing
-
-
-def fill(template: str, subject: SubjectConfig) -> str:
-    """`{token}` and `{noun}` replaced; any other brace is refused."""
-    text = template.replace("{token}", subject.token).replace("{noun}", subject.noun)
-    stray = re.search(r"\{(\w*)\}", text)
-    if stray:
-        raise ConfigError(
-            f"template {template!r}: {stray.group(0)} is not known.", "Use {token} and {noun}."
-        )
-    return " ".join(text.split())
-
-
-def without_token(caption: str, subject: SubjectConfig) -> str:
-    """`caption` of the class instead of the subject: "a photo of tobbul bear in a meadow" becomes
-    "a photo of a bear in a meadow"."""
-    noun = subject.noun
-    article = "an" if noun[:1].lower() in ("a", "e", "i", "o", "u") else "a"
-    word = re.escape(subject.token)
-    after_article = rf"\b(a|an|the|my) {word}(?!\w)( {re.escape(noun)}\b)?"
-    alone = rf"(?<!\w){word}(?!\w)( {re.escape(noun)}\b)?"
-    plain = re.sub(after_article, lambda found: f"{found[1]} {noun}", caption, flags=re.IGNORECASE)
-    return re.sub(alone, lambda _: f"{article} {noun}", plain, flags=re.IGNORECASE)
 
 
 def _refuse_folder(folder: Path) -> None:

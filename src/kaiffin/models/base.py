@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from kaiffin.diffusion.schedule import NoiseSchedule
+from kaiffin.models.diffusion.schedule import NoiseSchedule
 from kaiffin.models.words import Words
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHUNK = 1 << 22
+from kaiffin.foundation.folder import file_sha256
+
 TILE = 512  # pixels
 
 
@@ -43,21 +43,6 @@ def revision(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(file_sha256(path).encode())
-    return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read once for as long as it stays as it is."""
-    stat = path.stat()
-    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=256)
-def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
     return digest.hexdigest()
 
 

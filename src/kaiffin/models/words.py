@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kaiffin.errors import AdapterError
+from kaiffin.foundation.errors import AdapterError
 
 FIRST_ID = 1 << 20  # of new tokens; no vocabulary is as large
 Vectors = Mapping[str, Tensor]  # tower -> (n, width), n equal in all towers

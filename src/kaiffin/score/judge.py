@@ -18,12 +18,12 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from kaiffin.cache import TensorCache, content_key
-from kaiffin.config import Config
-from kaiffin.errors import MissingWeightsError
-from kaiffin.miniature import EMBEDDED
+from kaiffin.foundation.cache import TensorCache, content_key
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.models.files.resolve import snapshot
 from kaiffin.models.parts import quiet, revision
-from kaiffin.models.resolve import snapshot
 
 MINIATURE = "miniature"
 READS_TEXT = {"clip": "CLIP", "siglip": "SigLIP"}
@@ -208,7 +208,7 @@ def _tokenizer(folder: Path) -> Any:
 def _folder(model: str) -> Path:
     """Of the miniature's CLIP, a folder, or a hub id's snapshot."""
     if model == MINIATURE:
-        from kaiffin.miniature import WEIGHTS
+        from kaiffin.models.files.embedded import WEIGHTS
 
         return WEIGHTS / "clip"
     path = Path(model).expanduser()

@@ -6,8 +6,8 @@ from typing import Any
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.adapters.targets import rule_of
-from kaiffin.errors import ConfigError
-from kaiffin.phases import EMBEDDING, TEXT, UNET, Phase
+from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.phases import EMBEDDING, TEXT, UNET, Phase
 
 
 def groups(stack: Stack, phase: Phase) -> list[dict[str, Any]]:

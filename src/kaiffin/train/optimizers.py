@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kaiffin.config import TrainConfig
-from kaiffin.errors import ConfigError
+from kaiffin.foundation.config import TrainConfig
+from kaiffin.foundation.errors import ConfigError
 
 Groups = Sequence[dict[str, Any]]
 EXTRAS = {"pytorch_optimizer": "optimizers", "bitsandbytes": "8bit"}

@@ -11,7 +11,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from kaiffin.errors import RunError
+from kaiffin.foundation.errors import RunError
 
 ADAPTER, OPTIMIZER, FACTS = "adapter.safetensors", "optimizer.safetensors", "state.json"
 

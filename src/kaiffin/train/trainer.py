@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters.stack import Stack
-from kaiffin.cache import TensorCache, content_key
-from kaiffin.config import Config
 from kaiffin.data.dataset import Dataset, Draw, mask_key
-from kaiffin.diffusion import loss as objective
-from kaiffin.errors import DivergedError
+from kaiffin.foundation.cache import TensorCache, content_key
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import DivergedError
+from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
+from kaiffin.foundation.runtime import Runtime, derived_seed, generator, randn
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
-from kaiffin.phases import EMBEDDING, TEXT, Phase
-from kaiffin.runtime import Runtime, derived_seed, generator, randn
+from kaiffin.models.diffusion import loss as objective
 from kaiffin.train import optimizers
 from kaiffin.train.groups import groups
 from kaiffin.train.state import TrainState

@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kaiffin import config as configs
-from kaiffin.errors import Interrupted
-from kaiffin.run import Run
-from kaiffin.sheets import sheet
+from kaiffin.foundation.errors import Interrupted
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import dump
+from kaiffin.foundation.sheets import sheet
 from kaiffin.train.trainer import StepResult, Trainer
 
 SMOOTHING = 0.98  # of the shown loss: single steps vary with the timestep drawn
@@ -143,7 +143,7 @@ class TensorBoard:
 
         folder = str(self.run.folder("tensorboard"))
         self.writer: Any = SummaryWriter(folder, purge_step=step + 1 if step else None)
-        text = "    " + configs.dump(self.run.config).replace("\n", "\n    ")
+        text = "    " + dump(self.run.config).replace("\n", "\n    ")
         self.writer.add_text("config", text, 0)
 
     def on_step(self, result: StepResult) -> None:

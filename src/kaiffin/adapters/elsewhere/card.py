@@ -1,0 +1,135 @@
+"""The model card of a run: what a stranger who finds the adapter needs to know. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from kaiffin.foundation.run import Run
+from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.models.files.resolve import ALIASES
+
+NAME = "README.md"
+KINDS = {
+    "lora": "A LoRA", "rslora": "An rsLoRA", "dora": "A DoRA", "loha": "A LoHa", "lokr": "A LoKr",
+    "oft": "An OFT",
+}  # fmt: skip
+
+
+def text(run: Run) -> str:
+    """Markdown with Hugging Face front matter. The licence is the user's to choose."""
+    config, manifest = run.config, run.read_json("manifest.json")
+    family = manifest.get("base", {}).get("family", "sd1")
+    # A folder or file on this machine tells strangers nothing and may tell too much.
+    name = config.base.name
+    base = ALIASES.get(name, name if not Path(name).exists() else Path(name).name)
+    prompt = f"a photo of {config.subject.phrase}"
+    kind = "stable-diffusion-xl" if family == "sdxl" else "stable-diffusion"
+    front = {
+        "base_model": base,
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "instance_prompt": prompt,
+        "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora", kind, "kaiffin"],
+        "widget": [{"text": prompt}],
+    }
+    train, adapter = config.train, config.adapter
+    # Markdown takes <word> for a tag and shows nothing.
+    title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
+    rows = {
+        "photos": manifest.get("num_photos"),
+        "steps": manifest.get("phases", [{"last": train.steps}])[-1]["last"],
+        "batch size": train.batch_size,
+        "optimizer": train.optimizer,
+        "learning rate": train.lr,
+        "rank / alpha": f"{adapter.rank} / {adapter.alpha:g}" if adapter.alpha else adapter.rank,
+        "trained layers": adapter.targets,
+        "trainable weights": f"{manifest.get('trainable', 0):,}",
+        "prior weight": config.data.prior.weight,
+        "seed": train.seed,
+        "base weights (SHA-256)": manifest.get("base", {}).get("revision", "")[:16],
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {title}
+
+{KINDS[adapter.kind]} adapter that teaches `{base}` the subject {title}. Put
+`{config.subject.phrase}` into the prompt.
+
+## Use
+
+With Kaiffin, from the folder above this one:
+
+```
+kaiffin generate {run.path.name} "{prompt} on an icy cliff" -n 4
+```
+
+{_elsewhere(run, base, family, prompt)}
+
+## Training
+
+| | |
+|---|---|
+{table}
+
+## Limits
+
+It learnt from few photos: poses and places far from them come out less faithful. Choose a licence
+for this file yourself, and have the consent of people who are shown. Made with Kaiffin
+{manifest.get("kaiffin", "")}.
+"""
+
+
+def _elsewhere(run: Run, base: str, family: str, prompt: str) -> str:
+    """How ComfyUI, A1111 and diffusers use the files of this run."""
+    file, token = run.adapter_path.name, run.config.subject.token
+    embedding = run.part_path("embedding")
+    lines = [f"In ComfyUI or A1111: copy `{file}` into their folder of LoRA models."]
+    if embedding.is_file():
+        lines.append(
+            f"`{token}` is a token of its own. A1111 finds it in `{file}`; for ComfyUI copy"
+            f" `{embedding.name}` into `models/embeddings` and write `embedding:{embedding.stem}`"
+            f" in place of `{token}`."
+        )
+    if run.config.adapter.kind in ("loha", "lokr", "oft"):
+        return "\n".join([*lines, "diffusers does not read this kind."])
+    return "\n".join([*lines, f"With diffusers:\n\n{_with_diffusers(run, base, family, prompt)}"])
+
+
+def _with_diffusers(run: Run, base: str, family: str, prompt: str) -> str:
+    pipeline = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
+    imported, source = f"from diffusers import {pipeline}", f'"{base}"'
+    if run.config.base.name in EMBEDDED:
+        source = "WEIGHTS_XL" if family == "sdxl" else "WEIGHTS"
+        imported += f"\nfrom kaiffin.miniature import {source}"
+    own = run.path / "diffusers"
+    weights = f'".", weight_name="{run.adapter_path.name}"' if not own.is_dir() else '"diffusers"'
+    load = [f"pipe.load_lora_weights({weights})"] * (run.config.embedding.train != "alone")
+    token = _loading_of_token(run, family)
+    imported += "\nfrom safetensors.torch import load_file" * bool(token)
+    return "\n".join([
+        "```python", imported, "", f"pipe = {pipeline}.from_pretrained({source})", *load, *token,
+        f'image = pipe("{prompt} on an icy cliff", guidance_scale=5.0).images[0]', "```",
+    ])  # fmt: skip
+
+
+def _loading_of_token(run: Run, family: str) -> list[str]:
+    """The calls that bring a custom token to diffusers, where the run has one."""
+    embedding, token = run.part_path("embedding"), run.config.subject.token
+    if not embedding.is_file():
+        return []
+    vectors = f'vectors = load_file("{embedding.name}")'
+    if family != "sdxl":
+        return [vectors, f'pipe.load_textual_inversion(vectors, token="{token}")']
+    return [
+        vectors,
+        *(
+            f'pipe.load_textual_inversion({{"v": vectors["{key}"]}}, token="{token}",'
+            f" text_encoder=pipe.text_encoder{n}, tokenizer=pipe.tokenizer{n})"
+            for key, n in (("clip_l", ""), ("clip_g", "_2"))
+        ),
+    ]

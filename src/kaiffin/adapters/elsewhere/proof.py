@@ -1,0 +1,169 @@
+"""The export proof: is what is in the file what was trained, for every program that reads it?
+
+diffusers' loading a file proves little: it accepts names that ComfyUI ignores. So three things are
+checked: an independent reader attaches every layer; its denoiser output is ours; and every name
+is one that ComfyUI, the A1111 family and sd-scripts know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kaiffin.adapters.files import names, safe
+from kaiffin.adapters.files.reading import EMBEDDING
+from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.stack import Stack, full_modules
+from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.runtime import randn
+from kaiffin.models.base import ModelFamily, SizeFacts
+
+PROGRAMS = ("ComfyUI", "A1111", "sd-scripts")
+# Of the adapter's own effect on the output: above it, strength or a layer is wrong. The rounding
+# of the base's dtype is allowed beside it, for adapters that do nearly nothing.
+TOLERANCE = 0.02
+ROUNDING = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+
+
+class NoReader(UserError):
+    """The package that reads this kind of adapter is not installed."""
+
+
+Opener = Callable[[ModelFamily, Path], AbstractContextManager[dict[str, int]]]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """layers, matched: of each tower; known: keys that each program knows, of `keys`.
+
+    effect: relative change of the denoiser's output by the adapter; difference: between ours and
+    the independent reader's, relative as well.
+    """
+
+    layers: dict[str, int]
+    matched: dict[str, int]
+    keys: int
+    known: dict[str, int]
+    alphas_vary: bool
+    effect: float
+    difference: float
+    allowed: float
+
+    @property
+    def holds(self) -> bool:
+        return not self.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words; empty for a good file."""
+        found = [
+            f"the independent reader attached {self.matched.get(tower, 0)} of {count} layers of"
+            f" {tower}"
+            for tower, count in self.layers.items()
+            if self.matched.get(tower, 0) != count
+        ]
+        if self.difference > self.allowed:
+            found.append(
+                f"its output differs by {self.difference:.2g}, of an effect of {self.effect:.2g}"
+            )
+            if self.alphas_vary:  # seen in diffusers 0.42.1; the layout `diffusers` is not hurt
+                found.append(
+                    "its layers have different alphas, of which diffusers takes one for the"
+                    " attention layers of a kohya file: convert it with --to diffusers for there"
+                )
+        found += [
+            f"{program} does not know {self.keys - known} of {self.keys} keys"
+            for program, known in self.known.items()
+            if known < self.keys
+        ]
+        return found
+
+    def as_json(self) -> dict[str, object]:
+        return {**asdict(self), "holds": self.holds, "problems": self.problems}
+
+
+def prove(path: Path, family: ModelFamily, open_by_others: Opener) -> Proof:
+    """Checks the adapter in `path` (file or PEFT folder) on `family`.
+
+    Raises AdapterError where we or the independent reader cannot open it at all.
+    """
+    stack = load_adapter(path, family)
+    stack.train(False)
+    for token in stack.tokens:
+        token.inject(family)  # on all sides: the question is what the layers do
+    prompt = " ".join(["a photo of a thing", *(token.word for token in stack.tokens)])
+    try:
+        base = _output(family, prompt)
+        stack.adapters[""].inject(full_modules(family))
+        ours = _output(family, prompt)
+        stack.adapters[""].eject()
+        with open_by_others(family, path) as matched:
+            theirs = _output(family, prompt)
+    finally:
+        stack.eject()
+    layers = {
+        tower: sum(name.startswith(f"{tower}.") for name in stack.layers())
+        for tower in family.towers
+    }
+    scale = base.norm().item() or 1.0
+    effect, difference = ((x - ours).norm().item() / scale for x in (base, theirs))
+    keys, known = _known(path, family, full_modules(family))
+    vary = bool(keys) and any(_alphas_vary(stack, tower) for tower in family.towers)
+    return Proof(
+        layers, matched, keys, known, vary, effect, difference,
+        TOLERANCE * effect + ROUNDING.get(family.dtype, 2e-2),
+    )  # fmt: skip
+
+
+def _alphas_vary(stack: Stack, tower: str) -> bool:
+    layers = stack.adapters[""].layers.items()
+    return len({layer.alpha for name, layer in layers if name.startswith(f"{tower}.")}) > 1
+
+
+@torch.no_grad()
+def _output(family: ModelFamily, prompt: str) -> Tensor:
+    """The denoiser on a fixed noisy latent and prompt, through text encoders and UNet."""
+    side = family.native_size // family.downscale
+    x_t = randn((1, family.latent_channels, side, side), 0, "proof").to(family.device)
+    size = (family.native_size, family.native_size)
+    cond = family.encode_text([prompt], [SizeFacts(size, (0, 0), size)])
+    t = torch.tensor([family.schedule.num_timesteps // 2], device=family.device)
+    return family.predict(x_t, t, cond).float().cpu()
+
+
+def _known(path: Path, family: ModelFamily, table: Collection[str]) -> tuple[int, dict[str, int]]:
+    """Number of keys, and how many of them each program knows; kohya files only."""
+    if path.is_dir():
+        return 0, {}
+    shapes, _ = safe.header(path)
+    spelled = [key.partition(".")[0] for key in shapes if not key.startswith(EMBEDDING)]
+    if not all(name.startswith(("lora_unet_", "lora_te")) for name in spelled):
+        return 0, {}
+    accepted = accepted_names(table, family.name, family.layers_per_block)
+    return len(spelled), {
+        program: sum(name in known for name in spelled) for program, known in accepted.items()
+    }
+
+
+def accepted_names(
+    table: Collection[str], family: str, layers_per_block: int = 2
+) -> Mapping[str, set[str]]:
+    """Which spellings of a base's layers each program attaches (their loaders, 2026).
+
+    ComfyUI takes both ways to name blocks and either prefix of CLIP-L; A1111 and sd-scripts take
+    `lora_te` alone on SD 1.x; sd-scripts names SD 1.x's blocks as diffusers does. None takes text
+    layers without `text_model`.
+    """
+    homes = names.homes(table, family, layers_per_block)
+    whole = {spelled for spelled in homes if not names.is_misspelled(spelled)}
+    if family == "sdxl":
+        return dict.fromkeys(PROGRAMS, whole)
+    strict = {spelled for spelled in whole if not spelled.startswith("lora_te1_")}
+    original = ("lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_")
+    plain = {spelled for spelled in strict if not spelled.startswith(original)}
+    return {"ComfyUI": whole, "A1111": strict, "sd-scripts": plain}

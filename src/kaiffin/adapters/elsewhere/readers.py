@@ -1,0 +1,142 @@
+"""An adapter file opened by others' code: diffusers' loader, PEFT for its own folders, LyCORIS for
+its own kinds.
+
+What they attach goes onto the family's own modules, so no second copy of the base is needed, and
+is taken off again afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kaiffin.adapters.elsewhere.proof import NoReader
+from kaiffin.adapters.files import names, safe
+from kaiffin.adapters.files.reading import EMBEDDING
+from kaiffin.adapters.kinds import KINDS
+from kaiffin.adapters.stack import full_modules
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.models import parts
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.pipeline import as_pipeline
+
+# diffusers 0.42.1 knows LoRA only; of a kohya file's DoRA it drops the magnitudes without an error.
+OF_LYCORIS = tuple(f".{part}" for kind in ("dora", "loha", "lokr", "oft") for part in KINDS[kind])
+
+
+@contextlib.contextmanager
+def opened_by_others(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
+    """Inside, `family` runs with the adapter as an independent reader attached it.
+
+    Yields the number of layers that it matched in each tower. Raises AdapterError where it
+    refuses the file, NoReader where LyCORIS is wanted and not installed.
+    """
+    if not path.is_dir() and any(key.endswith(OF_LYCORIS) for key in safe.header(path)[0]):
+        with _by_lycoris(family, path) as matched:
+            yield matched
+        return
+    opened = _by_peft(family, path) if path.is_dir() else _by_diffusers(family, path)
+    with warnings.catch_warnings(action="ignore"), parts.quiet(), opened:
+        yield {tower: _count(module) for tower, module in family.towers.items()}
+
+
+@contextlib.contextmanager
+def _by_diffusers(family: Any, path: Path) -> Iterator[None]:
+    pipeline = as_pipeline(family)
+    try:
+        if any(key.startswith(EMBEDDING) for key in safe.header(path)[0]):
+            # diffusers takes tokens from embedding files only, and trips over bundled ones.
+            tensors = safe.read(path)[0]
+            kept = {key: value for key, value in tensors.items() if not key.startswith(EMBEDDING)}
+            pipeline.load_lora_weights(kept)
+        else:
+            pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        pipeline.unload_lora_weights()
+        raise AdapterError(f"{path}: diffusers cannot open it: {error}.") from None
+    try:
+        yield
+    finally:
+        pipeline.unload_lora_weights()
+
+
+@contextlib.contextmanager
+def _by_peft(family: ModelFamily, folder: Path) -> Iterator[None]:
+    """A PEFT folder, or one per tower below it."""
+    from peft import PeftModel
+
+    inner = {tower: folder / tower for tower in family.towers}
+    folders = {t: p for t, p in inner.items() if (p / "adapter_config.json").is_file()}
+    if not folders:
+        text = (folder / "adapter_config.json").read_text(encoding="utf-8")
+        targets = " ".join(json.loads(text).get("target_modules") or [])
+        folders = {"text_encoder" if "encoder.layers" in targets else "unet": folder}
+    models: list[Any] = []
+    try:
+        for tower, path in folders.items():
+            model: Any = family.towers[tower]
+            models.append(PeftModel.from_pretrained(model, str(path)))
+        yield
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise AdapterError(f"{folder}: PEFT cannot open it: {error}.") from None
+    finally:
+        for model in models:
+            model.unload()
+
+
+@contextlib.contextmanager
+def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
+    """LyCORIS' own classes recognise each layer's kind and make its merged weight."""
+    try:
+        logging.getLogger("LyCORIS").setLevel(logging.ERROR)
+        from lycoris.modules import get_module, make_module
+    except ImportError:
+        raise NoReader(
+            "DoRA, LoHa, LoKr and OFT are read by LyCORIS, which is not installed.",
+            "Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[lycoris]'.",
+        ) from None
+    tensors, modules = safe.read(path)[0], full_modules(family)
+    homes = names.homes(modules, family.name, family.layers_per_block)
+    spelled = dict.fromkeys(key.partition(".")[0] for key in tensors)
+    matched = dict.fromkeys(family.towers, 0)
+    before: list[tuple[Any, torch.Tensor]] = []
+    try:
+        for name in (name for name in spelled if name in homes):
+            target: Any = modules[homes[name]]
+            kind, weights = get_module(tensors, name)
+            made = make_module(kind, weights, name, target) if kind else None
+            if made is None:
+                continue
+            weight = _merged(made, target).to(target.weight)
+            before.append((target, target.weight.data))
+            target.weight.data = weight
+            matched[homes[name].partition(".")[0]] += 1
+        yield matched
+    finally:
+        for target, weight in before:
+            target.weight.data = weight
+
+
+@torch.no_grad()
+def _merged(made: Any, target: Any) -> torch.Tensor:
+    """The weight as LyCORIS turns it, or with what it adds.
+
+    Not by its `get_diff_weight`, which in 4.1.3 multiplies LoHa and LoKr by alpha / rank twice,
+    where ComfyUI and PEFT do so once.
+    """
+    if made.name in ("diag-oft", "locon"):
+        return made.get_merged_weight(shape=target.weight.shape)[0].view_as(target.weight)
+    return target.weight.float() + made.get_weight(target.weight.shape)
+
+
+def _count(module: Any) -> int:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return sum(isinstance(inner, BaseTunerLayer) for inner in module.modules())

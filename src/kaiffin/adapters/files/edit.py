@@ -1,0 +1,231 @@
+"""Arithmetic on adapter files: norms, sums, fewer ranks, differences. Pure, and without a base.
+
+The update of a layer is `delta = alpha / r * up @ down`; it is never written out for LoRA, since
+its norm, its products and its singular values follow from the two thin factors.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from kaiffin.adapters.files.reading import AdapterFile
+from kaiffin.adapters.kinds import kind_of, rank_of
+from kaiffin.foundation.errors import AdapterError
+
+Parts = Mapping[str, Tensor]
+
+
+def block_of(name: str) -> str:
+    """`unet.down_blocks.1.attentions.0...` -> `unet.down_blocks.1`; a text tower is one block."""
+    match = re.match(r"unet\.(down_blocks\.\d+|mid_block|up_blocks\.\d+)", name)
+    return match[0] if match else name.split(".")[0]
+
+
+def strength(parts: Parts) -> float:
+    """alpha / r, the factor on `up @ down`; 1 for a LoKr whose factors are kept whole."""
+    rank = rank_of(parts)
+    return float(parts["alpha"]) / rank if rank else 1.0
+
+
+def norm(parts: Parts) -> float:
+    """Frobenius norm of a layer's update, for LoRA (DoRA: without its magnitude), LoHa and LoKr."""
+    kind = kind_of(parts)
+    if kind in ("lora", "dora"):
+        return math.sqrt(max(0.0, inner(parts, parts)))
+    if kind == "loha" and "hada_t1" not in parts:
+        w1, w2 = (_product(parts, f"hada_w{i}_a", f"hada_w{i}_b") for i in (1, 2))
+        return strength(parts) * (w1 * w2).norm().item()
+    if kind == "lokr" and "lokr_t2" not in parts:
+        norms = [_lokr_factor(parts, i).norm().item() for i in (1, 2)]
+        return strength(parts) * norms[0] * norms[1]  # of a Kronecker product
+    return math.nan
+
+
+def inner(a: Parts, b: Parts) -> float:
+    """Frobenius product of two LoRA updates of one layer."""
+    ups = [parts["lora_up.weight"].double().flatten(1) for parts in (a, b)]
+    downs = [parts["lora_down.weight"].double().flatten(1) for parts in (a, b)]
+    product = ((ups[0].T @ ups[1]) * (downs[0] @ downs[1].T)).sum().item()
+    return strength(a) * strength(b) * product
+
+
+def _product(parts: Parts, left: str, right: str) -> Tensor:
+    return parts[left].double() @ parts[right].double()
+
+
+def _lokr_factor(parts: Parts, i: int) -> Tensor:
+    whole = parts.get(f"lokr_w{i}")
+    return whole.double() if whole is not None else _product(parts, f"lokr_w{i}_a", f"lokr_w{i}_b")
+
+
+def with_one_alpha(adapter: AdapterFile) -> AdapterFile:
+    """The same updates with one alpha for all LoRA layers, the commonest; the factor goes into up.
+
+    diffusers 0.42.1 takes one alpha for all attention layers of a kohya file. Exact where the
+    alphas differ by powers of two, else to fp32's rounding.
+    """
+    plain = [p for p in adapter.modules.values() if kind_of(p) == "lora"]
+    alphas = [float(parts["alpha"]) for parts in plain]
+    if len(set(alphas)) < 2:
+        return adapter
+    alpha = max(alphas, key=alphas.count)
+    modules = {}
+    for name, parts in adapter.modules.items():
+        factor = float(parts["alpha"]) / alpha if kind_of(parts) == "lora" else 1.0
+        if factor != 1.0:
+            up = parts["lora_up.weight"] * factor
+            parts = {**parts, "lora_up.weight": up, "alpha": torch.tensor(alpha)}
+        modules[name] = parts
+    return replace(adapter, modules=modules)
+
+
+# --- merge ------------------------------------------------------------------------------------
+
+
+def merge(adapters: Sequence[tuple[AdapterFile, float]]) -> AdapterFile:
+    """The weighted sum of adapters as one, exactly: ranks add up. fp32."""
+    first = adapters[0][0]
+    modules: dict[str, dict[str, Tensor]] = {}
+    for name in dict.fromkeys(n for adapter, _ in adapters for n in adapter.modules):
+        present = [(a.modules[name], w) for a, w in adapters if name in a.modules]
+        modules[name] = _sum([_plain(name, parts) for parts, _ in present], [w for _, w in present])
+    for adapter, _ in adapters:
+        if adapter.family != first.family:
+            raise AdapterError(f"one is for {first.family}, the other for {adapter.family}.")
+        if adapter.embeddings:
+            raise AdapterError("bundled tokens cannot be added up.")
+    triggers = [a.metadata.get("modelspec.trigger_phrase", "") for a, _ in adapters]
+    metadata = first.metadata | {
+        "modelspec.trigger_phrase": ", ".join(dict.fromkeys(t for t in triggers if t)),
+        "ss_network_dim": str(max(rank_of(parts) for parts in modules.values())),
+        "ss_network_alpha": str(max(rank_of(parts) for parts in modules.values())),
+    }
+    return AdapterFile("kohya", first.family, modules, metadata)
+
+
+def _sum(present: Sequence[Parts], weights: Sequence[float]) -> dict[str, Tensor]:
+    shapes = {(p["lora_down.weight"].shape[1:], p["lora_up.weight"].shape[0]) for p in present}
+    if len(shapes) > 1:
+        raise AdapterError("the adapters have layers of different shapes: they fit other bases.")
+    down = torch.cat([parts["lora_down.weight"].float() for parts in present])
+    factors = [w * strength(parts) for parts, w in zip(present, weights, strict=True)]
+    ups = [p["lora_up.weight"].float() * f for p, f in zip(present, factors, strict=True)]
+    return _factors(down, torch.cat(ups, dim=1))
+
+
+def _factors(down: Tensor, up: Tensor) -> dict[str, Tensor]:
+    alpha = torch.tensor(float(len(down)))  # the strength is in the factors
+    return {"lora_down.weight": down, "lora_up.weight": up, "alpha": alpha}
+
+
+def _plain(name: str, parts: Parts) -> Parts:
+    if kind_of(parts) != "lora":
+        raise AdapterError(
+            f"{name} is {kind_of(parts)}; only plain LoRA can be added up or cut down."
+        )
+    return parts
+
+
+# --- fewer ranks ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Singular values of one layer kept and lost. rank: how many were kept."""
+
+    rank: int
+    kept: float  # sum of squares
+    lost: float
+
+    @property
+    def error(self) -> float:
+        """Relative error of the update, Frobenius."""
+        total = self.kept + self.lost
+        return math.sqrt(self.lost / total) if total else 0.0
+
+
+def resize(
+    adapter: AdapterFile, rank: int | None = None, energy: float | None = None
+) -> tuple[AdapterFile, dict[str, Cut]]:
+    """Each layer cut to its best approximation of `rank`, or to `energy` of its squared norm.
+
+    By SVD of the update (Eckart and Young 1936). fp32; returns the file and what each layer lost.
+    """
+    modules, cuts = {}, {}
+    for name, parts in adapter.modules.items():
+        u, s, vt = _svd(_plain(name, parts))
+        modules[name], cuts[name] = cut(u, s, vt, rank, energy, parts["lora_down.weight"].shape)
+    top = str(max(c.rank for c in cuts.values()))
+    metadata = adapter.metadata | {"ss_network_dim": top, "ss_network_alpha": top}
+    return AdapterFile("kohya", adapter.family, modules, metadata), cuts
+
+
+def cut(
+    u: Tensor, s: Tensor, vt: Tensor, rank: int | None, energy: float | None, down: Sequence[int]
+) -> tuple[dict[str, Tensor], Cut]:
+    """Factors of the `rank` largest singular values, or of as many as hold `energy`.
+
+    u (out, n), s (n,), vt (n, in * kernel); down: shape that the down factor had.
+    """
+    squares = s.double().square()
+    if energy is not None:
+        share = squares.cumsum(0) / squares.sum().clamp(min=1e-300)
+        rank = int((share < energy - 1e-12).sum()) + 1
+    kept = max(1, min(rank or 1, len(s)))
+    root = s[:kept].sqrt()
+    up = (u[:, :kept] * root).float()
+    shaped = (root[:, None] * vt[:kept]).float().reshape(kept, *down[1:])
+    up = up.reshape(*up.shape, *[1] * (len(down) - 2))
+    lost = squares[kept:].sum().item()
+    return _factors(shaped.contiguous(), up.contiguous()), Cut(
+        kept, squares[:kept].sum().item(), lost
+    )
+
+
+def _svd(parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
+    """SVD of a LoRA update from QR of its factors: r x r instead of out x in."""
+    up = parts["lora_up.weight"].double().flatten(1) * strength(parts)
+    down = parts["lora_down.weight"].double().flatten(1)
+    q_up, r_up = torch.linalg.qr(up)
+    q_down, r_down = torch.linalg.qr(down.T)
+    u, s, vt = torch.linalg.svd(r_up @ r_down.T)
+    return q_up @ u[:, : len(s)], s, vt[: len(s)] @ q_down.T
+
+
+# --- difference -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one block: norms of both updates, their cosine, and |a - b| / |a|."""
+
+    a: float
+    b: float
+    cosine: float
+    distance: float
+
+
+def difference(a: AdapterFile, b: AdapterFile) -> dict[str, Difference]:
+    """How two adapters differ, block by block; a layer that one lacks counts as zero there."""
+    sums: dict[str, list[float]] = {}
+    for name in dict.fromkeys([*a.modules, *b.modules]):
+        one, two = a.modules.get(name), b.modules.get(name)
+        terms = sums.setdefault(block_of(name), [0.0, 0.0, 0.0])
+        if one is not None:
+            terms[0] += inner(_plain(name, one), one)
+        if two is not None:
+            terms[1] += inner(_plain(name, two), two)
+        if one is not None and two is not None:
+            terms[2] += inner(one, two)
+    made = {}
+    for block, (aa, bb, ab) in sums.items():
+        cosine = ab / math.sqrt(aa * bb) if aa > 0 and bb > 0 else 0.0
+        distance = math.sqrt(max(0.0, aa + bb - 2 * ab) / aa) if aa > 0 else math.inf
+        made[block] = Difference(math.sqrt(max(0, aa)), math.sqrt(max(0, bb)), cosine, distance)
+    return made

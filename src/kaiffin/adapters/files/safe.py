@@ -1,0 +1,114 @@
+"""Safetensors files of adapters: read with care, written whole or not at all, hashed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.folder import write_bytes
+
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+HEADER_LIMIT = 50_000_000  # bytes; a LoRA of every SDXL layer has a header under 1 MB
+
+
+def hashes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> dict[str, str]:
+    """`sshs_model_hash` and `sshs_legacy_hash` as sd-scripts computes them.
+
+    Over the file with the ss_* metadata only: SHA-256 of the bytes after the header, and the first
+    8 digits of SHA-256 over 64 KiB at offset 1 MiB.
+    """
+    data = to_bytes(dict(tensors), {k: v for k, v in header.items() if k.startswith("ss_")})
+    (length,) = struct.unpack("<Q", data[:8])
+    legacy = hashlib.sha256(data[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
+    return {
+        "sshs_model_hash": hashlib.sha256(data[8 + length :]).hexdigest(),
+        "sshs_legacy_hash": legacy,
+    }
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Writes a file whole or not at all; equal content gives equal bytes."""
+    kept = {name: tensors[name].contiguous() for name in sorted(tensors)}
+    full = dict(sorted({**header, **hashes(kept, header)}.items()))
+    write_bytes(path, _canonical_bytes(kept, full))
+
+
+def _canonical_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
+    """The library's serialisation with the metadata in sorted order: it hashes strings in an
+    order that changes from process to process."""
+    data = to_bytes(dict(tensors), dict(header))
+    (length,) = struct.unpack("<Q", data[:8])
+    entries = json.loads(data[8 : 8 + length])
+    ordered = {"__metadata__": dict(sorted(entries.pop("__metadata__").items())), **entries}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Shapes and metadata of an adapter file, its weights unread; defects are an `AdapterError`."""
+    with _opened(path) as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return shapes, dict(file.metadata() or {})
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of an adapter file; every defect is an `AdapterError` in one line."""
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, value in tensors.items():
+        if not value.is_floating_point() and not name.endswith(".alpha"):
+            raise AdapterError(f"{path}: {name} holds {value.dtype}, not weights.")
+        if not torch.isfinite(value.float()).all():
+            raise AdapterError(f"{path}: {name} holds numbers that are not finite.")
+    if not tensors:
+        raise AdapterError(f"{path}: holds no tensors.")
+    return tensors, metadata
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if path.is_dir():
+        raise AdapterError(f"{path}: is a folder.", "Name the .safetensors file in it.")
+    if path.suffix.lower() in PICKLES:
+        raise AdapterError(
+            f"{path}: {path.suffix} files are pickles, which can run code when opened.",
+            "Get the .safetensors version.",
+        )
+    _check_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError, ValueError) as error:
+        raise AdapterError(
+            f"{path}: is no readable safetensors file ({error}).", "Copy or download it again."
+        ) from None
+
+
+def _check_header(path: Path) -> None:
+    """Refuses what would make the reader allocate more than the file justifies."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise AdapterError(f"{path}: cannot be read ({error.strerror}).") from None
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else math.inf
+    if length > min(size - 8, HEADER_LIMIT):
+        raise AdapterError(
+            f"{path}: is no safetensors file, or is cut off ({size} bytes).",
+            "Copy or download it again.",
+        )

@@ -1,0 +1,99 @@
+"""How strong an adapter is: one number, or one for each part, or one that changes on the way.
+
+0.8                       everything
+unet=0.9,text=0.4         parts: unet, text, or glob patterns over layer names
+0.8,unet.mid_block.*=0.2  a number for all the rest
+1..0.3                    from 1 at the first denoising step to 0.3 at the last
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from dataclasses import dataclass
+
+from kaiffin.foundation.errors import ConfigError
+
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight at the first denoising step and at the last."""
+
+    first: float
+    last: float
+
+    def at(self, progress: float) -> float:
+        return self.first + (self.last - self.first) * progress
+
+
+@dataclass(frozen=True)
+class Weights:
+    """rest: for all that no part names; parts: (pattern, ramp), the first that fits counts."""
+
+    rest: Ramp
+    parts: tuple[tuple[str, Ramp], ...] = ()
+
+    def at(self, layer: str, progress: float) -> float:
+        """Weight of a layer. Text encoders speak once, before the steps: a ramp's mean."""
+        fits = (ramp for pattern, ramp in self.parts if fnmatch.fnmatchcase(layer, pattern))
+        ramp = next(fits, self.rest)
+        return ramp.at(progress if layer.startswith("unet.") else 0.5)
+
+    def times(self, factor: float) -> Weights:
+        """The same in proportion, as blending needs it."""
+        parts = tuple((p, Ramp(r.first * factor, r.last * factor)) for p, r in self.parts)
+        return Weights(Ramp(self.rest.first * factor, self.rest.last * factor), parts)
+
+    @property
+    def number(self) -> float | None:
+        """The one number that it is, or None where parts or steps differ."""
+        return None if self.parts or self.changes else self.rest.first
+
+    @property
+    def changes(self) -> bool:
+        """Whether it depends on the denoising step."""
+        return any(r.first != r.last for r in (self.rest, *(ramp for _, ramp in self.parts)))
+
+    def __str__(self) -> str:
+        shown = [_text(self.rest)] + [f"{pattern}={_text(ramp)}" for pattern, ramp in self.parts]
+        return ",".join(shown)
+
+
+PLAIN = Weights(Ramp(1.0, 1.0))
+
+
+def is_weights(text: str) -> bool:
+    """Whether `text` may be meant as weights: what stands after the colon of FILE:WEIGHTS."""
+    return bool(re.fullmatch(rf"{NUMBER}(\.\..*|,.*)?|[\w.*?\[\]-]+=.*", text))
+
+
+def parse(text: str) -> Weights:
+    """Reads weights as above; ConfigError says what is wrong."""
+    rest, parts = Ramp(1.0, 1.0), []
+    for entry in text.split(","):
+        pattern, equals, value = entry.rpartition("=")
+        match = re.fullmatch(rf"\s*({NUMBER})(?:\.\.({NUMBER}))?\s*", value)
+        if match is None or (equals and not pattern.strip()):
+            raise ConfigError(
+                f"the weight {entry.strip()!r} of {text!r} cannot be read.",
+                "Write 0.8, unet=0.8,text=0.4 or 1..0.3.",
+            )
+        ramp = Ramp(float(match[1]), float(match[2] or match[1]))
+        if equals:
+            parts.append((_pattern(pattern.strip()), ramp))
+        else:
+            rest = ramp
+    return Weights(rest, tuple(parts))
+
+
+def _pattern(name: str) -> str:
+    """`unet` and `text` mean all their layers; a block's name means all below it."""
+    if name == "text":
+        return "text_encoder*"
+    return name if "*" in name else f"{name}.*"
+
+
+def _text(ramp: Ramp) -> str:
+    return f"{ramp.first:g}" if ramp.first == ramp.last else f"{ramp.first:g}..{ramp.last:g}"

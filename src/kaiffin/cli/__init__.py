@@ -1,0 +1,5 @@
+"""The command line: `kaiffin`, and `python -m kaiffin.cli`."""
+
+from kaiffin.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,5 @@
+import sys
+
+from kaiffin.cli.main import main
+
+sys.exit(main())

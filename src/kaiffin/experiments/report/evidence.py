@@ -1,0 +1,107 @@
+"""What a run folder tells about itself, read for a report. Torch-free.
+
+Everything is optional but the config: a training that was stopped, photos that were moved away and
+pictures that were deleted are said, not refused. No path that a file names leaves its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.run import Run
+from kaiffin.score import choice as choosing
+from kaiffin.score.choice import Choice, inside
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of the subject. path: None where it is gone or is no longer what was trained on."""
+
+    name: str
+    path: Path | None
+    sha256: str
+    size: tuple[int, int]
+    captions: tuple[str, ...]
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of a run. name: its folder's."""
+
+    run: Run
+    name: str
+    manifest: Mapping[str, Any]
+    proof: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    photos: Sequence[Photo]
+    notes: Sequence[str]  # findings of `prepare` about the photos, and what was left out
+    choice: Choice | None
+    images: Sequence[Path]
+    previews: Sequence[Path]
+
+    @property
+    def step(self) -> int:
+        """The step the training has reached."""
+        return self.metrics[-1]["step"] if self.metrics else 0
+
+    @property
+    def seconds(self) -> float:
+        return sum(entry.get("seconds") or 0 for entry in self.metrics)
+
+
+def read(run: Run) -> Evidence:
+    """Raises RunError for a JSON file of the run that is damaged."""
+    chosen = run.read_json("choice.json")
+    photos, notes = _photos(run)
+    return Evidence(
+        run, run.path.resolve().name, run.read_json("manifest.json"), run.read_json("proof.json"),
+        run.metrics(), photos, notes,
+        choosing.read(chosen, run.path) if chosen else None,
+        _pictures(run.path / "images"), _pictures(run.path / "previews"),
+    )  # fmt: skip
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """PNG files, oldest name first, without the sheets that repeat them."""
+    found = sorted(folder.glob("*.png")) if folder.is_dir() else []
+    return [path for path in found if not path.stem.startswith(("sheet", "best"))]
+
+
+# --- photos -----------------------------------------------------------------------------------
+
+
+def _photos(run: Run) -> tuple[list[Photo], list[str]]:
+    """Photos of every folder that a phase trained on, and what was said about them."""
+    given = run.config.data.photos
+    folders = list(dict.fromkeys(phase.photos or given for phase in run.config.phases)) or [given]
+    photos: list[Photo] = []
+    notes: list[str] = []
+    for number, folder in enumerate(folders, 1):
+        name = f"{'data' if number == 1 else f'data-{number}'}/manifest.json"
+        manifest = run.read_json(name)
+        try:
+            photos += [_photo(folder, entry) for entry in manifest.get("photos", ())]
+            notes += _notes(manifest)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{run.path / name}: is damaged ({error}).") from None
+    return photos, notes
+
+
+def _notes(manifest: Mapping[str, Any]) -> list[str]:
+    refused = [f"left out: {r['what']}: {r['reason']}" for r in manifest.get("refused", ())]
+    findings = [f for f in manifest.get("findings", ()) if f["level"] != "info"]
+    return refused + [f"{f['photo'] or 'the set'}: {f['what']}" for f in findings]
+
+
+def _photo(folder: Path | None, entry: Mapping[str, Any]) -> Photo:
+    name = str(entry.get("file", ""))
+    path = inside(folder.expanduser(), name) if folder else None
+    width, height = entry.get("size") or (0, 0)
+    captions = tuple(str(caption) for caption in entry.get("captions", ()))
+    held_out = bool(entry.get("held_out"))
+    return Photo(name, path, str(entry.get("sha256", "")), (width, height), captions, held_out)

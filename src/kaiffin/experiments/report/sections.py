@@ -1,0 +1,181 @@
+"""What the page says of one run. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from kaiffin.experiments.report import scorecards
+from kaiffin.experiments.report.album import Album, Fact, Shown, spread
+from kaiffin.experiments.report.evidence import Evidence, Photo
+from kaiffin.experiments.report.slider import Slider, cards, slider
+from kaiffin.foundation.settings import dump
+from kaiffin.score.choice import Choice
+
+MOST_PHOTOS = 24  # shown
+MOST_LOOSE = 24  # pictures of images/ and of previews/ that are shown
+
+
+@dataclass(frozen=True)
+class Section:
+    """A run as the template shows it.
+
+    adapter: (where it is, seen from the page; SHA-256); photos: each with its picture, None where
+    it is gone; contact_sheet: instead of photos that are gone; end: the smoothed loss at the end.
+    """
+
+    id: str
+    evidence: Evidence
+    adapter: tuple[str, str] | None
+    photos: Sequence[tuple[Photo, Shown | None]]
+    contact_sheet: Shown | None
+    slider: Slider | None
+    images: Sequence[Shown]
+    previews: Sequence[Shown]
+    curve: Markup | None
+    end: float | None
+
+    @property
+    def choice(self) -> Choice | None:
+        return self.evidence.choice
+
+    @property
+    def subject(self) -> str:
+        return self.evidence.run.config.subject.phrase
+
+    @property
+    def config(self) -> str:
+        return dump(self.evidence.run.config)
+
+    @property
+    def cards(self):
+        return cards(self.slider) if self.slider else []
+
+    @property
+    def facts(self) -> list[Fact]:
+        return facts(self)
+
+
+def section(number: int, found: Evidence, album: Album) -> Section:
+    """Takes the run's pictures into the album."""
+    photos = [(photo, _photo(photo, album)) for photo in spread(found.photos, MOST_PHOTOS)]
+    sheet = None
+    if not all(shown for _, shown in photos):
+        path = found.run.path / "data" / "contact_sheet.png"
+        sheet = album.add(path, "Contact sheet", "all photos as they were", has_recipe=False)
+    line = scorecards.loss_line(found)
+    return Section(
+        id=f"run{number}",
+        evidence=found,
+        adapter=_adapter(found, album.page),
+        photos=photos,
+        contact_sheet=sheet,
+        slider=slider(found.choice, album) if found.choice else None,
+        images=_loose(found.images, "Picture", album),
+        previews=_loose(found.previews, "Preview", album),
+        curve=scorecards.loss_curve(found, line) if line else None,
+        end=line.even[-1] if line else None,
+    )
+
+
+def _photo(photo: Photo, album: Album) -> Shown | None:
+    """The photo, where it is still what was trained on."""
+    if photo.path is None:
+        return None
+    what = "photo kept to judge by" if photo.held_out else "training photo"
+    facts = [
+        *(("caption", caption) for caption in photo.captions),
+        ("size", f"{photo.size[0]} × {photo.size[1]} pixels"),
+        ("used for", "judging only: held out" if photo.held_out else "training"),
+        ("SHA-256", photo.sha256),
+    ]
+    return album.add(
+        photo.path, f"Photo {photo.name}", f"{what} {photo.name}", facts, name=photo.name,
+        has_recipe=False, sha256=photo.sha256,
+    )  # fmt: skip
+
+
+def _loose(paths: Sequence[Path], title: str, album: Album) -> list[Shown]:
+    """Pictures that belong to no evaluation, by their own recipes."""
+    made = [album.add(path, title, path.stem) for path in spread(paths, MOST_LOOSE)]
+    return [one for one in made if one]
+
+
+def _adapter(found: Evidence, page: Path) -> tuple[str, str] | None:
+    """The file to use: the chosen one, else the last."""
+    best, last = found.run.best_path, found.run.adapter_path
+    path = best if found.choice and best.is_file() else last
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Path(os.path.relpath(path.resolve(), page.resolve())).as_posix(), sha256
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min 5 s`, `3 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def facts(one: Section) -> list[Fact]:
+    """All that is needed to make the run again, and what it cost; a row each."""
+    found, manifest = one.evidence, one.evidence.manifest
+    base = manifest.get("base") or {}
+    versions = [f"Kaiffin {manifest.get('kaiffin', '?')}"]
+    versions += [f"{name} {number}" for name, number in (manifest.get("versions") or {}).items()]
+    rows = [
+        ("command", f"kaiffin train {found.run.config_path}"),
+        ("base", str(base.get("name") or found.run.config.base.name)),
+        ("base weights", str(base.get("revision") or "")),
+        (
+            "adapter",
+            f"{one.adapter[0]}\nSHA-256 {one.adapter[1]}" if one.adapter else "not there yet",
+        ),
+        (
+            "photos",
+            f"{manifest.get('num_photos', len(found.photos))}, content {manifest.get('data', '')}",
+        ),
+        ("trained", f"{found.step} steps, {manifest.get('trainable') or 0:,} weights"),
+        ("derived", ", ".join(manifest.get("derived") or ())),
+        ("proof", _proof(one)),
+        ("versions", ", ".join(versions)),
+        ("cost", _cost(found)),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _proof(one: Section) -> str:
+    """Whether other programs read the adapter to the same output."""
+    proof = one.evidence.proof
+    if not proof:
+        return "not made"
+    if not proof.get("holds"):
+        return "; ".join(map(str, proof.get("problems") or ["it does not hold"]))
+    layers = sum((proof.get("layers") or {}).values())
+    return (
+        f"holds: an independent reader attaches all {layers} layers and gives the same output"
+        f" (difference {proof.get('difference', 0):.0e}, allowed {proof.get('allowed', 0):.0e})"
+    )
+
+
+def _cost(found: Evidence) -> str:
+    parts = []
+    if found.step:
+        each = found.seconds / len(found.metrics)
+        parts.append(f"training {duration(found.seconds)}, {each:.2f} s a step")
+    cost = found.choice.cost if found.choice else {}
+    if cost.get("pictures"):
+        parts.append(
+            f"{cost['pictures']} pictures made and judged in {duration(cost.get('seconds') or 0)}"
+        )
+    return "; ".join(parts)

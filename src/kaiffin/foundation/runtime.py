@@ -1,0 +1,108 @@
+"""Where and how numbers are computed: device, dtypes, determinism, and every random draw.
+
+A draw is a function of a seed and of what it is for, never of history, so that a restart, another
+batch size or another device changes nothing it should not. Draws are made on the CPU and moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kaiffin.foundation.config import SMALL_BASE, BaseConfig
+from kaiffin.foundation.errors import ConfigError
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def derived_seed(seed: int, *what: str | int) -> int:
+    """A 63-bit seed from SHA-256 of `seed` and `what`: independent draws for different names."""
+    text = "\x1f".join(str(part) for part in (seed, *what))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *what: str | int) -> torch.Generator:
+    """A CPU generator for one purpose, e.g. `generator(seed, "noise", step, index)`."""
+    return torch.Generator().manual_seed(derived_seed(seed, *what))
+
+
+def randn(
+    shape: Sequence[int],
+    seed: int,
+    *what: str | int,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Standard normal numbers of `shape`, equal on every device."""
+    return torch.randn(tuple(shape), generator=generator(seed, *what)).to(device, dtype)
+
+
+def uniform(seed: int, *what: str | int) -> float:
+    """One number in [0, 1)."""
+    return torch.rand((), generator=generator(seed, *what), dtype=torch.float64).item()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device and dtypes of one process.
+
+    base_dtype: of the frozen weights; precision: autocast dtype of a training step, fp32 for none.
+    """
+
+    device: torch.device
+    base_dtype: torch.dtype
+    precision: torch.dtype
+
+    @staticmethod
+    def from_config(base: BaseConfig, precision: str = "auto") -> Runtime:
+        """Resolves `auto`; raises `ConfigError` where the asked device is not there."""
+        device = _device(base.device)
+        on_cpu = device.type == "cpu"
+        if base.dtype == "auto":
+            base_dtype = torch.float32 if on_cpu else torch.bfloat16
+        else:
+            base_dtype = DTYPES[base.dtype]
+        step = base_dtype if precision == "auto" else DTYPES[precision]
+        if on_cpu and torch.float16 in (base_dtype, step):
+            raise ConfigError("fp16 cannot be trained or sampled on a CPU.", "Use fp32 or bf16.")
+        return Runtime(device, base_dtype, step)
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Mixed precision for one forward pass; does nothing when the precision is fp32."""
+        enabled = self.precision != torch.float32
+        with torch.autocast(self.device.type, dtype=self.precision, enabled=enabled):
+            yield
+
+
+def choose_threads(native_size: int, device: torch.device) -> None:
+    """A miniature computes on one thread: nearly as fast as on two (docs/performance.md), steady on
+    a busy machine, and to the same bytes however many cores there are."""
+    if device.type == "cpu" and native_size < SMALL_BASE:
+        torch.set_num_threads(1)
+
+
+def make_deterministic() -> None:
+    """Same call, same machine: same bytes. Costs a few percent on a GPU."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def _device(name: str) -> torch.device:
+    has = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has[kind]))
+    if not has[name]:
+        raise ConfigError(
+            f"base.device = {name!r}: this machine has none that torch can use.", "Use auto or cpu."
+        )
+    return torch.device(name)

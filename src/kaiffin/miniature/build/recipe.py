@@ -1,0 +1,96 @@
+"""Every choice of a build of the miniature, and the measured settings of its stages."""
+
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, Field
+
+from kaiffin.miniature.build.marathon import Plan
+
+
+class BuildConfig(BaseModel, frozen=True, extra="forbid"):
+    """Every choice of a build. `*_samples` None means: until `*_minutes` are over."""
+
+    out: Path = Field(
+        Path("build/miniature"), description="working folder; a second call goes on in it"
+    )
+    weights: Path | None = Field(
+        None, description="folder for the base model (default: OUT/weights)"
+    )
+    weights_xl: Path | None = Field(
+        None, description="folder for its XL twin (default: OUT/weights-xl)"
+    )
+    docs: Path | None = Field(None, description="where the report goes (default: OUT)")
+    photos: Path | None = Field(None, description="real photos, for the report on the VAE")
+    seed: int = Field(1, description="the world and every draw are a function of it")
+    pictures: int = Field(60_000, description="pictures to render")
+    workers: int = Field(
+        2, description="processes of one thread each, to render and, on a CPU, to train"
+    )
+    device: str = Field("auto", description="auto, cpu or cuda")
+    clip_minutes: float = Field(14.0, description="training time of the CLIP")
+    vae_minutes: float = Field(60.0, description="training time of the VAE")
+    unet_minutes: float = Field(60.0, description="training time of the UNet")
+    second_minutes: float = Field(10.0, description="training time of the twin's second text tower")
+    twin_minutes: float = Field(60.0, description="training time of the twin's UNet")
+    clip_samples: int | None = Field(None, description="train on so many samples instead")
+    vae_samples: int | None = Field(None, description="train on so many samples instead")
+    unet_samples: int | None = Field(None, description="train on so many samples instead")
+    second_samples: int | None = Field(None, description="train on so many samples instead")
+    twin_samples: int | None = Field(None, description="train on so many samples instead")
+    clip_batch: int = Field(256, description="samples a step, over all workers; both text towers")
+    vae_batch: int = Field(16, description="samples a step, over all workers")
+    unet_batch: int = Field(64, description="samples a step, over all workers; both UNets")
+    vae_channels: tuple[int, ...] = Field((16, 32, 64, 96), description="width of each level")
+    unet_channels: tuple[int, ...] = Field((96, 160), description="width of each level")
+    save_seconds: float = Field(60.0, description="time between checkpoints")
+    preview_minutes: float = Field(5.0, description="time between sheets of pictures")
+
+    @property
+    def weights_folder(self) -> Path:
+        return self.weights or self.out / "weights"
+
+    @property
+    def twin_folder(self) -> Path:
+        return self.weights_xl or self.out / "weights-xl"
+
+    @property
+    def torch_device(self) -> torch.device:
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def trainers(self) -> int:
+        """Processes that train a network together; a GPU is one's own."""
+        return self.workers if self.torch_device.type == "cpu" else 1
+
+    def plan(self, stage: str) -> Plan:
+        """The measured settings of a stage; see docs/miniature.md."""
+        budget = getattr(self, f"{stage}_minutes") * 60
+        samples = getattr(self, f"{stage}_samples")
+        if stage in ("clip", "second"):
+            return Plan(
+                1.5e-3,
+                self.clip_batch,
+                25_600,
+                budget,
+                samples,
+                decay_share=0.6,
+                betas=(0.9, 0.98),
+                weight_decay=0.02,
+                ema=0.99,
+            )
+        if stage == "vae":
+            return Plan(
+                2e-3,
+                self.vae_batch,
+                1_600,
+                budget,
+                samples,
+                decay_share=0.5,
+                weight_decay=0.001,
+                ema=0.995,
+            )
+        share = 0.3 if stage == "unet" else 0.6  # the twin begins where the miniature's UNet ended
+        return Plan(1e-3, self.unet_batch, 6_400, budget, samples, decay_share=share, ema=0.998)

@@ -1,0 +1,123 @@
+"""What a build has on disk: the tokenizer, the pool, the networks, and the files made of them."""
+
+from functools import partial
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
+
+from kaiffin.miniature.build import nets, stages, twin
+from kaiffin.miniature.build.marathon import load_average
+from kaiffin.miniature.build.recipe import BuildConfig
+from kaiffin.miniature.build.tokenizer import MAX_LENGTH, write_tokenizer
+from kaiffin.miniature.world import world
+
+STATES = {"states": (77, nets.WIDTH)}
+
+
+def load_tokenizer(config: BuildConfig, second: bool = False) -> CLIPTokenizer:
+    """The tokenizer; the second one is the same but for its padding."""
+    folder = config.out / ("tokenizer_2" if second else "tokenizer")
+    if not (folder / "merges.txt").exists():
+        write_tokenizer(folder, second)
+    return CLIPTokenizer.from_pretrained(folder)
+
+
+def open_pool(config: BuildConfig) -> stages.Pool:
+    pixels = np.load(config.out / "pool.npy", mmap_mode="r")
+    return stages.Pool(pixels[: config.pictures], config.seed)
+
+
+def new_network(config: BuildConfig, stage: str) -> Any:
+    """A fresh network, its initial weights a function of the seed; the twin's grown."""
+    torch.manual_seed(config.seed)
+    if stage == "clip":
+        return nets.make_clip(len(load_tokenizer(config)), MAX_LENGTH)
+    if stage == "vae":
+        return nets.make_vae(config.vae_channels)
+    if stage == "second":
+        return nets.make_second_tower(len(load_tokenizer(config)), MAX_LENGTH)
+    if stage == "twin":
+        fresh = nets.make_twin_unet(config.unet_channels)
+        return twin.grow(fresh, trained(config, "unet"))
+    return nets.make_unet(config.unet_channels)
+
+
+def trained(config: BuildConfig, stage: str) -> Any:
+    """The averaged weights of a stage's last checkpoint; the VAE whitened once that was done."""
+    network = new_network(config, stage)
+    whitened = config.out / "vae" / "whitened.safetensors"
+    if stage == "vae" and whitened.exists():
+        network.load_state_dict(load_file(whitened))
+        return network.requires_grad_(False).eval()
+    if (config.out / stage / "checkpoint.safetensors").exists():
+        load_average(network, config.out / stage)
+    return network.requires_grad_(False).eval()
+
+
+# --- pictures to latents ----------------------------------------------------------------------
+
+
+def encode(config: BuildConfig) -> None:
+    """Whiten the VAE, then turn the whole pool into latents.npy, (N, 16, 8, 8) float16."""
+    if not (config.out / "latents.npy").exists():
+        whitened = config.out / "vae" / "whitened.safetensors"
+        if not whitened.exists():
+            vae = trained(config, "vae")
+            stages.whiten(vae, stages.latent_means(vae, open_pool(config).pixels[:2048]))
+            save_file(vae.state_dict(), whitened)
+        _save(config, "latents", _in_parts(_encode_part, config, config.pictures))
+    stages.TextStates.prepare(config.out, config.pictures, STATES)
+
+
+def encode_sized(config: BuildConfig) -> None:
+    """The same for the twin: a quarter of the pictures come from another size or are cut out."""
+    if not (config.out / "latents_sized.npy").exists():
+        latents = np.load(config.out / "latents.npy")
+        changed = _sized(config)
+        latents[changed] = _in_parts(_encode_sized_part, config, len(changed))
+        _save(config, "latents_sized", latents)
+    stages.TextStates.prepare(config.out, config.pictures, twin.TOLD)
+
+
+def _sized(config: BuildConfig) -> list[int]:
+    every = range(config.pictures)
+    return [i for i in every if twin.size_of(config.seed, i) != twin.PLAIN]
+
+
+def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
+    return _latents(config, open_pool(config).pixels[start:stop])
+
+
+def _encode_sized_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
+    made = [
+        twin.pictured(world.training_spec(config.seed, i), twin.size_of(config.seed, i))
+        for i in _sized(config)[start:stop]
+    ]
+    return _latents(config, np.stack(made))
+
+
+def _latents(config: BuildConfig, pixels: np.ndarray) -> np.ndarray:
+    torch.set_num_threads(1)
+    vae = trained(config, "vae").to(config.torch_device)
+    return stages.latent_means(vae, pixels).half().cpu().numpy()
+
+
+def _in_parts(encode_part, config: BuildConfig, count: int) -> np.ndarray:
+    """`encode_part(config, start, stop)` over 0..count, shared among the workers."""
+    bounds = np.linspace(0, count, 8 * config.workers + 1).astype(int)
+    jobs = [(int(a), int(b)) for a, b in pairwise(bounds) if b > a]
+    with get_context("spawn").Pool(config.workers) as pool:
+        return np.concatenate(pool.starmap(partial(encode_part, config), jobs, chunksize=1))
+
+
+def _save(config: BuildConfig, name: str, values: np.ndarray) -> None:
+    """Written aside, then renamed: a file that is there is whole."""
+    draft: Path = config.out / f"{name}.draft.npy"
+    np.save(draft, values)
+    draft.replace(config.out / f"{name}.npy")

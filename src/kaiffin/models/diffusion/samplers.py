@@ -1,0 +1,154 @@
+"""Samplers as functions over `denoise(x, sigma) -> x0` (Karras et al. 2022, arXiv 2206.00364).
+
+State is kept in variance-exploding coordinates `x = x0 + sigma eps`, where `sigma` falls from the
+schedule's largest to 0; eps and v predictions are turned into x0 once, in `denoiser`. In these
+coordinates DDIM without noise is Euler's method, and DPM-Solver++ needs only `log sigma`.
+Every sampler draws its noise from `noise(i)`: nothing here owns randomness.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from kaiffin.models.diffusion.schedule import NoiseSchedule
+
+Denoise = Callable[[Tensor, float], Tensor]  # (x (B, C, h, w), sigma) -> x0 of the same shape
+Noise = Callable[[int], Tensor]  # step index -> standard normal, shaped like x
+OnStep = Callable[[int, Tensor], None]  # (step index, current x0)
+
+
+def denoiser(predict: Callable[[Tensor, float], Tensor], schedule: NoiseSchedule) -> Denoise:
+    """The border between the model's world and the samplers'.
+
+    predict: (x_t variance preserving, t integer or fractional timestep) -> eps or v.
+    """
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        root_a = 1 / math.sqrt(1 + sigma * sigma)  # sqrt(alphas_cumprod) at this sigma
+        x_t = x * root_a
+        output = predict(x_t, schedule.timestep(sigma))
+        if schedule.prediction_type == "epsilon":
+            return x - sigma * output
+        return x_t * root_a - output * (sigma * root_a)
+
+    return denoise
+
+
+def sample_ddpm(
+    denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise,
+    on_step: OnStep | None = None, eta: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """Ancestral sampling (Ho et al. 2020, arXiv 2006.11239, eq. 6-7, fixed small variance)."""
+    return sample_ddim(denoise, x, sigmas, noise, on_step, 1.0)
+
+
+def sample_ddim(
+    denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise,
+    on_step: OnStep | None = None, eta: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16); eta = 1 is DDPM.
+
+    With sigma_i^2 = (1 - a_i) / a_i, eq. 16 divided by sqrt(a_next) gives the noise level `up`.
+    """
+    for i, (sigma, after) in enumerate(itertools.pairwise(sigmas)):
+        x0 = denoise(x, sigma)
+        up = _ancestral(sigma, after, eta)
+        down = math.sqrt(max(after * after - up * up, 0.0))
+        x = x0 + (x - x0) * (down / sigma)
+        if up > 0:
+            x = x + up * noise(i)
+        if on_step:
+            on_step(i, x0)
+    return x
+
+
+def _ancestral(sigma: float, after: float, eta: float) -> float:
+    """Standard deviation of the fresh noise in VE coordinates."""
+    return eta * after * math.sqrt(max(sigma * sigma - after * after, 0.0)) / sigma
+
+
+def sample_euler(
+    denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise,
+    on_step: OnStep | None = None, eta: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Euler's method on dx/dsigma = (x - x0) / sigma (Karras et al. 2022, algorithm 1)."""
+    for i, (sigma, after) in enumerate(itertools.pairwise(sigmas)):
+        x0 = denoise(x, sigma)
+        x = x + (x - x0) / sigma * (after - sigma)
+        if on_step:
+            on_step(i, x0)
+    return x
+
+
+def sample_dpmpp_2m(
+    denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise,
+    on_step: OnStep | None = None, eta: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2), data prediction.
+
+    lambda = -log sigma. The last step, to sigma = 0, is of first order and lands on x0.
+    """
+    previous: tuple[float, Tensor] | None = None  # lambda and x0 of the step before
+    for i, (sigma, after) in enumerate(itertools.pairwise(sigmas)):
+        x0 = denoise(x, sigma)
+        lam = -math.log(sigma)
+        if after == 0:
+            x = x0
+        else:
+            h = -math.log(after) - lam
+            x = x * (after / sigma) - math.expm1(-h) * _extrapolated(x0, lam, h, previous)
+        previous = (lam, x0)
+        if on_step:
+            on_step(i, x0)
+    return x
+
+
+def sample_dpmpp_2m_sde(
+    denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise,
+    on_step: OnStep | None = None, eta: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """SDE-DPM-Solver++(2M) (Lu et al. 2022, eq. 18 with the midpoint correction)."""
+    previous: tuple[float, Tensor] | None = None
+    for i, (sigma, after) in enumerate(itertools.pairwise(sigmas)):
+        x0 = denoise(x, sigma)
+        lam = -math.log(sigma)
+        if after == 0:
+            x = x0
+        else:
+            h = -math.log(after) - lam
+            best = _extrapolated(x0, lam, h, previous)
+            x = x * (after / sigma * math.exp(-h)) - math.expm1(-2 * h) * best
+            x = x + after * math.sqrt(-math.expm1(-2 * h)) * noise(i)
+        previous = (lam, x0)
+        if on_step:
+            on_step(i, x0)
+    return x
+
+
+def _extrapolated(
+    x0: Tensor, lam: float, h: float, previous: tuple[float, Tensor] | None
+) -> Tensor:
+    """x0 at the middle of the step, from this and the previous prediction (second order)."""
+    if previous is None:
+        return x0
+    before, x0_before = previous
+    r = (lam - before) / h
+    return x0 + (x0 - x0_before) / (2 * r)
+
+
+def guided(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022): uncond + scale * (cond - uncond)."""
+    return uncond + scale * (cond - uncond)
+
+
+SAMPLERS = {
+    "ddpm": sample_ddpm,
+    "ddim": sample_ddim,
+    "euler": sample_euler,
+    "dpm++2m": sample_dpmpp_2m,
+    "dpm++2m-sde": sample_dpmpp_2m_sde,
+}

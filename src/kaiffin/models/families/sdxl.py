@@ -1,0 +1,40 @@
+"""SDXL (Podell et al. 2023, arXiv 2307.01952): two text encoders, size and crop conditioning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kaiffin.models.base import Conditioning, SizeFacts
+from kaiffin.models.families.shared import LatentDiffusion
+
+PENULTIMATE = 1  # SDXL was trained on the states before the last layer, without the final norm
+
+
+class StableDiffusionXL(LatentDiffusion):
+    """See `models.base.ModelFamily`."""
+
+    name = "sdxl"
+
+    def encode_text(
+        self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
+        clip_skip: int = 0,
+    ) -> Conditioning:  # fmt: skip
+        if len(sizes) != len(prompts):
+            raise ValueError(f"{len(prompts)} prompts but {len(sizes)} sizes: SDXL needs one each")
+        skip = clip_skip + PENULTIMATE
+        both = [self.states(t, prompts, chunks, skip, final_norm=False) for t in self.encoders]
+        facts = [[*s.original, *s.crop, *s.target] for s in sizes]
+        size_ids = torch.tensor(facts, dtype=torch.float32, device=self.device)
+        context = torch.cat([states for states, _ in both], dim=-1)
+        return Conditioning(context, both[-1][1], size_ids)  # the second encoder's pooled text
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        cond = cond.map(lambda part: part.to(self.dtype))
+        added = {"text_embeds": cond.pooled, "time_ids": cond.size_ids}
+        output = self.unet(
+            x_t.to(self.dtype), t, encoder_hidden_states=cond.context, added_cond_kwargs=added
+        )
+        return output.sample.float()

@@ -1,0 +1,278 @@
+"""From located files to a frozen `ModelFamily`; the only module that picks a family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.runtime import Runtime, choose_threads, make_deterministic
+from kaiffin.models import parts
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.diffusion.schedule import NoiseSchedule
+from kaiffin.models.families.sd import StableDiffusion1
+from kaiffin.models.families.sdxl import StableDiffusionXL
+from kaiffin.models.files import resolve
+from kaiffin.models.files.quantize import quantize
+from kaiffin.models.words import plain_pieces
+
+
+def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
+    """Loads the base that `base.name` means, with `base.vae` in place of its VAE if given.
+
+    Raises MissingWeightsError where files are absent, broken or of another kind of model.
+    """
+    located = resolve.locate(base.name)
+    with parts.quiet():
+        found, files = _components(located, runtime.base_dtype)
+        if base.vae:
+            found["vae"], vae_files = _external_vae(base.vae, found["vae"])
+            files = [*files, *vae_files]
+        dtype = runtime.base_dtype
+        models: dict[str, Any] = {
+            name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
+            for name, model in found.items()
+            if isinstance(model, nn.Module)
+        }
+    if base.text_device == "cpu":
+        for name in (name for name in models if name.startswith("text_encoder")):
+            models[name].to("cpu")
+    if base.vae_tiling:
+        parts.decode_in_tiles(models["vae"])
+    if base.quantize != "none":
+        quantize(models["unet"], base.quantize, runtime.device, dtype)
+    encoders = {name: model for name, model in models.items() if name.startswith("text_encoder")}
+    tokenizers = {name: found[name.replace("text_encoder", "tokenizer")] for name in encoders}
+    family: Any = StableDiffusionXL if located.family == "sdxl" else StableDiffusion1
+    return family(
+        base=base.name,
+        revision=parts.revision(files),
+        device=runtime.device,
+        dtype=dtype,
+        quantize=base.quantize,
+        schedule=found["schedule"],
+        unet=models["unet"],
+        vae=models["vae"],
+        encoders=encoders,
+        tokenizers=tokenizers,
+    )
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What preparing photos needs to know of a base: its tokenizer and its native square."""
+
+    tokenizer: Any
+    native_size: int
+
+    @property
+    def max_tokens(self) -> int:
+        return self.tokenizer.model_max_length
+
+    def token_pieces(self, text_: str) -> list[str]:
+        return plain_pieces(self.tokenizer, text_)
+
+
+def read_text_facts(name: str) -> TextFacts:
+    """Tokenizer and native size of base `name`, without opening its weights.
+
+    Raises MissingWeightsError where they are absent.
+    """
+    from transformers import CLIPTokenizer
+
+    located = resolve.locate(name)
+    configs = located.configs
+    if located.kind == "folder" or (configs / "tokenizer" / "vocab.json").is_file():
+        tokenizer = configs / "tokenizer"
+    else:
+        tokenizer = resolve.tokenizer_folder(located.path)
+    try:
+        unet, vae = (
+            json.loads((configs / part / "config.json").read_text(encoding="utf-8"))
+            for part in ("unet", "vae")
+        )
+        native = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingWeightsError(f"{configs}: its configuration is broken: {error}.") from None
+    with parts.quiet():
+        return TextFacts(_pretrained(CLIPTokenizer, tokenizer), native)
+
+
+def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
+    """SDXL's VAE overflows in fp16 and says so by `force_upcast`; it then stays in fp32."""
+    forced = name == "vae" and getattr(model.config, "force_upcast", False)
+    return torch.float32 if forced and dtype == torch.float16 else dtype
+
+
+def _components(located: resolve.Located, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
+    if located.kind == "file":
+        return _from_file(located, dtype), [located.path]
+    return _from_folder(located, dtype)
+
+
+def _from_folder(located: resolve.Located, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    folder = located.path
+    classes: dict[str, Any] = {
+        "unet": UNet2DConditionModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "tokenizer": CLIPTokenizer,
+    }
+    if located.family == "sdxl":
+        classes |= {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
+    found: dict[str, Any] = {}
+    files: list[Path] = []
+    for name, cls in classes.items():
+        if "tokenizer" in name:
+            found[name] = _pretrained(cls, folder / name)
+            continue
+        options, weights = _weights(folder / name, dtype)
+        found[name] = _pretrained(cls, folder / name, dtype=dtype, **options)
+        files += weights
+    found["schedule"] = _schedule(folder / "scheduler" / "scheduler_config.json")
+    return found, files
+
+
+def _weights(folder: Path, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
+    """The safetensors of one component; the fp16 variant where it is enough or all there is."""
+    every = sorted(folder.glob("*.safetensors"))
+    half = [path for path in every if ".fp16." in path.name]
+    full = [path for path in every if ".fp16." not in path.name]
+    if half and (not full or dtype != torch.float32):
+        return {"variant": "fp16"}, half
+    if full:
+        return {}, full
+    raise MissingWeightsError(
+        f"{folder}: holds no .safetensors weights.",
+        "Pickled .bin weights are not opened; get the safetensors version of this base.",
+    )
+
+
+def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
+    """One component; with `dtype`, a model, of which every weight must be in the files."""
+    if dtype is not None:
+        of_diffusers = cls.__module__.startswith("diffusers")
+        options |= {"use_safetensors": True, "output_loading_info": True}
+        options |= {"torch_dtype" if of_diffusers else "dtype": dtype}
+    try:
+        loaded = cls.from_pretrained(str(folder), local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise MissingWeightsError(f"{folder}: cannot be loaded: {error}.") from None
+    if dtype is None:
+        return loaded
+    model, info = loaded
+    _refuse_missing(info["missing_keys"], folder)
+    return model
+
+
+def _refuse_missing(names: Iterable[str], path: Path) -> None:
+    """The libraries would go on with noise in the place of weights that the files lack."""
+    missing = sorted(name for name in names if not name.endswith("position_ids"))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise MissingWeightsError(
+            f"{path}: the weight {missing[0]}{more} is missing.", "Copy or download it again."
+        )
+
+
+def _unloadable(path: Path, error: Exception) -> MissingWeightsError:
+    # What a checkpoint file lacks stays on torch's meta device, and diffusers then trips over it.
+    reason = "weights are missing in it" if "meta tensor" in str(error) else str(error)
+    return MissingWeightsError(f"{path}: cannot be loaded: {reason}.", "Copy or download it again.")
+
+
+def _schedule(path: Path) -> NoiseSchedule:
+    try:
+        return NoiseSchedule.from_config(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise MissingWeightsError(f"{path}: cannot be used: {error}.") from None
+
+
+def _from_file(located: resolve.Located, dtype: torch.dtype) -> dict[str, Any]:
+    """A checkpoint in the original (LDM) layout."""
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        shutil.copytree(located.configs, folder, dirs_exist_ok=True)
+        names = ["tokenizer"] + ["tokenizer_2"] * (located.family == "sdxl")
+        for name in (n for n in names if not (folder / n / "vocab.json").is_file()):
+            _copy_tokenizer(resolve.tokenizer_folder(located.path), folder / name)
+        pipeline = (
+            StableDiffusionXLPipeline if located.family == "sdxl" else StableDiffusionPipeline
+        )
+        options = {} if located.family == "sdxl" else {"safety_checker": None}
+        try:
+            pipe = pipeline.from_single_file(
+                str(located.path), config=str(folder), torch_dtype=dtype, local_files_only=True,
+                **options,
+            )  # fmt: skip
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise _unloadable(located.path, error) from None
+        config = dict(json.loads((folder / "scheduler" / "scheduler_config.json").read_text()))
+    markers = resolve.header(located.path)
+    if "v_pred" in markers:
+        config["prediction_type"] = "v_prediction"
+    if "ztsnr" in markers:
+        config["rescale_betas_zero_snr"] = True
+    kept = ["unet", "vae", "text_encoder", "tokenizer"]
+    kept += ["text_encoder_2", "tokenizer_2"] * (located.family == "sdxl")
+    found = {name: getattr(pipe, name) for name in kept}
+    for part in found.values():
+        if isinstance(part, nn.Module):
+            _refuse_missing([n for n, p in part.named_parameters() if p.is_meta], located.path)
+    return found | {"schedule": NoiseSchedule.from_config(config)}
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copyfile(source / name, target / name)
+
+
+def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
+    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id."""
+    from diffusers import AutoencoderKL
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise MissingWeightsError(f"base.vae = {name!r}: only .safetensors files are opened.")
+        config = _vae_config(present)
+        try:
+            vae = AutoencoderKL.from_single_file(str(path), config=config, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise _unloadable(path, error) from None
+        return vae, [path]
+    folder = path if path.is_dir() else resolve.snapshot(name, name)
+    folder = folder / "vae" if (folder / "vae").is_dir() else folder
+    options, files = _weights(folder, torch.float32)
+    return _pretrained(AutoencoderKL, folder, dtype=torch.float32, **options), files
+
+
+def _vae_config(present: Any) -> str:
+    """A folder with the present VAE's configuration, for a single-file VAE of the same shape."""
+    folder = tempfile.mkdtemp(prefix="kaiffin-vae-")
+    present.save_config(folder)
+    return folder
+
+
+def load_base(base: BaseConfig, runtime: Runtime) -> ModelFamily:
+    """The base, and the process set up so that the same call gives the same bytes."""
+    make_deterministic()
+    family = load(base, runtime)
+    choose_threads(family.native_size, family.device)
+    return family

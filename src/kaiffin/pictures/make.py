@@ -1,0 +1,127 @@
+"""Pictures of many requests, each adapter loaded once and equal settings together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from kaiffin.adapters import strength
+from kaiffin.adapters.load import load_adapter, was_trained_on
+from kaiffin.adapters.stack import Stack
+from kaiffin.adapters.strength import PLAIN, Weights
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.folder import file_sha256
+from kaiffin.foundation.tell import console
+from kaiffin.models.base import ModelFamily
+from kaiffin.pictures import sample as pictures
+from kaiffin.pictures.recipe import recipe
+from kaiffin.pictures.request import AdapterRef, Request, settings
+from kaiffin.pictures.sample import OnStep, Weigh
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An adapter file and how strong it is to be."""
+
+    path: Path
+    weights: Weights = PLAIN
+
+
+@dataclass(frozen=True)
+class Task:
+    """A picture that is wanted: what is asked, and all adapters on the base."""
+
+    request: Request
+    adapters: tuple[Wanted, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(one.path for one in self.adapters)
+
+    def recipe(self, family: ModelFamily) -> dict[str, Any]:
+        """All that is needed to make the picture again."""
+        return recipe(self.request, family, [_reference(one) for one in self.adapters])
+
+
+def _reference(one: Wanted) -> AdapterRef:
+    """The adapter as a recipe names it."""
+    number = one.weights.number
+    weight = str(one.weights) if number is None else number
+    return AdapterRef(str(one.path), one.path.stem, file_sha256(one.path), weight)
+
+
+@contextlib.contextmanager
+def _attached(family: ModelFamily, wanted: Sequence[Wanted]) -> Iterator[list[Stack]]:
+    """The adapters attached to the family while the block runs."""
+    stacks: list[Stack] = []
+    for one in wanted:
+        stack = load_adapter(one.path, family, one.weights)
+        if not was_trained_on(one.path, family):
+            console.print(f"note: {one.path.name} was trained on other weights than {family.base}")
+        stack.train(False)
+        stacks.append(stack)
+    try:
+        for one, stack in zip(wanted, stacks, strict=True):
+            try:
+                stack.inject(family)
+            except AdapterError as error:
+                raise AdapterError(f"{one.path}: {error.message}", error.fix) from None
+        yield stacks
+    finally:
+        for stack in stacks:
+            stack.eject()
+
+
+def make(
+    family: ModelFamily, tasks: Sequence[Task], batch_size: int = 4, on_step: OnStep | None = None
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yields (place in `tasks`, picture), each adapter loaded once, equal settings together.
+
+    In the order of `tasks` where all have the same adapters and settings. on_step: as `generate`
+    of pictures has it.
+    """
+    for of_files in _grouped(range(len(tasks)), lambda i: tasks[i].files):
+        with _attached(family, tasks[of_files[0]].adapters) as stacks:
+            for alike in _grouped(of_files, lambda i: _setting(tasks[i])):
+                for one, stack in zip(tasks[alike[0]].adapters, stacks, strict=True):
+                    stack.weights = one.weights
+                requests = [tasks[i].request for i in alike]
+                made = pictures.generate(
+                    family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks)
+                )
+                yield from zip(alike, made, strict=True)
+
+
+def _setting(task: Task) -> Hashable:
+    """Equal for pictures that can be computed together."""
+    weights = tuple(one.weights for one in task.adapters)
+    return weights, tuple(settings(task.request).items())
+
+
+def _grouped(places: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+    """The places with equal keys together, in order of their first."""
+    found: dict[Hashable, list[int]] = {}
+    for place in places:
+        found.setdefault(key(place), []).append(place)
+    return list(found.values())
+
+
+def _weigh(stacks: Sequence[Stack]) -> Weigh:
+    def weigh(progress: float) -> None:
+        for stack in stacks:
+            stack.weigh(progress)
+
+    return weigh
+
+
+def parse_adapter(text: str) -> Wanted:
+    """`FILE` or `FILE:WEIGHTS`, as `adapters.weights` reads them."""
+    name, colon, given = text.rpartition(":")
+    if colon and strength.is_weights(given):
+        return Wanted(Path(name), strength.parse(given))
+    return Wanted(Path(text))

@@ -1,0 +1,107 @@
+"""The recipe of a picture: JSON and A1111 parameters inside its PNG, written and read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, PngImagePlugin
+
+from kaiffin import __version__
+from kaiffin.foundation.errors import UserError
+from kaiffin.models.base import ModelFamily
+from kaiffin.pictures import png
+from kaiffin.pictures.request import AdapterRef, Request
+
+A1111_SAMPLERS = {
+    "ddpm": "DDPM",
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "dpm++2m": "DPM++ 2M",
+    "dpm++2m-sde": "DPM++ 2M SDE",
+}
+
+
+def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]) -> dict[str, Any]:
+    """All that is needed to make the picture again, as JSON data."""
+    return {
+        "kaiffin": __version__,
+        "torch": str(torch.__version__),
+        "device": family.device.type,
+        "dtype": str(family.dtype).removeprefix("torch."),
+        "base": {
+            "name": family.base,
+            "family": family.name,
+            "revision": family.revision,
+            "quantize": family.quantize,
+        },
+        "adapters": [asdict(adapter) for adapter in adapters],
+        "request": asdict(request),
+    }
+
+
+def parameters_text(recipe: dict[str, Any]) -> str:
+    """The `parameters` text of A1111's web UI, which most viewers and galleries read."""
+    request, base = recipe["request"], recipe["base"]
+    tags = "".join(f" <lora:{a['name']}:{_number(a['weight'])}>" for a in recipe["adapters"])
+    facts = {
+        "Steps": request["steps"],
+        "Sampler": A1111_SAMPLERS[request["sampler"]],
+        "Schedule type": "Uniform",
+        "CFG scale": f"{request['guidance']:g}",
+        "Seed": request["seed"],
+        "Size": f"{request['width']}x{request['height']}",
+        "Model hash": base["revision"][:10],
+        "Model": base["name"],
+        "Clip skip": request["clip_skip"] + 1,
+        "Lora hashes": ", ".join(f"{a['name']}: {a['sha256'][:12]}" for a in recipe["adapters"]),
+        "RNG": "CPU",
+        "Version": f"Kaiffin {recipe['kaiffin']}",
+    }
+    line = ", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items() if value != "")
+    negative = f"\nNegative prompt: {request['negative']}" if request["negative"] else ""
+    return f"{request['prompt']}{tags}{negative}\n{line}"
+
+
+def _number(weight: float | str) -> str:
+    """A weight as the web UI's tag can say it: of several, the first."""
+    return f"{weight:g}" if isinstance(weight, (int, float)) else re.split(r",|\.\.", weight)[0]
+
+
+def _quoted(value: object) -> str:
+    """JSON quotes where a comma, colon or line break would end the value early."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(c in text for c in ',:\n"') else text
+
+
+def save_png(image: Image.Image, path: Path, recipe: dict[str, Any] | None = None) -> None:
+    """Writes the picture with its recipe, or bare; a partial file never bears the final name."""
+    info = PngImagePlugin.PngInfo()
+    if recipe is not None:
+        info.add_itxt("parameters", parameters_text(recipe))
+        info.add_itxt(png.RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        image.save(partial, format="PNG", pnginfo=info)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from None
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe that `save_png` put into a picture; raises `UserError` when there is none."""
+    found = png.read(path)
+    try:
+        Request(**found["request"])
+        [AdapterRef(**adapter) for adapter in found["adapters"]]
+        str(found["base"]["name"]), str(found["base"]["revision"])
+    except (KeyError, TypeError) as error:
+        raise png.damaged(path, error) from None
+    return found

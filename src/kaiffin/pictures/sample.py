@@ -1,0 +1,131 @@
+"""Prompts to pictures, with the whole recipe of each inside its PNG.
+
+The noise of a picture depends on its seed alone, and pictures are computed together only when all
+that could mix them (size, steps, number of token blocks) is equal: the picture of (prompt, seed)
+does not depend on the batch it was made in, beyond float rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kaiffin.foundation.runtime import randn
+from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.models.diffusion import samplers
+from kaiffin.pictures.request import Request, settings
+
+OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
+Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
+
+
+def generate(
+    family: ModelFamily,
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 4,
+    on_step: OnStep | None = None,
+    weigh: Weigh | None = None,
+) -> Iterator[Image.Image]:
+    """Yields one picture per request, in order; adapters are attached by the caller.
+
+    batch_size: how many are computed together at most; changes no picture by more than one grey
+    level. weigh: sets the adapters' weights before each denoising step.
+    """
+    for batch in _batches(family, requests, batch_size):
+        yield from _make(family, batch, on_step, weigh)
+
+
+def _batches(
+    family: ModelFamily, requests: Sequence[Request], size: int
+) -> Iterator[list[Request]]:
+    """Consecutive requests that differ in prompt, negative and seed only."""
+    batch: list[Request] = []
+    kind: object = None
+    for request in requests:
+        own = (settings(request), family.num_chunks([request.prompt, request.negative]))
+        if batch and (own != kind or len(batch) == size):
+            yield batch
+            batch = []
+        batch.append(request)
+        kind = own
+    if batch:
+        yield batch
+
+
+@torch.no_grad()
+def _make(
+    family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None
+) -> list[Image.Image]:
+    """One batch through text encoder, sampler and decoder."""
+    first = batch[0]
+    if weigh:
+        weigh(0.0)
+    sigmas = family.schedule.sigmas(first.steps)
+    cond, uncond = _conditioning(family, batch)
+    denoise = samplers.denoiser(_predictor(family, cond, uncond, first.guidance), family.schedule)
+
+    def noise(step: int | str) -> Tensor:
+        shape = (
+            family.latent_channels,
+            first.height // family.downscale,
+            first.width // family.downscale,
+        )
+        draws = [randn(shape, request.seed, "picture", step) for request in batch]
+        return torch.stack(draws).to(family.device)
+
+    # Variance preserving noise at the first step is x_t ~ N(0, 1); in VE coordinates that is
+    # scaled by 1 / sqrt(a) = sqrt(1 + sigma^2), as the published samplers start.
+    x = noise("start") * (1 + sigmas[0] ** 2) ** 0.5
+
+    def report(i: int, _: object) -> None:
+        if on_step:
+            on_step(len(batch))
+        if weigh and i + 1 < first.steps:
+            weigh((i + 1) / (first.steps - 1))
+
+    options = {"eta": first.eta} if first.sampler == "ddim" else {}
+    x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **options)
+    # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
+    return [_picture(family.decode(latent[None])) for latent in x0]
+
+
+def _conditioning(
+    family: ModelFamily, batch: list[Request]
+) -> tuple[Conditioning, Conditioning | None]:
+    first = batch[0]
+    size = (first.height, first.width)
+    facts = [SizeFacts(original=size, crop=(0, 0), target=size)] * len(batch)
+    prompts, negatives = [r.prompt for r in batch], [r.negative for r in batch]
+    chunks = family.num_chunks([*prompts, *negatives])
+    options = {"chunks": chunks, "clip_skip": first.clip_skip}
+    cond = family.encode_text(prompts, facts, **options)
+    if first.guidance == 1:
+        return cond, None
+    return cond, family.encode_text(negatives, facts, **options)
+
+
+def _predictor(
+    family: ModelFamily, cond: Conditioning, uncond: Conditioning | None, guidance: float
+) -> Callable[[Tensor, float], Tensor]:
+    """Model output with classifier-free guidance, both halves in one forward pass."""
+    both = cond if uncond is None else Conditioning.cat([cond, uncond])
+
+    def predict(x_t: Tensor, t: float) -> Tensor:
+        # A whole number goes in as the integer the model was trained with.
+        value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
+        if uncond is None:
+            return family.predict(x_t, value.expand(len(x_t)), both)
+        output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), both)
+        return samplers.guided(*output.chunk(2), guidance)
+
+    return predict
+
+
+def _picture(pixels: Tensor) -> Image.Image:
+    """(1, 3, H, W) in [-1, 1] -> 8-bit RGB."""
+    grey = ((pixels[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(grey.permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,75 @@
+"""Pictures of the class for prior preservation, made by the base itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kaiffin.data.images import open_photo, square_crop
+from kaiffin.data.prepare import Example
+from kaiffin.foundation import tell
+from kaiffin.foundation.cache import content_key
+from kaiffin.foundation.config import Config, SubjectConfig
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.subject import without_token
+from kaiffin.foundation.tell import console
+from kaiffin.models.base import ModelFamily
+from kaiffin.pictures import sample as pictures
+from kaiffin.pictures.recipe import save_png
+from kaiffin.pictures.request import Request
+
+
+def class_pictures(
+    config: Config, family: ModelFamily, run: Run, examples: Sequence[Example]
+) -> list[Example]:
+    """Pictures of the class for prior preservation, made by the base itself; resumable.
+
+    They lie in a folder named by everything that decides them, so that a changed prompt or base
+    never meets old pictures.
+    """
+    prior, seed = config.data.prior, config.train.seed
+    if not prior.weight:
+        return []
+    side = config.data.resolution or family.native_size
+    prompts = [prior.prompt] if prior.prompt else class_prompts(config.subject, examples)
+    requests = [
+        Request(
+            prompts[i % len(prompts)], seed + i, side, side, steps=prior.steps,
+            guidance=prior.guidance,
+        )
+        for i in range(prior.num_images)
+    ]  # fmt: skip
+    decided = content_key(family.revision, requests[0], *prompts[1:])
+    folder = run.folder("cache") / f"prior-{decided[:16]}"
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{request.seed:06d}.png" for request in requests]
+    # Whole batches: the last bit of a picture depends on those it is computed with.
+    batches = [range(i, min(i + 8, len(paths))) for i in range(0, len(paths), 8)]
+    todo = [i for batch in batches if not all(paths[k].is_file() for k in batch) for i in batch]
+    if todo:
+        more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+        console.print(f'making {len(todo)} class pictures: "{prompts[0]}"{more}')
+        made = pictures.generate(family, [requests[i] for i in todo], batch_size=8)
+        with tell.progress("class pictures", len(todo)) as advance:
+            for i, image in zip(todo, made, strict=True):
+                save_png(image, paths[i])
+                advance(1)
+    crop = square_crop((side, side), side)
+    return [
+        Example(path, open_photo(path).sha256, (one.prompt,), crop, (side, side), "prior")
+        for path, one in zip(paths, requests, strict=True)
+    ]
+
+
+def class_prompts(subject: SubjectConfig, examples: Sequence[Example]) -> list[str]:
+    """The photos' captions without the subject's word: "a photo of a bear in a meadow".
+
+    Class pictures in the photos' own places leave nothing but that word to tell the two apart.
+    With pictures of the class in any place, a model learns that the photos' places mean the
+    subject and all others do not (docs/log.md). A caption that does not name the subject gives the
+    plain "a photo of a bear".
+    """
+    found = {}
+    for caption in (caption for example in examples for caption in example.captions):
+        told = without_token(caption, subject)
+        found[told if told != caption else f"a photo of a {subject.noun}"] = True
+    return list(found)

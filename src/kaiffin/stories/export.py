@@ -1,0 +1,170 @@
+"""From trained weights to files that others open, and the proof that they do."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata as package
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kaiffin import __version__
+from kaiffin.adapters.elsewhere import card
+from kaiffin.adapters.elsewhere.proof import NoReader, prove
+from kaiffin.adapters.elsewhere.readers import opened_by_others
+from kaiffin.adapters.files import edit, reading, safe, writing
+from kaiffin.adapters.files.reading import AdapterFile, Layout
+from kaiffin.foundation.cache import content_key
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import dump
+from kaiffin.foundation.tell import console
+from kaiffin.stories import adapter
+from kaiffin.train.session import Session
+
+
+def export_candidate(run: Run, session: Session, step: int) -> Path:
+    """The adapter as it is after `step`, as a file like the final one."""
+    whole = _whole(_parts(session), session, step)
+    whole.embeddings = _bundled(session)
+    path = run.candidate_path(step)
+    _save(whole, path, session)
+    return path
+
+
+def export(run: Run, session: Session, step: int) -> None:
+    """Every file of the run, trained for `step` steps; last the adapter: a run with an adapter
+    file is a finished run."""
+    parts, bundled = _parts(session), _bundled(session)
+    if len(parts) > 1:
+        for name, part in parts.items():
+            part.embeddings, part.metadata = bundled, _header(session, name, step)
+            _save(part, run.part_path(name), session)
+            part.embeddings = {}
+    for token in session.stack.tokens:
+        safe.save(run.part_path("embedding"), token.alone(), {})
+    whole = _whole(parts, session, step)
+    for layout in _layouts(session) if whole.modules else ():
+        folder = run.folder(layout)
+        path = folder if layout == "peft" else folder / "pytorch_lora_weights.safetensors"
+        writing.write(whole, path, layout, session.family.layers_per_block)
+    whole.embeddings = bundled
+    run.write(card.NAME, card.text(run).encode())
+    _save(whole, run.adapter_path, session)
+
+
+def _parts(session: Session) -> dict[str, AdapterFile]:
+    """Each adapter of the session by its name."""
+    return {
+        name: edit.with_one_alpha(reading.from_state(adapter.state(), session.family.name))
+        for name, adapter in session.stack.adapters.items()
+    }
+
+
+def _bundled(session: Session) -> dict[str, Tensor]:
+    """The tokens as they are stored inside an adapter file."""
+    return {k: v for token in session.stack.tokens for k, v in token.bundled().items()}
+
+
+def _layouts(session: Session) -> list[Layout]:
+    """Layouts beside kohya's: those asked for, and diffusers' own where it does not read kohya's:
+    it drops DoRA's magnitudes without a word and refuses a file with a bundled token."""
+    a = session.config.adapter
+    wanted: list[Layout] = list(a.layouts)
+    has_token = bool(session.stack.tokens) and a.kind in ("lora", "rslora")
+    if (a.kind == "dora" or has_token) and "diffusers" not in wanted:
+        wanted.append("diffusers")
+    return wanted
+
+
+def _whole(parts: dict[str, AdapterFile], session: Session, step: int) -> AdapterFile:
+    """All adapters as one: several are added up exactly, their ranks side by side."""
+    family = session.family.name
+    if not parts:
+        whole = AdapterFile("kohya", family, {})
+    elif len(parts) == 1:
+        whole = next(iter(parts.values()))
+    else:
+        whole = edit.merge([(part, 1.0) for part in parts.values()])
+    sums = {k: v for k, v in whole.metadata.items() if k.startswith("ss_network_")}
+    whole.metadata = _header(session, "", step) | sums  # what merging made of ranks and alphas
+    return whole
+
+
+def _save(adapter: AdapterFile, path: Path, session: Session) -> None:
+    tensors = writing.to_kohya(adapter, session.family.layers_per_block)
+    safe.save(path, tensors, adapter.metadata)
+
+
+def _header(session: Session, part: str, step: int) -> dict[str, str]:
+    config, family = session.config, session.family
+    a, resolution = config.adapter, config.data.resolution or family.native_size
+    title = f"{config.subject.token}-{part}" if part else config.subject.token
+    header = writing.metadata(
+        family.name, kind=a.kind, rank=a.rank or 1, alpha=a.alpha or 1.0, title=title,
+        trigger=config.subject.phrase, resolution=(resolution, resolution),
+        prediction_type=family.schedule.prediction_type, base_name=Path(family.base).name,
+        base_revision=family.revision,
+        facts={
+            "steps": step, "seed": config.train.seed,
+            "optimizer": config.train.optimizer, "learning_rate": config.train.lr,
+            "text_encoder_lr": config.train.text_lr,
+            "num_train_images": sum(len(p.examples) for p in session.photos.values()),
+            "batch_size_per_device": config.train.batch_size,
+            "min_snr_gamma": config.train.objective.min_snr_gamma,
+            "noise_offset": config.train.objective.noise_offset or None,
+            "prior_loss_weight": config.data.prior.weight or None,
+        },
+    )  # fmt: skip
+    # The files of one run may stand beside each other; two subjects of one name may not.
+    return header | {"kaiffin.run": content_key(dump(config), family.revision)[:16]}
+
+
+def prove_files(run: Run, session: Session) -> None:
+    """Others' code must read every adapter to what was trained; the result stays in the run."""
+    names = list(session.stack.adapters)
+    if not names:
+        return  # an embedding alone has no layers
+    made = _proof(run.adapter_path, session)
+    if len(names) > 1:
+        made["phases"] = {name: _proof(run.part_path(name), session) for name in names}
+    run.write_json("proof.json", made)
+
+
+def _proof(path: Path, session: Session) -> dict[str, Any]:
+    try:
+        made = prove(path, session.family, opened_by_others)
+    except NoReader as error:
+        console.print(f"proof: not made: {error}")
+        return {"holds": None, "problems": [str(error)]}
+    adapter.say_proof(made, console)
+    return made.as_json()
+
+
+def write_manifest(run: Run, session: Session) -> None:
+    """What the run is made of: versions, base, photos, what was derived."""
+    versions = {name: package.version(name) for name in ("torch", "diffusers", "transformers")}
+    prepared = session.prepared
+    phases = [
+        {"name": p.name, "first": p.first, "last": p.last, "trains": sorted(p.trains)}
+        for p in session.phases
+    ]
+    run.write_json(
+        "manifest.json",
+        {
+            "kaiffin": __version__,
+            "versions": versions | {"python": platform.python_version()},
+            "base": {
+                "name": session.family.base,
+                "family": session.family.name,
+                "revision": session.family.revision,
+            },
+            "trainable": sum(p.numel() for p in session.stack.parameters()),
+            "data": prepared.manifest["content"],
+            "num_photos": sum(len(p.examples) for p in session.photos.values()),
+            "refused": prepared.manifest["refused"],
+            "phases": phases,
+            # A run that goes on finds all derived already.
+            "derived": session.derived or run.read_json("manifest.json").get("derived", []),
+        },
+    )

@@ -1,0 +1,154 @@
+"""A training before its first step: base, photos, phases and adapters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import Stack, full_modules
+from kaiffin.adapters.targets import LoraSpec
+from kaiffin.adapters.tokens import Token
+from kaiffin.data import prepare as preparation
+from kaiffin.data.findings import findings, refuse_problems
+from kaiffin.data.prepare import Prepared
+from kaiffin.foundation import tell
+from kaiffin.foundation.config import AdapterConfig, Config, DataConfig, SubjectConfig
+from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.phases import Phase, expand
+from kaiffin.foundation.presets import derive
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import Runtime, derived_seed
+from kaiffin.foundation.settings import changed
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.load import TextFacts, load_base
+
+
+@dataclass(frozen=True)
+class Session:
+    """config: with nothing left open; photos: by folder, for the phases that use it."""
+
+    config: Config
+    runtime: Runtime
+    family: ModelFamily
+    phases: list[Phase]
+    photos: dict[Path | None, Prepared]
+    stack: Stack
+    derived: list[str]
+
+    @property
+    def prepared(self) -> Prepared:
+        """The photos of the first phase."""
+        return self.photos[self.phases[0].config.data.photos]
+
+
+def open_session(config: Config, run: Run | None) -> Session:
+    """Loads the base, looks at the photos, derives what the config leaves open."""
+    runtime = Runtime.from_config(config.base, config.train.precision)
+    family = load_base(config.base, runtime)
+    start = load_adapter(config.adapter.init_from, family) if config.adapter.init_from else None
+    if start:
+        config = _as_in_file(config, start.adapters[""])
+    tokens = _tokens(config, family, start)
+    for token in tokens:
+        token.inject(family)  # so that captions are counted as they will be read
+    photos = _look_at_photos(config, family, run)
+    for token in tokens:
+        token.eject()
+    first = next(iter(photos.values()))
+    full, derived = derive(config, len(first.examples), family.native_size)
+    phases = expand(full)
+    stack = Stack(_adapters(full, phases, family, start), tokens)
+    return Session(full, runtime, family, phases, photos, stack, derived)
+
+
+def _look_at_photos(
+    config: Config, family: ModelFamily, run: Run | None
+) -> dict[Path | None, Prepared]:
+    """Every folder that a phase trains on, examined once."""
+    resolution = config.data.resolution or family.native_size
+    folders = [phase.photos or config.data.photos for phase in config.phases]
+    found: dict[Path | None, Prepared] = {}
+    for folder in dict.fromkeys(folders or [config.data.photos]):
+        data = config.data.model_copy(update={"photos": folder})
+        out = run.folder("data" if not found else f"data-{len(found) + 1}") if run else None
+        found[folder] = look_at(data, config.subject, family, resolution, out)
+        refuse_problems(found[folder])
+    return found
+
+
+def look_at(
+    data: DataConfig, subject: SubjectConfig, base: ModelFamily | TextFacts, resolution: int,
+    out: Path | None,
+) -> Prepared:  # fmt: skip
+    """Every photo of one folder examined, with a bar, and what was found said."""
+    with tell.photo_progress() as progress:
+        prepared = preparation.prepare(
+            data, subject, resolution, pieces=base.token_pieces, max_tokens=base.max_tokens,
+            out=out, progress=progress,
+        )  # fmt: skip
+    findings(prepared)
+    return prepared
+
+
+def _as_in_file(config: Config, start: Lora) -> Config:
+    """The config of a training that goes on from `start`: its layers, ranks and alphas stay."""
+    ranks = Counter(layer.rank for layer in start.layers.values())
+    alphas = Counter(layer.alpha for layer in start.layers.values())
+    kinds = Counter(layer.kind for layer in start.layers.values())
+    if not ranks:
+        return config  # an embedding alone
+    found = {
+        "rank": max(1, ranks.most_common(1)[0][0]), "alpha": alphas.most_common(1)[0][0] or 1.0,
+        "targets": "as in the file", "kind": kinds.most_common(1)[0][0],
+        "text_encoder": any(not name.startswith("unet.") for name in start.layers),
+    }  # fmt: skip
+    defaults = AdapterConfig()
+    for name, value in found.items():
+        given = getattr(config.adapter, name)
+        if given not in (getattr(defaults, name), value):
+            raise ConfigError(
+                f"adapter.{name} = {given!r}: adapter.init_from goes on with the file's own, which"
+                f" is {value!r}.",
+                "Leave it out; `kaiffin adapter resize` makes a file of another rank.",
+            )
+    return changed(config, **{f"adapter.{name}": value for name, value in found.items()})
+
+
+def _tokens(config: Config, family: ModelFamily, start: Stack | None) -> list[Token]:
+    """Those of the file that is gone on from, and the subject's own where it has none there."""
+    tokens = start.tokens if start else []
+    word, given = config.subject.token, config.embedding
+    if given.vectors and not any(token.word == word for token in tokens):
+        init = given.init or config.subject.noun
+        tokens = [*tokens, Token.create(word, given.vectors, init, family)]
+    return tokens
+
+
+def _adapters(
+    config: Config, phases: Sequence[Phase], family: ModelFamily, start: Stack | None
+) -> dict[str, Lora]:
+    """An adapter for each name in the phases; the first goes on from `start`."""
+    made: dict[str, Lora] = {}
+    for name in phases[-1].attached:
+        if start and start.adapters[""].layers and not made:
+            made[name] = start.adapters[""]
+        else:
+            seed = derived_seed(config.train.seed, "phase", name) if name else config.train.seed
+            made[name] = Lora.create(_specs(config, family), full_modules(family), seed)
+    return made
+
+
+def _specs(config: Config, family: ModelFamily) -> Mapping[str, LoraSpec]:
+    a = config.adapter
+    common = {"dropout": a.dropout, "kind": a.kind, "rules": a.rules}
+    specs = {"unet": LoraSpec(a.targets or "", a.rank or 1, a.alpha or 1.0, **common)}
+    for tower in family.towers:
+        if tower != "unet" and a.text_encoder:
+            # Text encoders have no convolutions.
+            targets = a.text_targets or (a.targets or "").removesuffix("+conv")
+            specs[tower] = LoraSpec(targets, a.text_rank or 1, a.text_alpha or 1.0, **common)
+    return specs

@@ -1,0 +1,76 @@
+"""The ComfyUI workflow: a sound graph of ComfyUI's own nodes, fed with the run's values."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kaiffin.adapters.elsewhere.comfy import SAMPLERS, workflow
+from kaiffin.cli.main import main
+from kaiffin.foundation.config import SampleConfig
+
+# ComfyUI's nodes: inputs that must be linked, outputs in order, number of widgets in the editor.
+NODES = {
+    "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"], 1),
+    "LoraLoader": ({"model": "MODEL", "clip": "CLIP"}, ["MODEL", "CLIP"], 3),
+    "ModelSamplingDiscrete": ({"model": "MODEL"}, ["MODEL"], 2),
+    "CLIPTextEncode": ({"clip": "CLIP"}, ["CONDITIONING"], 1),
+    "EmptyLatentImage": ({}, ["LATENT"], 3),
+    "KSampler": (
+        {
+            "model": "MODEL",
+            "positive": "CONDITIONING",
+            "negative": "CONDITIONING",
+            "latent_image": "LATENT",
+        },
+        ["LATENT"],
+        7,
+    ),
+    "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"], 0),
+    "SaveImage": ({"images": "IMAGE"}, [], 1),
+}
+
+
+@pytest.mark.parametrize("v_prediction", [False, True])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_graph_is_sound(sampler: str, v_prediction: bool) -> None:
+    made = workflow(
+        checkpoint="c.safetensors", lora="l.safetensors", prompt="a puffin", negative="blurry",
+        size=(512, 768), seed=7, steps=25, guidance=5.0, sampler=sampler,
+        v_prediction=v_prediction,
+    )  # fmt: skip
+    nodes = {node["id"]: node for node in made["nodes"]}
+    kinds = {node["type"] for node in nodes.values()}
+    assert kinds == set(NODES) - ({"ModelSamplingDiscrete"} if not v_prediction else set())
+    for node in nodes.values():
+        inputs, outputs, widgets = NODES[node["type"]]
+        assert {slot["name"]: slot["type"] for slot in node["inputs"]} == inputs
+        assert [slot["name"] for slot in node["outputs"]] == outputs
+        assert len(node["widgets_values"]) == widgets
+    for link, source, out, target, slot, kind in made["links"]:
+        assert nodes[source]["outputs"][out]["type"] == kind
+        assert link in nodes[source]["outputs"][out]["links"]
+        assert nodes[target]["inputs"][slot] == {
+            "name": nodes[target]["inputs"][slot]["name"], "type": kind, "link": link,
+        }  # fmt: skip
+    assert made["last_link_id"] == len(made["links"])
+
+
+def test_every_sampler_has_a_counterpart() -> None:
+    assert set(SAMPLERS) == set(SampleConfig.model_fields["sampler"].annotation.__args__)
+
+
+def test_export_of_a_run(
+    sd_path: Path, photos6: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    call = ["train", str(photos6), "--base", str(sd_path), "--steps", "1", "--out", str(run)]
+    assert main([*call, "--class", "puffin", "--subject", "kaiffin"]) == 0
+    assert main(["adapter", "export-comfy", str(run)]) == 0
+    assert "models/loras/kaiffin.safetensors" in capsys.readouterr().out
+    made = json.loads((run / "kaiffin.comfyui.json").read_text())
+    by_kind = {node["type"]: node["widgets_values"] for node in made["nodes"]}
+    assert by_kind["LoraLoader"] == ["kaiffin.safetensors", 1.0, 1.0]
+    texts = [n["widgets_values"][0] for n in made["nodes"] if n["type"] == "CLIPTextEncode"]
+    assert texts == ["a photo of kaiffin puffin", ""]
+    assert main(["adapter", "export-comfy", str(tmp_path)]) == 2

@@ -1,0 +1,178 @@
+"""Arithmetic on adapters against the updates written out in full, and against the real model."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_conversions import output, varied
+from torch import Tensor
+
+from kaiffin.adapters.files import edit, reading
+from kaiffin.adapters.files.reading import AdapterFile
+from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import full_modules
+from kaiffin.cli.main import main
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.models.base import ModelFamily
+
+
+def full(parts: dict[str, Tensor]) -> Tensor:
+    """The update as a matrix, in fp64, the slow and obvious way."""
+    up, down = (parts[f"lora_{side}.weight"].double().flatten(1) for side in ("up", "down"))
+    return float(parts["alpha"]) / len(down) * up @ down
+
+
+def layer(rank: int, out: int, width: int, seed: int, alpha: float = 3.0) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return {
+        "lora_down.weight": torch.randn(rank, width, generator=rng),
+        "lora_up.weight": torch.randn(out, rank, generator=rng),
+        "alpha": torch.tensor(alpha),
+    }
+
+
+def adapter(**modules: dict[str, Tensor]) -> AdapterFile:
+    return AdapterFile("kohya", "sd1", {f"unet.{n}": parts for n, parts in modules.items()})
+
+
+def applied(family: ModelFamily, found: AdapterFile, scale: float) -> Lora:
+    lora = Lora.from_state(found.state(), full_modules(family))
+    lora.scale = scale
+    lora.inject(full_modules(family))
+    return lora
+
+
+def test_norms_are_those_of_the_updates(family: ModelFamily) -> None:
+    for parts in varied(family).modules.values():
+        assert edit.norm(parts) == pytest.approx(full(parts).norm().item(), rel=1e-9)
+
+
+def test_norms_of_lycoris() -> None:
+    rng = torch.Generator().manual_seed(0)
+    w = {f"hada_w{i}_{s}": torch.randn(4, 4, generator=rng) for i in (1, 2) for s in "ab"}
+    wide = (w["hada_w1_a"] @ w["hada_w1_b"]) * (w["hada_w2_a"] @ w["hada_w2_b"])
+    parts = {**w, "alpha": torch.tensor(2.0)}
+    assert edit.norm(parts) == pytest.approx(wide.norm().item() * 2 / 4, rel=1e-5)
+    k = {"lokr_w1": torch.randn(2, 3, generator=rng), "lokr_w2": torch.randn(4, 5, generator=rng)}
+    whole = torch.kron(k["lokr_w1"], k["lokr_w2"]).norm().item()
+    assert edit.norm({**k, "alpha": torch.tensor(1.0)}) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_merged_adapter_acts_as_both(family: ModelFamily) -> None:
+    one, two = varied(family), varied(family)
+    for parts in two.modules.values():
+        parts["lora_up.weight"] = -0.5 * parts["lora_up.weight"].flip(0)
+    two.modules = dict(list(two.modules.items())[::2])  # one may have layers the other lacks
+    before = output(family)
+    stack = [applied(family, one, 0.8), applied(family, two, 0.5)]
+    both = output(family)
+    for lora in stack:
+        lora.eject()
+    lora = applied(family, edit.merge([(one, 0.8), (two, 0.5)]), 1.0)
+    assert torch.allclose(output(family), both, atol=1e-5)
+    assert not torch.allclose(before, both, atol=1e-3)
+    lora.eject()
+
+
+@given(rank=st.integers(1, 6), keep=st.integers(1, 8), seed=st.integers(0, 50))
+@settings(max_examples=40, deadline=None)
+def test_resize_is_the_best_approximation(rank: int, keep: int, seed: int) -> None:
+    parts = layer(rank, 9, 7, seed)
+    made, cuts = edit.resize(adapter(x=parts), rank=keep)
+    (found,), (cut,) = made.modules.values(), cuts.values()
+    u, s, vt = torch.linalg.svd(full(parts), full_matrices=False)
+    best = u[:, :keep] * s[:keep] @ vt[:keep]
+    assert torch.allclose(full(found), best, atol=1e-5)
+    error = ((full(parts) - best).norm() / full(parts).norm()).item()
+    assert cut.error == pytest.approx(error, abs=1e-6)
+    assert cut.rank == min(keep, rank)
+
+
+@pytest.mark.parametrize("energy", [0.5, 0.9, 0.999, 1.0])
+def test_resize_by_energy_keeps_as_few_as_it_may(energy: float) -> None:
+    parts = layer(8, 20, 16, 1)
+    made, cuts = edit.resize(adapter(x=parts), energy=energy)
+    (found,), (cut,) = made.modules.values(), cuts.values()
+    squares = torch.linalg.svdvals(full(parts)).square()
+    share = squares.cumsum(0) / squares.sum()
+    assert share[cut.rank - 1] >= energy - 1e-9
+    assert cut.rank == 1 or share[cut.rank - 2] < energy
+    assert full(found).norm().square() >= (energy - 1e-5) * squares.sum()
+
+
+def test_resize_keeps_the_shape_of_convolutions(sd: ModelFamily) -> None:
+    modules = full_modules(sd)
+    name = "unet.down_blocks.0.resnets.0.conv1"
+    out, width = modules[name].weight.shape[:2]
+    parts = {
+        "lora_down.weight": torch.randn(4, width, 3, 3),
+        "lora_up.weight": torch.randn(out, 4, 1, 1),
+        "alpha": torch.tensor(2.0),
+    }
+    made, _ = edit.resize(AdapterFile("kohya", "sd1", {name: parts}), rank=4)
+    assert torch.allclose(full(made.modules[name]), full(parts), atol=1e-4)
+    Lora.from_state(made.state(), modules)  # fits
+
+
+def test_difference() -> None:
+    one = adapter(**{"mid_block.x": layer(2, 5, 4, 0), "up_blocks.1.x": layer(3, 5, 4, 1)})
+    two = adapter(**{"mid_block.x": layer(4, 5, 4, 2)})
+    found = edit.difference(one, two)
+    a, b = full(one.modules["unet.mid_block.x"]), full(two.modules["unet.mid_block.x"])
+    mid = found["unet.mid_block"]
+    assert mid.a == pytest.approx(a.norm().item())
+    assert mid.b == pytest.approx(b.norm().item())
+    assert mid.cosine == pytest.approx(((a * b).sum() / a.norm() / b.norm()).item())
+    assert mid.distance == pytest.approx(((a - b).norm() / a.norm()).item())
+    assert found["unet.up_blocks.1"].distance == pytest.approx(1)
+    itself = edit.difference(one, one)["unet.mid_block"]
+    assert itself.distance == pytest.approx(0, abs=1e-6)
+    assert edit.difference(two, one)["unet.up_blocks.1"].distance == math.inf
+
+
+def test_what_cannot_be_added_up_is_named() -> None:
+    odd = adapter(x={**layer(2, 4, 4, 0), "dora_scale": torch.ones(4, 1)})
+    with pytest.raises(AdapterError, match=r"unet\.x is dora"):
+        edit.merge([(odd, 1.0)])
+    with pytest.raises(AdapterError, match="different shapes"):
+        edit.merge([(adapter(x=layer(2, 4, 4, 0)), 1.0), (adapter(x=layer(2, 4, 6, 0)), 1.0)])
+    other = adapter(x=layer(2, 4, 4, 0))
+    other.family = "sdxl"
+    with pytest.raises(AdapterError, match="sdxl"):
+        edit.merge([(adapter(x=layer(2, 4, 4, 0)), 1.0), (other, 1.0)])
+
+
+def test_the_state_of_a_file_is_that_of_the_adapter(sd: ModelFamily) -> None:
+    found = varied(sd)
+    again = reading.from_state(found.state(), "sd1")
+    assert again.modules.keys() == found.modules.keys()
+
+
+def test_one_alpha_for_all_changes_nothing_else(family: ModelFamily) -> None:
+    found = varied(family)
+    made = edit.with_one_alpha(found)
+    assert len({float(parts["alpha"]) for parts in made.modules.values()}) == 1
+    for name, parts in found.modules.items():
+        deltas = [full(p) for p in (parts, made.modules[name])]
+        assert torch.allclose(*deltas, rtol=1e-5, atol=1e-7), name
+    assert edit.with_one_alpha(made) is made
+
+
+def test_rules_end_in_a_file_that_diffusers_reads(
+    sd_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Ranks and alphas that differ from block to block, trained until the difference would show."""
+    run = tmp_path / "run"
+    rules = '[{layers: "unet.mid_block.*", rank: 2, alpha: 16}, {layers: "unet.up*", alpha: 5}]'
+    call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "6",
+            "--out", str(run), "--adapter.rules", rules, "--train.lr", "1e-2",
+            "--train.tensorboard", "false", "--data.prior.weight", "0"]  # fmt: skip
+    assert main(call) == 0
+    proof = json.loads((run / "proof.json").read_text())
+    assert proof["holds"], proof["problems"]
+    assert proof["effect"] > 0.1
+    assert proof["difference"] < 1e-4

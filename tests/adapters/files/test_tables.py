@@ -1,0 +1,50 @@
+"""Our tables of layers against the libraries' own modules, and against the published counts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+from kaiffin.adapters.files import tables
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.families.spec import TEXT_TOWERS
+from kaiffin.models.files.embedded import WEIGHTS
+from kaiffin.models.files.resolve import CONFIGS
+
+
+def real_shapes(folder: Path, tower: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        if tower == "unet":
+            model: nn.Module = UNet2DConditionModel.from_config(str(folder / tower))
+        else:
+            config = CLIPTextConfig(**json.loads((folder / tower / "config.json").read_text()))
+            model = CLIPTextModelWithProjection(config)  # the one that kept the published names
+    kinds = (nn.Linear, nn.Conv2d)
+    return {n: tuple(m.weight.shape) for n, m in model.named_modules() if isinstance(m, kinds)}
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_the_published_bases(family: str) -> None:
+    table = tables.published(family)
+    for tower in ("unet", *TEXT_TOWERS[family]):
+        real = real_shapes(CONFIGS / family, tower)
+        real.pop("text_projection", None)  # no kohya file has it
+        mine = {n.partition(".")[2]: s for n, s in table.items() if n.partition(".")[0] == tower}
+        assert mine == real
+
+
+def test_the_miniature() -> None:
+    table = tables.layers(WEIGHTS, "sd1")
+    real = {f"unet.{name}": shape for name, shape in real_shapes(WEIGHTS, "unet").items()}
+    assert {n: s for n, s in table.items() if n.startswith("unet.")} == real
+
+
+def test_a_loaded_family_has_the_same_names(family: ModelFamily) -> None:
+    table = tables.layers(Path(family.base), family.name)
+    mine = {f"{tower}.{path}" for tower in family.towers for path in family.modules(tower)}
+    assert mine - set(table) <= {"text_encoder_2.text_projection"}
+    assert set(table) <= mine

@@ -1,0 +1,126 @@
+"""A run folder: whole files or none, one user at a time, the old checkpoint goes last."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.run import Run, free_name
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "run", Config())
+
+
+def test_create_and_open(run: Run) -> None:
+    assert Run.open(run.path).config == run.config
+    Run.create(run.path, Config())  # nothing has been trained in it yet
+    run.new_checkpoint(1, {"a": b"x"}, keep=1)
+    with pytest.raises(RunError, match="kaiffin resume"):
+        Run.create(run.path, Config())
+    with pytest.raises(RunError, match="no run folder"):
+        Run.open(run.path / "cache")
+
+
+def test_a_folder_of_something_else_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match="other things"):
+        Run.create(tmp_path, Config())
+
+
+def test_checkpoints_are_kept_and_pruned(run: Run) -> None:
+    for step in (10, 20, 30, 40):
+        run.new_checkpoint(step, {"a.txt": str(step).encode()}, keep=2)
+    assert [step for step, _ in run.checkpoints()] == [30, 40]
+    latest = run.latest_checkpoint()
+    assert latest is not None
+    assert (latest / "a.txt").read_text() == "40"
+    assert not list((run.path / "checkpoints").glob(".*"))
+
+
+def test_what_a_kill_leaves_is_ignored_and_cleaned(run: Run) -> None:
+    run.new_checkpoint(10, {"a": b"x"}, keep=2)
+    torn = run.path / "checkpoints" / ".step-00000020.part"
+    torn.mkdir()
+    (torn / "a").write_bytes(b"half")
+    (run.path / ".config.yaml.part").write_bytes(b"half")
+    assert [step for step, _ in run.checkpoints()] == [10]
+    run.clean()
+    assert not torn.exists()
+    assert not (run.path / ".config.yaml.part").exists()
+    assert [step for step, _ in run.checkpoints()] == [10]
+
+
+def test_metrics_are_cut_to_the_step_resumed_from(run: Run) -> None:
+    lines = [json.dumps({"step": step}) for step in (1, 2, 3)]
+    run.metrics_path.write_text("\n".join(lines) + '\n{"step": 4, "lo')
+    run.truncate_metrics(2)
+    assert run.metrics_path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+LOCKER = """
+import sys, time
+from pathlib import Path
+from kaiffin.foundation.run import Run
+with Run.open(Path(sys.argv[1])).lock():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_in_use_is_locked_and_a_kill_frees_it(run: Run) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", LOCKER, str(run.path)], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    try:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(RunError, match=f"in use by process {other.pid}"), run.lock():
+            pytest.fail("two processes hold one run")
+    finally:
+        other.kill()
+        other.wait()
+    with run.lock():
+        assert (run.path / "lock.pid").read_text() == str(os.getpid())
+
+
+FILLER = """
+import resource, sys
+from pathlib import Path
+from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.run import Run
+run = Run.open(Path(sys.argv[1]))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    run.new_checkpoint(20, {"small": b"x", "big": b"y" * 10_000}, keep=1)
+except RunError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no file size limits here")
+def test_a_disk_that_takes_no_more_costs_nothing_saved_before(run: Run) -> None:
+    """A file size limit stops the write in the middle, as a full disk does."""
+    run.new_checkpoint(10, {"a": b"good"}, keep=1)
+    done = subprocess.run(
+        [sys.executable, "-c", FILLER, str(run.path)], capture_output=True, text=True, check=True
+    )
+    assert "cannot be written" in done.stdout
+    assert "what was saved before is intact" in done.stdout
+    assert [step for step, _ in run.checkpoints()] == [10]
+    assert not list((run.path / "checkpoints").glob(".*"))
+
+
+def test_names_are_never_taken_twice(tmp_path: Path) -> None:
+    assert free_name(tmp_path / "k") == tmp_path / "k"
+    (tmp_path / "k" / "checkpoints").mkdir(parents=True)
+    assert free_name(tmp_path / "k") == tmp_path / "k-2"
