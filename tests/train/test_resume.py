@@ -16,13 +16,13 @@ COMMAND = [sys.executable, "-m", "kaiffin.cli"]
 # Every save is slowed down, so that random kills often land in the middle of one.
 SLOW_SAVES = """
 import sys, time
-import kaiffin.foundation.run as run
-whole = run._write_synced
-def slow(path, data):
-    whole(path, data[: len(data) // 2])
+import kaiffin.foundation.folder as folder
+whole = folder._write
+def slow(path, data, sync):
+    whole(path, data[: len(data) // 2], sync)
     time.sleep(0.03)
-    whole(path, data)
-run._write_synced = slow
+    whole(path, data, sync)
+folder._write = slow
 from kaiffin.cli import main
 sys.exit(main(sys.argv[1:]))
 """

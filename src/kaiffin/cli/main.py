@@ -63,9 +63,14 @@ def prepare(
         {"data.photos": photos, "data.skip_bad": skip_bad or None, "data.resolution": resolution}
         | _identity(subject, noun, base),
     )
+    from kaiffin.cli.show import photos as show
+    from kaiffin.cli.terminal import TERMINAL
+    from kaiffin.data.findings import refuse_problems
     from kaiffin.stories import prepare
 
-    prepare.prepare(config, out or Path("prepared") / photos.resolve().name)
+    found = prepare.prepare(config, out or Path("prepared") / photos.resolve().name, tell=TERMINAL)
+    show.photo_set(found)
+    refuse_problems(found.prepared)
 
 
 @app.command()
@@ -241,9 +246,10 @@ def demo(
 @app.command()
 def bases() -> None:
     """The base models that Kaiffin knows by name, and whether they are on this machine."""
+    from kaiffin.cli.show import photos as show
     from kaiffin.stories import prepare
 
-    prepare.list_bases()
+    show.bases(prepare.bases())
 
 
 @app.command()

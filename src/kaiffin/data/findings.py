@@ -1,33 +1,53 @@
-"""What was found in the photos, in words. Torch-free."""
+"""A photo set looked at, and what was found in it, in words. Torch-free."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from kaiffin.data import prepare as preparation
 from kaiffin.data.prepare import Prepared
+from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 
 
-def findings(prepared: Prepared) -> None:
+def look_at(
+    data: DataConfig, subject: SubjectConfig, resolution: int, *,
+    pieces: Callable[[str], list[str]], max_tokens: int, out: Path | None, tell: Tell = SILENT,
+) -> Prepared:  # fmt: skip
+    """Every photo of one folder examined, and what was found told.
+
+    pieces, max_tokens: how the base's tokenizer splits a caption, and how much of it is read.
+    """
+    with tell.progress("photos") as progress:
+        prepared = preparation.prepare(
+            data, subject, resolution, pieces=pieces, max_tokens=max_tokens, out=out,
+            progress=progress.update,
+        )  # fmt: skip
+    say(prepared, tell)
+    return prepared
+
+
+def say(prepared: Prepared, tell: Tell) -> None:
     """Notes, refusals and warnings, a few of each kind."""
     for note in prepared.notes:
-        console.print(f"note: {note}")
-    _some([f"refused: {name}: {reason}" for name, reason in prepared.refused], 20)
+        tell.note(f"note: {note}")
+    _some([f"refused: {name}: {reason}" for name, reason in prepared.refused], 20, tell)
     groups: dict[str, list[str]] = defaultdict(list)  # one kind of finding has one way out
     for finding in prepared.findings:
         if finding.level != "info":
             groups[finding.fix].append(f"{finding.level}: {finding}")
     for lines in groups.values():
-        _some(lines, 4)
+        _some(lines, 4, tell)
 
 
-def _some(lines: Sequence[str], limit: int) -> None:
+def _some(lines: Sequence[str], limit: int, tell: Tell) -> None:
     for line in lines[:limit]:
-        console.print(line)
+        tell.note(line)
     if len(lines) > limit:
-        console.print(f"  and {len(lines) - limit:,} more like it, all in manifest.json")
+        tell.note(f"  and {len(lines) - limit:,} more like it, all in manifest.json")
 
 
 def refuse_problems(prepared: Prepared) -> None:

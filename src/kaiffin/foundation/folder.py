@@ -1,28 +1,167 @@
-"""Files written whole or not at all, and their hashes. Torch-free."""
+"""Folders whose files are written whole or not at all; the one atomic writer. Torch-free.
+
+A file is written aside, synced and renamed, so that a reader or a restart sees all of it or none.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import hashlib
+import json
 import os
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import filelock
 
 from kaiffin.foundation.errors import RunError
 
+CHUNK = 1 << 22  # bytes that are hashed at a time
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Whole or not at all, and on the disk when it returns."""
+
+class Folder:
+    """A folder on the disk, by its path; made when something is written into it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, name: str, data: bytes) -> Path:
+        """One file below the folder, whole or not at all; raises RunError with the way out."""
+        path = self.path / name
+        write_bytes(path, data)
+        return path
+
+    def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
+        return self.write(name, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The mapping in a JSON file, {} where there is none; RunError for what is no mapping."""
+        path = self.path / name
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read: {error}.") from None
+        if not isinstance(found, dict):
+            raise RunError(f"{path}: cannot be read: it holds no mapping.")
+        return found
+
+    def folder(self, name: str) -> Path:
+        """A folder below this one, made if absent."""
+        folder = self.path / name
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextlib.contextmanager
+    def lock(self, name: str = "lock") -> Iterator[None]:
+        """Keeps other processes out of what goes by `name` (the training, unless another is given);
+        the lock dies with the process that holds it."""
+        holder = self.path / f"{name}.pid"
+        lock = filelock.FileLock(self.path / name, timeout=0)
+        with explained(self.path):
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise RunError(
+                    f"{self.path}: is in use by process {_first_line(holder)}.",
+                    "Wait for it or stop it.",
+                ) from None
+        try:
+            self.write(holder.name, str(os.getpid()).encode())
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """The file at `path`, whole or not at all, its folder made where there is none.
+
+    sync: on the disk when it returns; without, a power cut may lose it (not a killed process).
+    Raises RunError with the way out where the file system refuses.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with explained(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(partial, data, sync)
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """A folder with `files`, all of them or none: it appears by one rename, in place of an old one.
+
+    Raises RunError with the way out where the file system refuses.
+    """
     partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
+    with explained(path):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            for name, data in files.items():
+                _write(partial / name, data, sync=True)
+            shutil.rmtree(path, ignore_errors=True)
+            os.replace(partial, path)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def _write(path: Path, data: bytes, sync: bool) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if sync:
             os.fsync(file.fileno())
-        os.replace(partial, path)
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":  # Windows has no handle for a folder
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns what the file system refuses at `path` into one line with the way out."""
+    try:
+        yield
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}).") from None
+        ways = {
+            errno.ENOSPC: "The disk is full: free some space; what was saved before is intact.",
+            errno.EDQUOT: "The disk quota is used up; what was saved before is intact.",
+            errno.EFBIG: "The file would exceed a size limit; what was saved before is intact.",
+            errno.EACCES: "You have no right to write there: choose another --out.",
+            errno.EPERM: "You have no right to write there: choose another --out.",
+            errno.EROFS: "That file system is read-only: choose another --out.",
+        }
+        way = ways.get(error.errno or 0, "")
+        raise RunError(f"{path}: cannot be written ({error.strerror or error}).", way) from None
+
+
+def _first_line(path: Path) -> str:
+    """The pid in the lock's note; the holder may not have written it yet."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return "(unknown)"
+
+
+# --- hashes and names ---------------------------------------------------------------------------
 
 
 def file_sha256(path: Path) -> str:
@@ -38,6 +177,3 @@ def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-CHUNK = 1 << 22

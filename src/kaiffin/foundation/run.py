@@ -12,29 +12,27 @@ none. A checkpoint is one folder that appears by one rename; the old ones go las
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.folder import Folder, explained, write_folder
 from kaiffin.foundation.settings import dump, load
 
 PREFIX = "step-"
 
 
-class Run:
+class Run(Folder):
     """One training: a folder. Make it with `create` or `open`."""
 
     def __init__(self, path: Path, config: Config) -> None:
-        self.path = path
+        super().__init__(path)
         self.config = config
 
     # --- making and opening -----------------------------------------------------------------
@@ -50,7 +48,7 @@ class Run:
             )
         if path.is_dir() and any(path.iterdir()) and not run.config_path.is_file():
             raise RunError(f"{path}: is a folder with other things in it.", "Choose another --out.")
-        with _explained(path):
+        with explained(path):
             path.mkdir(parents=True, exist_ok=True)
         run.save_config(config)
         return run
@@ -68,27 +66,6 @@ class Run:
         """Replaces the config, as when `preset` has filled what was left open."""
         self.config = config
         self.write("config.yaml", dump(config).encode())
-
-    @contextlib.contextmanager
-    def lock(self, name: str = "lock") -> Iterator[None]:
-        """Keeps other processes out of what goes by `name` (the training, unless another is given);
-        the lock dies with the process that holds it."""
-        holder = self.path / f"{name}.pid"
-        lock = filelock.FileLock(self.path / name, timeout=0)
-        with _explained(self.path):
-            try:
-                lock.acquire()
-            except filelock.Timeout:
-                raise RunError(
-                    f"{self.path}: is in use by process {_first_line(holder)}.",
-                    "Wait for it or stop it.",
-                ) from None
-        try:
-            self.write(holder.name, str(os.getpid()).encode())
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
 
     # --- names ------------------------------------------------------------------------------
 
@@ -114,50 +91,12 @@ class Run:
         return self.path / "metrics.jsonl"
 
     @property
-    def card_path(self) -> Path:
-        return self.path / "README.md"
-
-    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 
     @property
     def finished(self) -> bool:
         return self.adapter_path.is_file()
-
-    def folder(self, name: str) -> Path:
-        """`data`, `cache`, `previews`, `images` or `tensorboard`, made if absent."""
-        folder = self.path / name
-        with _explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    # --- writing ----------------------------------------------------------------------------
-
-    def write(self, name: str, data: bytes) -> Path:
-        """Writes one file below the run, whole or not at all."""
-        path = self.path / name
-        partial = path.with_name(f".{path.name}.part")
-        with _explained(path):
-            try:
-                _write_synced(partial, data)
-                os.replace(partial, path)
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
-        return path
-
-    def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
-        return self.write(name, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
-
-    def read_json(self, name: str) -> dict[str, Any]:
-        """The content of a JSON file of this run, or {} where there is none."""
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / name}: cannot be read: {error}.") from None
 
     # --- metrics ----------------------------------------------------------------------------
 
@@ -199,19 +138,7 @@ class Run:
     def new_checkpoint(self, step: int, files: Mapping[str, bytes], keep: int) -> Path:
         """Writes a checkpoint by one rename, then removes all but the newest `keep`."""
         final = self.path / "checkpoints" / f"{PREFIX}{step:08d}"
-        partial = final.with_name(f".{final.name}.part")
-        with _explained(final):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            try:
-                for name, data in files.items():
-                    _write_synced(partial / name, data)
-                shutil.rmtree(final, ignore_errors=True)
-                os.replace(partial, final)
-            except OSError:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-            _sync_folder(final.parent)
+        write_folder(final, files)
         for _, old in self.checkpoints()[:-keep]:
             # Renamed first: a kill in the middle of removing must not leave half a checkpoint.
             doomed = old.with_name(f".{old.name}.old")
@@ -252,46 +179,3 @@ def free_name(path: Path) -> Path:
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
-
-
-def _first_line(path: Path) -> str:
-    """The pid in the lock's note; the holder may not have written it yet."""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return "(unknown)"
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name != "posix":  # Windows has no handle for a folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turns what the file system refuses into one line with the way out."""
-    try:
-        yield
-    except OSError as error:
-        ways = {
-            errno.ENOSPC: "The disk is full: free some space; what was saved before is intact.",
-            errno.EDQUOT: "The disk quota is used up; what was saved before is intact.",
-            errno.EFBIG: "The file would exceed a size limit; what was saved before is intact.",
-            errno.EACCES: "You have no right to write there: choose another --out.",
-            errno.EPERM: "You have no right to write there: choose another --out.",
-            errno.EROFS: "That file system is read-only: choose another --out.",
-        }
-        way = ways.get(error.errno or 0, "")
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}).", way) from None

@@ -1,35 +1,93 @@
-"""What commands say: findings about photos, and bars with the time left. Torch-free."""
+"""What a story says while it runs: a small listener, silent unless a door gives it a voice.
+
+A story takes a `tell`, answers with a value and never prints. The command line shows both on a
+terminal (`cli.terminal`), a service streams them, a worker process writes them to its log.
+Torch-free.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-console = Console(highlight=False, soft_wrap=True)
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
 
-@contextlib.contextmanager
-def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with time left on a terminal; silent elsewhere."""
-    with _bar(text) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda amount: bar.advance(task, amount)
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are to be read; the first column names its row."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
 
 
-@contextlib.contextmanager
-def photo_progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar for `prepare`, which says (done, total)."""
-    with _bar("photos") as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+class Progress:
+    """One wait. done, total: in units of whatever is waited for; total None while unknown."""
+
+    def __init__(self, total: int | None = None) -> None:
+        self.done, self.total = 0, total
+
+    def advance(self, amount: int = 1) -> None:
+        """So many more are done."""
+        self.update(self.done + amount)
+
+    def update(self, done: int, total: int | None = None, text: str = "") -> None:
+        """done: altogether; text: what else there is to know, such as the loss."""
+        self.done, self.total = done, self.total if total is None else total
 
 
-def _bar(text: str) -> Progress:
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+class Tell:
+    """Says nothing: what every story uses unless it is given another."""
+
+    def note(self, text: str) -> None:
+        """What happens now, or what was derived: one line."""
+
+    def warning(self, text: str) -> None:
+        """What a person should look at, with the way out: one line."""
+
+    def table(self, table: Table) -> None:
+        """Facts side by side, known before the story ends."""
+
+    def picture(self, path: Path, text: str = "") -> None:
+        """A picture that is on the disk now, and what it shows."""
+
+    @contextlib.contextmanager
+    def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
+        """A wait for `total` of something (None while that is unknown)."""
+        yield Progress(total)
+
+
+SILENT = Tell()
+
+
+class Lines(Tell):
+    """Plain lines into an open text file: the log of a worker process. Waits are left out."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def note(self, text: str) -> None:
+        self.file.write(f"{text}\n")
+
+    def warning(self, text: str) -> None:
+        self.note(f"warning: {text}")
+
+    def table(self, table: Table) -> None:
+        for line in as_text(table):
+            self.note(line)
+
+    def picture(self, path: Path, text: str = "") -> None:
+        self.note(f"{text}: {path}" if text else str(path))
+
+
+def as_text(table: Table) -> list[str]:
+    """The lines of a table in plain text, columns aligned."""
+    cells = [list(table.columns), *map(list, table.rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(table.columns))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    return [table.title, *lines] if table.title else lines
 
 
 def duration(seconds: float) -> str:
@@ -41,4 +99,38 @@ def duration(seconds: float) -> str:
 
 
 def size_text(size: int) -> str:
+    """Bytes as people read them: `4.3 GB`, `12 MB`."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+# --- until every story takes a `tell` -----------------------------------------------------------
+
+from collections.abc import Callable  # noqa: E402
+
+from rich.console import Console  # noqa: E402
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: E402
+from rich.progress import Progress as _Progress  # noqa: E402
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with time left on a terminal; silent elsewhere."""
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with _Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+class Voice(Tell):
+    """What commands print, until the command line gives its own."""
+
+    def note(self, text: str) -> None:
+        console.print(text, markup=False)
+
+    def warning(self, text: str) -> None:
+        console.print(f"warning: {text}", markup=False)
+
+
+VOICE = Voice()

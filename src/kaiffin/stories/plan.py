@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.tell import console, duration, size_text
+from kaiffin.foundation.tell import VOICE, console, duration, size_text
 from kaiffin.train import memory
 from kaiffin.train.memory import Memory, Rung
 from kaiffin.train.plan import Plan, measured_speed
@@ -55,7 +55,7 @@ SMALL_SHARE = 0.25  # of the memory: what is estimated below it is not worth a c
 
 def plan(config: Config) -> Plan:
     """Prints what `train` would do: weights, steps, epochs, memory and time; trains nothing."""
-    return say_plan(open_session(config, None), look=True)[0]
+    return say_plan(open_session(config, None, tell=VOICE), look=True)[0]
 
 
 def say_plan(session: Session, *, look: bool = False) -> tuple[Plan, dict[str, object]]:

@@ -1,33 +1,52 @@
-"""`kaiffin prepare` and `kaiffin bases`."""
+"""`kaiffin prepare` and `kaiffin bases`: what there is, before anything is trained."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from kaiffin.data.findings import refuse_problems
+from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files import resolve
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import read_text_facts
-from kaiffin.train.session import look_at
 
 
-def prepare(config: Config, out: Path) -> Prepared:
-    """Looks at every photo and writes a manifest and a contact sheet into `out`."""
+@dataclass(frozen=True)
+class PhotoSet:
+    """The photos as a training would take them. sheet: the contact sheet (PNG)."""
+
+    prepared: Prepared
+    resolution: int
+    sheet: Path
+
+
+def prepare(config: Config, out: Path, *, tell: Tell = SILENT) -> PhotoSet:
+    """Looks at every photo and writes a manifest and a contact sheet into `out`.
+
+    What must be mended before a training stands in `prepared.problems`; it is no error here.
+    """
     facts = read_text_facts(config.base.name)
     resolution = config.data.resolution or facts.native_size
-    prepared = look_at(config.data, config.subject, facts, resolution, out)
-    console.print(f"{len(prepared.examples)} photos at {resolution} px. Look at them:")
-    console.print(f"  {out / 'contact_sheet.png'}")
-    refuse_problems(prepared)
-    return prepared
+    prepared = look_at(
+        config.data, config.subject, resolution,
+        pieces=facts.token_pieces, max_tokens=facts.max_tokens, out=out, tell=tell,
+    )  # fmt: skip
+    return PhotoSet(prepared, resolution, out / "contact_sheet.png")
 
 
-def list_bases() -> None:
-    """Prints the bases known by name and whether they are on this machine."""
-    for name in (*EMBEDDED, *resolve.ALIASES):
-        where = "inside Kaiffin" if name in EMBEDDED else resolve.ALIASES[name]
-        here = "here" if resolve.is_here(name) else "not on this machine"
-        console.print(f"{name:22} {where:46} {here}")
+@dataclass(frozen=True)
+class KnownBase:
+    """A base by a name of Kaiffin's. source: its hub id; here: whether it is on this machine."""
+
+    name: str
+    source: str
+    here: bool
+
+
+def bases() -> list[KnownBase]:
+    """The bases known by name."""
+    inside = [KnownBase(name, "inside Kaiffin", True) for name in EMBEDDED]
+    return inside + [KnownBase(n, hub, resolve.is_here(n)) for n, hub in resolve.ALIASES.items()]

@@ -19,7 +19,7 @@ from kaiffin.foundation.phases import Phase
 from kaiffin.foundation.run import Run, file_name, free_name
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.subject import fill
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import VOICE, console
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import sample as pictures
 from kaiffin.pictures.request import request
@@ -61,10 +61,10 @@ def _train(run: Run) -> Run:
     with run.lock():
         run.clean()
         started = time.time()
-        session = open_session(run.config, run)
+        session = open_session(run.config, run, tell=VOICE)
         _, changes = say_plan(session)
         if changes:
-            session = open_session(changed(run.config, **changes), run)
+            session = open_session(changed(run.config, **changes), run, tell=VOICE)
         run.save_config(session.config)
         _check_same_base(run, session.family)
         export.write_manifest(run, session)

@@ -12,19 +12,18 @@ from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
-from kaiffin.data import prepare as preparation
-from kaiffin.data.findings import findings, refuse_problems
+from kaiffin.data.findings import look_at, refuse_problems
 from kaiffin.data.prepare import Prepared
-from kaiffin.foundation import tell
-from kaiffin.foundation.config import AdapterConfig, Config, DataConfig, SubjectConfig
+from kaiffin.foundation.config import AdapterConfig, Config
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.phases import Phase, expand
 from kaiffin.foundation.presets import derive
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, derived_seed
 from kaiffin.foundation.settings import changed
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.files.load import TextFacts, load_base
+from kaiffin.models.files.load import load_base
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Session:
         return self.photos[self.phases[0].config.data.photos]
 
 
-def open_session(config: Config, run: Run | None) -> Session:
+def open_session(config: Config, run: Run | None, *, tell: Tell = SILENT) -> Session:
     """Loads the base, looks at the photos, derives what the config leaves open."""
     runtime = Runtime.from_config(config.base, config.train.precision)
     family = load_base(config.base, runtime)
@@ -55,7 +54,7 @@ def open_session(config: Config, run: Run | None) -> Session:
     tokens = _tokens(config, family, start)
     for token in tokens:
         token.inject(family)  # so that captions are counted as they will be read
-    photos = _look_at_photos(config, family, run)
+    photos = _look_at_photos(config, family, run, tell)
     for token in tokens:
         token.eject()
     first = next(iter(photos.values()))
@@ -66,7 +65,7 @@ def open_session(config: Config, run: Run | None) -> Session:
 
 
 def _look_at_photos(
-    config: Config, family: ModelFamily, run: Run | None
+    config: Config, family: ModelFamily, run: Run | None, tell: Tell
 ) -> dict[Path | None, Prepared]:
     """Every folder that a phase trains on, examined once."""
     resolution = config.data.resolution or family.native_size
@@ -75,23 +74,12 @@ def _look_at_photos(
     for folder in dict.fromkeys(folders or [config.data.photos]):
         data = config.data.model_copy(update={"photos": folder})
         out = run.folder("data" if not found else f"data-{len(found) + 1}") if run else None
-        found[folder] = look_at(data, config.subject, family, resolution, out)
+        found[folder] = look_at(
+            data, config.subject, resolution,
+            pieces=family.token_pieces, max_tokens=family.max_tokens, out=out, tell=tell,
+        )  # fmt: skip
         refuse_problems(found[folder])
     return found
-
-
-def look_at(
-    data: DataConfig, subject: SubjectConfig, base: ModelFamily | TextFacts, resolution: int,
-    out: Path | None,
-) -> Prepared:  # fmt: skip
-    """Every photo of one folder examined, with a bar, and what was found said."""
-    with tell.photo_progress() as progress:
-        prepared = preparation.prepare(
-            data, subject, resolution, pieces=base.token_pieces, max_tokens=base.max_tokens,
-            out=out, progress=progress,
-        )  # fmt: skip
-    findings(prepared)
-    return prepared
 
 
 def _as_in_file(config: Config, start: Lora) -> Config:

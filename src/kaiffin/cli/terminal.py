@@ -1,0 +1,89 @@
+"""The voice of the command line: what stories tell, on a terminal or in a pipe. Torch-free."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich import progress as bars
+from rich.console import Console
+from rich.table import Table as Drawn
+
+from kaiffin.foundation.tell import Progress, Table, Tell, duration
+
+PLAIN_SECONDS = 10.0  # between lines of a wait where the output is no terminal
+
+# Markup is off: prompts, paths and names in files come from anyone, brackets and all.
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+class Terminal(Tell):
+    """Lines, tables and bars with the time left; a line now and then where there is no terminal."""
+
+    def note(self, text: str) -> None:
+        console.print(text)
+
+    def warning(self, text: str) -> None:
+        console.print(f"warning: {text}", style="yellow" if console.is_terminal else None)
+
+    def table(self, table: Table) -> None:
+        if table.title:
+            console.print(table.title)
+        drawn = Drawn(*table.columns, box=None, padding=(0, 1, 0, 0))
+        for row in table.rows:
+            drawn.add_row(*row)
+        console.print(drawn)
+
+    def picture(self, path: Path, text: str = "") -> None:
+        console.print(f"{text}: {path}" if text else str(path))
+
+    @contextlib.contextmanager
+    def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
+        if not console.is_terminal:
+            yield _Plain(text, total)
+            return
+        columns = (
+            bars.TextColumn(text), bars.BarColumn(), bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[text]}"), bars.TimeRemainingColumn(),
+        )  # fmt: skip
+        with bars.Progress(*columns, console=console) as drawn:
+            yield _Bar(drawn, total)
+
+
+class _Bar(Progress):
+    def __init__(self, drawn: bars.Progress, total: int | None) -> None:
+        super().__init__(total)
+        self.drawn, self.task = drawn, drawn.add_task("", total=total, text="")
+
+    def update(self, done: int, total: int | None = None, text: str = "") -> None:
+        super().update(done, total, text)
+        self.drawn.update(self.task, completed=self.done, total=self.total, text=text)
+
+
+class _Plain(Progress):
+    """A line every ten seconds and at the end of a wait that had any."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        super().__init__(total)
+        self.what = what
+        self.started = self.said = time.monotonic()
+        self.first: int | None = None
+
+    def update(self, done: int, total: int | None = None, text: str = "") -> None:
+        self.first = self.done if self.first is None else self.first
+        super().update(done, total, text)
+        now = time.monotonic()
+        spoke = self.said > self.started
+        ended = spoke and self.done == self.total
+        if now - self.said < PLAIN_SECONDS and not ended:
+            return
+        self.said = now
+        pace = (now - self.started) / max(1, self.done - self.first)
+        left = f"  {duration((self.total - self.done) * pace)} left" if self.total else ""
+        more = f"  {text}" if text else ""
+        console.print(f"{self.what} {self.done}/{self.total or '?'}{more}{left}")
+
+
+TERMINAL = Terminal()
