@@ -36,20 +36,12 @@ class Folder:
         return path
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
-        return self.write(name, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+        write_json(self.path / name, data)
+        return self.path / name
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The mapping in a JSON file, {} where there is none; RunError for what is no mapping."""
-        path = self.path / name
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read: {error}.") from None
-        if not isinstance(found, dict):
-            raise RunError(f"{path}: cannot be read: it holds no mapping.")
-        return found
+        return read_json(self.path / name)
 
     def folder(self, name: str) -> Path:
         """A folder below this one, made if absent."""
@@ -95,6 +87,24 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
         except OSError:
             partial.unlink(missing_ok=True)
             raise
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """A mapping as a JSON file that people can read, whole or not at all."""
+    write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file, {} where there is none; RunError for what is no mapping."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: cannot be read: it holds no mapping.")
+    return found
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:

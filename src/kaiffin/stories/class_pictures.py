@@ -39,8 +39,8 @@ def class_pictures(
         for i in range(prior.num_images)
     ]  # fmt: skip
     decided = content_key(family.revision, requests[0], *prompts[1:])
-    folder = run.folder("cache") / f"prior-{decided[:16]}"
-    folder.mkdir(exist_ok=True)
+    folder = run.cache / f"prior-{decided[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{request.seed:06d}.png" for request in requests]
     # Whole batches: the last bit of a picture depends on those it is computed with.
     batches = [range(i, min(i + 8, len(paths))) for i in range(0, len(paths), 8)]

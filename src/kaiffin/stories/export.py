@@ -16,6 +16,7 @@ from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.foundation.cache import content_key
+from kaiffin.foundation.folder import read_json, write_json
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import dump
 from kaiffin.foundation.tell import console
@@ -128,7 +129,7 @@ def prove_files(run: Run, session: Session) -> None:
     made = _proof(run.adapter_path, session)
     if len(names) > 1:
         made["phases"] = {name: _proof(run.part_path(name), session) for name in names}
-    run.write_json("proof.json", made)
+    write_json(run.proof_path, made)
 
 
 def _proof(path: Path, session: Session) -> dict[str, Any]:
@@ -149,8 +150,8 @@ def write_manifest(run: Run, session: Session) -> None:
         {"name": p.name, "first": p.first, "last": p.last, "trains": sorted(p.trains)}
         for p in session.phases
     ]
-    run.write_json(
-        "manifest.json",
+    write_json(
+        run.manifest_path,
         {
             "kaiffin": __version__,
             "versions": versions | {"python": platform.python_version()},
@@ -165,6 +166,6 @@ def write_manifest(run: Run, session: Session) -> None:
             "refused": prepared.manifest["refused"],
             "phases": phases,
             # A run that goes on finds all derived already.
-            "derived": session.derived or run.read_json("manifest.json").get("derived", []),
+            "derived": session.derived or read_json(run.manifest_path).get("derived", []),
         },
     )

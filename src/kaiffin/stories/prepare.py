@@ -8,6 +8,7 @@ from pathlib import Path
 from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import Config
+from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files import resolve
 from kaiffin.models.files.embedded import EMBEDDED
@@ -34,7 +35,7 @@ def prepare(config: Config, out: Path, *, tell: Tell = SILENT) -> PhotoSet:
         config.data, config.subject, resolution,
         pieces=facts.token_pieces, max_tokens=facts.max_tokens, out=out, tell=tell,
     )  # fmt: skip
-    return PhotoSet(prepared, resolution, out / "contact_sheet.png")
+    return PhotoSet(prepared, resolution, out / CONTACT_SHEET)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from kaiffin.data.dataset import Dataset
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.phases import Phase
 from kaiffin.foundation.run import Run, file_name, free_name
 from kaiffin.foundation.settings import changed
@@ -68,7 +69,7 @@ def _train(run: Run) -> Run:
         run.save_config(session.config)
         _check_same_base(run, session.family)
         export.write_manifest(run, session)
-        latest = run.latest_checkpoint()
+        latest = run.latest_restart_point()
         state = TrainState.read(latest) if latest else None
         step = 0
         for phase in session.phases:
@@ -107,7 +108,7 @@ def _trainer(run: Run, session: Session, phase: Phase) -> Trainer:
     prior = class_pictures(config, family, run, examples)
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
-    cache = TensorCache(run.folder("cache"))
+    cache = TensorCache(run.cache)
     trainer = Trainer(family, session.stack, dataset, phase, runtime, cache)
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
@@ -164,7 +165,7 @@ def _previewer(session: Session, trainer: Trainer):
 
 
 def _check_same_base(run: Run, family: ModelFamily) -> None:
-    before = run.read_json("manifest.json").get("base", {}).get("revision", family.revision)
+    before = read_json(run.manifest_path).get("base", {}).get("revision", family.revision)
     if before != family.revision:
         raise RunError(
             f"{run.path}: was begun on base weights {before[:10]}, and {family.base} is now"

@@ -73,7 +73,7 @@ def _look_at_photos(
     found: dict[Path | None, Prepared] = {}
     for folder in dict.fromkeys(folders or [config.data.photos]):
         data = config.data.model_copy(update={"photos": folder})
-        out = run.folder("data" if not found else f"data-{len(found) + 1}") if run else None
+        out = run.photos_folder(len(found) + 1) if run else None
         found[folder] = look_at(
             data, config.subject, resolution,
             pieces=family.token_pieces, max_tokens=family.max_tokens, out=out, tell=tell,

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kaiffin.foundation.errors import Interrupted
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import dump
-from kaiffin.foundation.sheets import sheet
+from kaiffin.foundation.sheets import png_bytes, sheet
 from kaiffin.train.trainer import StepResult, Trainer
 
 SMOOTHING = 0.98  # of the shown loss: single steps vary with the timestep drawn
@@ -199,7 +200,7 @@ class Checkpoints:
 
     def save(self) -> None:
         state = self.trainer.state()
-        self.run.new_checkpoint(state.step, state.files(), self.run.config.train.keep)
+        self.run.new_restart_point(state.step, state.files(), self.run.config.train.keep)
 
     def on_end(self) -> None:
         for number, handler in self.previous.items():
@@ -242,7 +243,7 @@ class Previews:
     def show(self, step: int) -> None:
         labels, pictures = zip(*self.make(), strict=True)
         page = sheet(pictures, labels, title=f"step {step}")
-        page.save(self.run.folder("previews") / f"step-{step:08d}.png")
+        write_bytes(self.run.previews / f"step-{step:08d}.png", png_bytes(page))
         if self.board:
             self.board.image("previews", page, step)
 
