@@ -21,8 +21,8 @@ from kaiffin.foundation.settings import build
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
 from kaiffin.score import questions
+from kaiffin.score.catalogue import SUBJECT
 from kaiffin.score.judge import Scorer
-from kaiffin.score.table import SUBJECT
 from kaiffin.train.watch import Checkpoints
 
 PROMPTS = {

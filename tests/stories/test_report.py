@@ -56,7 +56,7 @@ class Page(HTMLParser):
 def test_a_full_page(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
     judge(run)
-    path = report([run.path])
+    path = report([run.path]).path
     page = Page(path)
     assert path == run.report_path
     for said in (
@@ -81,7 +81,7 @@ def test_a_full_page(tmp_path: Path) -> None:
 def test_a_picture_shows_its_recipe(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
     judge(run)
-    data = Page(report([run.path])).data
+    data = Page(report([run.path]).path).data
     one = next(p for p in data["pictures"].values() if p["title"] == "Step 80, seed 2")
     facts = dict([*one["own"], *data["shared"][one["shared"]]])
     assert facts["prompt"] == "a photo of kaiffin bird in the snow"
@@ -98,7 +98,7 @@ def test_a_picture_shows_its_recipe(tmp_path: Path) -> None:
 def test_every_picture_is_in_the_page_once(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
     choice = judge(run)
-    page = Page(report([run.path]))
+    page = Page(report([run.path]).path)
     pictures = len(choice["base"]["pictures"]) * (len(STEPS) + 1)
     urls = re.findall(r"data:image/webp;base64,[\w+/=]+", page.html)
     assert len(urls) == len(set(urls)) == pictures + 2  # and two photos
@@ -110,14 +110,14 @@ def test_every_picture_is_in_the_page_once(tmp_path: Path) -> None:
     # The same picture under two names is one.
     for name in choice["candidates"][0]["pictures"]:
         (run.path / name).write_bytes((run.path / choice["base"]["pictures"][0]).read_bytes())
-    again = Page(report([run.path])).html
+    again = Page(report([run.path]).path).html
     assert again.count("data:image/webp") == pictures + 2 - len(choice["base"]["pictures"])
 
 
 def test_the_page_forbids_itself_the_network(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
     judge(run)
-    page = Page(report([run.path]))
+    page = Page(report([run.path]).path)
     policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)
     assert policy
     assert policy.startswith("default-src 'none'; img-src data:;")
@@ -145,7 +145,10 @@ def test_what_strangers_wrote_is_harmless(tmp_path: Path) -> None:
     run.write_json("manifest.json", facts | {"derived": [EVIL], "versions": {EVIL: EVIL}})
     other = made_run(tmp_path / "other" / EVIL.replace("/", "_"), EVIL)
     judge(other, prompts=prompts)
-    for page in (Page(report([run.path])), Page(report([run.path, other.path], tmp_path / "a"))):
+    for page in (
+        Page(report([run.path]).path),
+        Page(report([run.path, other.path], tmp_path / "a").path),
+    ):
         assert EVIL not in page.html
         assert len(page.all("script")) == 2
         assert page.html.count("</script") == 2
@@ -162,7 +165,7 @@ def test_a_run_that_was_not_judged(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
     for folder, name in (("images", "a-bird"), ("images", "sheet"), ("previews", "step-00000050")):
         Image.new("RGB", (40, 40), (len(name), 9, 9)).save(run.folder(folder) / f"{name}.png")
-    html = Page(report([run.path])).html
+    html = Page(report([run.path]).path).html
     assert f"kaiffin choose {run.path}" in html
     assert "Pictures made with it" in html
     assert "Previews during the training" in html
@@ -177,7 +180,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     for path in (run.metrics_path, run.adapter_path, run.path / "manifest.json"):
         path.unlink()
     (run.path / "data" / "manifest.json").unlink()
-    html = report([run.path]).read_text()
+    html = report([run.path]).path.read_text()
     assert f"kaiffin resume {run.path}" in html
     for said in ("not finished", "does not say which photos", "No loss was recorded"):
         assert said in html
@@ -191,7 +194,7 @@ def test_what_is_gone_is_said(tmp_path: Path) -> None:
     Image.new("RGB", (90, 90), "white").save(run.path / "data" / "contact_sheet.png")
     (run.path / choice["base"]["pictures"][0]).unlink()
     (run.path / choice["candidates"][1]["pictures"][2]).write_bytes(b"no picture")
-    page = Page(report([run.path]))
+    page = Page(report([run.path]).path)
     assert "2 of the photos are no longer at" in page.html
     assert "This sheet was made when they were read" in page.html
     assert page.html.count("this picture is gone") == 2
@@ -211,7 +214,7 @@ def test_no_path_leaves_the_run(tmp_path: Path) -> None:
     digest = hashlib.sha256(secret.read_bytes()).hexdigest()
     photos["photos"][0] |= {"file": "../secret.png", "sha256": digest}
     run.write_json("data/manifest.json", photos)
-    html = report([run.path]).read_text()
+    html = report([run.path]).path.read_text()
     assert encoded(secret, 512).url not in html
     assert html.count("this picture is gone") == 2
 
@@ -241,7 +244,7 @@ def test_remarks_on_the_photos(tmp_path: Path) -> None:
         ],
     }
     run.write_json("data/manifest.json", facts | more)
-    html = report([run.path]).read_text()
+    html = report([run.path]).path.read_text()
     assert "2 remarks on the photos" in html
     assert "left out: a.jpg: is &lt;b&gt;empty" in html
     assert "one.png: is blurred" in html
@@ -257,7 +260,7 @@ def test_scores_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     choice["candidates"][1]["rows"][0]["identity"] = float("nan")
     choice["candidates"][0]["means"]["win"]["mean"] = float("nan")
     run.write_json("choice.json", choice)
-    assert "nan" not in report([run.path]).read_text().lower().replace("nance", "")
+    assert "nan" not in report([run.path]).path.read_text().lower().replace("nance", "")
 
 
 # --- size and pictures --------------------------------------------------------------------------
@@ -285,7 +288,7 @@ def test_a_normal_run_is_under_five_megabytes(
     prompts = {name: [f"{text} {i}" for i in range(4)] for name, (text, *_) in PROMPTS.items()}
     steps = range(15, 121, 15)
     judge(run, paint=paint, prompts=prompts | {"actions": ["{s}"] * 4}, steps=steps, chosen=60)
-    path = report([run.path])
+    path = report([run.path]).path
     page = Page(path)
     assert len(page.data["pictures"]) == 9 * 40 + 2
     assert path.stat().st_size < reports.LIMIT
@@ -305,13 +308,13 @@ def test_what_has_no_room_is_left_out_and_said(
 
     judge(run, paint=noise)
     monkeypatch.setattr(reports, "LIMIT", 400_000)
-    page = Page(report([run.path]))
+    page = Page(report([run.path]).path)
     assert "had no room in this page" in page.html
     assert [stop["label"] for stop in page.data["runs"]["run1"]] == ["base", "step 80"]
     assert len([i for i in page.all("img") if i.get("src")]) == 2 + 20
 
 
-def encoded(path: Path, side: int) -> albums.Encoded:
+def encoded(path: Path, side: int) -> albums.InlineImage:
     return albums.encode(albums.opened(path), side, 90)
 
 
@@ -351,15 +354,15 @@ def test_photos_of_phones_are_upright_and_small(tmp_path: Path) -> None:
 
 def test_only_a_report_is_overwritten(tmp_path: Path) -> None:
     run = made_run(tmp_path / "run")
-    first = report([run.path]).read_bytes()
-    assert report([run.path]).read_bytes() == first
+    first = report([run.path]).path.read_bytes()
+    assert report([run.path]).path.read_bytes() == first
     own = tmp_path / "own.html"
     own.write_text("<h1>my page</h1>")
     with pytest.raises(RunError, match="is no report of Kaiffin's"):
         report([run.path], own)
     assert own.read_text() == "<h1>my page</h1>"
     with pytest.raises(RunError, match="cannot be written"):
-        report([run.path], tmp_path / "gone" / "report.html")
+        report([run.path], own / "report.html")  # below a file
     assert not list(tmp_path.rglob("*.part"))
 
 

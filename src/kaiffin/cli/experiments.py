@@ -39,9 +39,13 @@ def choose(
 ) -> None:
     """Which of a run's checkpoints: equal pictures of each, scored; with intervals, or a draw."""
     changes, seconds = _scored(ctx, judge, like, prompts, seeds), _duration(budget)
+    from kaiffin.cli.show import choice
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import choose
 
-    choose.choose(run, changes=changes, budget=seconds, batch_size=batch_size)
+    choice.advice(
+        choose.choose(run, changes=changes, budget=seconds, batch_size=batch_size, tell=TERMINAL)
+    )
 
 
 @app.command()
@@ -125,9 +129,13 @@ def compare(
 ) -> None:
     """What differs between runs, and whether it shows: scores in pairs, with a verdict on each."""
     changes = _scored(ctx, judge, like, prompts, seeds)
+    from kaiffin.cli.show import comparison
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import compare
 
-    compare.compare(runs, out, changes=changes, last=last, batch_size=batch_size)
+    comparison.comparison(
+        compare.compare(runs, out, changes=changes, last=last, batch_size=batch_size, tell=TERMINAL)
+    )
 
 
 @app.command()
@@ -164,12 +172,14 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """One page of a run, or of many side by side: pictures, scores, loss, recipe; no network."""
-    from kaiffin.stories.report import report as written
+    from kaiffin.cli.show import report as page
+    from kaiffin.cli.terminal import TERMINAL
+    from kaiffin.stories import report
 
-    path = written(runs, out)
-    typer.echo(f"open {path}")
+    written = report.report(runs, out, tell=TERMINAL)
+    page.report(written)
     if show:
-        typer.launch(str(path))
+        typer.launch(str(written.path))
 
 
 def _scored(

@@ -9,13 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from kaiffin.experiments.report import evidence
 from kaiffin.experiments.report.page import write as write_report
-from kaiffin.experiments.report.wording import MEASURES, reading, signed
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.run import Run
@@ -24,9 +22,10 @@ from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import console
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES
-from kaiffin.score import choice
-from kaiffin.score.choice import Choice
-from kaiffin.score.judge import MINIATURE, Scorer
+from kaiffin.score.catalogue import MEASURES, reading, signed
+from kaiffin.score.choice import Choice, Prompt, Stop, difference, means_of
+from kaiffin.score.judge import MINIATURE
+from kaiffin.score.panel import open_panel
 from kaiffin.stories import generate, train
 
 TAUGHT = ("meadow", "beach", "kitchen")  # the scenes of the photos
@@ -57,7 +56,7 @@ def run(out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = 
     adapted = make_pictures(str(trained.path), prompts, out / "adapted")
     console.print("4/4  scoring and writing the report")
     found = evidence.read(trained)
-    scored = choice.read(score(subject, prompts, base, adapted, found.step), out)
+    scored = score(subject, prompts, base, adapted, found.step)
     before_and_after(prompts, base, adapted, subject).save(out / "sheet.png")
     written = write_report([replace(found, choice=scored)], out / "report.html")
     say(scored)
@@ -106,53 +105,48 @@ def make_pictures(source: str, prompts: Sequence[str], folder: Path) -> list[Pat
 
 def score(
     subject: str, prompts: Sequence[str], base: Sequence[Path], adapted: Sequence[Path], step: int
-) -> dict[str, Any]:
-    """The pictures judged, in the shape of choice.json: the training's end is the only candidate.
+) -> Choice:
+    """The pictures judged: the training's end is the only candidate.
 
     CLIP-T against a plain description, CLIP-I against renders that nobody trained on.
     """
-    judge = Scorer(MINIATURE)
+    judge = open_panel(Config()).prompt
     scenes = [name for name in SCENES if name not in TAUGHT]
     who = world.SUBJECTS[subject]
     truth = [world.subject_render(subject, scene, detail=99) for scene in scenes]
     plain = [f"a photo of a {who.colour} {who.class_noun} {SCENES[name][0]}" for name in scenes]
 
-    ceiling = judge.likeness_of_references(truth).mean().item()
-    told_truly = judge.text_image(truth, plain).mean().item()
-
-    def judged(paths: Sequence[Path]) -> dict[str, Any]:
+    def judged(paths: Sequence[Path], step: int = 0) -> Stop:
         images = [_opened(path) for path in paths]
         shown = judge.text_image(images, [text for text in plain for _ in SEEDS]).tolist()
         like = judge.image_image(images, truth).tolist()
-        rows = [
+        rows = tuple(
             {"prompt": i // len(SEEDS), "seed": SEEDS[i % len(SEEDS)], "section": "scenes",
              "clip_t": shown[i], "identity": like[i]}
             for i in range(len(images))
-        ]  # fmt: skip
-        places = [f"{path.parent.name}/{path.name}" for path in paths]
-        return {"pictures": places, "rows": rows}
+        )  # fmt: skip
+        return Stop(step, tuple(paths), rows, means_of(rows))
 
-    return {
-        "version": choice.VERSION,
-        "judge": MINIATURE,
-        "identity_judge": MINIATURE,
-        "references": {
-            "kind": "held-out", "photos": [], "ceiling": ceiling, "clip_t": told_truly,
+    return Choice(
+        judge=judge.name,
+        identity_judge=judge.name,
+        references={
+            "kind": "held-out", "photos": [],
+            "ceiling": judge.likeness_of_references(truth).mean().item(),
+            "clip_t": judge.text_image(truth, plain).mean().item(),
             "words": "compared with true pictures of the subject in these scenes, which nobody"
                      " trained on",
         },
-        "set": {
-            "prompts": [
-                {"text": text, "plain": told, "section": "scenes"}
-                for text, told in zip(prompts, plain, strict=True)
-            ],
-            "seeds": list(SEEDS),
-        },
-        "base": judged(base),
-        "candidates": [{"step": step, **judged(adapted)}],
-        "chosen": step,
-        "verdict": "it is the last one; `kaiffin choose` looks at the earlier ones too",
-    }  # fmt: skip
+        prompts=tuple(
+            Prompt(text, told, "scenes") for text, told in zip(prompts, plain, strict=True)
+        ),
+        seeds=SEEDS,
+        base=judged(base),
+        candidates=(judged(adapted, step),),
+        chosen=step,
+        highest=step,
+        verdict="it is the last one; `kaiffin choose` looks at the earlier ones too",
+    )  # fmt: skip
 
 
 def say(scored: Choice) -> None:
@@ -165,7 +159,7 @@ def say(scored: Choice) -> None:
             f"     {MEASURES[name].title} ({short}): {reading(before)} -> {reading(after)}"
             f" (true pictures {reached:.3f})"
         )
-        gain = choice.difference(scored.base, scored.best, name)
+        gain = difference(scored.base, scored.best, name)
         if gain:
             verdict = MEASURES[name].verdict(gain)
             console.print(f"       gain on the same prompts and seeds: {signed(gain)}, {verdict}")

@@ -20,14 +20,16 @@ from kaiffin.experiments.sweep import standings
 from kaiffin.experiments.sweep.trials import SweepFile, Trial, read
 from kaiffin.experiments.work import running, workers
 from kaiffin.experiments.work.jobs import Job
-from kaiffin.foundation.cache import TensorCache
+from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import console
 from kaiffin.pictures.recipe import save_png
-from kaiffin.score.judge import Scorer, judge_of
+from kaiffin.score.judge import judge_of
+from kaiffin.score.panel import open_panel
 
 
 def run(
@@ -40,7 +42,7 @@ def run(
     """
     file, trials = read(path, changes, yes=yes)
     jobs = _jobs(file, trials, out)
-    judge = judge or judge_of(trials[0].config)
+    judged = changed(trials[0].config, **({"score.judge": judge} if judge else {}))
     folder = Run(out, trials[0].config)
     folder.folder("jobs")
     failed: dict[str, str] = {}
@@ -55,7 +57,7 @@ def run(
             with workers.place(on, out) as place:
                 failed = running.run(todo, place)
         made = {label: job.pictures(label) or [] for job in jobs for label in job.trials}
-        _compare(file, trials, {k: v for k, v in made.items() if v}, failed, out, judge)
+        _compare(file, trials, {k: v for k, v in made.items() if v}, failed, out, judged)
     return not failed
 
 
@@ -90,17 +92,18 @@ def _say_plan(
 
 def _compare(
     file: SweepFile, trials: list[Trial], made: Mapping[str, list[Path]],
-    failed: Mapping[str, str], out: Path, judge: str | None,
+    failed: Mapping[str, str], out: Path, judged: Config,
 ) -> None:  # fmt: skip
     """A sheet (a row a prompt, a column a trial); with a judge, how the trials stand."""
     done = [trial for trial in trials if trial.label in made]
     losses = {trial.label: _final_loss(out / "runs" / trial.run) for trial in done}
-    scorer = Scorer(judge, cache=TensorCache(out / "cache")) if judge and done else None
+    judge = judge_of(judged)
+    panel = open_panel(judged, cache=out / "cache") if judge and done else None
     found: dict[str, standings.Scores] = {trial.label: {} for trial in done}
-    if scorer:
+    if panel:
         for trial in done:
             run = Run(out / "runs" / trial.run, trial.config)
-            found[trial.label] = standings.scores(trial, made[trial.label], file, run, scorer)
+            found[trial.label] = standings.scores(trial, made[trial.label], file, run, panel)
     stand = standings.standings(done, found, file.count)
     facts = {
         "failed": dict(failed),
@@ -116,9 +119,9 @@ def _compare(
         return
     _write_sheet(file, done, made, out)
     console.print(standings.table(stand, _by_name(done, losses)))
-    if scorer:
+    if panel:
         console.print(
-            f"judged by {scorer.name}; below the means: against {stand[0].name}, in pairs,"
+            f"judged by {panel.prompt.name}; below the means: against {stand[0].name}, in pairs,"
             f" 95 % {standings.drawn(stand)}; * is clear"
         )
     console.print(f"the first picture of each prompt: {out / 'sheet.png'}")

@@ -17,7 +17,7 @@ from kaiffin.experiments.report.charts import (
     score_chart,
 )
 from kaiffin.experiments.report.svg import Scale
-from kaiffin.experiments.report.wording import MEASURES, number, reading
+from kaiffin.score.catalogue import MEASURES, number, reading
 from kaiffin.score.statistics import Interval
 
 

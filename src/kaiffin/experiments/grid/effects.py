@@ -16,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from kaiffin.data.images import open_photo
 from kaiffin.experiments.grid.axes import Axis, Grid
 from kaiffin.foundation import tell
 from kaiffin.foundation.config import Config, SubjectConfig
@@ -25,7 +24,8 @@ from kaiffin.foundation.subject import plain_prompt
 from kaiffin.foundation.tell import console
 from kaiffin.score import measures
 from kaiffin.score.judge import Scorer, judge_of
-from kaiffin.score.photos import photos_in, photos_of
+from kaiffin.score.panel import Panel, open_panel
+from kaiffin.score.photos import subject_photos
 from kaiffin.score.statistics import Interval, clustered
 
 MEASURES = {"clip_t": "CLIP-T, the prompt", "clip_i": "CLIP-I, the photos"}
@@ -33,28 +33,6 @@ SEEN = 64  # pictures that a judge is given at once
 ROWS, WIDE = 20, 24  # values of an axis that are printed, and letters of each
 
 Scores = Mapping[str, Sequence[float]]  # by measure, a number for each picture
-
-
-@dataclass(frozen=True)
-class Jury:
-    """Who judges, the photos that pictures are compared with, and whether nobody trained on
-    them."""
-
-    prompt: Scorer
-    identity: Scorer
-    photos: Sequence[Image.Image]
-    held_out: bool
-
-    @property
-    def words(self) -> str:
-        """Who judged, and against what."""
-        said = f"judged by {self.prompt.name}"
-        if not self.photos:
-            return f"{said}; no photos to compare with (--like)"
-        if self.identity is not self.prompt:
-            said += f", likeness by {self.identity.name}"
-        kind = "nobody trained on" if self.held_out else "were trained on"
-        return f"{said}, against {len(self.photos)} photos that {kind}"
 
 
 @dataclass(frozen=True)
@@ -72,41 +50,41 @@ class Judged:
     """scores: of each picture; effects: by axis, one for each value; groups: how many pairs of
     prompt and seed there are."""
 
-    jury: Jury | None
+    jury: Panel | None
     scores: Scores
     effects: Mapping[str, Sequence[Effect]]
     groups: int = 0
 
 
-def open_jury(of: Run | None, config: Config, prompts: Sequence[str]) -> Jury | None:
+def open_jury(of: Run | None, config: Config, prompts: Sequence[str]) -> Panel | None:
     """The judges that the config names, shown every prompt; None where it names none.
 
     Loaded before pictures are made: that a judge is missing, or reads no text, must not be found
     out after an hour.
     """
-    name = judge_of(config)
-    if name is None:
+    if judge_of(config) is None:
         console.print(f"note: no scores, since no --judge is named for {config.base.name}")
         return None
-    prompt = Scorer(name)
+    panel = open_panel(config, subject_photos([of] if of else [], config.score.like))
     plain = [plain_prompt(text, config.subject) for text in prompts]
-    prompt.embed_texts(plain)
-    if prompt.too_long(plain):
-        console.print(f"note: the judge sees only the first {prompt.max_tokens - 2} tokens")
-    other = config.score.identity_judge
-    identity = Scorer(other) if other and other != name else prompt
-    return Jury(prompt, identity, *_photos(of, config))
+    panel.prompt.embed_texts(plain)
+    if panel.prompt.too_long(plain):
+        console.print(f"note: the judge sees only the first {panel.prompt.max_tokens - 2} tokens")
+    return panel
 
 
-def _photos(of: Run | None, config: Config) -> tuple[list[Image.Image], bool]:
-    """Those of `score.like`, else those that the run held out, else those it was trained on."""
-    if config.score.like:
-        return photos_in(config.score.like), True
-    trained, held_out = photos_of(of) if of else ([], [])
-    return [open_photo(path).image for path in held_out or trained], bool(held_out)
+def words(panel: Panel) -> str:
+    """Who judged, and against what."""
+    said, photos = f"judged by {panel.prompt.name}", panel.references
+    if photos is None:
+        return f"{said}; no photos to compare with (--like)"
+    if panel.identity is not panel.prompt:
+        said += f", likeness by {panel.identity.name}"
+    kind = "nobody trained on" if photos.held_out else "were trained on"
+    return f"{said}, against {len(photos.compared)} photos that {kind}"
 
 
-def judge(jury: Jury | None, subject: SubjectConfig, grid: Grid, paths: Sequence[Path]) -> Judged:
+def judge(jury: Panel | None, subject: SubjectConfig, grid: Grid, paths: Sequence[Path]) -> Judged:
     """The pictures at `paths`, which are those of the grid's cells, and the effect of each value;
     without a jury nothing."""
     if jury is None:
@@ -121,14 +99,13 @@ def judge(jury: Jury | None, subject: SubjectConfig, grid: Grid, paths: Sequence
     return Judged(jury, scores, found, len(set(groups)))
 
 
-def _scores(jury: Jury, plain: Sequence[str], paths: Sequence[Path]) -> Scores:
+def _scores(jury: Panel, plain: Sequence[str], paths: Sequence[Path]) -> Scores:
     """CLIP-T of each picture and its plain prompt; with photos CLIP-I as well."""
     shown = _seen(jury.prompt, paths)
     found = {"clip_t": measures.clip_t(shown, jury.prompt.embed_texts(plain)).tolist()}
-    if jury.photos:
+    if jury.references:
         like = shown if jury.identity is jury.prompt else _seen(jury.identity, paths)
-        photos = jury.identity.embed_images(jury.photos)
-        found["clip_i"] = measures.identity(like, photos, held_out=jury.held_out).tolist()
+        found["clip_i"] = jury.references.identity(like).tolist()
     return found
 
 
@@ -177,7 +154,7 @@ def say(judged: Judged) -> None:
     """A table for each measure: the mean of each value, and its difference from the first."""
     if judged.jury is None:
         return
-    console.print(judged.jury.words)
+    console.print(words(judged.jury))
     for name in judged.scores:
         table = Table(MEASURES[name], "n", "mean", "against the first", box=None)
         for rows in judged.effects.values():

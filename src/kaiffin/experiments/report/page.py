@@ -24,6 +24,7 @@ from kaiffin.experiments.report.overview import overview
 from kaiffin.experiments.report.sections import Section, duration, section
 from kaiffin.experiments.report.slider import script_data
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.folder import write_bytes
 
 PAGES = Path(__file__).parent / "pages"
 LIMIT = 5_000_000  # bytes of the page of one run
@@ -42,14 +43,7 @@ def write(found: Sequence[Evidence], path: Path) -> Path:
     recipes = sum(len(json.dumps(asdict(one))) for one in album.shown)
     room = LIMIT * min(len(found), MOST) - TEXT * len(found) - recipes
     album.encode(max(room, LIMIT // 2))
-    page = _render(sections, together, album)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}).") from None
+    write_bytes(path, _render(sections, together, album).encode())
     return path
 
 
