@@ -37,15 +37,12 @@ def judge_of(config: Config) -> str | None:
     return config.score.judge or (MINIATURE if config.base.name in EMBEDDED else None)
 
 
-def named_judge(config: Config) -> str:
-    """As `judge_of`; ConfigError with the way out where there is none."""
-    name = judge_of(config)
-    if name is None:
-        raise ConfigError(
-            f"no judge is named, and the miniature's knows nothing of {config.base.name}.",
-            "Give --judge a folder or hub id with a CLIP, such as openai/clip-vit-large-patch14.",
-        )
-    return name
+def no_judge(of: object) -> ConfigError:
+    """The error where no judge is named and the miniature's would be asked what it never saw."""
+    return ConfigError(
+        f"no judge is named, and the miniature's knows nothing of {of}.",
+        "Give --judge a folder or hub id with a CLIP, such as openai/clip-vit-large-patch14.",
+    )
 
 
 class Scorer:

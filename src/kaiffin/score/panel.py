@@ -11,21 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.score import measures, selection, table
 from kaiffin.score.catalogue import SUBJECT
 from kaiffin.score.choice import Stop
 from kaiffin.score.gallery import Gallery
-from kaiffin.score.judge import Scorer, named_judge
+from kaiffin.score.judge import Scorer, judge_of, no_judge
 from kaiffin.score.photos import Photos, subject_photos
 from kaiffin.score.questions import PromptSet
 from kaiffin.score.statistics import Interval, clustered
 from kaiffin.score.table import Embeddings, References, Row
+
+BATCH = 64  # pictures that are opened at once
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,51 @@ class Panel:
             "references": self.references.as_json() if self.references else {},
         }
 
+    @property
+    def words(self) -> str:
+        """Who judges single pictures, and against what."""
+        said, photos = f"judged by {self.prompt.name}", self.references
+        if photos is None:
+            return f"{said}; no photos to compare with (--like)"
+        if self.identity is not self.prompt:
+            said += f", likeness by {self.identity.name}"
+        kind = "nobody trained on" if photos.held_out else "were trained on"
+        return f"{said}, against {len(photos.compared)} photos that {kind}"
+
     def against(self, photos: Photos) -> Panel:
         """The same judges before other photos."""
         return replace(self, references=_references(self.identity, photos))
+
+    def shown(self, plain: Sequence[str], *, tell: Tell = SILENT) -> Panel:
+        """These judges, who have read every plain prompt: before pictures are made, since that a
+        judge reads no text must not be found out after an hour."""
+        self.prompt.embed_texts(plain)
+        if self.prompt.too_long(plain):
+            tell.note(f"note: the judge sees only the first {self.prompt.max_tokens - 2} tokens")
+        return self
+
+    def scores(
+        self, paths: Sequence[Path], plain: Sequence[str], *, tell: Tell = SILENT
+    ) -> dict[str, list[float]]:
+        """Of each single picture `clip_t`, `measures.clip_t` of it and its plain prompt, and with
+        photos `clip_i`, `measures.identity`. PhotoError naming a picture that cannot be opened."""
+        prompt, identity = [], []
+        with tell.progress("judging", len(paths)) as progress:
+            for start in range(0, len(paths), BATCH):
+                images = [open_photo(path).image for path in paths[start : start + BATCH]]
+                prompt.append(self.prompt.embed_images(images))
+                identity.append(self._alike(images, prompt[-1]))
+                progress.advance(len(images))
+        texts = self.prompt.embed_texts(plain)
+        found = {"clip_t": measures.clip_t(torch.cat(prompt), texts).tolist()}
+        if self.references:
+            found["clip_i"] = self.references.identity(torch.cat(identity)).tolist()
+        return found
+
+    def _alike(self, images: Sequence[Image.Image], prompt: Tensor) -> Tensor:
+        """(N, D) as the identity judge sees the pictures; prompt: as the other one does."""
+        alone = self.identity is self.prompt or self.references is None
+        return prompt if alone else self.identity.embed_images(images)
 
 
 def open_panel(config: Config, photos: Photos | None = None, *, cache: Path | None = None) -> Panel:
@@ -61,7 +108,9 @@ def open_panel(config: Config, photos: Photos | None = None, *, cache: Path | No
     Raises ConfigError where no judge is named, MissingWeightsError for one that is not there,
     PhotoError for a photo that cannot be opened.
     """
-    name, other = named_judge(config), config.score.identity_judge
+    name, other = judge_of(config), config.score.identity_judge
+    if name is None:
+        raise no_judge(config.base.name)
     kept = TensorCache(cache)
     prompt = Scorer(name, cache=kept)
     identity = Scorer(other, cache=kept) if other and other != name else prompt

@@ -18,6 +18,7 @@ from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.settings import read_yaml
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.request import Request, request, with_size
 from kaiffin.score.catalogue import SUBJECT
 from kaiffin.score.choice import Prompt
@@ -79,7 +80,7 @@ def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int
     has no picture of the subject.
     """
     own = config.score.prompts
-    small = config.base.name == "miniature"
+    small = config.base.name in EMBEDDED
     path = own or BUILT_IN / f"{'miniature' if small else config.subject.kind}.yaml"
     prompts = _read(path, config)
     if own is None:
@@ -106,7 +107,8 @@ def _read(path: Path, config: Config) -> list[Prompt]:
     for section in (*SUBJECT, "class", "unrelated"):
         for entry in getattr(file, "class_" if section == "class" else section):
             given = PromptEntry(text=entry) if isinstance(entry, str) else entry
-            if "{noun}" in given.text and not config.subject.noun:
+            is_of_class = "{noun}" in given.text and "{token}" not in given.text
+            if is_of_class and not config.subject.noun:
                 continue  # without a noun there is no class to ask for
             text = fill(given.text, config.subject)
             plain = given.plain or plain_prompt(text, config.subject)

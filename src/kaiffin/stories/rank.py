@@ -21,7 +21,7 @@ from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.pictures.recipe import save_png
 from kaiffin.score import measures
 from kaiffin.score.judge import MINIATURE, Scorer
-from kaiffin.score.photos import photos_in
+from kaiffin.score.photos import in_folder
 from kaiffin.score.statistics import rank
 
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -74,7 +74,10 @@ def rank_pictures(
     shown = scorer.text_image(images, [prompt] * len(images)).tolist()
     likeness = None
     if like:
-        seen, photos = scorer.embed_images(images), scorer.embed_images(photos_in(like))
+        seen, photos = (
+            scorer.embed_images(images),
+            scorer.embed_images([open_photo(path).image for path in in_folder(like)]),
+        )
         likeness = measures.identity(seen, photos, held_out=not trained_on).tolist()
     places = order(shown, likeness, best or len(paths))
     scored = [

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from html_page import Page
 from made_run import BASE, judge, made_run
 from PIL import Image
-from test_report import Page
 
 from kaiffin.experiments.report import evidence
 from kaiffin.experiments.report.album import Album

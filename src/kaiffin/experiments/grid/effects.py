@@ -10,20 +10,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from PIL import Image
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 
 from kaiffin.experiments.grid.axes import Axis, Grid
-from kaiffin.foundation import tell
 from kaiffin.foundation.config import Config, SubjectConfig
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.subject import plain_prompt
-from kaiffin.foundation.tell import console
-from kaiffin.score import measures
-from kaiffin.score.judge import Scorer, judge_of
+from kaiffin.foundation.tell import VOICE, console
+from kaiffin.score.judge import judge_of
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
 from kaiffin.score.statistics import Interval, clustered
@@ -66,22 +61,7 @@ def open_jury(of: Run | None, config: Config, prompts: Sequence[str]) -> Panel |
         console.print(f"note: no scores, since no --judge is named for {config.base.name}")
         return None
     panel = open_panel(config, subject_photos([of] if of else [], config.score.like))
-    plain = [plain_prompt(text, config.subject) for text in prompts]
-    panel.prompt.embed_texts(plain)
-    if panel.prompt.too_long(plain):
-        console.print(f"note: the judge sees only the first {panel.prompt.max_tokens - 2} tokens")
-    return panel
-
-
-def words(panel: Panel) -> str:
-    """Who judged, and against what."""
-    said, photos = f"judged by {panel.prompt.name}", panel.references
-    if photos is None:
-        return f"{said}; no photos to compare with (--like)"
-    if panel.identity is not panel.prompt:
-        said += f", likeness by {panel.identity.name}"
-    kind = "nobody trained on" if photos.held_out else "were trained on"
-    return f"{said}, against {len(photos.compared)} photos that {kind}"
+    return panel.shown([plain_prompt(text, config.subject) for text in prompts], tell=VOICE)
 
 
 def judge(jury: Panel | None, subject: SubjectConfig, grid: Grid, paths: Sequence[Path]) -> Judged:
@@ -90,39 +70,14 @@ def judge(jury: Panel | None, subject: SubjectConfig, grid: Grid, paths: Sequenc
     if jury is None:
         return Judged(None, {}, {})
     settings = [cell.setting for cell in grid.cells]
-    scores = _scores(jury, [plain_prompt(one.prompt, subject) for one in settings], paths)
+    plain = [plain_prompt(one.prompt, subject) for one in settings]
+    scores = jury.scores(paths, plain)
     groups = [(one.prompt, one.seed) for one in settings]
     found = {}
     for letter, axis in grid.used.items():
         places = [cell.places["zyx".index(letter)] for cell in grid.cells]
         found[axis.name] = effects(axis, places, scores, groups)
     return Judged(jury, scores, found, len(set(groups)))
-
-
-def _scores(jury: Panel, plain: Sequence[str], paths: Sequence[Path]) -> Scores:
-    """CLIP-T of each picture and its plain prompt; with photos CLIP-I as well."""
-    shown = _seen(jury.prompt, paths)
-    found = {"clip_t": measures.clip_t(shown, jury.prompt.embed_texts(plain)).tolist()}
-    if jury.references:
-        like = shown if jury.identity is jury.prompt else _seen(jury.identity, paths)
-        found["clip_i"] = jury.references.identity(like).tolist()
-    return found
-
-
-def _seen(judge: Scorer, paths: Sequence[Path]) -> Tensor:
-    """(N, D), a few pictures opened at a time."""
-    rows = []
-    with tell.progress("judging", len(paths)) as advance:
-        for start in range(0, len(paths), SEEN):
-            part = [_opened(path) for path in paths[start : start + SEEN]]
-            rows.append(judge.embed_images(part))
-            advance(len(part))
-    return torch.cat(rows)
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
 
 
 def effects(
@@ -154,7 +109,7 @@ def say(judged: Judged) -> None:
     """A table for each measure: the mean of each value, and its difference from the first."""
     if judged.jury is None:
         return
-    console.print(words(judged.jury))
+    console.print(judged.jury.words)
     for name in judged.scores:
         table = Table(MEASURES[name], "n", "mean", "against the first", box=None)
         for rows in judged.effects.values():

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from kaiffin.experiments.grid.axes import Grid
-from kaiffin.experiments.grid.effects import Judged, words
+from kaiffin.experiments.grid.effects import Judged
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.sheets import Block, pages
 from kaiffin.pictures.recipe import save_png
@@ -31,7 +31,7 @@ def write(
             letter: {"name": axis.name, "values": [value.shown for value in axis.values]}
             for letter, axis in grid.used.items()
         },
-        "judged": words(judged.jury) if judged.jury else None,
+        "judged": judged.jury.words if judged.jury else None,
     }
     stem = _free_stem(folder, facts, rows)
     for i, row in enumerate(rows):

@@ -14,9 +14,9 @@ from typing import Any
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
+from kaiffin.pictures import png
 from kaiffin.score import choice
 from kaiffin.score.choice import Choice, inside
-from kaiffin.score.photos import is_sheet
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read(run: Run) -> Evidence:
 def _pictures(folder: Path) -> list[Path]:
     """PNG files, oldest name first, without the sheets that repeat them."""
     found = sorted(folder.glob("*.png")) if folder.is_dir() else []
-    return [path for path in found if not is_sheet(path)]
+    return [path for path in found if not png.is_sheet(path)]
 
 
 # --- photos -----------------------------------------------------------------------------------
