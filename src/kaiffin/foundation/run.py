@@ -91,6 +91,20 @@ class Run(Folder):
         return self.path / "metrics.jsonl"
 
     @property
+    def images_path(self) -> Path:
+        """Pictures made with the run."""
+        return self.path / "images"
+
+    @property
+    def previews_path(self) -> Path:
+        """Pictures made while it was trained."""
+        return self.path / "previews"
+
+    @property
+    def grids_path(self) -> Path:
+        return self.path / "grids"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.errors import ConfigError, MissingWeightsError
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.resolve import snapshot
 from kaiffin.models.parts import quiet, revision
@@ -33,6 +33,14 @@ SEES_ONLY = {"dinov2": "DINOv2", "dinov2_with_registers": "DINOv2"}
 def judge_of(config: Config) -> str | None:
     """The judge that a config names; for the miniatures their own CLIP, for a real base none."""
     return config.score.judge or (MINIATURE if config.base.name in EMBEDDED else None)
+
+
+def no_judge(of: object) -> ConfigError:
+    """The error where no judge is named and the miniature's would be asked what it never saw."""
+    return ConfigError(
+        f"no judge is named, and the miniature's knows nothing of {of}.",
+        "Give --judge a folder or hub id with a CLIP, such as openai/clip-vit-large-patch14.",
+    )
 
 
 class Scorer:

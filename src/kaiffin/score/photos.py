@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from kaiffin.data.images import SUFFIXES, open_photo
+from kaiffin.data.images import SUFFIXES
 from kaiffin.foundation.errors import PhotoError, UserError
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.pictures import png
 
 
 def photos_of_all(runs: Sequence[Run]) -> tuple[list[Path], list[Path]]:
@@ -33,36 +32,43 @@ def photos_of(run: Run) -> tuple[list[Path], list[Path]]:
     return trained, [folder / e["file"] for e in there if e.get("held_out")]
 
 
-def in_folder(folder: Path) -> list[Path]:
+def in_folder(folder: Path, *, tell: Tell = SILENT) -> list[Path]:
+    """The photos right in a folder, by name, as they are `listed`. PhotoError for none."""
     if not folder.is_dir():
-        raise PhotoError(f"--like {folder}: is no folder with photos.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        raise PhotoError(f"{folder}: is no folder with photos.")
+    found = listed(folder, tell=tell)
     if not found:
-        raise PhotoError(f"--like {folder}: holds no photos.")
+        raise PhotoError(f"{folder}: holds no photos.")
     return found
 
 
-def captions(run: Run) -> list[str]:
-    listed = run.read_json("data/manifest.json").get("photos", [])
-    return [caption for entry in listed for caption in entry["captions"]]
-
-
-def pictures_in(places: Sequence[Path]) -> list[Path]:
-    """Files as they are, folders by what they hold; sheets are left out. UserError for nothing."""
+def pictures_in(places: Sequence[Path], *, tell: Tell = SILENT) -> list[Path]:
+    """Files as they are, folders by what is `listed` of them. UserError for nothing."""
     found: list[Path] = []
     for place in places:
-        found += filter(_is_picture, sorted(place.iterdir())) if place.is_dir() else [place]
+        found += listed(place, tell=tell) if place.is_dir() else [place]
     if not found:
         raise UserError(f"{', '.join(map(str, places))}: no pictures there.")
     return found
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not re.fullmatch(r"(sheet|best)(-\d+)?", path.stem)
+def listed(folder: Path, *, tell: Tell = SILENT) -> list[Path]:
+    """The picture files right in a folder, by name.
+
+    Left out are hidden and other files, folders, and the sheets on which `generate` repeats its
+    pictures, which are named.
+    """
+    files = sorted(
+        path for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )  # fmt: skip
+    sheets = [path for path in files if png.is_sheet(path)]
+    if sheets:
+        names = ", ".join(path.name for path in sheets)
+        tell.note(f"note: {folder}: left out, as sheets of other pictures: {names}")
+    return [path for path in files if path not in sheets]
 
 
-def photos_in(folder: Path) -> list[Image.Image]:
-    """The photos of a folder; UserError when it holds none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder with photos.")
-    return [open_photo(path).image for path in pictures_in([folder])]
+def captions(run: Run) -> list[str]:
+    listed = run.read_json("data/manifest.json").get("photos", [])
+    return [caption for entry in listed for caption in entry["captions"]]

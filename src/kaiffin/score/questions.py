@@ -18,6 +18,7 @@ from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.settings import read_yaml
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.request import Request, request, with_size
 from kaiffin.score.table import SUBJECT, Section
 
@@ -91,7 +92,7 @@ def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int
     has no picture of the subject.
     """
     own = config.score.prompts
-    small = config.base.name == "miniature"
+    small = config.base.name in EMBEDDED
     path = own or BUILT_IN / f"{'miniature' if small else config.subject.kind}.yaml"
     prompts = _read(path, config)
     if own is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.run import Run
+from kaiffin.pictures import png
 from kaiffin.score import choice as choosing
 from kaiffin.score.choice import Choice, inside
 
@@ -62,14 +63,14 @@ def read(run: Run) -> Evidence:
         run, run.path.resolve().name, run.read_json("manifest.json"), run.read_json("proof.json"),
         run.metrics(), photos, notes,
         choosing.read(chosen, run.path) if chosen else None,
-        _pictures(run.path / "images"), _pictures(run.path / "previews"),
+        _pictures(run.images_path), _pictures(run.previews_path),
     )  # fmt: skip
 
 
 def _pictures(folder: Path) -> list[Path]:
     """PNG files, oldest name first, without the sheets that repeat them."""
     found = sorted(folder.glob("*.png")) if folder.is_dir() else []
-    return [path for path in found if not path.stem.startswith(("sheet", "best"))]
+    return [path for path in found if not png.is_sheet(path)]
 
 
 # --- photos -----------------------------------------------------------------------------------
