@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.samplers import SAMPLERS
 
 app = typer.Typer()
 
@@ -72,9 +73,7 @@ def grid(
     ] = None,
     negative: Annotated[str | None, typer.Option(help="What not to show.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 5 by default.")] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim, euler, dpm++2m or dpm++2m-sde.")
-    ] = None,
+    sampler: Annotated[str | None, typer.Option(help=f"{', '.join(SAMPLERS)}.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     batch_size: BatchSize = 4,
@@ -96,19 +95,22 @@ def grid(
         "score.judge": judge,
         "score.like": like,
     }
+    from kaiffin.cli.show import grid as show
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import grid
 
-    grid.run(
+    order = grid.GridOrder(
         source,
         prompt,
         {letter: text for letter, text in axes.items() if text is not None},
         seed=seed,
         count=count,
-        changes={k: v for k, v in changes.items() if v is not None} | ctx.obj,
         batch_size=batch_size,
         out=out,
         yes=yes,
     )
+    given = {name: value for name, value in changes.items() if value is not None} | ctx.obj
+    show.grid(grid.grid(order, changes=given, tell=TERMINAL))
 
 
 @app.command()

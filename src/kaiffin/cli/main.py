@@ -14,6 +14,7 @@ import typer
 
 from kaiffin.cli import adapters, experiments
 from kaiffin.foundation.errors import ConfigError, UserError
+from kaiffin.foundation.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from kaiffin.foundation.config import Config
@@ -39,7 +40,10 @@ Noun = Annotated[str | None, typer.Option("--class", help="Class noun, such as p
 Base = Annotated[str | None, typer.Option("--base", help="Base model; see `kaiffin bases`.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder that is written.")]
 Resolution = Annotated[int | None, typer.Option("--resolution", help="Pixels of the square side.")]
-Judge = Annotated[str, typer.Option("--judge", help="A folder with a CLIP model, or miniature.")]
+Judge = Annotated[
+    str | None,
+    typer.Option("--judge", help="A folder or hub id with a CLIP or SigLIP, or miniature."),
+]
 Like = Annotated[Path | None, typer.Option("--like", help="Folder with photos of the subject.")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out unreadable photos, recording each.")
@@ -131,9 +135,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Seed of the first picture; the next are +1.")] = 0,
     negative: Annotated[str | None, typer.Option(help="What not to show.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 5 by default.")] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim, euler, dpm++2m or dpm++2m-sde.")
-    ] = None,
+    sampler: Annotated[str | None, typer.Option(help=f"{', '.join(SAMPLERS)}.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     adapter: Annotated[
@@ -157,7 +159,7 @@ def generate(
     best: Annotated[
         int | None, typer.Option("--best", min=1, help="Choose so many per prompt, by score.")
     ] = None,
-    judge: Judge = "miniature",
+    judge: Judge = None,
     like: Like = None,
     out: Out = None,
     recipe_of: Annotated[
@@ -168,13 +170,16 @@ def generate(
     ] = False,
 ) -> None:
     """Make pictures, with the recipe of each inside its PNG, and a labelled sheet."""
-    from kaiffin.pictures import request
+    from kaiffin.cli.show import pictures as show
+    from kaiffin.cli.terminal import TERMINAL
+    from kaiffin.pictures.request import read_prompts
     from kaiffin.stories import generate
 
     if recipe_of is not None:
         if source or prompt or prompts:
             raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
-        generate.remake(recipe_of, out or Path("images"), metadata=not no_metadata)
+        folder = out or Path("images")
+        generate.remake(recipe_of, folder, metadata=not no_metadata, tell=TERMINAL)
         return
     if source is None:
         raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
@@ -184,30 +189,24 @@ def generate(
         "sample.sampler": sampler,
         "sample.steps": steps,
         "sample.size": size,
+        "score.judge": judge,
+        "score.like": like,
     }
-    if best is not None and best > count:
-        raise ConfigError(f"--best {best} of -n {count} pictures.", "Make more, or choose fewer.")
-    blends = _numbers("--blend", blend)
-    if best is not None and len(blends) > 1:
-        raise ConfigError("--best chooses among one blend.", "Give --blend one number.")
-    texts = request.read_prompts(prompt, prompts)
-    made = generate.generate(
+    order = generate.Order(
         source,
-        texts,
+        read_prompts(prompt, prompts),
         count=count,
         seed=seed,
-        changes={k: v for k, v in changes.items() if v is not None} | ctx.obj,
         adapters=adapter or [],
-        blends=blends,
+        blends=_numbers("--blend", blend),
+        checkpoint=checkpoint,
+        best=best,
         batch_size=batch_size,
         out=out,
         metadata=not no_metadata,
-        checkpoint=checkpoint,
     )
-    if best is not None:
-        from kaiffin.stories import rank
-
-        rank.best_of(source, texts, made, best, judge, like)
+    given = {name: value for name, value in changes.items() if value is not None} | ctx.obj
+    show.made(generate.generate(order, changes=given, tell=TERMINAL))
 
 
 @app.command()
@@ -215,16 +214,17 @@ def rank(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     prompt: Annotated[str, typer.Option("--prompt", help="What they should show, in plain words.")],
     like: Like = None,
-    judge: Judge = "miniature",
+    judge: Judge = None,
     best: Annotated[int | None, typer.Option("--best", min=1, help="Choose so many.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Sheet (PNG) that is written.")] = None,
 ) -> None:
     """Any pictures in order: the likeness to photos is a gate, then the prompt decides."""
-    from kaiffin.score import photos
+    from kaiffin.cli.show import pictures as show
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import rank
 
-    rank.rank_pictures(
-        photos.pictures_in(pictures), prompt, like=like, judge=judge, best=best, out=out
+    show.ranking(
+        rank.rank(pictures, prompt, like=like, judge=judge, best=best, out=out, tell=TERMINAL)
     )
 
 
@@ -238,9 +238,11 @@ def demo(
     ] = None,
 ) -> None:
     """From photos to pictures on the embedded base, in about two minutes on a laptop."""
+    from kaiffin.cli.show import demo as show
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import demo
 
-    demo.run(out, subject, seed, steps)
+    show.demo(demo.demo(out, subject, seed, steps, tell=TERMINAL))
 
 
 @app.command()

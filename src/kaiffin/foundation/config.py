@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from kaiffin.foundation.samplers import SAMPLERS, SamplerName
+
 CONFIG_VERSION = 1
 
 
@@ -266,9 +268,7 @@ class TrainConfig(Strict):
 class SampleConfig(Strict):
     """How pictures are made: previews while training, and the defaults of `generate`."""
 
-    sampler: Literal["ddpm", "ddim", "euler", "dpm++2m", "dpm++2m-sde"] = Field(
-        "dpm++2m", description="sampler"
-    )
+    sampler: SamplerName = Field("dpm++2m", description=f"sampler: {', '.join(SAMPLERS)}")
     steps: int = Field(25, ge=1, le=1000, description="sampling steps")
     guidance: float = Field(5.0, ge=0, le=100, description="classifier-free guidance scale")
     eta: float = Field(0.0, ge=0, le=1, description="DDIM's eta: 0 deterministic, 1 like DDPM")

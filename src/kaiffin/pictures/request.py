@@ -9,6 +9,7 @@ from typing import Any
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.samplers import SAMPLERS
 from kaiffin.models.base import ModelFamily
 
 
@@ -27,8 +28,9 @@ def with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
 
 
 def slug(prompt: str) -> str:
-    """The prompt as a file may be called."""
-    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60] or "picture"
+    """The prompt as a file may be called: letters, digits, _ and -, at most 180 bytes of UTF-8."""
+    text = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60]
+    return text.encode()[:180].decode(errors="ignore") or "picture"
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
@@ -66,11 +68,16 @@ class Request:
     eta: float = 0.0
     clip_skip: int = 0
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its sampler takes besides the steps."""
+        return {name: getattr(self, name) for name in SAMPLERS[self.sampler].options}
+
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as weights.py
-    reads it."""
+    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as
+    `adapters.strength` reads it."""
 
     path: str
     name: str

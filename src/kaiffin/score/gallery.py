@@ -9,7 +9,7 @@ from pathlib import Path
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures.make import Task, Wanted, make
+from kaiffin.pictures.make import Task, WeightedAdapter, make
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request
 from kaiffin.score.questions import PromptSet
@@ -50,7 +50,7 @@ class Gallery:
         if not todo:
             return
         todo[0][1].parent.mkdir(parents=True, exist_ok=True)
-        wanted = (Wanted(adapter),) if adapter else ()
+        wanted = (WeightedAdapter(adapter),) if adapter else ()
         tasks = [Task(request, wanted) for request, _ in todo]
         for place, image in make(self.family, tasks, batch_size):
             save_png(image, todo[place][1], tasks[place].recipe(self.family))

@@ -5,7 +5,7 @@ The one way to open judges: every command that scores comes here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from kaiffin.score.statistics import Interval, clustered
 from kaiffin.score.table import Embeddings, References, Row
 
 BATCH = 64  # pictures that are opened at once
+
+Scores = Mapping[str, Sequence[float]]  # by measure, a number for each picture
 
 
 @dataclass(frozen=True)

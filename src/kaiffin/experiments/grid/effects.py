@@ -7,27 +7,15 @@ over pairs of pictures that have all else equal. Intervals are drawn over prompt
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
 from kaiffin.experiments.grid.axes import Axis, Grid
-from kaiffin.foundation.config import Config, SubjectConfig
-from kaiffin.foundation.run import Run
+from kaiffin.foundation.config import SubjectConfig
 from kaiffin.foundation.subject import plain_prompt
-from kaiffin.foundation.tell import VOICE, console
-from kaiffin.score.judge import judge_of
-from kaiffin.score.panel import Panel, open_panel
-from kaiffin.score.photos import subject_photos
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.score.panel import Panel, Scores
 from kaiffin.score.statistics import Interval, clustered
-
-MEASURES = {"clip_t": "CLIP-T, the prompt", "clip_i": "CLIP-I, the photos"}
-SEEN = 64  # pictures that a judge is given at once
-ROWS, WIDE = 20, 24  # values of an axis that are printed, and letters of each
-
-Scores = Mapping[str, Sequence[float]]  # by measure, a number for each picture
 
 
 @dataclass(frozen=True)
@@ -41,43 +29,34 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """scores: of each picture; effects: by axis, one for each value; groups: how many pairs of
-    prompt and seed there are."""
+class GridScores:
+    """How a grid's pictures stand. words: who judged and against what, None where nobody did;
+    scores: of each picture; effects: by axis, one for each value; groups: how many pairs of prompt
+    and seed there are."""
 
-    jury: Panel | None
-    scores: Scores
-    effects: Mapping[str, Sequence[Effect]]
+    words: str | None = None
+    scores: Scores = field(default_factory=dict)
+    effects: Mapping[str, Sequence[Effect]] = field(default_factory=dict)
     groups: int = 0
 
 
-def open_jury(of: Run | None, config: Config, prompts: Sequence[str]) -> Panel | None:
-    """The judges that the config names, shown every prompt; None where it names none.
-
-    Loaded before pictures are made: that a judge is missing, or reads no text, must not be found
-    out after an hour.
-    """
-    if judge_of(config) is None:
-        console.print(f"note: no scores, since no --judge is named for {config.base.name}")
-        return None
-    panel = open_panel(config, subject_photos([of] if of else [], config.score.like))
-    return panel.shown([plain_prompt(text, config.subject) for text in prompts], tell=VOICE)
-
-
-def judge(jury: Panel | None, subject: SubjectConfig, grid: Grid, paths: Sequence[Path]) -> Judged:
+def score(
+    panel: Panel | None, subject: SubjectConfig, grid: Grid, paths: Sequence[Path],
+    *, tell: Tell = SILENT,
+) -> GridScores:  # fmt: skip
     """The pictures at `paths`, which are those of the grid's cells, and the effect of each value;
-    without a jury nothing."""
-    if jury is None:
-        return Judged(None, {}, {})
+    without a panel nothing."""
+    if panel is None:
+        return GridScores()
     settings = [cell.setting for cell in grid.cells]
     plain = [plain_prompt(one.prompt, subject) for one in settings]
-    scores = jury.scores(paths, plain)
+    scores = panel.scores(paths, plain, tell=tell)
     groups = [(one.prompt, one.seed) for one in settings]
     found = {}
     for letter, axis in grid.used.items():
         places = [cell.places["zyx".index(letter)] for cell in grid.cells]
         found[axis.name] = effects(axis, places, scores, groups)
-    return Judged(jury, scores, found, len(set(groups)))
+    return GridScores(panel.words, scores, found, len(set(groups)))
 
 
 def effects(
@@ -103,33 +82,3 @@ def effects(
                 gains[name] = clustered([numbers[b] - numbers[a] for a, b in pairs], own)
         found.append(Effect(value.shown, value.title, means, gains))
     return found
-
-
-def say(judged: Judged) -> None:
-    """A table for each measure: the mean of each value, and its difference from the first."""
-    if judged.jury is None:
-        return
-    console.print(judged.jury.words)
-    for name in judged.scores:
-        table = Table(MEASURES[name], "n", "mean", "against the first", box=None)
-        for rows in judged.effects.values():
-            for row in rows[:ROWS]:
-                table.add_row(*_row(row, name))
-            if len(rows) > ROWS:
-                table.add_row(f"and {len(rows) - ROWS} more")
-        console.print(table)
-    if judged.groups == 1:
-        console.print(
-            "95 % intervals over settings alone: with one prompt and seed they say nothing of"
-            " others; -n 8 makes more"
-        )
-    else:
-        console.print("95 % intervals over prompts and seeds; too narrow for less than ten of them")
-
-
-def _row(row: Effect, measure: str) -> list[str]:
-    name = row.title if len(row.title) <= WIDE else f"{row.title[: WIDE - 2]} …"
-    own, gain = row.mean[measure], row.against_first.get(measure)
-    shown = f"{own.mean:.3f} [{own.low:.3f}, {own.high:.3f}]"
-    more = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else ""
-    return [escape(name), str(own.n), shown, more]

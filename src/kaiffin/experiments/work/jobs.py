@@ -159,9 +159,8 @@ def _make_pictures(job: Job, trial: str) -> None:
         old.unlink()
     sample = job.trials[trial].model_dump(mode="json")
     changes = {f"sample.{name}": value for name, value in sample.items()}
-    paths = generate.generate(
-        str(job.run), job.prompts, count=job.count, changes=changes, out=folder
-    )
+    order = generate.Order(str(job.run), job.prompts, count=job.count, out=folder)
+    paths = generate.generate(order, changes=changes).paths
     made = {"prompts": job.prompts, "count": job.count, "sample": sample}
     made["pictures"] = [path.name for path in paths]
     Run(folder, job.config).write_json("made.json", made)
