@@ -157,10 +157,14 @@ def sweep(
     ] = "local",
 ) -> None:
     """Train with some settings changed at a time, on equal seeds; skips what is finished."""
+    from kaiffin.cli.show import sweep as show
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import sweep
 
     folder = out or Path("sweeps") / file.stem
-    if not sweep.run(file, folder, ctx.obj, judge=judge, yes=yes, on=on):
+    made = sweep.sweep(file, folder, ctx.obj, judge=judge, yes=yes, on=on, tell=TERMINAL)
+    show.sweep(made)
+    if made.failed:
         raise typer.Exit(1)
 
 

@@ -148,6 +148,8 @@ MEASURES = {
         ),
     )
 }  # fmt: skip
+# The scores of single pictures by their names in grid.json: which measures they are.
+SINGLE = {"clip_t": MEASURES["clip_t"], "clip_i": MEASURES["identity"]}
 # What is told of a checkpoint in a table, and which of these have a chart over the steps.
 TOLD = (
     "overall", "likeness", "prompt_share", "identity", "clip_t", "win", "drift", "leak", "copying",

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from kaiffin.cli.terminal import TERMINAL, console
 from kaiffin.foundation.tell import Table
+from kaiffin.score.catalogue import SINGLE
 
 if TYPE_CHECKING:
     from kaiffin.experiments.grid.effects import Effect, GridScores
     from kaiffin.stories.grid import MadeGrid
 
-MEASURES = {"clip_t": "CLIP-T, the prompt", "clip_i": "CLIP-I, the photos"}
 ROWS, WIDE = 20, 24  # values of an axis that are shown, and letters of each
 
 
@@ -33,7 +33,7 @@ def scores(found: GridScores) -> None:
             rows += [_row(effect, name) for effect in effects[:ROWS]]
             if len(effects) > ROWS:
                 rows.append([f"and {len(effects) - ROWS} more", "", "", ""])
-        TERMINAL.table(Table((MEASURES[name], "n", "mean", "against the first"), rows))
+        TERMINAL.table(Table((SINGLE[name].title, "n", "mean", "against the first"), rows))
     if found.groups == 1:
         console.print(
             "95 % intervals over settings alone: with one prompt and seed they say nothing of"

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 
 from kaiffin.data.images import open_photo
 from kaiffin.experiments.sweep.trials import SweepFile, Trial
@@ -24,12 +23,7 @@ from kaiffin.score.panel import Panel
 from kaiffin.score.photos import Photos, subject_photos
 from kaiffin.score.statistics import Interval, clustered, student
 
-TITLES = {
-    "clip_t": "prompt (CLIP-T)",
-    "win": "win",
-    "identity": "identity (CLIP-I)",
-    "copy": "copies",
-}
+MEASURED = ("clip_t", "win", "identity", "copy")  # of `score.catalogue`
 Scores = dict[str, list[float]]  # by measure, one for each picture
 
 
@@ -77,7 +71,7 @@ def standings(trials: Sequence[Trial], found: Mapping[str, Scores], count: int) 
     for name in names:
         own, first = by_seed[name], by_seed[names[0]]
         means = {
-            m: _pooled({seed: s[m] for seed, s in own.items() if m in s}, count) for m in TITLES
+            m: _pooled({seed: s[m] for seed, s in own.items() if m in s}, count) for m in MEASURED
         }
         gaps = {
             m: _pooled(
@@ -88,7 +82,7 @@ def standings(trials: Sequence[Trial], found: Mapping[str, Scores], count: int) 
                 },
                 count,
             )
-            for m in TITLES
+            for m in MEASURED
             if name != names[0]
         }
         made.append(Standing(name, len(own), _known(means), _known(gaps)))
@@ -108,23 +102,6 @@ def _pooled(by_seed: Mapping[int, Sequence[float]], count: int) -> Interval | No
 
 def _known(found: Mapping[str, Interval | None]) -> dict[str, Interval]:
     return {name: value for name, value in found.items() if value is not None}
-
-
-def table(made: Sequence[Standing], losses: Mapping[str, float]) -> Table:
-    """A row for each trial; below each mean the difference from the first, 95 % interval."""
-    shown = [m for m in TITLES if any(m in one.means for one in made)]
-    page = Table("trial", "seeds", "loss", *(TITLES[m] for m in shown), box=None)
-    for one in made:
-        cells = []
-        for name in shown:
-            mean, gap = one.means.get(name), one.against.get(name)
-            text = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]" if mean else ""
-            if gap:
-                clear = "" if gap.low <= 0 <= gap.high else " *"
-                text += f"\n{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]{clear}"
-            cells.append(text)
-        page.add_row(one.name, str(one.seeds), f"{losses[one.name]:.4f}", *cells)
-    return page
 
 
 def drawn(made: Sequence[Standing]) -> str:
