@@ -17,7 +17,9 @@ from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import Interrupted
 from kaiffin.foundation.run import Run
 from kaiffin.pictures import sample
+from kaiffin.score.choice import read
 from kaiffin.score.judge import Scorer
+from kaiffin.stories.choose import choose
 from kaiffin.train.watch import Checkpoints
 
 PROMPTS = {
@@ -94,6 +96,22 @@ def test_the_choice_and_its_evidence(run: Path, capsys: pytest.CaptureFixture) -
         assert row["drift"] in (None, pytest.approx(0, abs=1e-6))
         assert row["leak"] in (None, 0)
         assert row["contrast"] in (None, 1)
+
+
+def test_the_answer_holds_it_all_and_nothing_is_said(
+    run: Path, capsys: pytest.CaptureFixture
+) -> None:
+    advice = choose(run, changes={"score.seeds": 1})
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    written = json.loads((run / "choice.json").read_text())
+    assert read(written, run) == advice.choice
+    assert written["cost"] == advice.choice.cost
+    assert advice.choice.cost["pictures"] == 4 * 5
+    assert (advice.run, advice.adapter) == (run, run / "best.safetensors")
+    assert Image.open(advice.sheet).width > 0
+    chosen = run / advice.choice.best.adapter
+    assert advice.adapter.read_bytes() == chosen.read_bytes()
 
 
 def test_pictures_with_a_checkpoint(run: Path, capsys: pytest.CaptureFixture) -> None:
