@@ -10,9 +10,9 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
-import typer
 from made_run import PROMPTS, STEPS, judge, made_run
 from PIL import Image
 
@@ -368,7 +368,7 @@ def test_the_command(
 ) -> None:
     run = made_run(tmp_path / "run")
     shown: list[str] = []
-    monkeypatch.setattr(typer, "launch", shown.append)
+    monkeypatch.setattr(click, "launch", shown.append)
     assert main(["report", str(run.path)]) == 0
     assert str(run.report_path) in capsys.readouterr().out
     assert not shown

@@ -1,0 +1,123 @@
+"""The commands that make pictures: generate, rank, demo. Torch-free until one of them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kaiffin.cli.settings import Command, argument, option
+from kaiffin.foundation.errors import ConfigError
+
+
+class Generate(Command):
+    """Make pictures, with the recipe of each inside its PNG, and a labelled sheet."""
+
+    takes = ("base", "sample")
+    short = ("sample",)
+
+    source: str | None = argument("a run folder, or a base such as miniature", None)
+    prompt: str | None = argument("what to show", None)
+    prompts: Path | None = option(None, "text file, one prompt a line", panel="Pictures")
+    count: int = option(1, "pictures per prompt", "-n", ge=1, panel="Pictures")
+    seed: int = option(0, "seed of the first picture; the next are +1", panel="Pictures")
+    batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
+    picture: Path | None = option(
+        None, "make this picture of Kaiffin's again", "--from", panel="Pictures"
+    )
+    adapter: list[str] = option(
+        [], "another adapter; weights such as 0.8, unet=0.8,text=0.4 or 1..0.3; repeatable",
+        metavar="FILE[:WEIGHTS]", panel="Adapters",
+    )  # fmt: skip
+    blend: str | None = option(
+        None, "mix two phases or adapters: w takes (1-w) and w of them; 0,0.5,1 is a grid",
+        metavar="X,...", panel="Adapters",
+    )  # fmt: skip
+    checkpoint: str | None = option(
+        None, "of a run: best, which `kaiffin choose` found, or a candidate's step",
+        metavar="best|STEP", panel="Adapters",
+    )  # fmt: skip
+    best: int | None = option(
+        None, "choose so many per prompt, by score", ge=1, panel="Choose the best"
+    )
+    judge: str = option(
+        "miniature", "a folder with a CLIP model, or miniature", panel="Choose the best"
+    )
+    like: Path | None = option(None, "folder with photos of the subject", panel="Choose the best")
+    out: Path | None = option(None, "folder that is written", panel="Output")
+    no_metadata: bool = option(False, "write no prompt or recipe into the files", panel="Output")
+
+    def __call__(self) -> None:
+        from kaiffin.pictures.request import read_prompts
+        from kaiffin.stories import generate, rank
+
+        if self.picture is not None:
+            if self.source or self.prompt or self.prompts:
+                raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
+            generate.remake(self.picture, self.out or Path("images"), metadata=not self.no_metadata)
+            return
+        if self.source is None:
+            raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
+        blends = self._blends()
+        texts = read_prompts(self.prompt, self.prompts)
+        made = generate.generate(
+            self.source,
+            texts,
+            count=self.count,
+            seed=self.seed,
+            changes=self.settings,
+            adapters=self.adapter,
+            blends=blends,
+            batch_size=self.batch_size,
+            out=self.out,
+            metadata=not self.no_metadata,
+            checkpoint=self.checkpoint,
+        )
+        if self.best is not None:
+            rank.best_of(self.source, texts, made, self.best, self.judge, self.like)
+
+    def _blends(self) -> list[float]:
+        """The shares of `--blend`; refuses what `--best` cannot choose from."""
+        try:
+            blends = [float(part) for part in self.blend.split(",")] if self.blend else []
+        except ValueError:
+            message = f"--blend {self.blend!r} is not a list of numbers."
+            raise ConfigError(message, "Write 0,0.5,1.") from None
+        if self.best is not None and self.best > self.count:
+            message = f"--best {self.best} of -n {self.count} pictures."
+            raise ConfigError(message, "Make more, or choose fewer.")
+        if self.best is not None and len(blends) > 1:
+            raise ConfigError("--best chooses among one blend.", "Give --blend one number.")
+        return blends
+
+
+class Rank(Command):
+    """Any pictures in order: the likeness to photos is a gate, then the prompt decides."""
+
+    pictures: list[Path] = argument("pictures, or folders of them")
+    prompt: str = option(..., "what they should show, in plain words")
+    like: Path | None = option(None, "folder with photos of the subject")
+    judge: str = option("miniature", "a folder with a CLIP model, or miniature")
+    best: int | None = option(None, "choose so many", ge=1)
+    out: Path | None = option(None, "sheet (PNG) that is written", panel="Output")
+
+    def __call__(self) -> None:
+        from kaiffin.score.photos import pictures_in
+        from kaiffin.stories import rank
+
+        rank.rank_pictures(
+            pictures_in(self.pictures), self.prompt, like=self.like, judge=self.judge,
+            best=self.best, out=self.out,
+        )  # fmt: skip
+
+
+class Demo(Command):
+    """From photos to pictures on the embedded base, in about two minutes on a laptop."""
+
+    subject: str = option("kaiffin", "kaiffin or plush")
+    seed: int = option(0, "seed of the training")
+    steps: int | None = option(None, "training steps; derived when left out")
+    out: Path = option(Path("demo"), "folder that is written", panel="Output")
+
+    def __call__(self) -> None:
+        from kaiffin.stories import demo
+
+        demo.run(self.out, self.subject, self.seed, self.steps)

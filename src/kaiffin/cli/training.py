@@ -1,0 +1,91 @@
+"""The commands that teach: prepare, train, resume, bases. Torch-free until one of them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kaiffin.cli.settings import Command, argument, option
+
+
+class Prepare(Command):
+    """Look at the photos first: refusals, findings, crops, captions, a contact sheet."""
+
+    takes = ("subject", "base", "data")
+    short = ("subject", "base", "data")
+
+    photos: Path = argument("folder with photos")
+    out: Path | None = option(
+        None, "folder that is written; default: prepared/ and the photos' name", panel="Output"
+    )
+
+    def __call__(self) -> None:
+        config = self.config({"data.photos": self.photos})
+        from kaiffin.cli.show import photos as show
+        from kaiffin.cli.terminal import TERMINAL
+        from kaiffin.data.findings import refuse_problems
+        from kaiffin.stories.prepare import prepare
+
+        out = self.out or Path("prepared") / self.photos.resolve().name
+        found = prepare(config, out, tell=TERMINAL)
+        show.photo_set(found)
+        refuse_problems(found.prepared)
+
+
+class Train(Command):
+    """Teach a base the subject in the photos; the result is a run folder with the adapter."""
+
+    takes = (
+        "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample", "score",
+    )  # fmt: skip
+    short = ("subject", "base", "data", "train")
+
+    source: Path = argument("a config.yaml, or a folder with photos")
+    out: Path | None = option(
+        None, "run folder that is made; default: runs/ and the subject's word", panel="Output"
+    )
+    dry_run: bool = option(
+        False, "say what it would cost in time and memory, and stop", panel="Output"
+    )
+
+    def __call__(self) -> None:
+        is_config = self.source.suffix.lower() in {".yaml", ".yml"} or self.source.is_file()
+        if is_config:
+            config = self.config({}, self.source)
+        else:
+            config = self.config({"data.photos": self.source})
+        from kaiffin.stories import plan, train
+
+        if self.dry_run:
+            plan.plan(config)
+        else:
+            train.train(config, self.out or Path("runs") / config.subject.token)
+
+
+class Resume(Command):
+    """Go on with an interrupted training; ends in the same file as if it had never stopped."""
+
+    run: Path = argument("the run folder")
+
+    def __call__(self) -> None:
+        from kaiffin.stories import train
+
+        train.resume(self.run)
+
+
+class Bases(Command):
+    """The base models that Kaiffin knows by name, and whether they are on this machine."""
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import photos as show
+        from kaiffin.stories import prepare
+
+        show.bases(prepare.bases())
+
+
+class Options(Command):
+    """Every field of the configuration, its default and meaning, as a Markdown table."""
+
+    def __call__(self) -> None:
+        from kaiffin.foundation.settings import option_table
+
+        print(option_table())
