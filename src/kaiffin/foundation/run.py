@@ -23,7 +23,7 @@ from typing import Any
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import Folder, explained, write_folder
+from kaiffin.foundation.folder import Folder, explained, file_name, write_folder
 from kaiffin.foundation.settings import dump, load
 
 PREFIX = "step-"
@@ -53,7 +53,8 @@ class Run(Folder):
             raise RunError(f"{path}: is a folder with other things in it.", "Choose another --out.")
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
-        run.save_config(config)
+        with run.lock():  # another process may train in it and have saved nothing yet
+            run.save_config(config)
         return run
 
     @classmethod
@@ -218,16 +219,15 @@ class Run(Folder):
         self.write("metrics.jsonl", "".join(kept).encode())
 
 
-def file_name(token: str) -> str:
-    """The subject's word as a file may be called: `<cheburashka>` is `cheburashka`."""
-    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in token)
-    return safe.strip("_") or "subject"
-
-
 def free_name(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3, ... in which nothing has been trained."""
+    """`path`, or the first of path-2, path-3, ... in which nothing is or has been trained."""
     candidate, number = path, 1
-    while (candidate / "checkpoints").is_dir() or any(candidate.glob("*.safetensors")):
+    while _taken(candidate):
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
+
+
+def _taken(path: Path) -> bool:
+    trained = (path / "checkpoints").is_dir() or any(path.glob("*.safetensors"))
+    return trained or ((path / "config.yaml").is_file() and Folder(path).in_use())
