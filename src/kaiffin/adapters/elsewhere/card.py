@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.run import Run
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.resolve import ALIASES
@@ -19,7 +20,7 @@ KINDS = {
 
 def text(run: Run) -> str:
     """Markdown with Hugging Face front matter. The licence is the user's to choose."""
-    config, manifest = run.config, run.read_json("manifest.json")
+    config, manifest = run.config, read_json(run.manifest_path)
     family = manifest.get("base", {}).get("family", "sd1")
     # A folder or file on this machine tells strangers nothing and may tell too much.
     name = config.base.name
