@@ -23,7 +23,10 @@ from kaiffin.foundation.runtime import generator
 
 
 class Lora:
-    """One adapter over any number of modules; see `adapters.base.Adapter`.
+    """Small trainable weights on top of a frozen base, by the names of its layers.
+
+    Names are `<tower>.<canonical path>`: `unet.down_blocks.0...to_q`,
+    `text_encoder.text_model.encoder.layers.0.self_attn.q_proj`.
 
     After construction nothing is attached: call `inject`. `scale` may be changed at any time, and
     `scales` hold a further factor for some layers.
@@ -66,6 +69,7 @@ class Lora:
         return cls({name: layer_of(name, modules[name], parts) for name, parts in found.items()})
 
     def inject(self, modules: Mapping[str, nn.Module]) -> None:
+        """Attaches to `modules`; AdapterError names those that are wanted and absent."""
         if self._handles:
             raise RuntimeError("this adapter is attached already")
         _refuse(sorted(set(self.layers) - set(modules)), "the base has no module")
@@ -74,6 +78,7 @@ class Lora:
             self._handles.append(modules[name].register_forward_hook(self._hook(name, layer)))
 
     def eject(self) -> None:
+        """Detaches: the exact inverse of `inject`, bit for bit."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -89,6 +94,7 @@ class Lora:
         return add
 
     def parameters(self, tower: str | None = None) -> Iterator[nn.Parameter]:
+        """The trainable fp32 weights in a stable order, of one tower or of all."""
         for name, layer in self.layers.items():
             if tower is None or name.startswith(f"{tower}."):
                 yield from layer.parameters()

@@ -274,8 +274,8 @@ def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) 
         size=sample.size or (512, 512), seed=0, steps=sample.steps, guidance=sample.guidance,
         sampler=sample.sampler, v_prediction=header.get("modelspec.prediction_type") == "v",
     )  # fmt: skip
-    out = run.write(f"{run.adapter_path.stem}.comfyui.json", json.dumps(made, indent=1).encode())
-    return Workflow(out, {**needs, f"checkpoints/{checkpoint}": None})
+    run.write(run.workflow_path.name, json.dumps(made, indent=1).encode())
+    return Workflow(run.workflow_path, {**needs, f"checkpoints/{checkpoint}": None})
 
 
 # --- what they share --------------------------------------------------------------------------

@@ -41,8 +41,8 @@ class Inspection:
     """What is in an adapter file.
 
     kinds: number of layers by kind; weights: numbers in them, without alphas and tokens; tokens:
-    (vectors, width) of what is bundled, by name; problems: why it does not load, or what other
-    programs make of it, each with the way out.
+    shape of what is bundled, (vectors, width), by name; problems: why it does not load, or what
+    other programs make of it, each with the way out.
     """
 
     path: Path

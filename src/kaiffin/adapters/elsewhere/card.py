@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
+from huggingface_hub import ModelCardData
 
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.run import Run
@@ -17,20 +17,17 @@ NAME = "README.md"
 
 def text(run: Run) -> str:
     """Markdown with Hugging Face front matter. The licence is the user's to choose."""
-    config, manifest = run.config, run.read_json("manifest.json")
+    config, manifest = run.config, run.read_json(run.manifest_path.name)
     spec = SPECS[manifest.get("base", {}).get("family", "sd1")]
     # A folder or file on this machine tells strangers nothing and may tell too much.
     name = config.base.name
     base = ALIASES.get(name, name if not Path(name).exists() else Path(name).name)
     prompt = f"a photo of {config.subject.phrase}"
-    front = {
-        "base_model": base,
-        "library_name": "diffusers",
-        "pipeline_tag": "text-to-image",
-        "instance_prompt": prompt,
-        "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora", spec.tag, "kaiffin"],
-        "widget": [{"text": prompt}],
-    }
+    front = ModelCardData(
+        base_model=base, library_name="diffusers", pipeline_tag="text-to-image",
+        tags=["text-to-image", "diffusers", "lora", "template:sd-lora", spec.tag, "kaiffin"],
+        instance_prompt=prompt, widget=[{"text": prompt}],
+    )  # fmt: skip
     train, adapter = config.train, config.adapter
     # Markdown takes <word> for a tag and shows nothing.
     title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
@@ -49,7 +46,7 @@ def text(run: Run) -> str:
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"""---
-{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
+{front.to_yaml()}
 ---
 
 # {title}
@@ -102,8 +99,8 @@ def _with_diffusers(run: Run, base: str, spec: Spec, prompt: str) -> str:
     if run.config.base.name in EMBEDDED:
         source = "WEIGHTS_XL" if EMBEDDED[run.config.base.name] == WEIGHTS_XL else "WEIGHTS"
         imported += f"\nfrom kaiffin.miniature import {source}"
-    own = run.path / "diffusers"
-    weights = f'".", weight_name="{run.adapter_path.name}"' if not own.is_dir() else '"diffusers"'
+    own = run.layout_path("diffusers").is_dir()
+    weights = '"diffusers"' if own else f'".", weight_name="{run.adapter_path.name}"'
     load = [f"pipe.load_lora_weights({weights})"] * (run.config.embedding.train != "alone")
     token = _loading_of_token(run, spec)
     imported += "\nfrom safetensors.torch import load_file" * bool(token)

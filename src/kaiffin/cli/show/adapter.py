@@ -27,8 +27,8 @@ def inspection(found: Inspection) -> None:
         console.print(f"trigger: {_printable(found.trigger)}")
     console.print(_towers(found.towers))
     console.print(_blocks(found.blocks))
-    for name, (count, width) in found.tokens.items():
-        console.print(f"bundled token: {name}, {count} vectors of {width}")
+    for name, shape in found.tokens.items():
+        console.print(f"bundled token: {name}, {' vectors of '.join(map(str, shape))}")
     if found.metadata:
         console.print("metadata:")
     for key, value in sorted(found.metadata.items()):
