@@ -16,15 +16,18 @@ ENERGY = "share of the squared norm to keep, such as 0.95"
 
 
 class Inspect(Command):
-    """Format, base, ranks, alphas, norms, trigger; exit code 1 if a key has no home."""
+    """Format, base, ranks, alphas, norms, trigger; weights; exit code 1 if it would not load."""
 
     file: Path = argument(FILE)
     base: str | None = option(None, BASE)
 
     def __call__(self) -> int:
-        from kaiffin.stories import inspect
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories.inspect import inspect
 
-        return 0 if inspect.inspect(self.file, self.base) else 1
+        found = inspect(self.file, self.base, tell=self.tell)
+        show.inspection(found)
+        return 1 if found.problems else 0
 
 
 class Convert(Command):
@@ -36,9 +39,10 @@ class Convert(Command):
     base: str | None = option(None, BASE)
 
     def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        adapter.convert(self.file, self.out, self.to, self.base)
+        show.converted(adapter.convert(self.file, self.out, self.to, self.base, tell=self.tell))
 
 
 class Verify(Command):
@@ -48,9 +52,12 @@ class Verify(Command):
     base: str = option(..., "the base it is for")
 
     def __call__(self) -> int:
+        from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        return 0 if adapter.verify(self.file, self.base).holds else 1
+        made = adapter.verify(self.file, self.base, tell=self.tell)
+        show.proof(made)
+        return 0 if made.holds else 1
 
 
 class Merge(Command):
@@ -64,6 +71,7 @@ class Merge(Command):
 
     def __call__(self) -> None:
         from kaiffin.pictures import make
+        from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
         specs = []
@@ -72,11 +80,12 @@ class Merge(Command):
                 raise ConfigError(f"{one.path}: a merge takes one number for each.", "Write :0.8.")
             specs.append((one.path, one.weights.number))
         if self.into is None:
-            adapter.merge(specs, self.out, self.rank, self.base)
+            made = adapter.merge(specs, self.out, self.rank, self.base, tell=self.tell)
+            show.merged(made)
             return
         if self.rank is not None or self.base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")
-        adapter.merge_into(self.into, specs, self.out)
+        show.merged_base(adapter.merge_into(self.into, specs, self.out, tell=self.tell))
 
 
 class Resize(Command):
@@ -89,9 +98,13 @@ class Resize(Command):
     base: str | None = option(None, BASE)
 
     def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        adapter.resize(self.file, self.out, self.rank, self.energy, self.base)
+        made = adapter.resize(
+            self.file, self.out, self.rank, self.energy, self.base, tell=self.tell
+        )
+        show.resized(made)
 
 
 class Extract(Command):
@@ -104,9 +117,13 @@ class Extract(Command):
     energy: float | None = option(None, ENERGY)
 
     def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        adapter.extract(self.tuned, self.base, self.out, self.rank, self.energy)
+        made = adapter.extract(
+            self.tuned, self.base, self.out, self.rank, self.energy, tell=self.tell
+        )
+        show.extracted(made)
 
 
 class Diff(Command):
@@ -117,9 +134,10 @@ class Diff(Command):
     base: str | None = option(None, BASE)
 
     def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        adapter.diff(self.a, self.b, self.base)
+        show.differences(adapter.diff(self.a, self.b, self.base, tell=self.tell))
 
 
 class ExportComfy(Command):
@@ -129,6 +147,7 @@ class ExportComfy(Command):
     prompt: str | None = option(None, "prompt in it; default: the subject")
 
     def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        adapter.export_comfy(self.run, self.prompt)
+        show.workflow(adapter.export_comfy(self.run, self.prompt, tell=self.tell))

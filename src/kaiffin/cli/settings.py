@@ -27,6 +27,7 @@ from kaiffin.foundation.schema import Strict, facts, value_name
 
 if TYPE_CHECKING:
     from kaiffin.foundation.config import Config
+    from kaiffin.foundation.tell import Tell
 
 
 def argument(meaning: str, default: Any = ...) -> Any:
@@ -59,6 +60,13 @@ class Command(Strict):
     def __call__(self) -> int | None:
         """Does it; returns the exit code where that is not 0."""
         raise NotImplementedError
+
+    @property
+    def tell(self) -> Tell:
+        """The terminal: what stories tell while they run."""
+        from kaiffin.cli.terminal import TERMINAL
+
+        return TERMINAL
 
     def config(self, given: Mapping[str, Any], file: Path | None = None) -> Config:
         """The config in `file`, if any, changed by `given` and then by the settings."""

@@ -21,12 +21,10 @@ class Prepare(Command):
     def __call__(self) -> None:
         config = self.config({"data.photos": self.photos})
         from kaiffin.cli.show import photos as show
-        from kaiffin.cli.terminal import TERMINAL
         from kaiffin.data.findings import refuse_problems
         from kaiffin.stories.prepare import prepare
 
-        out = self.out or Path("prepared") / self.photos.resolve().name
-        found = prepare(config, out, tell=TERMINAL)
+        found = prepare(config, self.out, tell=self.tell)
         show.photo_set(found)
         refuse_problems(found.prepared)
 
@@ -53,12 +51,14 @@ class Train(Command):
             config = self.config({}, self.source)
         else:
             config = self.config({"data.photos": self.source})
-        from kaiffin.stories import plan, train
+        from kaiffin.cli.show import training as show
+        from kaiffin.stories.plan import plan
+        from kaiffin.stories.train import train
 
         if self.dry_run:
-            plan.plan(config)
+            show.planned(plan(config, tell=self.tell))
         else:
-            train.train(config, self.out or Path("runs") / config.subject.token)
+            show.trained(train(config, self.out, tell=self.tell))
 
 
 class Resume(Command):
@@ -67,9 +67,10 @@ class Resume(Command):
     run: Path = argument("the run folder")
 
     def __call__(self) -> None:
-        from kaiffin.stories import train
+        from kaiffin.cli.show import training as show
+        from kaiffin.stories.train import resume
 
-        train.resume(self.run)
+        show.trained(resume(self.run, tell=self.tell))
 
 
 class Bases(Command):
@@ -77,9 +78,9 @@ class Bases(Command):
 
     def __call__(self) -> None:
         from kaiffin.cli.show import photos as show
-        from kaiffin.stories import prepare
+        from kaiffin.stories.prepare import bases
 
-        show.bases(prepare.bases())
+        show.bases(bases())
 
 
 class Options(Command):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from kaiffin.foundation.kinds import KindName
 from kaiffin.foundation.schema import Strict
 
 # Pixels of the native square: below, the base is a miniature, which learns faster, needs all layers
@@ -143,9 +144,7 @@ class LayerRule(Strict):
 class AdapterConfig(Strict):
     """What is trained."""
 
-    kind: Literal["lora", "rslora", "dora", "loha", "lokr", "oft"] = Field(
-        "lora", description="the kind of adapter; see docs/adapters.md"
-    )
+    kind: KindName = Field("lora", description="the kind of adapter; see docs/adapters.md")
     targets: str | None = Field(
         None,
         description="attention, attention+ff or all-linear, each also with +conv; or"

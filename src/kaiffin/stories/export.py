@@ -17,6 +17,7 @@ from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.folder import read_json, write_json
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import dump
@@ -72,8 +73,8 @@ def _layouts(session: Session) -> list[Layout]:
     it drops DoRA's magnitudes without a word and refuses a file with a bundled token."""
     a = session.config.adapter
     wanted: list[Layout] = list(a.layouts)
-    has_token = bool(session.stack.tokens) and a.kind in ("lora", "rslora")
-    if (a.kind == "dora" or has_token) and "diffusers" not in wanted:
+    kind, has_token = KINDS[a.kind], bool(session.stack.tokens)
+    if kind.peft and (has_token or not kind.plain) and "diffusers" not in wanted:
         wanted.append("diffusers")
     return wanted
 
