@@ -101,18 +101,6 @@ class Proof:
         ]
         return found
 
-    @property
-    def lines(self) -> list[str]:
-        """What there is to tell: a line when all is well, else one for each problem."""
-        if self.problems:
-            return [f"proof fails: {problem}" for problem in self.problems]
-        known = f"; {', '.join(self.known)} know all {self.keys} keys" if self.known else ""
-        return [
-            f"proof: an independent reader attaches all {sum(self.layers.values())} layers and"
-            f" gives the same output (difference {self.difference:.1g}, effect"
-            f" {self.effect:.1g}){known}"
-        ]
-
     def as_json(self) -> dict[str, object]:
         return {**asdict(self), "holds": self.holds, "problems": self.problems}
 

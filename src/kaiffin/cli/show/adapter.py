@@ -75,7 +75,7 @@ def converted(made: adapter.Converted) -> None:
 
 
 def proof(made: Proof) -> None:
-    for line in made.lines:
+    for line in made.sentences:
         console.print(line)
 
 
