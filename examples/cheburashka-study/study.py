@@ -21,7 +21,6 @@ from PIL import Image
 
 from kaiffin.adapters.load import load_adapter
 from kaiffin.experiments.sweep.trials import Trial, read
-from kaiffin.experiments.work.jobs import Job
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, randn
@@ -36,6 +35,7 @@ from kaiffin.pictures.recipe import save_png
 from kaiffin.score import measures
 from kaiffin.score.judge import Scorer
 from kaiffin.score.statistics import Interval, clustered, student
+from kaiffin.stories.trial import pictures_of as made_pictures
 
 SUBJECT = "plush"
 SCENES = ("snow", "forest", "city", "desert", "space")  # of the prompts in study.yaml, in order
@@ -204,7 +204,7 @@ def measure(out: Path, study: Path) -> None:
 
 def pictures_of(trial: Trial, sweep: Path) -> list[Image.Image]:
     """In order of prompts and seeds."""
-    paths = Job.read(sweep, trial.run).pictures(trial.label)
+    paths = made_pictures(sweep, trial.label)
     if paths is None:
         raise SystemExit(f"{sweep}: {trial.label} has no pictures yet: run kaiffin sweep first")
     return [Image.open(path).convert("RGB") for path in paths]

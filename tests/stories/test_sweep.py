@@ -14,8 +14,7 @@ from kaiffin.experiments.sweep import trials
 from kaiffin.experiments.sweep.trials import read
 from kaiffin.experiments.work import jobs
 from kaiffin.foundation.errors import ConfigError, Interrupted
-from kaiffin.foundation.run import Run
-from kaiffin.foundation.settings import build
+from kaiffin.foundation.folder import Folder
 from kaiffin.stories import train
 from kaiffin.train.watch import RestartPoints
 
@@ -101,7 +100,7 @@ def test_a_failure_is_reported_and_the_others_run(
 def test_a_bug_fails_its_trial_alone(
     sd_path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("out of order")
 
     path, out = written(tmp_path, sd_path, folder), tmp_path / "out"
@@ -109,7 +108,7 @@ def test_a_bug_fails_its_trial_alone(
     assert main(["sweep", str(path), "--out", str(out)]) == 1
     said = capsys.readouterr()
     assert "failed: slow-seed0: ZeroDivisionError: out of order" in said.out
-    assert "in broken" in said.err  # its traceback
+    assert "in broken" in said.out  # its traceback
     facts = json.loads((out / "sweep.json").read_text())
     assert list(facts["failed"]) == ["baseline-seed0", "guided-seed0", "slow-seed0"]
 
@@ -145,7 +144,7 @@ def test_two_sweeps_in_one_folder_are_kept_apart(
 ) -> None:
     path, out = written(tmp_path, sd_path, folder), tmp_path / "out"
     out.mkdir()
-    with Run(out, build({})).lock():
+    with Folder(out).lock():
         assert main(["sweep", str(path), "--out", str(out)]) == 2
     assert "is in use by process" in capsys.readouterr().err
 

@@ -10,97 +10,127 @@ that was stopped goes on; a trial that fails is reported and the others run. In 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from kaiffin.experiments.sweep import standings
+from kaiffin.experiments.sweep.standings import Scores, Standing
 from kaiffin.experiments.sweep.trials import SweepFile, Trial, read
-from kaiffin.experiments.work import running, workers
+from kaiffin.experiments.work import places, running
 from kaiffin.experiments.work.jobs import Job
 from kaiffin.foundation.cache import TensorCache
-from kaiffin.foundation.folder import write_bytes
-from kaiffin.foundation.run import Run
-from kaiffin.foundation.sheets import sheet
+from kaiffin.foundation.folder import Folder, write_bytes
+from kaiffin.foundation.sheets import sheet as drawn_sheet
 from kaiffin.foundation.subject import fill
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.pictures.recipe import save_png
 from kaiffin.score.judge import Scorer, judge_of
+from kaiffin.stories.trial import Training, pictures_of, run_of
 
 
-def run(
-    path: Path, out: Path, changes: Mapping[str, Any], *, judge: str | None, yes: bool = False,
-    on: str = "local",
-) -> bool:  # fmt: skip
-    """Trains, makes the pictures and compares; whether every trial came through.
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended, in the folder `out`.
 
-    on: where the trainings run, as `workers` has it.
+    trials: those whose pictures are there, in the file's order; standings, losses: by the trials'
+    names, over their training seeds; failed: by trial, why; judge: who scored the pictures, None
+    where nobody knows the base; sheet: a row a prompt, a column a trial; None without pictures.
     """
+
+    out: Path
+    trials: Sequence[Trial]
+    standings: Sequence[Standing]
+    losses: Mapping[str, float]
+    failed: Mapping[str, str]
+    judge: str | None
+    sheet: Path | None
+    seconds: float
+
+
+def sweep(
+    path: Path, out: Path, changes: Mapping[str, Any] | None = None, *, judge: str | None = None,
+    yes: bool = False, on: str = "local", tell: Tell = SILENT,
+) -> Sweep:  # fmt: skip
+    """Trains, makes the pictures and compares; a trial that fails is in the answer, and no error.
+
+    path: the sweep's file; changes: into every trial; on: where the trainings run, as
+    `experiments.work.places` has it. Raises ConfigError for what cannot be run or was begun
+    otherwise in `out`, Interrupted where it is stopped: the same call goes on then.
+    """
+    begun = time.monotonic()
     file, trials = read(path, changes, yes=yes)
-    jobs = _jobs(file, trials, out)
-    judge = judge or judge_of(trials[0].config)
-    folder = Run(out, trials[0].config)
+    judge = judge or _judge_of_all(trials)
+    trainings = _trainings(file, trials, out)
+    folder, failed = Folder(out), dict[str, str]()
     folder.folder("jobs")
-    failed: dict[str, str] = {}
     with folder.lock():
-        for job in jobs:
-            job.refuse_changed()
-        todo = [job for job in jobs if not job.finished]
-        _say_plan(file, trials, jobs, todo, out)
+        for training in trainings:
+            training.refuse_changed()
+        todo = [training.job for training in trainings if not training.finished]
+        _tell_plan(file, trials, len(trainings), todo, out, tell)
         for job in todo:
             job.write()
         if todo:
-            with workers.place(on, out) as place:
-                failed = running.run(todo, place)
-        made = {label: job.pictures(label) or [] for job in jobs for label in job.trials}
-        _compare(file, trials, {k: v for k, v in made.items() if v}, failed, out, judge)
-    return not failed
+            with places.place(on, out, tell) as place:
+                failed = running.run(todo, place, out / "logs" / "sweep.log", tell)
+        return _compare(file, trials, failed, out, judge, begun)
 
 
-def _jobs(file: SweepFile, trials: Sequence[Trial], out: Path) -> list[Job]:
-    """A job for each training, with all the trials that share it."""
+def _judge_of_all(trials: Sequence[Trial]) -> str | None:
+    """The judge that all trials name: none where their bases have different ones."""
+    named = {judge_of(trial.config) for trial in trials}
+    return named.pop() if len(named) == 1 else None
+
+
+def _trainings(file: SweepFile, trials: Sequence[Trial], out: Path) -> list[Training]:
+    """Each with all the trials that share it."""
     sharing: dict[str, list[Trial]] = {}
     for trial in trials:
         sharing.setdefault(trial.run, []).append(trial)
     made = []
     for name, own in sharing.items():
         samples = {one.label: one.config.sample for one in own}
-        made.append(Job(out, name, own[0].config, samples, tuple(file.prompts), file.count))
+        made.append(Training(out, name, own[0].config, samples, tuple(file.prompts), file.count))
     return made
 
 
-def _say_plan(
-    file: SweepFile, trials: Sequence[Trial], jobs: Sequence[Job], todo: Sequence[Job], out: Path
-) -> None:
+def _tell_plan(
+    file: SweepFile, trials: Sequence[Trial], trainings: int, todo: Sequence[Job], out: Path,
+    tell: Tell,
+) -> None:  # fmt: skip
     """What is about to be done; the trainings tell how long, once they run."""
-    done = len(jobs) - len(todo)
+    done = trainings - len(todo)
     already = f", {done} of them done already" if done else ""
-    console.print(f"{len(trials)} trials, {len(jobs)} trainings{already}: {out}")
-    console.print(
+    tell.note(f"{len(trials)} trials, {trainings} trainings{already}: {out}")
+    tell.note(
         f"each trial: {file.count} pictures of each of {len(file.prompts)} prompts, on the seeds 0"
         f" to {file.count - 1}"
     )
     progress = [job.progress() for job in todo]
     if todo and all(steps for _, steps in progress):
         left = sum((steps or 0) - min(done, steps or 0) for done, steps in progress)
-        console.print(f"{left:,} training steps to go")
+        tell.note(f"{left:,} training steps to go")
 
 
 def _compare(
-    file: SweepFile, trials: list[Trial], made: Mapping[str, list[Path]],
-    failed: Mapping[str, str], out: Path, judge: str | None,
-) -> None:  # fmt: skip
-    """A sheet (a row a prompt, a column a trial); with a judge, how the trials stand."""
-    done = [trial for trial in trials if trial.label in made]
-    losses = {trial.label: _final_loss(out / "runs" / trial.run) for trial in done}
+    file: SweepFile, trials: Sequence[Trial], failed: Mapping[str, str], out: Path,
+    judge: str | None, begun: float,
+) -> Sweep:  # fmt: skip
+    """A sheet, and how the trials stand with a judge; both, and all numbers, in the folder."""
+    paths = {trial.label: pictures_of(out, trial.label) or [] for trial in trials}
+    done = [trial for trial in trials if paths[trial.label]]
+    losses = {trial.label: _final_loss(trial, out) for trial in done}
     scorer = Scorer(judge, cache=TensorCache(out / "cache")) if judge and done else None
-    found: dict[str, standings.Scores] = {trial.label: {} for trial in done}
+    found: dict[str, Scores] = {trial.label: {} for trial in done}
     if scorer:
         for trial in done:
-            run = Run(out / "runs" / trial.run, trial.config)
-            found[trial.label] = standings.scores(trial, made[trial.label], file, run, scorer)
+            run = run_of(out, trial.run, trial.config)
+            found[trial.label] = standings.scores(trial, paths[trial.label], file, run, scorer)
     stand = standings.standings(done, found, file.count)
     facts = {
         "failed": dict(failed),
@@ -112,16 +142,9 @@ def _compare(
         },
     }
     write_bytes(out / "sweep.json", (json.dumps(facts, indent=1) + "\n").encode())
-    if not done:
-        return
-    _write_sheet(file, done, made, out)
-    console.print(standings.table(stand, _by_name(done, losses)))
-    if scorer:
-        console.print(
-            f"judged by {scorer.name}; below the means: against {stand[0].name}, in pairs,"
-            f" 95 % {standings.drawn(stand)}; * is clear"
-        )
-    console.print(f"the first picture of each prompt: {out / 'sheet.png'}")
+    page = _write_sheet(file, done, paths, out) if done else None
+    name, seconds = scorer.name if scorer else None, time.monotonic() - begun
+    return Sweep(out, done, stand, _by_name(done, losses), failed, name, page, seconds)
 
 
 def _by_name(trials: Sequence[Trial], losses: Mapping[str, float]) -> dict[str, float]:
@@ -133,18 +156,21 @@ def _by_name(trials: Sequence[Trial], losses: Mapping[str, float]) -> dict[str, 
 
 
 def _write_sheet(
-    file: SweepFile, done: Sequence[Trial], made: Mapping[str, list[Path]], out: Path
-) -> None:
+    file: SweepFile, done: Sequence[Trial], paths: Mapping[str, list[Path]], out: Path
+) -> Path:
+    """A row a prompt, a column a trial: the first picture of each."""
     rows = range(0, len(file.prompts) * file.count, file.count)
-    images = [Image.open(made[trial.label][row]) for row in rows for trial in done]
+    images = [Image.open(paths[trial.label][row]) for row in rows for trial in done]
     labels = [fill(prompt, trial.config.subject) for prompt in file.prompts for trial in done]
     titles = [trial.label for trial in done]
-    page = sheet(images, labels, columns=len(done), column_titles=titles, title=out.name)
+    page = drawn_sheet(images, labels, columns=len(done), column_titles=titles, title=out.name)
     save_png(page, out / "sheet.png")
+    return out / "sheet.png"
 
 
-def _final_loss(folder: Path) -> float:
+def _final_loss(trial: Trial, out: Path) -> float:
     """Mean over the last tenth of the steps, at least ten."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    path = run_of(out, trial.run, trial.config).metrics_path
+    lines = path.read_text(encoding="utf-8").splitlines()
     last = lines[-max(10, len(lines) // 10) :]
     return sum(json.loads(line)["loss"] for line in last) / len(last)

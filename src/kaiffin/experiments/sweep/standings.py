@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 
 from kaiffin.data.images import open_photo
 from kaiffin.experiments.sweep.trials import SweepFile, Trial
@@ -109,23 +108,6 @@ def _pooled(by_seed: Mapping[int, Sequence[float]], count: int) -> Interval | No
 
 def _known(found: Mapping[str, Interval | None]) -> dict[str, Interval]:
     return {name: value for name, value in found.items() if value is not None}
-
-
-def table(made: Sequence[Standing], losses: Mapping[str, float]) -> Table:
-    """A row for each trial; below each mean the difference from the first, 95 % interval."""
-    shown = [m for m in TITLES if any(m in one.means for one in made)]
-    page = Table("trial", "seeds", "loss", *(TITLES[m] for m in shown), box=None)
-    for one in made:
-        cells = []
-        for name in shown:
-            mean, gap = one.means.get(name), one.against.get(name)
-            text = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]" if mean else ""
-            if gap:
-                clear = "" if gap.low <= 0 <= gap.high else " *"
-                text += f"\n{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]{clear}"
-            cells.append(text)
-        page.add_row(one.name, str(one.seeds), f"{losses[one.name]:.4f}", *cells)
-    return page
 
 
 def drawn(made: Sequence[Standing]) -> str:

@@ -1,7 +1,7 @@
-"""A sweep's trainings on Ray, on this machine or a cluster; the only door to Ray.
+"""Jobs on Ray, on this machine or a cluster; the only door to Ray.
 
 Ray says which machine does what, and nothing else: a task gets the name of a job and returns why it
-failed. Photos, checkpoints and pictures go through the sweep's folder, which all machines share.
+failed. Photos, checkpoints and pictures go through the jobs' folder, which all machines share.
 Who may reach a Ray cluster may run programs on it: connect to trusted ones only. A Ray of its own
 listens on this machine alone.
 """
@@ -18,17 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.experiments.work import jobs, workers
-from kaiffin.experiments.work.jobs import Job
-from kaiffin.experiments.work.workers import Ended
+from kaiffin.experiments.work.jobs import STOPPING, Ended, Job, Result
 from kaiffin.foundation.errors import Interrupted, RunError, UserError
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Lines, Tell
 
 STORE = 100 * 2**20  # bytes for Ray's objects: ours are a few words
-PATIENCE_S = 600.0  # for a training to save when it is stopped
+PATIENCE_S = 600.0  # for a job to save when it is stopped
 
 
 @contextlib.contextmanager
-def connected(where: str, out: Path) -> Iterator[Cluster]:
+def connected(where: str, out: Path, tell: Tell = SILENT) -> Iterator[Cluster]:
     """where: `ray://HOST:PORT`, a number of CPUs for a Ray of its own, or "" for all of them."""
     is_own = not where.startswith("ray://")
     for name, value in (OWN if is_own else {}).items():
@@ -54,7 +53,7 @@ def connected(where: str, out: Path) -> Iterator[Cluster]:
             "Is it running? It needs the versions of Python and Ray that are here.",
         ) from None
     try:
-        yield Cluster(ray, out)
+        yield Cluster(ray, out, tell)
     except ConnectionError as error:
         raise UserError(f"Ray is gone: {error}.", "The same command goes on.") from None
     finally:
@@ -76,10 +75,10 @@ class Cluster:
     """Ray starts a job where a CPU is free, or a GPU if it can use one and the cluster has any.
     Each gets a fresh process."""
 
-    def __init__(self, ray: Any, out: Path) -> None:
-        self.ray = ray
+    def __init__(self, ray: Any, out: Path, tell: Tell = SILENT) -> None:
+        self.ray, self.tell = ray, tell
         self.session = workers.open_session(out)
-        # Tries are counted by the sweep, not by Ray.
+        # Tries are counted by `running`, not by Ray.
         self.task = ray.remote(max_retries=0, max_calls=1)(_work)
         self.running: dict[Any, Job] = {}
 
@@ -90,9 +89,8 @@ class Cluster:
         return int(resources.get("GPU") or resources.get("CPU", 0)) + 1
 
     def start(self, job: Job) -> None:
-        device = job.config.base.device
-        gpus = self.ray.cluster_resources().get("GPU", 0) if device == "auto" else 0
-        task = self.task.options(num_cpus=1, num_gpus=1 if gpus or device == "cuda" else 0)
+        gpus = self.ray.cluster_resources().get("GPU", 0) if job.device == "auto" else 0
+        task = self.task.options(num_cpus=1, num_gpus=1 if gpus or job.device == "cuda" else 0)
         reference = task.remote(os.getcwd(), str(job.out), job.name, self.session)
         self.running[reference] = job
 
@@ -103,24 +101,25 @@ class Cluster:
     def _collect(self, reference: Any) -> Ended:
         job, wrong = self.running.pop(reference), self.ray.exceptions
         try:
-            failed = self.ray.get(reference)
+            result = self.ray.get(reference)
         except wrong.RayTaskError as error:  # raised by `_work`, here or there
-            return Ended(job.name, dict.fromkeys(job.trials, str(UserError(str(error.cause)))))
+            why = dict.fromkeys(job.parts, str(UserError(str(error.cause))))
+            return Ended(job.name, {"failed": why})
         except wrong.RayError as error:
             return Ended(job.name, None, type(error).__name__)
-        return Ended(job.name, failed, "it was stopped")
+        return Ended(job.name, result, "it was stopped")
 
     def stop(self) -> None:
         if not self.running:
             return
-        console.print("stopping: the trainings save where they are (Ctrl-C again: at once)")
+        self.tell.note(STOPPING)
         for reference in self.running:
             self.ray.cancel(reference)
         self.ray.wait(list(self.running), num_returns=len(self.running), timeout=PATIENCE_S)
 
 
-def _work(folder: str, out: str, name: str, session: str) -> dict[str, str] | None:
-    """Does a job in a process of Ray's; why trials failed, or None where it was stopped."""
+def _work(folder: str, out: str, name: str, session: str) -> Result | None:
+    """Does a job in a process of Ray's; its result, or None where it was stopped."""
     try:
         os.chdir(folder)
     except OSError as error:
@@ -135,6 +134,6 @@ def _work(folder: str, out: str, name: str, session: str) -> dict[str, str] | No
         contextlib.redirect_stderr(log),
     ):
         try:
-            return jobs.do(job)
+            return jobs.do(job, Lines(log))
         except Interrupted:
             return None

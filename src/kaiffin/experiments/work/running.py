@@ -1,7 +1,7 @@
-"""A sweep's jobs done in a place, with a line for all that happens.
+"""Jobs done in a place, with a line for all that happens. Torch-free.
 
-A worker that dies is replaced, and its training goes on from its last checkpoint; after a few times
-it counts as failed. The others go on.
+A worker that dies is replaced, and its job goes on from its last checkpoint; after a few times it
+counts as failed. The others go on.
 """
 
 from __future__ import annotations
@@ -13,48 +13,58 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from kaiffin.experiments.work.jobs import Job, read_json
-from kaiffin.experiments.work.workers import Place
+from kaiffin.experiments.work.jobs import Ended, Job
+from kaiffin.experiments.work.places import Place
 from kaiffin.foundation.errors import Interrupted
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 
-TRIES = 3  # of one training in one call, where its worker dies
+TRIES = 3  # of one job in one call, where its worker dies
 GLANCE_S, STATUS_S = 0.5, 60.0  # between looks at the workers, and between lines about them
 
 
-def run(todo: Sequence[Job], place: Place) -> dict[str, str]:
-    """Does the jobs, saying what happens; {trial: why it failed}.
+def run(todo: Sequence[Job], place: Place, log: Path, tell: Tell = SILENT) -> dict[str, str]:
+    """Does the jobs, telling what happens; {part of a job: why it failed}.
 
-    Raises Interrupted where it is stopped; the trainings are saved then, and the same call goes on.
+    log: a file that keeps what is told, with the time. Raises Interrupted where it is stopped; what
+    ran is saved then, and the same call goes on.
     """
     waiting, running, failed = deque(todo), dict[str, Job](), dict[str, str]()
     tries: Counter[str] = Counter()
-    story = Story(todo)
+    chronicle = Chronicle(todo, log, tell)
     with _saved_when_stopped(place):
         while waiting or running:
             while waiting and len(running) < place.slots:
                 job = waiting.popleft()
                 tries[job.name] += 1
                 running[job.name] = job
-                job.file("worker").unlink(missing_ok=True)
+                for what in ("worker", "result"):
+                    job.file(what).unlink(missing_ok=True)
                 place.start(job)
             for end in place.ended(GLANCE_S):
                 job, count = running.pop(end.name), tries[end.name]
-                if end.failed is None and count < TRIES:
+                if end.result is None and count < TRIES:
                     waiting.appendleft(job)
-                    story.lost(job, end.how, count + 1)
+                    chronicle.lost(job, end.how, count + 1)
                     continue
-                reason = f"its worker died {count} times ({end.how}); see {job.log}."
-                mine = dict(dict.fromkeys(job.trials, reason) if end.failed is None else end.failed)
-                story.ended(job, mine, count)
+                mine = _failures(job, end, count)
+                chronicle.ended(job, mine, count)
                 failed |= mine
-            story.glance(running.values())
+            chronicle.glance(running.values())
     return failed
 
 
+def _failures(job: Job, end: Ended, count: int) -> dict[str, str]:
+    """Why parts of a job failed: all of them where its worker died `count` times."""
+    if end.result is not None:
+        return dict(end.result.get("failed", {}))
+    reason = f"its worker died {count} times ({end.how}); see {job.log}."
+    return dict.fromkeys(job.parts, reason)
+
+
 class Terminated(KeyboardInterrupt):
-    """SIGTERM; like Ctrl-C, no trial may take it for its own failure."""
+    """SIGTERM; like Ctrl-C, no job may take it for its own failure."""
 
 
 @contextlib.contextmanager
@@ -73,10 +83,10 @@ def _saved_when_stopped(place: Place) -> Iterator[None]:
         if not isinstance(error, KeyboardInterrupt | Interrupted):
             raise
         number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
-        if isinstance(error, Interrupted):  # by training in this process
+        if isinstance(error, Interrupted):  # by what ran in this process
             number = error.exit_code - 128
         raise Interrupted(
-            "the sweep was stopped, and what was done is saved.",
+            "stopped, and what was done is saved.",
             "The same command goes on.",
             number,
         ) from None
@@ -85,11 +95,11 @@ def _saved_when_stopped(place: Place) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-class Story:
-    """A line for each thing that happens, on the console and in logs/sweep.log; the time left."""
+class Chronicle:
+    """A line for each thing that happens, told and written into a log; the time left."""
 
-    def __init__(self, todo: Sequence[Job]) -> None:
-        self.todo = todo
+    def __init__(self, todo: Sequence[Job], log: Path, tell: Tell) -> None:
+        self.todo, self.log, self.tell = todo, log, tell
         self.seen: set[str] = set()
         self.through: set[str] = set()
         self.begun = self.spoken = time.monotonic()
@@ -99,7 +109,7 @@ class Story:
     def glance(self, running: Collection[Job]) -> None:
         """Says which workers have begun since, and at times how far they are."""
         for job in running:
-            note = read_json(job.file("worker"))
+            note = job.left("worker")
             if note and f"{job.name} {note}" not in self.seen:
                 self.seen.add(f"{job.name} {note}")
                 self.say(f"{job.name}: begun by process {note['process']} on {note['host']}")
@@ -118,20 +128,19 @@ class Story:
 
     def ended(self, job: Job, failed: Mapping[str, str], tries: int) -> None:
         self.through.add(job.name)
-        for trial, reason in failed.items():
-            self.say(f"failed: {trial}: {reason}")
-        if len(failed) < len(job.trials):
+        for part, reason in failed.items():
+            self.say(f"failed: {part}: {reason}")
+        if len(failed) < len(job.parts):
             more = f" in {tries} tries" if tries > 1 else ""
             self.say(
                 f"{job.name}: done{more}, {len(self.through)} of {len(self.todo)}{self.left()}"
             )
 
     def say(self, line: str) -> None:
-        console.print(line, markup=False)
+        self.tell.note(line)
         self.spoken = time.monotonic()
-        log = self.todo[0].log.with_name("sweep.log")
-        log.parent.mkdir(exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
+        self.log.parent.mkdir(exist_ok=True)
+        with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')}  {line}\n")
 
     def left(self) -> str:
