@@ -16,13 +16,8 @@ from kaiffin.cli.main import main
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import Interrupted
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime
-from kaiffin.foundation.settings import build
-from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
-from kaiffin.score import questions
 from kaiffin.score.judge import Scorer
-from kaiffin.score.table import SUBJECT
 from kaiffin.train.watch import RestartPoints
 
 PROMPTS = {
@@ -247,53 +242,6 @@ def test_early_stop_is_the_same_after_a_restart(
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_prompts_that_captions_teach_are_left_out(run: Path, sd_path: Path) -> None:
-    """What the built-in list asks is what the photos did not show."""
-    config = Run.open(run).config
-    config = config.model_copy(
-        update={"score": config.score.model_copy(update={"prompts": None, "seeds": 1})}
-    )
-    family = load_base(config.base, Runtime.from_config(config.base))
-    every = questions.ask(config, family, ["a photo of kai thing"], 1)
-    taught = questions.ask(config, family, ["kai on a beach", "nothing"], 1)
-    assert {p.text for p in every.prompts} - {p.text for p in taught.prompts} == {
-        "a photo of kai thing on a beach"
-    }
-
-
-@pytest.mark.parametrize("kind", ["character", "pet", "product", "style", "miniature"])
-def test_the_built_in_prompts(kind: str) -> None:
-    """Each list shows the subject often, its class and other things; the judge never reads the
-    subject's word."""
-    config = build({"subject": {"token": "kai", "noun": "dog"}})
-    prompts = questions._read(questions.BUILT_IN / f"{kind}.yaml", config)
-    sections = [prompt.section for prompt in prompts]
-    assert sum(section in SUBJECT for section in sections) >= 10
-    assert min(sections.count("class"), sections.count("unrelated")) >= 4
-    assert len({prompt.text for prompt in prompts}) == len(prompts)
-    for prompt in prompts:
-        assert ("kai" in prompt.text.split()) == (prompt.section in SUBJECT)
-        assert "kai" not in prompt.plain.split()
-    assert len({p.plain for p in prompts if p.section in SUBJECT}) >= 10
-
-
-BAD_PROMPTS = [
-    ("scenes: 3\n", "scenes: Input should be a valid tuple"),
-    ("places: [a]\n", "places"),
-    ("unrelated: [a red car]\n", "shows the subject nowhere"),
-    ("scenes: ['a {dog}']\n", "{dog} is not known"),
-]
-
-
-@pytest.mark.parametrize(("text", "said"), BAD_PROMPTS)
-def test_prompts_that_are_no_list(
-    run: Path, tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture
-) -> None:
-    (tmp_path / "own.yaml").write_text(text)
-    assert main(["choose", str(run), "--prompts", str(tmp_path / "own.yaml")]) == 2
-    assert said in capsys.readouterr().err
-
-
 def test_bad_input_is_one_line(
     run: Path, tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -305,6 +253,8 @@ def test_bad_input_is_one_line(
         assert "\n" not in said
         return said
 
+    (tmp_path / "own.yaml").write_text("scenes: 3\n")
+    assert "scenes: Input should be" in refused("--prompts", str(tmp_path / "own.yaml"))
     assert "cannot be loaded" in refused("--judge", str(tmp_path / "gone"))
     assert "--budget 'soon' is not a time" in refused("--budget", "soon")
     assert "is no folder" in refused("--like", str(tmp_path / "gone"))

@@ -70,8 +70,8 @@ class Merge(Command):
     into: str | None = option(None, "merge into this base; --out is then a folder", metavar="BASE")
 
     def __call__(self) -> None:
-        from kaiffin.pictures import make
         from kaiffin.cli.show import adapter as show
+        from kaiffin.pictures import make
         from kaiffin.stories import adapter
 
         specs = []

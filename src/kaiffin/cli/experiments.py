@@ -10,6 +10,7 @@ import click
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.cli.training import Train
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.folder import file_name
 
 # What weighs pictures: all of `score` but what training alone uses.
 JUDGED = ("score.judge", "score.identity_judge", "score.like", "score.prompts", "score.seeds")
@@ -27,9 +28,14 @@ class Choose(Command):
 
     def __call__(self) -> None:
         seconds = duration(self.budget)
-        from kaiffin.stories import choose
+        from kaiffin.cli.show import choice as show
+        from kaiffin.stories.choose import choose
 
-        choose.choose(self.run, changes=self.settings, budget=seconds, batch_size=self.batch_size)
+        found = choose(
+            self.run, changes=self.settings, budget=seconds, batch_size=self.batch_size,
+            tell=self.tell,
+        )  # fmt: skip
+        show.advice(found)
 
 
 class Grid(Command):
@@ -56,19 +62,20 @@ class Grid(Command):
 
     def __call__(self) -> None:
         axes = {"x": self.x, "y": self.y, "z": self.z}
-        from kaiffin.stories import grid
+        from kaiffin.cli.show import grid as show
+        from kaiffin.stories.grid import GridOrder, grid
 
-        grid.run(
+        order = GridOrder(
             self.source,
             self.prompt,
             {letter: text for letter, text in axes.items() if text is not None},
             seed=self.seed,
             count=self.count,
-            changes=self.settings,
             batch_size=self.batch_size,
             out=self.out,
             yes=self.yes,
         )
+        show.grid(grid(order, changes=self.settings, tell=self.tell))
 
 
 class Compare(Command):
@@ -83,11 +90,14 @@ class Compare(Command):
     out: Path = option(Path("comparison"), "folder that is written", panel="Output")
 
     def __call__(self) -> None:
-        from kaiffin.stories import compare
+        from kaiffin.cli.show import comparison as show
+        from kaiffin.stories.compare import compare
 
-        compare.compare(
-            self.runs, self.out, changes=self.settings, last=self.last, batch_size=self.batch_size
-        )
+        found = compare(
+            self.runs, self.out, changes=self.settings, last=self.last,
+            batch_size=self.batch_size, tell=self.tell,
+        )  # fmt: skip
+        show.comparison(found)
 
 
 class Sweep(Command):
@@ -105,13 +115,16 @@ class Sweep(Command):
     out: Path | None = option(None, "folder; default: sweeps/ and the file's name", panel="Output")
 
     def __call__(self) -> int:
-        from kaiffin.stories import sweep
+        from kaiffin.cli.show import sweep as show
+        from kaiffin.stories.sweep import sweep
 
-        folder = self.out or Path("sweeps") / self.file.stem
-        done = sweep.run(
-            self.file, folder, self.settings, judge=self.judge, yes=self.yes, on=self.on
-        )
-        return 0 if done else 1
+        name = file_name(self.file.stem, "sweep", keep=" .,=+")
+        made = sweep(
+            self.file, self.out or Path("sweeps") / name, self.settings, judge=self.judge,
+            yes=self.yes, on=self.on, tell=self.tell,
+        )  # fmt: skip
+        show.sweep(made)
+        return 1 if made.failed else 0
 
 
 class Report(Command):
@@ -124,12 +137,13 @@ class Report(Command):
     )
 
     def __call__(self) -> None:
+        from kaiffin.cli.show import report as show
         from kaiffin.stories.report import report
 
-        path = report(self.runs, self.out)
-        click.echo(f"open {path}")
+        written = report(self.runs, self.out, tell=self.tell)
+        show.report(written)
         if self.show:
-            click.launch(str(path))
+            click.launch(str(written.path))
 
 
 def duration(text: str | None) -> float | None:

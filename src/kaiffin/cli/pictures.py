@@ -11,8 +11,8 @@ from kaiffin.foundation.errors import ConfigError
 class Generate(Command):
     """Make pictures, with the recipe of each inside its PNG, and a labelled sheet."""
 
-    takes = ("base", "sample")
-    short = ("sample",)
+    takes = ("base", "sample", "score.judge", "score.like")
+    short = ("sample", "score")
 
     source: str | None = argument("a run folder, or a base such as miniature", None)
     prompt: str | None = argument("what to show", None)
@@ -35,58 +35,50 @@ class Generate(Command):
         None, "of a run: best, which `kaiffin choose` found, or a candidate's step",
         metavar="best|STEP", panel="Adapters",
     )  # fmt: skip
-    best: int | None = option(
-        None, "choose so many per prompt, by score", ge=1, panel="Choose the best"
-    )
-    judge: str = option(
-        "miniature", "a folder with a CLIP model, or miniature", panel="Choose the best"
-    )
-    like: Path | None = option(None, "folder with photos of the subject", panel="Choose the best")
+    best: int | None = option(None, "choose so many per prompt, by score", ge=1, panel="Score")
     out: Path | None = option(None, "folder that is written", panel="Output")
     no_metadata: bool = option(False, "write no prompt or recipe into the files", panel="Output")
 
     def __call__(self) -> None:
+        from kaiffin.cli.show import pictures as show
         from kaiffin.pictures.request import read_prompts
-        from kaiffin.stories import generate, rank
+        from kaiffin.stories.generate import Order, generate, remake
 
         if self.picture is not None:
             if self.source or self.prompt or self.prompts:
                 raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
-            generate.remake(self.picture, self.out or Path("images"), metadata=not self.no_metadata)
+            folder = self.out or Path("images")
+            remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell)
             return
         if self.source is None:
             raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
-        blends = self._blends()
-        texts = read_prompts(self.prompt, self.prompts)
-        made = generate.generate(
+        idle = next(
+            (n for n in self.settings if n.startswith("score.") and self.best is None), None
+        )
+        if idle:
+            raise ConfigError(f"--{idle} has no effect without --best.", "Leave it out.")
+        order = Order(
             self.source,
-            texts,
+            read_prompts(self.prompt, self.prompts),
             count=self.count,
             seed=self.seed,
-            changes=self.settings,
             adapters=self.adapter,
-            blends=blends,
+            blends=numbers("--blend", self.blend),
+            checkpoint=self.checkpoint,
+            best=self.best,
             batch_size=self.batch_size,
             out=self.out,
             metadata=not self.no_metadata,
-            checkpoint=self.checkpoint,
         )
-        if self.best is not None:
-            rank.best_of(self.source, texts, made, self.best, self.judge, self.like)
+        show.made(generate(order, changes=self.settings, tell=self.tell))
 
-    def _blends(self) -> list[float]:
-        """The shares of `--blend`; refuses what `--best` cannot choose from."""
-        try:
-            blends = [float(part) for part in self.blend.split(",")] if self.blend else []
-        except ValueError:
-            message = f"--blend {self.blend!r} is not a list of numbers."
-            raise ConfigError(message, "Write 0,0.5,1.") from None
-        if self.best is not None and self.best > self.count:
-            message = f"--best {self.best} of -n {self.count} pictures."
-            raise ConfigError(message, "Make more, or choose fewer.")
-        if self.best is not None and len(blends) > 1:
-            raise ConfigError("--best chooses among one blend.", "Give --blend one number.")
-        return blends
+
+def numbers(flag: str, text: str | None) -> list[float]:
+    """`0,0.5,1` as numbers."""
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise ConfigError(f"{flag} {text!r} is not a list of numbers.", "Write 0,0.5,1.") from None
 
 
 class Rank(Command):
@@ -95,18 +87,19 @@ class Rank(Command):
     pictures: list[Path] = argument("pictures, or folders of them")
     prompt: str = option(..., "what they should show, in plain words")
     like: Path | None = option(None, "folder with photos of the subject")
-    judge: str = option("miniature", "a folder with a CLIP model, or miniature")
+    judge: str | None = option(None, "a folder or hub id with a CLIP or SigLIP, or miniature")
     best: int | None = option(None, "choose so many", ge=1)
     out: Path | None = option(None, "sheet (PNG) that is written", panel="Output")
 
     def __call__(self) -> None:
-        from kaiffin.score.photos import pictures_in
-        from kaiffin.stories import rank
+        from kaiffin.cli.show import pictures as show
+        from kaiffin.stories.rank import rank
 
-        rank.rank_pictures(
-            pictures_in(self.pictures), self.prompt, like=self.like, judge=self.judge,
-            best=self.best, out=self.out,
+        found = rank(
+            self.pictures, self.prompt, like=self.like, judge=self.judge, best=self.best,
+            out=self.out, tell=self.tell,
         )  # fmt: skip
+        show.ranking(found)
 
 
 class Demo(Command):
@@ -118,6 +111,7 @@ class Demo(Command):
     out: Path = option(Path("demo"), "folder that is written", panel="Output")
 
     def __call__(self) -> None:
-        from kaiffin.stories import demo
+        from kaiffin.cli.show import demo as show
+        from kaiffin.stories.demo import demo
 
-        demo.run(self.out, self.subject, self.seed, self.steps)
+        show.demo(demo(self.out, self.subject, self.seed, self.steps, tell=self.tell))

@@ -149,6 +149,11 @@ class Run(Folder):
         return self.path / "metrics.jsonl"
 
     @property
+    def grids(self) -> Path:
+        """Grids that were made with it, unless told otherwise."""
+        return self.path / "grids"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

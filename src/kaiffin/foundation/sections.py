@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from kaiffin.foundation.kinds import KindName
+from kaiffin.foundation.samplers import SamplerName
 from kaiffin.foundation.schema import Strict
 
 # Pixels of the native square: below, the base is a miniature, which learns faster, needs all layers
@@ -285,8 +286,10 @@ class TrainConfig(Strict):
 class SampleConfig(Strict):
     """How pictures are made: previews while training, and the defaults of `generate`."""
 
-    sampler: Literal["ddpm", "ddim", "euler", "dpm++2m", "dpm++2m-sde"] = Field(
-        "dpm++2m", description="sampler", json_schema_extra={"flag": "--sampler"}
+    sampler: SamplerName = Field(
+        "dpm++2m",
+        description="sampler",
+        json_schema_extra={"flag": "--sampler"},
     )
     steps: int = Field(
         25, ge=1, le=1000, description="sampling steps", json_schema_extra={"flag": "--steps"}

@@ -11,7 +11,7 @@ from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import changed
-from kaiffin.pictures.make import Wanted
+from kaiffin.pictures.make import WeightedAdapter
 
 
 def open_source(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Run | None, Config]:
@@ -21,14 +21,14 @@ def open_source(source: str, changes: Mapping[str, Any] | None = None) -> tuple[
     return run, changed(config, **{"sample.size": None, **(changes or {})})
 
 
-def of_run(run: Run, blended: bool = False) -> list[Wanted]:
+def of_run(run: Run, blended: bool = False) -> list[WeightedAdapter]:
     """The run's adapter; to blend its phases, the file of each."""
     if not run.finished:
         raise RunError(f"{run.path}: is not finished.", f"Run `kaiffin resume {run.path}` first.")
     parts = [name for name in expand(run.config)[-1].attached if name]
     if blended and parts:
-        return [Wanted(run.part_path(name)) for name in parts]
-    return [Wanted(run.adapter_path)]
+        return [WeightedAdapter(run.part_path(name)) for name in parts]
+    return [WeightedAdapter(run.adapter_path)]
 
 
 def checkpoint_of(run: Run | None, name: str) -> Path:

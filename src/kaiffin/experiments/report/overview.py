@@ -9,11 +9,11 @@ from pathlib import Path
 from markupsafe import Markup
 
 from kaiffin.experiments.report import charts
-from kaiffin.experiments.report.album import Album, Shown, recipe_facts
+from kaiffin.experiments.report.album import Album, Picture, recipe_facts
 from kaiffin.experiments.report.evidence import Evidence
 from kaiffin.experiments.report.scorecards import loss_line
-from kaiffin.experiments.report.wording import CHARTED, MEASURES, TOLD, Measure, reading
 from kaiffin.foundation.settings import flat
+from kaiffin.score.catalogue import CHARTED, MEASURES, TOLD, Measure, reading
 
 MOST_ROWS = 24  # of the grid
 Place = tuple[str, int]  # prompt and seed
@@ -25,7 +25,7 @@ class GridRow:
 
     prompt: str
     seed: int
-    cells: Sequence[Shown | None]
+    cells: Sequence[Picture | None]
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def _intervals(runs: Sequence[Evidence], names: Sequence[str]) -> list[tuple[Mea
 
 def differing(runs: Sequence[Evidence]) -> list[tuple[str, list[str]]]:
     """Settings that are not the same in all runs, and each run's value."""
-    flat = [flat(run.run.config) for run in runs]
-    names = [name for name in flat[0] if len({str(one.get(name)) for one in flat}) > 1]
-    return [(name, [str(one.get(name)) for one in flat]) for name in names]
+    settings = [flat(run.run.config) for run in runs]
+    names = [name for name in settings[0] if len({str(one.get(name)) for one in settings}) > 1]
+    return [(name, [str(one.get(name)) for one in settings]) for name in names]
 
 
 def _judged_alike(runs: Sequence[Evidence]) -> str:
@@ -163,7 +163,7 @@ def _grid(
         notes.append(f"Without pictures, and so not in the grid: {left}.")
     rows = _one_seed_each(shared)[:MOST_ROWS]
     if len(rows) < len(shared):
-        notes.append(f"Shown: {len(rows)} of {len(shared)}, one seed of each prompt.")
+        notes.append(f"Picture: {len(rows)} of {len(shared)}, one seed of each prompt.")
     base = _base_places(runs)
     columns = [*(["base"] if base else []), *(names[i] for i in having)]
     sources = [*([("base", base)] if base else []), *((names[i], places[i]) for i in having)]
@@ -207,5 +207,5 @@ def _one_seed_each(places: Sequence[Place]) -> list[Place]:
     return [first[prompt] for prompt in prompts] if len(prompts) > 1 else list(places)
 
 
-def _cell(name: str, path: Path | None, prompt: str, seed: int, album: Album) -> Shown | None:
+def _cell(name: str, path: Path | None, prompt: str, seed: int, album: Album) -> Picture | None:
     return album.add(path, f"{name}, seed {seed}", f"{name}: {prompt}, seed {seed}")
