@@ -43,7 +43,8 @@ def described(field: Flag | Place, command: SchemaCommand) -> str:
     """One line: what it is called, what it takes or sets, and what it is otherwise."""
     if isinstance(field, Flag) and field.setting:
         return f"    {field.term} -> {field.field}"
-    return f"    {field.flag} {valued(command.schema.model_fields[field.field])}"
+    name = field.term if isinstance(field, Place) else field.flag
+    return f"    {name} {valued(command.schema.model_fields[field.field])}"
 
 
 def listing() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kaiffin.cli.settings import Command, argument, option
-from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.errors import ConfigError, SettingError
 
 
 class Generate(Command):
@@ -52,11 +52,10 @@ class Generate(Command):
             return
         if self.source is None:
             raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
-        idle = next(
-            (n for n in self.settings if n.startswith("score.") and self.best is None), None
-        )
-        if idle:
-            raise ConfigError(f"--{idle} has no effect without --best.", "Leave it out.")
+        idle = [name for name in self.settings if name.startswith("score.")]
+        if idle and self.best is None:
+            why = "has no effect without --best"
+            raise SettingError("command line", idle[0], self.settings[idle[0]], why)
         order = Order(
             self.source,
             read_prompts(self.prompt, self.prompts),

@@ -15,24 +15,30 @@ from pydantic import Field, model_validator
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.schema import Strict
 from kaiffin.foundation.sections import (
-    SMALL_BASE as SMALL_BASE,
-)
-from kaiffin.foundation.sections import (
     AdapterConfig,
     BaseConfig,
     DataConfig,
     EmbeddingConfig,
+    LayerRule,
     PhaseConfig,
     SampleConfig,
     ScoreConfig,
     SubjectConfig,
     TrainConfig,
 )
-from kaiffin.foundation.sections import (
-    LayerRule as LayerRule,
-)
+
+# Others import the sections from here: a config and its parts have one door.
+__all__ = [
+    "CONFIG_VERSION", "SMALL_BASE", "AdapterConfig", "BaseConfig", "Config", "DataConfig",
+    "EmbeddingConfig", "LayerRule", "PhaseConfig", "SampleConfig", "ScoreConfig", "Strict",
+    "SubjectConfig", "TrainConfig",
+]  # fmt: skip
 
 CONFIG_VERSION = 1
+
+# Pixels of the native square: below, the base is a miniature, which learns faster, needs all layers
+# and gains little from a second thread.
+SMALL_BASE = 256
 
 
 class Config(Strict):

@@ -15,10 +15,6 @@ from kaiffin.foundation.kinds import KindName
 from kaiffin.foundation.samplers import SamplerName
 from kaiffin.foundation.schema import Strict
 
-# Pixels of the native square: below, the base is a miniature, which learns faster, needs all layers
-# and gains little from a second thread.
-SMALL_BASE = 256
-
 
 class SubjectConfig(Strict):
     """Who is learnt."""
