@@ -22,7 +22,7 @@ from kaiffin.adapters.load import load_adapter
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import UserError
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import FAMILY_NAMES
+from kaiffin.models.families.spec import SPECS
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_inspect_says_what_is_in_it(
 ) -> None:
     assert run("inspect", file, "--base", sd.base) == 0
     out = capsys.readouterr().out
-    table = tables.layers(Path(sd.base), "sd1")
+    table = tables.of_folder(Path(sd.base), "sd1").layers
     total = sum(name.startswith("text_encoder.") for name in table)
     assert "kohya layout, SD 1.x" in out
     assert "trigger: kaiffin" in out
@@ -56,7 +56,9 @@ def test_inspect_without_a_base_names_what_does_not_fit(
 ) -> None:
     """The names are those of SD 1.x, the shapes are not."""
     assert run("inspect", file) == 1
-    assert "have other shapes than this base" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "where this base needs" in out
+    assert "name that base with --base" in out
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
@@ -65,7 +67,7 @@ def test_inspect_finds_the_family_by_itself(
 ) -> None:
     """A file of the real size and names, with no metadata at all."""
     state = {}
-    for name, shape in tables.published(family).items():
+    for name, shape in tables.published(family).layers.items():
         if ".attn2.to_k" in name or ".proj_in" in name:
             state[f"{name}.lora_down.weight"] = torch.zeros(2, *shape[1:])
             state[f"{name}.lora_up.weight"] = torch.ones(shape[0], 2, *[1] * (len(shape) - 2))
@@ -73,7 +75,7 @@ def test_inspect_finds_the_family_by_itself(
     file = reading.from_state(state, family)
     save_file(writing.to_kohya(file), tmp_path / "a.safetensors")
     assert run("inspect", tmp_path / "a.safetensors") == 0
-    assert FAMILY_NAMES[family] in capsys.readouterr().out
+    assert SPECS[family].title in capsys.readouterr().out
 
 
 def test_strays_are_shown_and_hostile_text_is_not_obeyed(

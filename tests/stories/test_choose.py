@@ -20,7 +20,7 @@ from kaiffin.pictures import sample
 from kaiffin.score.choice import read
 from kaiffin.score.judge import Scorer
 from kaiffin.stories.choose import choose
-from kaiffin.train.watch import Checkpoints
+from kaiffin.train.watch import RestartPoints
 
 PROMPTS = {
     "scenes": ["a {token} in the snow", "a {token} on a boat"],
@@ -217,9 +217,9 @@ def test_one_photo_is_said_to_be_one(
 
 def stop_after(step: int):
     """A stand-in for Ctrl-C right after the checkpoint of `step`."""
-    save = Checkpoints.save
+    save = RestartPoints.save
 
-    def save_and_stop(self: Checkpoints) -> None:
+    def save_and_stop(self: RestartPoints) -> None:
         save(self)
         if self.trainer.step == step:
             raise Interrupted("stopped.", "", signal.SIGINT)
@@ -228,8 +228,9 @@ def stop_after(step: int):
 
 
 def test_early_stop_is_the_same_after_a_restart(
-    folder: Path, clip: Path, sd_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    folder: Path, clip: Path, sd_path: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
     """It stops before the end, for good, and in the same bytes when it was interrupted."""
     (tmp_path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
     more = (
@@ -240,11 +241,14 @@ def test_early_stop_is_the_same_after_a_restart(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(call(folder, sd_path, whole, *more)) == 0
     stopped = Run.open(whole).candidates()[-1][0]
+    said = capsys.readouterr().out
+    assert f"after step {stopped}: " in said
+    assert "stopping: 1 candidates after step" in said
     assert 2 <= stopped < 12
     assert len(Run.open(whole).metrics()) == stopped
     for step in (1, stopped):
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "save", stop_after(step))
+            patch.setattr(RestartPoints, "save", stop_after(step))
             first = ["resume", str(parts)] if parts.is_dir() else call(
                 folder, sd_path, parts, *more
             )  # fmt: skip

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
-import typer
 from html_page import Page
 from made_run import STEPS, judge, made_run
 from PIL import Image
@@ -137,7 +137,7 @@ def test_the_command(
 ) -> None:
     run = made_run(tmp_path / "run")
     shown: list[str] = []
-    monkeypatch.setattr(typer, "launch", shown.append)
+    monkeypatch.setattr(click, "launch", shown.append)
     assert main(["report", str(run.path)]) == 0
     assert str(run.report_path) in capsys.readouterr().out
     assert not shown

@@ -50,6 +50,14 @@ class Folder:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def in_use(self) -> bool:
+        """Whether a process holds the lock of this folder, which must be there."""
+        try:
+            with self.lock():
+                return False
+        except RunError:
+            return True
+
     @contextlib.contextmanager
     def lock(self, name: str = "lock") -> Iterator[None]:
         """Keeps other processes out of what goes by `name` (the training, unless another is given);
@@ -172,6 +180,23 @@ def _first_line(path: Path) -> str:
 
 
 # --- hashes and names ---------------------------------------------------------------------------
+
+# What Windows keeps for devices, whatever stands behind a dot.
+DEVICES = {"con", "prn", "aux", "nul"}
+DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"}
+LONGEST = 120  # bytes of a name: file systems take 255, and steps, seeds and endings follow
+
+
+def file_name(text: str, otherwise: str = "subject", *, keep: str = "") -> str:
+    """`text`, which anyone may have written, as files and folders may be called on any system:
+    `<cheburashka>` is `cheburashka`, `../x` is `x`. The one way from a person's text to a name.
+
+    Letters, digits, - and _ stay, and within the name the marks in `keep`; otherwise: the name
+    where nothing is left.
+    """
+    safe = "".join(c if c.isalnum() or c in "-_" or c in keep else "_" for c in text)
+    safe = safe.lstrip("-_. ").encode()[:LONGEST].decode(errors="ignore").rstrip("_. ")
+    return f"_{safe}" if safe.partition(".")[0].lower() in DEVICES else safe or otherwise
 
 
 def file_sha256(path: Path) -> str:

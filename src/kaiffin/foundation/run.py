@@ -23,7 +23,7 @@ from typing import Any
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import Folder, explained, write_folder
+from kaiffin.foundation.folder import Folder, explained, file_name, write_folder
 from kaiffin.foundation.settings import dump, load
 
 PREFIX = "step-"
@@ -53,7 +53,8 @@ class Run(Folder):
             raise RunError(f"{path}: is a folder with other things in it.", "Choose another --out.")
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
-        run.save_config(config)
+        with run.lock():  # another process may train in it and have saved nothing yet
+            run.save_config(config)
         return run
 
     @classmethod
@@ -84,15 +85,24 @@ class Run(Folder):
         """`<token>-<part>.safetensors`: the adapter of one phase, or the embedding."""
         return self.adapter_path.with_name(f"{self.adapter_path.stem}-{part}.safetensors")
 
-    @property
-    def best_path(self) -> Path:
-        """The candidate that `choose` recommends."""
-        return self.path / "best.safetensors"
+    def layout_path(self, layout: str) -> Path:
+        """Folder with the adapter in a layout beside kohya's: diffusers or peft."""
+        return self.path / layout
 
     @property
     def manifest_path(self) -> Path:
         """What the run is made of: versions, base, photos, what was derived."""
         return self.path / "manifest.json"
+
+    @property
+    def workflow_path(self) -> Path:
+        """For ComfyUI, with the adapter in it."""
+        return self.adapter_path.with_suffix(".comfyui.json")
+
+    @property
+    def best_path(self) -> Path:
+        """The candidate that `choose` recommends."""
+        return self.path / "best.safetensors"
 
     @property
     def proof_path(self) -> Path:
@@ -223,16 +233,15 @@ class Run(Folder):
         self.write("metrics.jsonl", "".join(kept).encode())
 
 
-def file_name(token: str) -> str:
-    """The subject's word as a file may be called: `<cheburashka>` is `cheburashka`."""
-    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in token)
-    return safe.strip("_") or "subject"
-
-
 def free_name(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3, ... in which nothing has been trained."""
+    """`path`, or the first of path-2, path-3, ... in which nothing is or has been trained."""
     candidate, number = path, 1
-    while (candidate / "checkpoints").is_dir() or any(candidate.glob("*.safetensors")):
+    while _taken(candidate):
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
+
+
+def _taken(path: Path) -> bool:
+    trained = (path / "checkpoints").is_dir() or any(path.glob("*.safetensors"))
+    return trained or ((path / "config.yaml").is_file() and Folder(path).in_use())

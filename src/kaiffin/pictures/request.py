@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.folder import file_name
 from kaiffin.foundation.samplers import SAMPLERS
-from kaiffin.models.base import ModelFamily
+
+if TYPE_CHECKING:
+    from kaiffin.models.base import ModelFamily
 
 
 def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
@@ -28,9 +31,8 @@ def with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
 
 
 def slug(prompt: str) -> str:
-    """The prompt as a file may be called: letters, digits, _ and -, at most 180 bytes of UTF-8."""
-    text = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60]
-    return text.encode()[:180].decode(errors="ignore") or "picture"
+    """The prompt as a file may be called."""
+    return file_name(re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60], "picture")
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:

@@ -75,7 +75,8 @@ def demo(
     photos = render_photos(out / "photos", subject, seed)
     tell.note(f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
     tell.note("2/4  teaching the embedded base")
-    trained = train.train(demo_config(out / "photos", subject, seed, steps), run)
+    config = demo_config(out / "photos", subject, seed, steps)
+    trained = train.train(config, run, tell=tell).run
     tell.note("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)
     base = make_pictures(MINIATURE, prompts, out / "base", tell=tell)

@@ -112,9 +112,9 @@ def do(job: Job, *, tell: Tell = SILENT) -> Result:
     """
     training, failed = Training.of(job), dict[str, str]()
     if training.begun:
-        train.resume(training.run.path)
+        train.resume(training.run.path, tell=tell)
     else:
-        train.train(training.config, training.run.path)
+        train.train(training.config, training.run.path, tell=tell)
     for trial in training.trials:
         try:
             _make_pictures(training, trial)

@@ -101,7 +101,7 @@ def test_the_prefix_of_clip_l_on_sd1(sd: ModelFamily, tmp_path: Path) -> None:
 
 
 def test_what_programs_accept_on_the_published_bases() -> None:
-    sd1, sdxl = (accepted_names(list(published(f)), f) for f in ("sd1", "sdxl"))
+    sd1, sdxl = (accepted_names(published(f).layers, f) for f in ("sd1", "sdxl"))
     block = "transformer_blocks_0_attn1_to_q"
     for program in ("ComfyUI", "A1111", "sd-scripts"):
         assert f"lora_unet_down_blocks_0_attentions_0_{block}" in sd1[program]

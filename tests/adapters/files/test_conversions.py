@@ -12,8 +12,7 @@ from torch import Tensor
 
 from kaiffin.adapters.files import reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile
-from kaiffin.adapters.load import load_adapter
-from kaiffin.adapters.stack import full_modules
+from kaiffin.adapters.load import load_adapter, table_of
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.base import ModelFamily, SizeFacts
 
@@ -34,7 +33,7 @@ def varied(family: ModelFamily, dtype: torch.dtype = torch.float32) -> AdapterFi
 
 
 def opened(path: Path, family: ModelFamily) -> AdapterFile:
-    return reading.read(path, list(full_modules(family)), family.name, family.layers_per_block)
+    return reading.read(path, table_of(family))
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

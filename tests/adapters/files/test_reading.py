@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 from test_lora import made, randomise
 
 from kaiffin.adapters.files import names, reading, safe, writing
-from kaiffin.adapters.kinds import _kohya_split
+from kaiffin.adapters.kinds import kohya_split
 from kaiffin.adapters.load import load_adapter, was_trained_on
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.base import ModelFamily, SizeFacts
-from kaiffin.models.families.spec import TOWERS
+from kaiffin.models.families.spec import SPECS
 
 FACTS = [SizeFacts((64, 64), (0, 0), (64, 64))]
 SD1_UNET = {
@@ -180,9 +180,9 @@ def test_diffusers_opens_it_to_the_same_numbers(kind: str, request, tmp_path: Pa
 
 
 def _diffusers_kohya(key: str) -> str:
-    name, part = _kohya_split(key)
+    name, part = kohya_split(key)
     tower, _, path = name.partition(".")
-    return f"{TOWERS['sdxl'][tower]}_{path.replace('.', '_')}.{part}"
+    return f"{SPECS['sdxl'].towers[tower].kohya}_{path.replace('.', '_')}.{part}"
 
 
 def test_other_spellings_are_read(sd: ModelFamily, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_an_adapter_of_another_base_is_named(
         load_adapter(tmp_path / "xl.safetensors", sd)
     tensors, _ = safe.read(tmp_path / "xl.safetensors")
     save_file(tensors, tmp_path / "bare.safetensors")
-    with pytest.raises(AdapterError, match="have no home in this base"):
+    with pytest.raises(AdapterError, match="have no home in SD 1"):
         load_adapter(tmp_path / "bare.safetensors", sd)
     written(sd, tmp_path / "sd.safetensors")
     tensors, _ = safe.read(tmp_path / "sd.safetensors")

@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from kaiffin.adapters.files import tables
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import TEXT_TOWERS
+from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.embedded import WEIGHTS
 from kaiffin.models.files.resolve import CONFIGS
 
@@ -29,8 +29,8 @@ def real_shapes(folder: Path, tower: str) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_the_published_bases(family: str) -> None:
-    table = tables.published(family)
-    for tower in ("unet", *TEXT_TOWERS[family]):
+    table = tables.published(family).layers
+    for tower in SPECS[family].towers:
         real = real_shapes(CONFIGS / family, tower)
         real.pop("text_projection", None)  # no kohya file has it
         mine = {n.partition(".")[2]: s for n, s in table.items() if n.partition(".")[0] == tower}
@@ -38,13 +38,13 @@ def test_the_published_bases(family: str) -> None:
 
 
 def test_the_miniature() -> None:
-    table = tables.layers(WEIGHTS, "sd1")
+    table = tables.of_folder(WEIGHTS, "sd1").layers
     real = {f"unet.{name}": shape for name, shape in real_shapes(WEIGHTS, "unet").items()}
     assert {n: s for n, s in table.items() if n.startswith("unet.")} == real
 
 
 def test_a_loaded_family_has_the_same_names(family: ModelFamily) -> None:
-    table = tables.layers(Path(family.base), family.name)
+    table = tables.of_folder(Path(family.base), family.name).layers
     mine = {f"{tower}.{path}" for tower in family.towers for path in family.modules(tower)}
     assert mine - set(table) <= {"text_encoder_2.text_projection"}
     assert set(table) <= mine
