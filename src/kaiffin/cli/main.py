@@ -267,9 +267,9 @@ def options() -> None:
 )
 def miniature_build(ctx: typer.Context) -> None:
     """Train the embedded base from scratch: render, CLIP, VAE, UNet; resumes by itself."""
-    from kaiffin.miniature.build import build
+    from kaiffin.cli import miniature
 
-    build.main(ctx.args)
+    miniature.build(ctx.args)
 
 
 JUDGED = ("score.judge", "score.identity_judge", "score.like", "score.prompts", "score.seeds")

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kaiffin.cli import main
+from kaiffin.cli.main import main
+from kaiffin.cli.miniature import parse_flags
 from kaiffin.miniature.build import marathon, nets, stages
-from kaiffin.miniature.build.build import parse_flags
 from kaiffin.miniature.build.pool import render_pool
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.judges import quality
@@ -170,7 +170,7 @@ def test_toy_weights_are_named_as_diffusers_names_them(tmp_path):
     ],
 )
 def test_a_build_that_cannot_start_says_why(flags, said, tmp_path, capsys):
-    assert main.main(["miniature", "build", "--out", str(tmp_path), *flags]) == 2
+    assert main(["miniature", "build", "--out", str(tmp_path), *flags]) == 2
     assert said in capsys.readouterr().err
 
 

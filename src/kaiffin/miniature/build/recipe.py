@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, Field
 
-from kaiffin.miniature.build.marathon import Plan
+from kaiffin.miniature.build.marathon import CHECKPOINT, Plan
 
 
 class BuildConfig(BaseModel, frozen=True, extra="forbid"):
@@ -53,6 +53,45 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
     @property
     def twin_folder(self) -> Path:
         return self.weights_xl or self.out / "weights-xl"
+
+    @property
+    def docs_folder(self) -> Path:
+        return self.docs or self.out
+
+    # --- what a build leaves in `out`; a folder for each network --------------------------------
+
+    @property
+    def pool(self) -> Path:
+        """The pictures, (N, SIZE, SIZE, 3) uint8."""
+        return self.out / "pool.npy"
+
+    @property
+    def latents(self) -> Path:
+        return self.out / "latents.npy"
+
+    @property
+    def latents_sized(self) -> Path:
+        """The same for the twin: some pictures from another size, some cut out."""
+        return self.out / "latents_sized.npy"
+
+    @property
+    def whitened(self) -> Path:
+        """The VAE as it is shipped."""
+        return self.out / "vae" / "whitened.safetensors"
+
+    @property
+    def judge(self) -> Path:
+        """The net that judges and is not shipped."""
+        return self.out / "judge.safetensors"
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.out / stage / CHECKPOINT
+
+    def done(self, stage: str) -> Path:
+        """A note, once a network is trained: its samples and seconds."""
+        return self.out / stage / "done"
+
+    # --------------------------------------------------------------------------------------------
 
     @property
     def torch_device(self) -> torch.device:
