@@ -13,8 +13,10 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, PhotoError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build
+from kaiffin.foundation.tell import Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.request import Request
+from kaiffin.score import measures
 from kaiffin.score.choice import Prompt
 from kaiffin.score.gallery import Gallery
 from kaiffin.score.judge import MINIATURE, judge_of
@@ -114,3 +116,50 @@ def test_what_is_measured_becomes_a_stop(clip: Path, sd: ModelFamily, tmp_path: 
     assert stop.means["drift"].mean == pytest.approx(0, abs=1e-6)
     with pytest.raises(ValueError, match="no photos"):
         measure(gallery, None, asked, Panel(panel.prompt, panel.identity))
+
+
+class Heard(Tell):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_single_pictures_are_scored_by_the_formulas(clip: Path, tmp_path: Path) -> None:
+    """CLIP-T by the one judge, CLIP-I by the other; photos that were trained on leave out the
+    nearest."""
+    photos = photos_at(tmp_path / "photos")
+    paths = photos_at(tmp_path / "pictures", 2)
+    panel = open_panel(config_of(judge=clip, identity_judge=MINIATURE), Photos(tuple(photos)))
+    found = panel.scores(paths, ["a dog", "a cat"])
+    images = [open_photo(path).image for path in paths]
+    assert found["clip_t"] == pytest.approx(
+        panel.prompt.text_image(images, ["a dog", "a cat"]).tolist(), abs=1e-6
+    )
+    rows = panel.identity.embed_images([open_photo(path).image for path in photos])
+    expected = measures.identity(panel.identity.embed_images(images), rows, held_out=False)
+    assert found["clip_i"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert set(panel.against(Photos()).scores(paths, ["a dog", "a cat"])) == {"clip_t"}
+
+
+def test_the_panel_in_words(clip: Path, tmp_path: Path) -> None:
+    photos = tuple(photos_at(tmp_path))
+    one = open_panel(config_of())
+    assert one.words == "judged by miniature; no photos to compare with (--like)"
+    assert one.against(Photos(photos)).words == (
+        "judged by miniature, against 3 photos that were trained on"
+    )
+    two = open_panel(config_of(identity_judge=clip), Photos((), photos))
+    assert two.words == (
+        "judged by miniature, likeness by tiny-clip, against 3 photos that nobody trained on"
+    )
+
+
+def test_what_a_judge_cannot_read_is_found_out_first(clip: Path) -> None:
+    heard = Heard()
+    panel = open_panel(config_of(judge=clip))
+    assert panel.read(["a dog"], tell=heard) is panel
+    assert heard.notes == []
+    panel.read(["a dog", "x" * 200], tell=heard)
+    assert heard.notes == ["note: the judge sees only the first 75 tokens"]

@@ -17,7 +17,9 @@ from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import Interrupted
 from kaiffin.foundation.run import Run
 from kaiffin.pictures import sample
+from kaiffin.score.choice import read
 from kaiffin.score.judge import Scorer
+from kaiffin.stories.choose import choose
 from kaiffin.train.watch import RestartPoints
 
 PROMPTS = {
@@ -94,6 +96,22 @@ def test_the_choice_and_its_evidence(run: Path, capsys: pytest.CaptureFixture) -
         assert row["drift"] in (None, pytest.approx(0, abs=1e-6))
         assert row["leak"] in (None, 0)
         assert row["contrast"] in (None, 1)
+
+
+def test_the_answer_holds_it_all_and_nothing_is_said(
+    run: Path, capsys: pytest.CaptureFixture
+) -> None:
+    advice = choose(run, changes={"score.seeds": 1})
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    written = json.loads((run / "choice.json").read_text())
+    assert read(written, run) == advice.choice
+    assert written["cost"] == advice.choice.cost
+    assert advice.choice.cost["pictures"] == 4 * 5
+    assert (advice.run, advice.adapter) == (run, run / "best.safetensors")
+    assert Image.open(advice.sheet).width > 0
+    chosen = run / advice.choice.best.adapter
+    assert advice.adapter.read_bytes() == chosen.read_bytes()
 
 
 def test_pictures_with_a_checkpoint(run: Path, capsys: pytest.CaptureFixture) -> None:
@@ -210,8 +228,9 @@ def stop_after(step: int):
 
 
 def test_early_stop_is_the_same_after_a_restart(
-    folder: Path, clip: Path, sd_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    folder: Path, clip: Path, sd_path: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
     """It stops before the end, for good, and in the same bytes when it was interrupted."""
     (tmp_path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
     more = (
@@ -222,6 +241,9 @@ def test_early_stop_is_the_same_after_a_restart(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(call(folder, sd_path, whole, *more)) == 0
     stopped = Run.open(whole).candidates()[-1][0]
+    said = capsys.readouterr().out
+    assert f"after step {stopped}: " in said
+    assert "stopping: 1 candidates after step" in said
     assert 2 <= stopped < 12
     assert len(Run.open(whole).metrics()) == stopped
     for step in (1, stopped):

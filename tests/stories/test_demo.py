@@ -81,16 +81,16 @@ def test_the_scores_are_the_judges_own(called: Called) -> None:
         for prompt in prompts
         for seed in SEEDS
     ]
-    facts = demo.score("kaiffin", prompts, paths, paths, 3)
+    choice = demo.score("kaiffin", prompts, paths, paths, 3)
     scenes = [name for name in SCENES if name not in TAUGHT]
     truth = [world.subject_render("kaiffin", scene, detail=99) for scene in scenes]
     images = [Image.open(path).convert("RGB") for path in paths]
-    plain = [prompt["plain"] for prompt in facts["set"]["prompts"] for _ in SEEDS]
-    rows = facts["candidates"][0]["rows"]
+    plain = [prompt.plain for prompt in choice.prompts for _ in SEEDS]
+    rows = choice.best.rows
     shown, alike = judge.text_image(images, plain), judge.image_image(images, truth)
     assert [row["clip_t"] for row in rows] == pytest.approx(shown.tolist(), abs=1e-5)
     assert [row["identity"] for row in rows] == pytest.approx(alike.tolist(), abs=1e-5)
-    assert facts["references"]["ceiling"] > alike.mean().item()
+    assert choice.references["ceiling"] > alike.mean().item()
     assert "kaiffin" not in " ".join(plain)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kaiffin.cli.main import main
 from kaiffin.foundation.run import Run
-from kaiffin.stories.report import report
+from kaiffin.stories.report import Report, report
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,13 @@ def test_a_full_page(judged: Run) -> None:
             assert page.data["pictures"][key]["alt"].startswith(stop["label"])
             is_of_subject = "kaiffin" in page.data["pictures"][key]["alt"] and stop["step"]
             assert any(note.startswith("prompt") for note in notes) == bool(is_of_subject)
+
+
+def test_the_answer_says_where_it_is(judged: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = report([judged.path, judged.path])
+    assert answer == Report(judged.report_path, (judged.path,))  # named twice, and in it once
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
 
 
 def test_a_picture_shows_its_recipe(judged: Run) -> None:

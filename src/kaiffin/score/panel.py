@@ -70,7 +70,7 @@ class Panel:
         """The same judges before other photos."""
         return replace(self, references=_references(self.identity, photos))
 
-    def shown(self, plain: Sequence[str], *, tell: Tell = SILENT) -> Panel:
+    def read(self, plain: Sequence[str], *, tell: Tell = SILENT) -> Panel:
         """These judges, who have read every plain prompt: before pictures are made, since that a
         judge reads no text must not be found out after an hour."""
         self.prompt.embed_texts(plain)
@@ -119,13 +119,13 @@ def open_panel(config: Config, photos: Photos | None = None, *, cache: Path | No
     return Panel(prompt, identity, _references(identity, photos or Photos()))
 
 
-def panel_of(runs: Sequence[Run], config: Config) -> Panel:
+def panel_of(runs: Sequence[Run], config: Config, *, tell: Tell = SILENT) -> Panel:
     """The judges before the photos of `runs`, or of `score.like`: never without any.
 
     Photos count as held out where none of the runs was trained on them. Raises as `open_panel`, and
     PhotoError where no photo is there.
     """
-    photos = subject_photos(runs, config.score.like)
+    photos = subject_photos(runs, config.score.like, tell=tell)
     panel = open_panel(config, photos, cache=runs[0].cache / "scores")
     if panel.references is None:
         raise PhotoError(

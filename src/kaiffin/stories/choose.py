@@ -67,7 +67,7 @@ def choose(
             f"{path}: holds no candidates to choose from.",
             "Train it further with `kaiffin resume`, or anew: every training keeps some.",
         )
-    panel = panel_of([run], config)
+    panel = panel_of([run], config, tell=tell)
     family = load_base(config.base, Runtime.from_config(config.base))
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()

@@ -101,7 +101,7 @@ def compare(
     runs = [run for path in paths for run in runs_in(path)]
     contenders = [_contender(run, changes or {}, last) for run in runs]
     _refuse_twins(contenders)
-    panel = panel_of(runs, contenders[0].config)
+    panel = panel_of(runs, contenders[0].config, tell=tell)
     outcomes = _picture_all(contenders, panel, batch_size, tell)
     pairs = list(zip(contenders, outcomes, strict=True))
     found = Comparison(

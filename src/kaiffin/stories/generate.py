@@ -214,7 +214,7 @@ def _open_panel(
         tell.note("note: the miniature's CLIP knows a toy world only; name another with --judge")
     if panel.references is None:
         tell.note("note: there are no photos to compare with (--like): by prompt alone")
-    return panel.shown([plain_prompt(text, config.subject) for text in texts], tell=tell)
+    return panel.read([plain_prompt(text, config.subject) for text in texts], tell=tell)
 
 
 def _rank(

@@ -131,7 +131,7 @@ def _open_panel(
         return None
     photos = subject_photos([run] if run else [], config.score.like, tell=tell)
     plain = [plain_prompt(text, config.subject) for text in prompts]
-    return open_panel(config, photos).shown(plain, tell=tell)
+    return open_panel(config, photos).read(plain, tell=tell)
 
 
 def _name(task: Task, family: ModelFamily) -> str:

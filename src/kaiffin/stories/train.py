@@ -162,7 +162,8 @@ def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []
-    candidates = Candidates(trainer, _candidate_steps(session), _keeper(run, session, trainer))
+    keeper = _keeper(run, session, trainer, tell)
+    candidates = Candidates(trainer, _candidate_steps(session), keeper)
     # Restart points come last: what others write of a step is there when the step counts as done.
     listeners = [
         Pace(tell), SpillAlarm(tell), Metrics(run), board, *previews, candidates,
@@ -178,7 +179,7 @@ def _candidate_steps(session: Session) -> set[int]:
     return {max(1, round(last * i / count)) for i in range(1, count + 1)}
 
 
-def _keeper(run: Run, session: Session, trainer: Trainer) -> Callable[[int], bool]:
+def _keeper(run: Run, session: Session, trainer: Trainer, tell: Tell) -> Callable[[int], bool]:
     """A function that keeps the adapter as it is now, and says whether training is to go on."""
     last = session.phases[-1]
 
@@ -189,7 +190,7 @@ def _keeper(run: Run, session: Session, trainer: Trainer) -> Callable[[int], boo
             return True
         session.stack.eject()
         try:
-            return choose.promising(run, session.family, since=last.first, until=step)
+            return choose.promising(run, session.family, since=last.first, until=step, tell=tell)
         finally:
             session.stack.inject(session.family, last.attached)
 

@@ -16,7 +16,7 @@ from kaiffin.foundation.settings import flat
 from kaiffin.score.catalogue import CHARTED, MEASURES, TOLD, Measure, reading
 
 MOST_ROWS = 24  # of the grid
-Place = tuple[str, int]  # prompt and seed
+PromptSeed = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -175,13 +175,13 @@ def _grid(
     return columns, grid, notes
 
 
-def _places(run: Evidence) -> dict[Place, Path]:
+def _places(run: Evidence) -> dict[PromptSeed, Path]:
     """The run's pictures: of the chosen candidate, or those in images/ by their own recipes."""
     choice = run.choice
     if choice:
         paths = zip(choice.slots, choice.best.pictures, strict=True)
         return {(choice.prompts[i].text, seed): path for (i, seed), path in paths if path}
-    found: dict[Place, Path] = {}
+    found: dict[PromptSeed, Path] = {}
     for path in run.images:
         facts = dict(recipe_facts(path)[0])
         if "seed" in facts and facts["seed"].isdigit():
@@ -189,10 +189,10 @@ def _places(run: Evidence) -> dict[Place, Path]:
     return found
 
 
-def _base_places(runs: Sequence[Evidence]) -> dict[Place, Path]:
+def _base_places(runs: Sequence[Evidence]) -> dict[PromptSeed, Path]:
     """The base's pictures, where all runs have the same base."""
     revisions = {(run.manifest.get("base") or {}).get("revision") for run in runs}
-    found: dict[Place, Path] = {}
+    found: dict[PromptSeed, Path] = {}
     for choice in (run.choice for run in runs if run.choice and len(revisions) == 1):
         for (i, seed), path in zip(choice.slots, choice.base.pictures, strict=True):
             if path:
@@ -200,7 +200,7 @@ def _base_places(runs: Sequence[Evidence]) -> dict[Place, Path]:
     return found
 
 
-def _one_seed_each(places: Sequence[Place]) -> list[Place]:
+def _one_seed_each(places: Sequence[PromptSeed]) -> list[PromptSeed]:
     """The first seed of every prompt; of a single prompt all."""
     first = {prompt: (prompt, seed) for prompt, seed in reversed(places)}
     prompts = list(dict.fromkeys(prompt for prompt, _ in places))
