@@ -1,14 +1,51 @@
-"""The build reads its own flags."""
+"""The build of the miniature: its flags are the fields of its config."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kaiffin.cli.main import main
+from kaiffin.cli.miniature import one_by_one
 from kaiffin.miniature.build import build
+from kaiffin.miniature.build.recipe import BuildConfig
 
 
-def test_the_words_of_a_build_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[list[str]] = []
-    monkeypatch.setattr(build, "main", found.append)
-    words = ["--unet-channels", "32", "64", "--only", "unet", "--help"]
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The config and the stage of each build that is asked for."""
+    found: list[Any] = []
+    monkeypatch.setattr(build, "build", lambda config, only: found.append((config, only)))
+    return found
+
+
+def test_flags_are_the_fields_of_the_config(built: list[Any]) -> None:
+    words = ["--unet-channels", "32", "64", "--only", "unet", "--seed", "7", "--out", "here"]
     assert main(["miniature", "build", *words]) == 0
-    assert found == [words]
+    assert built == [(BuildConfig(unet_channels=(32, 64), seed=7, out=Path("here")), "unet")]
+    assert type(built[0][0]) is BuildConfig
+    assert main(["miniature", "build"]) == 0
+    assert built[1] == (BuildConfig(), None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--pictures", "many"], "--pictures many: Input should be a valid integer"),
+        (["--unet-channels", "32", "wide"], "--unet-channels"),
+        (["--only", "tea"], "--only tea: Input should be 'render'"),
+        (["--unet-chanels", "32"], 'Did you mean "--unet-channels"'),
+    ],
+)
+def test_what_is_wrong_is_named(
+    words: list[str], said: str, built: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["miniature", "build", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not built
+
+
+def test_lists_in_one_go() -> None:
+    words = ["--a", "1", "2", "3", "--b", "4", "--a=5", "--a", "6"]
+    spread = ["--a", "1", "--a", "2", "--a", "3", "--b", "4", "--a=5", "--a", "6"]
+    assert list(one_by_one(words, {"--a"})) == spread

@@ -15,7 +15,6 @@ from kaiffin.cli.main import app
 from kaiffin.cli.settings import Flag, Place, SchemaCommand
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.schema import leaves, value_name
-from kaiffin.miniature.build.recipe import BuildConfig
 
 FROZEN = Path(__file__).with_name("options.txt")
 REPO = Path(__file__).parents[2]
@@ -59,9 +58,6 @@ def listing() -> str:
             lines += [described(field, command) for field in shown]
             takes = " ".join(command.schema.takes)
             lines += [f"    --section.field of: {takes}"] if takes else []
-        else:
-            build = leaves(BuildConfig)
-            lines += [f"    --{name.replace('_', '-')} {valued(info)}" for name, info in build]
     lines.append("settings")
     lines += [f"    {name} {valued(info)}" for name, info in leaves(Config)]
     return "\n".join(lines) + "\n"

@@ -11,24 +11,21 @@ On a CPU each worker is one process with one thread, joined by gloo: measured fa
 process with several threads, and far faster when other programs share the machine.
 """
 
-import argparse
 import logging
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from pydantic import ValidationError
 
 from kaiffin.foundation.errors import UserError
 from kaiffin.miniature.build import nets, stages, twin
 from kaiffin.miniature.build.export import export, export_twin, text_encoder
 from kaiffin.miniature.build.marathon import Marathon
 from kaiffin.miniature.build.pool import render_pool
-from kaiffin.miniature.build.recipe import BuildConfig
+from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.build.workshop import (
     STATES,
     encode,
@@ -170,7 +167,7 @@ NEEDED = {
 }
 
 
-def build(config: BuildConfig, only: str | None = None) -> None:
+def build(config: BuildConfig, only: Stage | None = None) -> None:
     """All stages in order, or one of them."""
     story: dict[str, Callable[[BuildConfig], None]] = {
         "render": render,
@@ -193,35 +190,3 @@ def build(config: BuildConfig, only: str | None = None) -> None:
         )
     for name in [only] if only else [name for name in story if name not in alone]:
         story[name](config)
-
-
-def parse_flags(arguments: list[str] | None = None) -> tuple[BuildConfig, str | None]:
-    """Flags are the fields of `BuildConfig`; `--only` runs a single stage."""
-    parser = argparse.ArgumentParser(
-        prog="kaiffin miniature build", description=__doc__.splitlines()[0],
-    )  # fmt: skip
-    choices = ("render", *NEEDED)
-    parser.add_argument("--only", choices=choices, help="run this stage alone")
-    for name, field in BuildConfig.model_fields.items():
-        shown = "" if field.default is None else f" (default: {field.default})"
-        many: dict[str, Any] = {"nargs": "+"} if isinstance(field.default, tuple) else {}
-        flag, text = f"--{name.replace('_', '-')}", f"{field.description}{shown}"
-        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar="X", **many)
-    flags = vars(parser.parse_args(arguments))
-    only = flags.pop("only")
-    try:
-        return BuildConfig(**flags), only
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UserError(f"--{name} {first['input']}: {first['msg']}.") from None
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command `kaiffin miniature build`."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    build(*parse_flags(arguments))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,26 @@
-"""Every choice of a build of the miniature, and the measured settings of its stages."""
+"""Every choice of a build of the miniature, and the measured settings of its stages. Torch-free."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from kaiffin.miniature.build.marathon import Plan
+from kaiffin.foundation.schema import Strict
+
+if TYPE_CHECKING:
+    import torch
+
+    from kaiffin.miniature.build.marathon import Plan
+
+Stage = Literal[
+    "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "export",
+    "report",
+]  # fmt: skip
 
 
-class BuildConfig(BaseModel, frozen=True, extra="forbid"):
+class BuildConfig(Strict):
     """Every choice of a build. `*_samples` None means: until `*_minutes` are over."""
 
     out: Path = Field(
@@ -56,6 +68,8 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def torch_device(self) -> torch.device:
+        import torch
+
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -67,6 +81,8 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
 
     def plan(self, stage: str) -> Plan:
         """The measured settings of a stage; see docs/miniature.md."""
+        from kaiffin.miniature.build.marathon import Plan
+
         budget = getattr(self, f"{stage}_minutes") * 60
         samples = getattr(self, f"{stage}_samples")
         if stage in ("clip", "second"):
