@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 from conftest import grainy_photos
+from counting import Told
 from PIL import Image
 
 from kaiffin.data.images import open_photo
@@ -13,7 +14,6 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, PhotoError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build
-from kaiffin.foundation.tell import Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.request import Request
 from kaiffin.score import measures
@@ -118,14 +118,6 @@ def test_what_is_measured_becomes_a_stop(clip: Path, sd: ModelFamily, tmp_path: 
         measure(gallery, None, asked, Panel(panel.prompt, panel.identity))
 
 
-class Heard(Tell):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_single_pictures_are_scored_by_the_formulas(clip: Path, tmp_path: Path) -> None:
     """CLIP-T by the one judge, CLIP-I by the other; photos that were trained on leave out the
     nearest."""
@@ -157,7 +149,7 @@ def test_the_panel_in_words(clip: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_judge_cannot_read_is_found_out_first(clip: Path) -> None:
-    heard = Heard()
+    heard = Told()
     panel = open_panel(config_of(judge=clip))
     assert panel.read(["a dog"], tell=heard) is panel
     assert heard.notes == []

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from counting import Told
 from PIL import Image
 
 from kaiffin.foundation.errors import PhotoError, UserError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build
-from kaiffin.foundation.tell import Tell
 from kaiffin.score.photos import (
     Photos,
     captions,
@@ -78,19 +78,11 @@ def test_a_folder_without_photos_is_refused(tmp_path: Path) -> None:
         in_folder(tmp_path)
 
 
-class Heard(Tell):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_sheets_are_left_out_and_named(tmp_path: Path) -> None:
     for name in ("sheets", "best-seed0", "sheet", "best-2", ".hidden"):
         photo(tmp_path / f"{name}.png", "red")
     (tmp_path / "notes.txt").write_text("no picture")
-    heard = Heard()
+    heard = Told()
     assert [p.stem for p in pictures_in([tmp_path], tell=heard)] == ["best-seed0", "sheets"]
     assert heard.notes == [
         f"note: {tmp_path}: left out, as sheets of other pictures: best-2.png, sheet.png"

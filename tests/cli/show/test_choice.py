@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from made_run import judge, made_run
 
-from kaiffin.cli.show import choice as shown
+from kaiffin.cli.show.choice import advice, scores
 from kaiffin.score.choice import read
 from kaiffin.stories.choose import Advice
 
@@ -18,7 +18,7 @@ def found(tmp_path: Path) -> Advice:
 
 
 def test_a_row_for_each_candidate(found: Advice) -> None:
-    table = shown.scores(found.choice)
+    table = scores(found.choice)
     assert table.columns == [
         "step", "likeness", "prompt", "identity", "CLIP-T", "recognised", "drift", "leak", "copies",
         "overall",
@@ -31,7 +31,7 @@ def test_a_row_for_each_candidate(found: Advice) -> None:
 
 
 def test_the_verdict_and_where_to_look(found: Advice, capsys: pytest.CaptureFixture[str]) -> None:
-    shown.advice(found)
+    advice(found)
     said = capsys.readouterr().out
     assert "judged by miniature; compared with 1 photo" in said
     assert "real photos reach identity 0.800" in said

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_run import judge, made_run
 
-from kaiffin.cli.show import comparison as shown
+from kaiffin.cli.show.comparison import comparison, scores
 from kaiffin.score.choice import read
 from kaiffin.score.statistics import Interval
 from kaiffin.stories.compare import Comparison, Difference
@@ -24,7 +24,7 @@ def found(tmp_path: Path) -> Comparison:
 
 
 def test_the_runs_side_by_side(found: Comparison) -> None:
-    rows = {row[0]: row[1:] for row in shown.scores(found).rows}
+    rows = {row[0]: row[1:] for row in scores(found).rows}
     mean = f"{found.choices[0].best.means['identity'].mean:.3f}"
     assert rows["identity"] == [mean, f"{mean} (+0.050 to +0.200: better)"]
     assert rows["drift"][0] == rows["drift"][1]  # no difference was worked out
@@ -32,12 +32,12 @@ def test_the_runs_side_by_side(found: Comparison) -> None:
 
 
 def test_what_differs_is_said(found: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
-    shown.comparison(found)
+    comparison(found)
     said = capsys.readouterr().out
     assert "train.lr" in said
     assert "0.001" in said
     assert "the same 2 photos" in said
     assert "in brackets: against one, 95 %; one training each" in said
     assert str(found.numbers) in said
-    shown.comparison(replace(found, settings={}))
+    comparison(replace(found, settings={}))
     assert "the same settings" in capsys.readouterr().out

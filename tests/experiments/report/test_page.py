@@ -11,8 +11,7 @@ from html_page import Page
 from made_run import PROMPTS, judge, made_run
 from PIL import Image
 
-from kaiffin.experiments.report import page as page_module
-from kaiffin.experiments.report.page import sentence
+from kaiffin.experiments.report.page import LIMIT, sentence
 from kaiffin.foundation.errors import RunError
 from kaiffin.stories.report import report
 
@@ -113,7 +112,7 @@ def test_a_normal_run_is_under_five_megabytes(
     path = report([run.path]).path
     page = Page(path)
     assert len(page.data["pictures"]) == 9 * 40 + 2
-    assert path.stat().st_size < page_module.LIMIT
+    assert path.stat().st_size < LIMIT
     shown = [image for image in page.all("img") if str(image["alt"]).startswith(("base", "step"))]
     assert len(shown) == 2 * 40
     assert {image["width"] for image in shown} == {"256"}
@@ -129,7 +128,7 @@ def test_what_has_no_room_is_left_out_and_said(
         return Image.fromarray(rng.integers(0, 255, (96, 96, 3), dtype=np.uint8))
 
     judge(run, paint=noise)
-    monkeypatch.setattr(page_module, "LIMIT", 400_000)
+    monkeypatch.setattr("kaiffin.experiments.report.page.LIMIT", 400_000)
     page = Page(report([run.path]).path)
     assert "had no room in this page" in page.html
     assert [stop["label"] for stop in page.data["runs"]["run1"]] == ["base", "step 80"]
