@@ -12,15 +12,18 @@ from conftest import load_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_adapters import one_alpha, output, varied
+from made_run import made_run
 from safetensors.torch import load_file
 
 from kaiffin.adapters import strength
-from kaiffin.adapters.files import reading, writing
+from kaiffin.adapters.files import reading, safe, writing
 from kaiffin.adapters.files.open import open_file
 from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import UserError
 from kaiffin.models.base import ModelFamily
+from kaiffin.stories import adapter
 
 
 @pytest.fixture
@@ -175,3 +178,49 @@ def test_a_broken_peft_config_is_named(
     (folder / "adapter_config.json").write_text(config)
     assert run("inspect", folder, "--base", sd.base) == 2
     assert said in capsys.readouterr().err
+
+
+def test_stories_answer_and_print_nothing(
+    file: Path, sd: ModelFamily, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layers, base = len(varied(sd).modules), sd.base
+    made = adapter.convert(file, tmp_path / "o", "diffusers", base)
+    assert made == adapter.Converted(tmp_path / "o", layers, "kohya", "diffusers")
+    proof = adapter.verify(file, base)
+    assert proof.holds
+    assert sum(proof.matched.values()) == layers
+    both = [(file, 1.0), (file, 1.0)]
+    merged = adapter.merge(both, tmp_path / "m.safetensors", base=base)
+    assert (merged.layers, merged.ranks, merged.cuts) == (layers, (2, 4, 6, 8), [])
+    cut = adapter.resize(merged.out, tmp_path / "r.safetensors", rank=4, base=base)
+    assert cut.after < cut.before == merged.out.stat().st_size
+    assert sum(block.layers for block in cut.cuts) == layers
+    assert max(block.error for block in cut.cuts) < 1e-3  # the same four directions twice
+    into = adapter.merge_into(base, both[:1], tmp_path / "tuned")
+    assert into == adapter.MergedBase(tmp_path / "tuned", base, 1)
+    drawn = adapter.extract(str(into.out), base, tmp_path / "x.safetensors", rank=4)
+    assert (drawn.layers, drawn.total) == (layers, len(full_modules(sd)))
+    assert drawn.size == drawn.out.stat().st_size
+    found = adapter.diff(file, drawn.out, base)
+    assert min(block.cosine for block in found.blocks) > 0.99
+    assert found.metadata["modelspec.trigger_phrase"] == ("kaiffin", None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_workflow_of_a_run(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", subject="<toy>")
+    run.adapter_path.unlink()
+    with pytest.raises(UserError, match="is not finished"):
+        adapter.export_comfy(run.path)
+    safe.save(run.adapter_path, {"x": torch.ones(1)}, {"modelspec.prediction_type": "v"})
+    run.part_path("embedding").write_bytes(b"")
+    made = adapter.export_comfy(run.path)
+    assert made.out == run.path / "toy.comfyui.json"
+    assert made.needs == {
+        "loras/toy.safetensors": run.adapter_path,
+        "embeddings/toy-embedding.safetensors": run.part_path("embedding"),
+        "checkpoints/miniature.safetensors": None,
+    }
+    text = made.out.read_text()
+    assert "a photo of embedding:toy-embedding bird" in text
+    assert "v_prediction" in text
