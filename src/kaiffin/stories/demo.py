@@ -70,14 +70,13 @@ def demo(
         raise ConfigError(
             f"--subject {subject!r} is unknown.", f"Use {' or '.join(world.SUBJECTS)}."
         )
-    run = out / "run"
-    if (run / "config.yaml").is_file():
+    if Run.is_at(out / "run"):
         raise RunError(f"{out}: holds a demo already.", "Remove it or choose another --out.")
     started = time.time()
     photos = render_photos(out / "photos", subject, seed)
     tell.note(f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
     tell.note("2/4  teaching the embedded base")
-    trained = train.train(demo_config(out / "photos", subject, seed, steps), run)
+    trained = train.train(demo_config(out / "photos", subject, seed, steps), out / "run")
     tell.note("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)
     base = make_pictures(MINIATURE, prompts, out / "base", tell=tell)
