@@ -68,8 +68,7 @@ def demo(
         raise ConfigError(
             f"--subject {subject!r} is unknown.", f"Use {' or '.join(world.SUBJECTS)}."
         )
-    run = out / "run"
-    if (run / "config.yaml").is_file():
+    if Run.is_at(out / "run"):
         raise RunError(f"{out}: holds a demo already.", "Remove it or choose another --out.")
     started = time.time()
     photos = render_photos(out / "photos", subject, seed)
