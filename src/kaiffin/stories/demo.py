@@ -75,7 +75,7 @@ def demo(
     tell.note(f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
     tell.note("2/4  teaching the embedded base")
     config = demo_config(out / "photos", subject, seed, steps)
-    trained = train.train(config, run, tell=tell).run
+    trained = train.train(config, out / "run", tell=tell).run
     tell.note("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)
     base = make_pictures(MINIATURE, prompts, out / "base", tell=tell)
