@@ -60,6 +60,10 @@ class World:
         """A judge and as little as it can do."""
         return {"score.judge": str(self.clip), "score.seeds": 1, "sample.steps": 2}
 
+    def order(self, **more: int) -> generate.Order:
+        """Pictures of the run."""
+        return generate.Order(str(self.run.path), ["a kai"], out=self.out, **more)
+
     def sweep_file(self) -> Path:
         self.out.mkdir()
         (self.out / "base.yaml").write_text(yaml.safe_dump(self.config.model_dump(mode="json")))
@@ -90,7 +94,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, sd_path: Path) -> World:
     runs = [Run.create(top / name, config) for name in ("run", "other")]
     for run in runs:
         train.train(config, run.path)
-    generate.generate(str(runs[0].path), ["a kai"], changes={"sample.steps": 2})
+    generate.generate(generate.Order(str(runs[0].path), ["a kai"]))
     run, other = (Run.open(run.path) for run in runs)
     return World(config, sd_path, tuned, clip, top / "photos", run, other, top / "out")
 
@@ -101,20 +105,20 @@ STORIES: dict[str, Callable[[World], object]] = {
     "plan": lambda w: plan.plan(w.config),
     "train": lambda w: train.train(w.config, w.out),
     "resume": lambda w: train.resume(w.run.path),
-    "generate": lambda w: generate.generate(str(w.run.path), ["a kai"], count=2, out=w.out),
+    "generate": lambda w: generate.generate(w.order(count=2)),
     "generate --from": lambda w: generate.remake(w.picture(), w.out),
-    "generate --best": lambda w: rank.best_of(
-        str(w.run.path), ["a kai"], [w.picture()], 1, str(w.clip)
+    "generate --best": lambda w: generate.generate(
+        w.order(count=2, best=1), changes={"score.judge": str(w.clip)}
     ),
-    "rank": lambda w: rank.rank_pictures([w.picture()], "a thing", judge=str(w.clip)),
+    "rank": lambda w: rank.rank([w.picture()], "a thing", judge=str(w.clip)),
     "choose": lambda w: choose.choose(w.run.path, changes=w.changes),
     "compare": lambda w: compare.compare([w.run.path, w.other.path], w.out, changes=w.changes),
-    "grid": lambda w: grid.run(
-        str(w.run.path), "a kai", {"x": "guidance=1,2"}, changes={"sample.steps": 2}, out=w.out
+    "grid": lambda w: grid.grid(
+        grid.GridOrder(str(w.run.path), "a kai", {"x": "guidance=1,2"}, out=w.out)
     ),
-    "sweep": lambda w: sweep.run(w.sweep_file(), w.out / "sweep", {}, judge=None),
+    "sweep": lambda w: sweep.sweep(w.sweep_file(), w.out / "sweep"),
     "report": lambda w: report.report([w.run.path], w.out.with_suffix(".html")),
-    "demo": lambda w: demo.run(w.out, steps=1),
+    "demo": lambda w: demo.demo(w.out, steps=1),
     "adapter inspect": lambda w: inspect.inspect(w.adapter, str(w.base)),
     "adapter convert": lambda w: adapter.convert(w.adapter, w.out, "peft", str(w.base)),
     "adapter verify": lambda w: adapter.verify(w.adapter, str(w.base)),
