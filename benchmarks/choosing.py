@@ -30,12 +30,13 @@ from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.request import request
+from kaiffin.score.catalogue import SUBJECT
+from kaiffin.score.choice import Prompt
 from kaiffin.score.gallery import Gallery
 from kaiffin.score.judge import Scorer
-from kaiffin.score.photos import photos_of
-from kaiffin.score.questions import Asked, Prompt
+from kaiffin.score.photos import subject_photos
+from kaiffin.score.questions import PromptSet
 from kaiffin.score.statistics import Interval, clustered
-from kaiffin.score.table import SUBJECT
 from kaiffin.stories import choose, train
 
 STEPS, CANDIDATES = 400, 6
@@ -101,11 +102,11 @@ def trained(training: Training, out: Path) -> Run:
             (photos / f"{number}.txt").write_text(caption, encoding="utf-8")
     folder = out / "runs" / training.name
     if (folder / "config.yaml").is_file():
-        return train.resume(folder)
-    return train.train(config_of(training, photos), folder)
+        return train.resume(folder).run
+    return train.train(config_of(training, photos), folder).run
 
 
-def test_set(training: Training, family: ModelFamily) -> tuple[Asked, list[str]]:
+def test_set(training: Training, family: ModelFamily) -> tuple[PromptSet, list[str]]:
     """Pictures by which the choices are judged, and the place in each: other prompts and other
     seeds than the choice saw."""
     who = world.SUBJECTS[training.subject]
@@ -113,7 +114,7 @@ def test_set(training: Training, family: ModelFamily) -> tuple[Asked, list[str]]
     prompts = [f"{lead} {words}".strip() for words, _ in TEST]
     sample = SampleConfig(steps=SAMPLE_STEPS, size=(family.native_size, family.native_size))
     requests = [request(p, seed, sample) for p in prompts for seed in TEST_SEEDS]
-    asked = Asked(tuple(Prompt(p, p, "scenes") for p in prompts), TEST_SEEDS, tuple(requests))
+    asked = PromptSet(tuple(Prompt(p, p, "scenes") for p in prompts), TEST_SEEDS, tuple(requests))
     return asked, [place for _, place in TEST for _ in TEST_SEEDS]
 
 
@@ -182,7 +183,7 @@ def ways(run: Run, facts: dict[str, Any]) -> dict[str, int]:
 def most_like(run: Run, facts: dict[str, Any]) -> int:
     """The arg-max of plain CLIP-I on the training photos, as scores are usually logged."""
     judge = Scorer(cache=TensorCache(run.folder("cache") / "scores"))
-    photos = [open_photo(path).image for path in photos_of(run)[0]]
+    photos = [open_photo(path).image for path in subject_photos([run]).trained]
     likeness = {}
     for entry in facts["candidates"]:
         rows = zip(entry["rows"], entry["pictures"], strict=True)

@@ -30,7 +30,7 @@ from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import POSES
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures.make import Task, Wanted, make
+from kaiffin.pictures.make import Task, WeightedAdapter, make
 from kaiffin.pictures.request import request, with_size
 from kaiffin.score.judge import Scorer
 from kaiffin.score.statistics import wilson
@@ -76,9 +76,9 @@ def study(
         "base.name": base, "train.tensorboard": False, **changes,
     }  # fmt: skip
     started = time.time()
-    run = train.train(build(override({}, given), subject), out / "runs" / subject)
+    run = train.train(build(override({}, given), subject), out / "runs" / subject).run
     seconds = time.time() - started
-    adapters = (Wanted(run.adapter_path),)
+    adapters = (WeightedAdapter(run.adapter_path),)
     sample = with_size(run.config.sample, family)
     images = pictures(
         family, [f"{who.instance_prompt} {w}" for w, _ in SCENES], SEEDS, sample, adapters
@@ -96,7 +96,7 @@ def study(
 
 def pictures(
     family: ModelFamily, prompts: Sequence[str], seeds: Sequence[int], sample: SampleConfig,
-    adapters: tuple[Wanted, ...],
+    adapters: tuple[WeightedAdapter, ...],
 ) -> list[Image.Image]:  # fmt: skip
     """Every prompt on every seed, prompts outside."""
     tasks = [Task(request(p, s, sample), adapters) for p in prompts for s in seeds]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kaiffin.foundation import config as configs
-from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import ConfigError, SettingError
 from kaiffin.foundation.settings import build, dump, fields, load, option_table, override
 
 
@@ -31,7 +31,7 @@ def test_a_dumped_config_loads_equal(tmp_path: Path) -> None:
 
 def test_a_config_is_frozen() -> None:
     with pytest.raises(Exception, match="frozen"):
-        configs.Config().train.steps = 3  # ty: ignore[invalid-assignment]
+        Config().train.steps = 3  # ty: ignore[invalid-assignment]
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,20 @@ def test_every_field_is_documented() -> None:
     for name, info in fields():
         assert info.description, f"{name} has no description"
         assert f"`{name}`" in option_table()
+
+
+def test_names_stay_names_and_none_means_derived() -> None:
+    given = {"data.photos": "2024", "subject.token": "1e5", "base.vae": "none", "train.ema": "null"}
+    config = build(override({}, given))
+    assert config.data.photos == Path("2024")
+    assert config.subject.token == "1e5"
+    assert config.base.vae is None
+    assert config.train.ema is None
+
+
+def test_a_wrong_value_knows_its_setting() -> None:
+    with pytest.raises(SettingError) as caught:
+        build({"train": {"objective": {"huber_delta": -1}}}, "my.yaml")
+    error = caught.value
+    assert (error.field, error.value) == ("train.objective.huber_delta", -1)
+    assert str(error.given_by("--x")).startswith("--x: train.objective.huber_delta = -1: ")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kaiffin.score.statistics import bootstrap, clustered, paired, rank, smooth, student
+from kaiffin.score.statistics import clustered, rank, smooth, student, wilson
 
 
 def test_groups_count_the_same_whatever_their_size() -> None:
@@ -50,31 +50,17 @@ def test_the_first_smoothed_value_is_the_first_value() -> None:
     assert smooth([1.0, 0.0])[1] == pytest.approx(0.95 * 0.05 / (1 - 0.95**2))
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    hits = 0
-    for trial in range(200):
-        interval = bootstrap(rng.normal(0.3, 1, 60).tolist(), seed=trial, draws=500)
-        hits += interval.low <= 0.3 <= interval.high
-    assert 0.88 <= hits / 200 <= 0.99
-    sure = bootstrap([0.5] * 10)
+def test_a_proportion_has_the_interval_of_wilson() -> None:
+    """By hand, with z = 1.96: 8 of 10 is (0.8 + z²/20 ± z sqrt(0.016 + z²/400)) / (1 + z²/10)."""
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+
+
+def test_equal_values_have_no_interval() -> None:
+    sure = clustered([0.5] * 10, range(10))
     assert (sure.mean, sure.low, sure.high, sure.n) == (0.5, 0.5, 0.5, 10)
-    with pytest.raises(ValueError, match="no values"):
-        bootstrap([])
-
-
-def test_pairs_are_told_apart_where_means_are_not() -> None:
-    rng = np.random.default_rng(2)
-    before = rng.normal(0, 1, 40)
-    after = before + rng.normal(0.1, 0.05, 40)
-    gain = paired(before.tolist(), after.tolist())
-    assert gain.mean == pytest.approx(float((after - before).mean()))
-    assert 0 < gain.low < gain.mean < gain.high < 0.2
-    assert bootstrap(after.tolist()).low < bootstrap(before.tolist()).high
-    standard_error = float((after - before).std() / 40**0.5)
-    assert gain.high - gain.low == pytest.approx(2 * 1.96 * standard_error, rel=0.15)
-    with pytest.raises(ValueError, match="zip"):
-        paired([1.0], [1.0, 2.0])
+    assert student([0.5] * 4, ["a", "a", "b", "b"]).low == 0.5
 
 
 def test_the_best_comes_first_and_ties_keep_their_order() -> None:
@@ -83,6 +69,5 @@ def test_the_best_comes_first_and_ties_keep_their_order() -> None:
 
 
 def test_what_is_not_finite_is_refused() -> None:
-    for compute in (bootstrap, rank):
-        with pytest.raises(ValueError, match="not finite"):
-            compute([0.1, float("nan")])
+    with pytest.raises(ValueError, match="not finite"):
+        rank([0.1, float("nan")])

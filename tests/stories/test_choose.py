@@ -16,14 +16,11 @@ from kaiffin.cli.main import main
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import Interrupted
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime
-from kaiffin.foundation.settings import build
-from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
-from kaiffin.score import questions
+from kaiffin.score.choice import read
 from kaiffin.score.judge import Scorer
-from kaiffin.score.table import SUBJECT
-from kaiffin.train.watch import Checkpoints
+from kaiffin.stories.choose import choose
+from kaiffin.train.watch import RestartPoints
 
 PROMPTS = {
     "scenes": ["a {token} in the snow", "a {token} on a boat"],
@@ -99,6 +96,22 @@ def test_the_choice_and_its_evidence(run: Path, capsys: pytest.CaptureFixture) -
         assert row["drift"] in (None, pytest.approx(0, abs=1e-6))
         assert row["leak"] in (None, 0)
         assert row["contrast"] in (None, 1)
+
+
+def test_the_answer_holds_it_all_and_nothing_is_said(
+    run: Path, capsys: pytest.CaptureFixture
+) -> None:
+    advice = choose(run, changes={"score.seeds": 1})
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    written = json.loads((run / "choice.json").read_text())
+    assert read(written, run) == advice.choice
+    assert written["cost"] == advice.choice.cost
+    assert advice.choice.cost["pictures"] == 4 * 5
+    assert (advice.run, advice.adapter) == (run, run / "best.safetensors")
+    assert Image.open(advice.sheet).width > 0
+    chosen = run / advice.choice.best.adapter
+    assert advice.adapter.read_bytes() == chosen.read_bytes()
 
 
 def test_pictures_with_a_checkpoint(run: Path, capsys: pytest.CaptureFixture) -> None:
@@ -204,9 +217,9 @@ def test_one_photo_is_said_to_be_one(
 
 def stop_after(step: int):
     """A stand-in for Ctrl-C right after the checkpoint of `step`."""
-    save = Checkpoints.save
+    save = RestartPoints.save
 
-    def save_and_stop(self: Checkpoints) -> None:
+    def save_and_stop(self: RestartPoints) -> None:
         save(self)
         if self.trainer.step == step:
             raise Interrupted("stopped.", "", signal.SIGINT)
@@ -215,8 +228,9 @@ def stop_after(step: int):
 
 
 def test_early_stop_is_the_same_after_a_restart(
-    folder: Path, clip: Path, sd_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    folder: Path, clip: Path, sd_path: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
     """It stops before the end, for good, and in the same bytes when it was interrupted."""
     (tmp_path / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
     more = (
@@ -227,11 +241,14 @@ def test_early_stop_is_the_same_after_a_restart(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(call(folder, sd_path, whole, *more)) == 0
     stopped = Run.open(whole).candidates()[-1][0]
+    said = capsys.readouterr().out
+    assert f"after step {stopped}: " in said
+    assert "stopping: 1 candidates after step" in said
     assert 2 <= stopped < 12
     assert len(Run.open(whole).metrics()) == stopped
     for step in (1, stopped):
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "save", stop_after(step))
+            patch.setattr(RestartPoints, "save", stop_after(step))
             first = ["resume", str(parts)] if parts.is_dir() else call(
                 folder, sd_path, parts, *more
             )  # fmt: skip
@@ -247,53 +264,6 @@ def test_early_stop_is_the_same_after_a_restart(
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_prompts_that_captions_teach_are_left_out(run: Path, sd_path: Path) -> None:
-    """What the built-in list asks is what the photos did not show."""
-    config = Run.open(run).config
-    config = config.model_copy(
-        update={"score": config.score.model_copy(update={"prompts": None, "seeds": 1})}
-    )
-    family = load_base(config.base, Runtime.from_config(config.base))
-    every = questions.ask(config, family, ["a photo of kai thing"], 1)
-    taught = questions.ask(config, family, ["kai on a beach", "nothing"], 1)
-    assert {p.text for p in every.prompts} - {p.text for p in taught.prompts} == {
-        "a photo of kai thing on a beach"
-    }
-
-
-@pytest.mark.parametrize("kind", ["character", "pet", "product", "style", "miniature"])
-def test_the_built_in_prompts(kind: str) -> None:
-    """Each list shows the subject often, its class and other things; the judge never reads the
-    subject's word."""
-    config = build({"subject": {"token": "kai", "noun": "dog"}})
-    prompts = questions._read(questions.BUILT_IN / f"{kind}.yaml", config)
-    sections = [prompt.section for prompt in prompts]
-    assert sum(section in SUBJECT for section in sections) >= 10
-    assert min(sections.count("class"), sections.count("unrelated")) >= 4
-    assert len({prompt.text for prompt in prompts}) == len(prompts)
-    for prompt in prompts:
-        assert ("kai" in prompt.text.split()) == (prompt.section in SUBJECT)
-        assert "kai" not in prompt.plain.split()
-    assert len({p.plain for p in prompts if p.section in SUBJECT}) >= 10
-
-
-BAD_PROMPTS = [
-    ("scenes: 3\n", "scenes: Input should be a valid tuple"),
-    ("places: [a]\n", "places"),
-    ("unrelated: [a red car]\n", "shows the subject nowhere"),
-    ("scenes: ['a {dog}']\n", "{dog} is not known"),
-]
-
-
-@pytest.mark.parametrize(("text", "said"), BAD_PROMPTS)
-def test_prompts_that_are_no_list(
-    run: Path, tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture
-) -> None:
-    (tmp_path / "own.yaml").write_text(text)
-    assert main(["choose", str(run), "--prompts", str(tmp_path / "own.yaml")]) == 2
-    assert said in capsys.readouterr().err
-
-
 def test_bad_input_is_one_line(
     run: Path, tmp_path: Path, clip: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -305,6 +275,8 @@ def test_bad_input_is_one_line(
         assert "\n" not in said
         return said
 
+    (tmp_path / "own.yaml").write_text("scenes: 3\n")
+    assert "scenes: Input should be" in refused("--prompts", str(tmp_path / "own.yaml"))
     assert "cannot be loaded" in refused("--judge", str(tmp_path / "gone"))
     assert "--budget 'soon' is not a time" in refused("--budget", "soon")
     assert "is no folder" in refused("--like", str(tmp_path / "gone"))

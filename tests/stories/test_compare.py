@@ -76,6 +76,23 @@ def test_what_differs_and_by_how_much(
     assert "a kai on a boat" in text
 
 
+def test_the_answer_holds_it_all_and_nothing_is_said(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    found = compare.compare([runs / "plain", runs / "strong"], tmp_path / "out")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert found.names == ("plain", "strong")
+    assert [choice.chosen for choice in found.choices] == [3, 3]
+    assert found.settings["train.lr"] == [1e-5, 0.5]
+    assert found.differences[0]["drift"].verdict == "worse"
+    facts = json.loads(found.numbers.read_text())
+    assert facts["differences"][0]["drift"]["mean"] == found.differences[0]["drift"].interval.mean
+    assert facts["runs"][1]["means"]["drift"]["mean"] == found.choices[1].best.means["drift"].mean
+    assert found.sheet.is_file()
+    assert found.page.is_file()
+
+
 def test_the_chosen_checkpoint_stands_for_a_run(runs: Path, tmp_path: Path) -> None:
     top = shutil.copytree(runs, tmp_path / "copy")
     assert main(["choose", str(top / "plain")]) == 0

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import grainy_photos
 from PIL import Image
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kaiffin.cli.main import main
+from kaiffin.cli.terminal import TERMINAL
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.sheets import GAP, MIN_TILE, sheet
 from kaiffin.train.trainer import StepResult
@@ -82,7 +82,7 @@ def test_smoothing_is_unbiased_from_the_start() -> None:
 
 
 def test_steps_that_become_slow_are_said_once(capsys: pytest.CaptureFixture) -> None:
-    alarm = SpillAlarm(Console())
+    alarm = SpillAlarm(TERMINAL)
     alarm.on_start(0, 100)
     for step, seconds in enumerate([9.0] + 14 * [0.1] + 2 * [0.5] + 3 * [0.1] + 20 * [0.5], 1):
         alarm.on_step(StepResult(step, 1.0, None, 1.0, {"unet": 1e-4}, seconds))

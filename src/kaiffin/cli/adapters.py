@@ -1,128 +1,153 @@
-"""`kaiffin adapter ...`: flags -> one function of a story. Loads no torch for `--help`."""
+"""`kaiffin adapter ...`: look, convert, prove, edit. Torch-free until one runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
-
+from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import ConfigError
 
-app = typer.Typer(help="Adapter files: look, convert, prove, edit.", no_args_is_help=True)
-
-File = Annotated[Path, typer.Argument(help="A .safetensors file or a PEFT folder.")]
-Target = Annotated[Path, typer.Argument(help="What is written; must not be there yet.")]
-Base = Annotated[
-    str | None, typer.Option("--base", help="The base it is for; default: what the file says.")
-]
-Rank = Annotated[int | None, typer.Option("--rank", help="Ranks that every layer keeps.")]
-Energy = Annotated[
-    float | None, typer.Option("--energy", help="Share of the squared norm to keep, such as 0.95.")
-]
+FILE = "a .safetensors file or a PEFT folder"
+TARGET = "what is written; must not be there yet"
+BASE = "the base it is for; default: what the file says"
+RANK = "ranks that every layer keeps"
+ENERGY = "share of the squared norm to keep, such as 0.95"
 
 
-@app.command()
-def inspect(file: File, base: Base = None) -> None:
-    """Format, base, ranks, alphas, norms, trigger; exit code 1 if a key has no home."""
-    from kaiffin.stories import inspect
+class Inspect(Command):
+    """Format, base, ranks, alphas, norms, trigger; weights; exit code 1 if it would not load."""
 
-    if not inspect.inspect(file, base):
-        raise typer.Exit(1)
+    file: Path = argument(FILE)
+    base: str | None = option(None, BASE)
+
+    def __call__(self) -> int:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories.inspect import inspect
+
+        found = inspect(self.file, self.base, tell=self.tell)
+        show.inspection(found)
+        return 1 if found.problems else 0
 
 
-@app.command()
-def convert(
-    file: File,
-    out: Target,
-    to: Annotated[Literal["kohya", "peft", "diffusers"], typer.Option("--to", help="Layout.")],
-    base: Base = None,
-) -> None:
+class Convert(Command):
     """The same adapter in another layout, exact in weight and strength."""
-    from kaiffin.stories import adapter
 
-    adapter.convert(file, out, to, base)
+    file: Path = argument(FILE)
+    out: Path = argument(TARGET)
+    to: Literal["kohya", "peft", "diffusers"] = option(..., "layout")
+    base: str | None = option(None, BASE)
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories import adapter
+
+        show.converted(adapter.convert(self.file, self.out, self.to, self.base, tell=self.tell))
 
 
-@app.command()
-def verify(
-    file: File, base: Annotated[str, typer.Option("--base", help="The base it is for.")]
-) -> None:
+class Verify(Command):
     """Prove that others' code reads the file to the same output; exit code 1 if not."""
-    from kaiffin.stories import adapter
 
-    if not adapter.verify(file, base).holds:
-        raise typer.Exit(1)
+    file: Path = argument(FILE)
+    base: str = option(..., "the base it is for")
+
+    def __call__(self) -> int:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories import adapter
+
+        made = adapter.verify(self.file, self.base, tell=self.tell)
+        show.proof(made)
+        return 0 if made.holds else 1
 
 
-@app.command()
-def merge(
-    files: Annotated[list[str], typer.Argument(help="FILE[:WEIGHT], two or more.")],
-    out: Annotated[Path, typer.Option("--out", help="The file that is written.")],
-    rank: Rank = None,
-    base: Base = None,
-    into: Annotated[
-        str | None, typer.Option("--into", help="Merge into this base; --out is then a folder.")
-    ] = None,
-) -> None:
+class Merge(Command):
     """The weighted sum of adapters as one file, or a base with them in its weights."""
-    from kaiffin.pictures import make
-    from kaiffin.stories import adapter
 
-    wanted = [make.parse_adapter(text) for text in files]
-    specs = []
-    for one in wanted:
-        if one.weights.number is None:
-            raise ConfigError(f"{one.path}: a merge takes one number for each.", "Write :0.8.")
-        specs.append((one.path, one.weights.number))
-    if into is not None:
-        if rank is not None or base is not None:
+    files: list[str] = argument("FILE[:WEIGHT], two or more")
+    out: Path = option(..., "the file that is written")
+    rank: int | None = option(None, RANK)
+    base: str | None = option(None, BASE)
+    into: str | None = option(None, "merge into this base; --out is then a folder", metavar="BASE")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.pictures import make
+        from kaiffin.stories import adapter
+
+        specs = []
+        for one in (make.parse_adapter(text) for text in self.files):
+            if one.weights.number is None:
+                raise ConfigError(f"{one.path}: a merge takes one number for each.", "Write :0.8.")
+            specs.append((one.path, one.weights.number))
+        if self.into is None:
+            made = adapter.merge(specs, self.out, self.rank, self.base, tell=self.tell)
+            show.merged(made)
+            return
+        if self.rank is not None or self.base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")
-        adapter.merge_into(into, specs, out)
-    else:
-        adapter.merge(specs, out, rank, base)
+        show.merged_base(adapter.merge_into(self.into, specs, self.out, tell=self.tell))
 
 
-@app.command()
-def resize(
-    file: File, out: Target, rank: Rank = None, energy: Energy = None, base: Base = None
-) -> None:
+class Resize(Command):
     """Fewer ranks by SVD; says what each block loses."""
-    from kaiffin.stories import adapter
 
-    adapter.resize(file, out, rank, energy, base)
+    file: Path = argument(FILE)
+    out: Path = argument(TARGET)
+    rank: int | None = option(None, RANK)
+    energy: float | None = option(None, ENERGY)
+    base: str | None = option(None, BASE)
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories import adapter
+
+        made = adapter.resize(
+            self.file, self.out, self.rank, self.energy, self.base, tell=self.tell
+        )
+        show.resized(made)
 
 
-@app.command()
-def extract(
-    tuned: Annotated[str, typer.Argument(help="The fine-tuned checkpoint: file or folder.")],
-    base: Annotated[str, typer.Argument(help="What it was tuned from.")],
-    out: Target,
-    rank: Rank = None,
-    energy: Energy = None,
-) -> None:
+class Extract(Command):
     """An adapter out of a fine-tuned checkpoint: the difference of its weights, by SVD."""
-    from kaiffin.stories import adapter
 
-    adapter.extract(tuned, base, out, rank, energy)
+    tuned: str = argument("the fine-tuned checkpoint: file or folder")
+    base: str = argument("what it was tuned from")
+    out: Path = argument(TARGET)
+    rank: int | None = option(None, RANK)
+    energy: float | None = option(None, ENERGY)
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories import adapter
+
+        made = adapter.extract(
+            self.tuned, self.base, self.out, self.rank, self.energy, tell=self.tell
+        )
+        show.extracted(made)
 
 
-@app.command()
-def diff(
-    a: File, b: Annotated[Path, typer.Argument(help="Another one.")], base: Base = None
-) -> None:
+class Diff(Command):
     """How two adapters differ, block by block."""
-    from kaiffin.stories import adapter
 
-    adapter.diff(a, b, base)
+    a: Path = argument(FILE)
+    b: Path = argument("another one")
+    base: str | None = option(None, BASE)
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories import adapter
+
+        show.differences(adapter.diff(self.a, self.b, self.base, tell=self.tell))
 
 
-@app.command("export-comfy")
-def export_comfy(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    prompt: Annotated[str | None, typer.Option(help="Prompt in it; default: the subject.")] = None,
-) -> None:
+class ExportComfy(Command):
     """A ComfyUI workflow with the adapter's loader in it, beside the adapter."""
-    from kaiffin.stories import adapter
 
-    adapter.export_comfy(run, prompt)
+    run: Path = argument("a finished run folder")
+    prompt: str | None = option(None, "prompt in it; default: the subject")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import adapter as show
+        from kaiffin.stories import adapter
+
+        show.workflow(adapter.export_comfy(self.run, self.prompt, tell=self.tell))

@@ -1,193 +1,152 @@
-"""The commands that measure: choose, grid, compare, sweep, report. `--help` never loads torch."""
+"""The commands that measure: choose, grid, compare, sweep, report. Torch-free until one runs."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
+import click
 
+from kaiffin.cli.settings import Command, argument, option
+from kaiffin.cli.training import Train
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.folder import file_name
 
-app = typer.Typer()
-
-Judge = Annotated[
-    str | None,
-    typer.Option("--judge", help="A folder or hub id with a CLIP or SigLIP, or miniature."),
-]
-HeldOut = Annotated[
-    Path | None, typer.Option("--like", help="Folder with photos nobody trained on.")
-]
-Prompts = Annotated[Path | None, typer.Option("--prompts", help="YAML file with lists of prompts.")]
-Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Pictures of each prompt.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures computed together.")]
+# What weighs pictures: all of `score` but what training alone uses.
+JUDGED = ("score.judge", "score.identity_judge", "score.like", "score.prompts", "score.seeds")
 
 
-@app.command()
-def choose(
-    ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    judge: Judge = None,
-    like: HeldOut = None,
-    prompts: Prompts = None,
-    seeds: Seeds = None,
-    budget: Annotated[
-        str | None, typer.Option("--budget", help="Time that it may take, such as 5min or 90s.")
-    ] = None,
-    batch_size: BatchSize = 8,
-) -> None:
+class Choose(Command):
     """Which of a run's checkpoints: equal pictures of each, scored; with intervals, or a draw."""
-    changes, seconds = _scored(ctx, judge, like, prompts, seeds), _duration(budget)
-    from kaiffin.stories import choose
 
-    choose.choose(run, changes=changes, budget=seconds, batch_size=batch_size)
+    takes = ("base", "sample", *JUDGED)
+    short = ("score",)
+
+    run: Path = argument("the run folder")
+    budget: str | None = option(None, "time that it may take, such as 5min or 90s", metavar="TIME")
+    batch_size: int = option(8, "pictures computed together", ge=1)
+
+    def __call__(self) -> None:
+        seconds = duration(self.budget)
+        from kaiffin.cli.show import choice as show
+        from kaiffin.stories.choose import choose
+
+        found = choose(
+            self.run, changes=self.settings, budget=seconds, batch_size=self.batch_size,
+            tell=self.tell,
+        )  # fmt: skip
+        show.advice(found)
 
 
-@app.command()
-def grid(
-    ctx: typer.Context,
-    source: Annotated[str, typer.Argument(help="A run folder, or a base such as miniature.")],
-    prompt: Annotated[
-        str | None, typer.Argument(help="What to show, unless it is an axis.")
-    ] = None,
-    x: Annotated[
-        str | None,
-        typer.Option(
-            help="Columns, such as guidance=3,5,7.5, steps=10..30/5, weight=0.5,1, checkpoint=all"
-            ' or "prompt=a dog|a cat"; see docs/experiments.md.'
-        ),
-    ] = None,
-    y: Annotated[str | None, typer.Option(help="Rows, such as seed=1..4.")] = None,
-    z: Annotated[str | None, typer.Option(help="Blocks, one below the other.")] = None,
-    count: Annotated[
-        int, typer.Option("-n", min=1, help="Pictures of each cell, for the scores.")
-    ] = 1,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of all; 0 by default, with -n the next too.")
-    ] = None,
-    negative: Annotated[str | None, typer.Option(help="What not to show.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 5 by default.")] = None,
-    sampler: Annotated[
-        str | None, typer.Option(help="ddpm, ddim, euler, dpm++2m or dpm++2m-sde.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
-    batch_size: BatchSize = 4,
-    judge: Judge = None,
-    like: HeldOut = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; default: grids in the run.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="However many pictures these are.")] = False,
-) -> None:
+class Grid(Command):
     """Pictures over up to three axes of generation, as a labelled sheet and a scored table."""
-    axes = {"x": x, "y": y, "z": z}
-    changes = {
-        "sample.negative": negative,
-        "sample.guidance": guidance,
-        "sample.sampler": sampler,
-        "sample.steps": steps,
-        "sample.size": size,
-        "score.judge": judge,
-        "score.like": like,
-    }
-    from kaiffin.stories import grid
 
-    grid.run(
-        source,
-        prompt,
-        {letter: text for letter, text in axes.items() if text is not None},
-        seed=seed,
-        count=count,
-        changes={k: v for k, v in changes.items() if v is not None} | ctx.obj,
-        batch_size=batch_size,
-        out=out,
-        yes=yes,
+    takes = ("base", "sample", "score.judge", "score.like")
+    short = ("sample", "score")
+
+    source: str = argument("a run folder, or a base such as miniature")
+    prompt: str | None = argument("what to show, unless it is an axis", None)
+    x: str | None = option(
+        None, "columns, such as guidance=3,5,7.5, steps=10..30/5, weight=0.5,1, checkpoint=all or"
+        ' "prompt=a dog|a cat"; see docs/experiments.md', metavar="AXIS", panel="Axes",
+    )  # fmt: skip
+    y: str | None = option(None, "rows, such as seed=1..4", metavar="AXIS", panel="Axes")
+    z: str | None = option(None, "blocks, one below the other", metavar="AXIS", panel="Axes")
+    count: int = option(1, "pictures of each cell, for the scores", "-n", ge=1, panel="Pictures")
+    seed: int | None = option(
+        None, "seed of all; 0 by default, with -n the next too", ge=0, panel="Pictures"
+    )
+    batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
+    yes: bool = option(False, "however many pictures these are", panel="Output")
+    out: Path | None = option(None, "folder; default: grids in the run", panel="Output")
+
+    def __call__(self) -> None:
+        axes = {"x": self.x, "y": self.y, "z": self.z}
+        from kaiffin.cli.show import grid as show
+        from kaiffin.stories.grid import GridOrder, grid
+
+        order = GridOrder(
+            self.source,
+            self.prompt,
+            {letter: text for letter, text in axes.items() if text is not None},
+            seed=self.seed,
+            count=self.count,
+            batch_size=self.batch_size,
+            out=self.out,
+            yes=self.yes,
+        )
+        show.grid(grid(order, changes=self.settings, tell=self.tell))
+
+
+class Compare(Command):
+    """What differs between runs, and whether it shows: scores in pairs, with a verdict on each."""
+
+    takes = ("base", "sample", *JUDGED)
+    short = ("score",)
+
+    runs: list[Path] = argument("run folders, or a sweep's folder")
+    last: bool = option(False, "the last adapter of each, not the one chosen")
+    batch_size: int = option(8, "pictures computed together", ge=1)
+    out: Path = option(Path("comparison"), "folder that is written", panel="Output")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import comparison as show
+        from kaiffin.stories.compare import compare
+
+        found = compare(
+            self.runs, self.out, changes=self.settings, last=self.last,
+            batch_size=self.batch_size, tell=self.tell,
+        )  # fmt: skip
+        show.comparison(found)
+
+
+class Sweep(Command):
+    """Train with some settings changed at a time, on equal seeds; skips what is finished."""
+
+    takes = Train.takes
+
+    file: Path = argument("a sweep file; see examples/cheburashka-sweep.yaml")
+    judge: str | None = option(None, "a folder or hub id with a CLIP or SigLIP, or miniature")
+    on: str = option(
+        "local", "local, processes:2, gpus, gpus:0,1, ray, ray:2 or ray://HOST:10001",
+        metavar="WHERE",
+    )  # fmt: skip
+    yes: bool = option(False, "however many trainings these are")
+    out: Path | None = option(None, "folder; default: sweeps/ and the file's name", panel="Output")
+
+    def __call__(self) -> int:
+        from kaiffin.cli.show import sweep as show
+        from kaiffin.stories.sweep import sweep
+
+        name = file_name(self.file.stem, "sweep", keep=" .,=+")
+        made = sweep(
+            self.file, self.out or Path("sweeps") / name, self.settings, judge=self.judge,
+            yes=self.yes, on=self.on, tell=self.tell,
+        )  # fmt: skip
+        show.sweep(made)
+        return 1 if made.failed else 0
+
+
+class Report(Command):
+    """One page of a run, or of many side by side: pictures, scores, loss, recipe; no network."""
+
+    runs: list[Path] = argument("run folders, or the folder of a sweep")
+    show: bool = option(False, "open it in the browser", "--open", panel="Output")
+    out: Path | None = option(
+        None, "HTML file; default: report.html in the run, or here for many", panel="Output"
     )
 
+    def __call__(self) -> None:
+        from kaiffin.cli.show import report as show
+        from kaiffin.stories.report import report
 
-@app.command()
-def compare(
-    ctx: typer.Context,
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or a sweep's folder.")],
-    judge: Judge = None,
-    like: HeldOut = None,
-    prompts: Prompts = None,
-    seeds: Seeds = None,
-    last: Annotated[
-        bool, typer.Option("--last", help="The last adapter of each, not the one chosen.")
-    ] = False,
-    batch_size: BatchSize = 8,
-    out: Annotated[Path, typer.Option("--out", help="Folder that is written.")] = Path(
-        "comparison"
-    ),
-) -> None:
-    """What differs between runs, and whether it shows: scores in pairs, with a verdict on each."""
-    changes = _scored(ctx, judge, like, prompts, seeds)
-    from kaiffin.stories import compare
-
-    compare.compare(runs, out, changes=changes, last=last, batch_size=batch_size)
+        written = report(self.runs, self.out, tell=self.tell)
+        show.report(written)
+        if self.show:
+            click.launch(str(written.path))
 
 
-@app.command()
-def sweep(
-    ctx: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(help="A sweep file; see examples/cheburashka-sweep.yaml.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; default: sweeps/<name>.")
-    ] = None,
-    judge: Judge = None,
-    yes: Annotated[bool, typer.Option("--yes", help="However many trainings these are.")] = False,
-    on: Annotated[
-        str,
-        typer.Option(help="local, processes:2, gpus, gpus:0,1, ray, ray:2 or ray://HOST:10001."),
-    ] = "local",
-) -> None:
-    """Train with some settings changed at a time, on equal seeds; skips what is finished."""
-    from kaiffin.cli.show import sweep as show
-    from kaiffin.cli.terminal import TERMINAL
-    from kaiffin.stories import sweep
-
-    folder = out or Path("sweeps") / file.stem
-    made = sweep.sweep(file, folder, ctx.obj, judge=judge, yes=yes, on=on, tell=TERMINAL)
-    show.sweep(made)
-    if made.failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or the folder of a sweep.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="HTML file; default: report.html in the run, or here for many."),
-    ] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-) -> None:
-    """One page of a run, or of many side by side: pictures, scores, loss, recipe; no network."""
-    from kaiffin.stories.report import report as written
-
-    path = written(runs, out)
-    typer.echo(f"open {path}")
-    if show:
-        typer.launch(str(path))
-
-
-def _scored(
-    ctx: typer.Context, judge: str | None, like: Path | None, prompts: Path | None,
-    seeds: int | None,
-) -> dict[str, Any]:  # fmt: skip
-    """The changes to a run's `score` and `sample` that the flags ask for."""
-    changes = {
-        "score.judge": judge, "score.like": like, "score.prompts": prompts, "score.seeds": seeds,
-    }  # fmt: skip
-    return {name: value for name, value in changes.items() if value is not None} | ctx.obj
-
-
-def _duration(text: str | None) -> float | None:
+def duration(text: str | None) -> float | None:
     """`90s`, `5min`, `2h` or plain seconds, in seconds."""
     if text is None:
         return None

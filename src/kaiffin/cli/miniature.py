@@ -1,19 +1,28 @@
-"""`kaiffin miniature build`: its flags are the fields of `BuildConfig`, and `--only`."""
+"""`kaiffin miniature ...`: the embedded base model. Torch-free until it is built."""
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Iterable, Iterator
 
+import click
+
+from kaiffin.cli.settings import Command, Flag, SchemaCommand, option
 from kaiffin.cli.terminal import Terminal
-from kaiffin.foundation.errors import UserError
+from kaiffin.miniature.build.recipe import BuildConfig, Stage
 
-if TYPE_CHECKING:
-    from kaiffin.miniature.build.recipe import BuildConfig
 
-ABOUT = "Train the miniature and its XL twin, from nothing to the report."
+class Build(Command, BuildConfig):
+    """Train the embedded base from scratch: render, CLIP, VAE, UNet; resumes by itself."""
+
+    only: Stage | None = option(None, "run this stage alone")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import miniature as show
+        from kaiffin.stories import miniature
+
+        config = BuildConfig(**self.model_dump(include=set(BuildConfig.model_fields)))
+        show.built(miniature.build(config, self.only, tell=Clock()))
 
 
 class Clock(Terminal):
@@ -23,34 +32,22 @@ class Clock(Terminal):
         super().note(f"{time.strftime('%H:%M:%S')} {text}")
 
 
-def build(arguments: Sequence[str]) -> None:
-    """The command."""
-    from kaiffin.cli.show import miniature as show
-    from kaiffin.stories import miniature
+class BuildCommand(SchemaCommand):
+    """Its lists may be given in one go: `--unet-channels 96 160`."""
 
-    config, only = parse_flags(arguments)
-    show.built(miniature.build(config, only, tell=Clock()))
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        lists = {flag.flag for flag in self.fields if isinstance(flag, Flag) and flag.multiple}
+        return super().parse_args(ctx, list(one_by_one(args, lists)))
 
 
-def parse_flags(arguments: Sequence[str]) -> tuple[BuildConfig, str | None]:
-    """(settings, the only stage to run). UserError for a value that is none."""
-    from pydantic import ValidationError
-
-    from kaiffin.miniature.build.build import STAGES
-    from kaiffin.miniature.build.recipe import BuildConfig
-
-    parser = argparse.ArgumentParser(prog="kaiffin miniature build", description=ABOUT)
-    parser.add_argument("--only", choices=tuple(STAGES), help="run this stage alone")
-    for name, field in BuildConfig.model_fields.items():
-        shown = "" if field.default is None else f" (default: {field.default})"
-        many: dict[str, Any] = {"nargs": "+"} if isinstance(field.default, tuple) else {}
-        flag, text = f"--{name.replace('_', '-')}", f"{field.description}{shown}"
-        parser.add_argument(flag, default=argparse.SUPPRESS, help=text, metavar="X", **many)
-    flags = vars(parser.parse_args(arguments))
-    only = flags.pop("only")
-    try:
-        return BuildConfig(**flags), only
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
-        raise UserError(f"--{name} {first['input']}: {first['msg']}.") from None
+def one_by_one(words: Iterable[str], lists: Container[str]) -> Iterator[str]:
+    """`--a 1 2` as `--a 1 --a 2`, for each flag in `lists`."""
+    flag, given = "", 0
+    for word in words:
+        if word.startswith("--"):
+            flag, given = word if word in lists else "", 0
+        elif flag:
+            given += 1
+            if given > 1:
+                yield flag
+        yield word

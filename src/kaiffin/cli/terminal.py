@@ -22,6 +22,9 @@ console = Console(highlight=False, soft_wrap=True, markup=False)
 class Terminal(Tell):
     """Lines, tables and bars with the time left; a line now and then where there is no terminal."""
 
+    def __init__(self) -> None:
+        self.waits = 0  # that are going on
+
     def note(self, text: str) -> None:
         console.print(text)
 
@@ -37,19 +40,24 @@ class Terminal(Tell):
         console.print(drawn)
 
     def picture(self, path: Path, text: str = "") -> None:
-        console.print(f"{text}: {path}" if text else str(path))
+        if not self.waits:  # what is waited for is counted there, not listed
+            console.print(f"{text}: {path}" if text else str(path))
 
     @contextlib.contextmanager
     def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
-        if not console.is_terminal:
-            yield _Plain(text, total)
-            return
-        columns = (
-            bars.TextColumn(text), bars.BarColumn(), bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[text]}"), bars.TimeRemainingColumn(),
-        )  # fmt: skip
-        with bars.Progress(*columns, console=console) as drawn:
-            yield _Bar(drawn, total)
+        self.waits += 1
+        try:
+            if not console.is_terminal:
+                yield _Plain(text, total)
+                return
+            columns = (
+                bars.TextColumn(text), bars.BarColumn(), bars.MofNCompleteColumn(),
+                bars.TextColumn("{task.fields[text]}"), bars.TimeRemainingColumn(),
+            )  # fmt: skip
+            with bars.Progress(*columns, console=console) as drawn:
+                yield _Bar(drawn, total)
+        finally:
+            self.waits -= 1
 
 
 class _Bar(Progress):
@@ -72,9 +80,11 @@ class _Plain(Progress):
         self.first: int | None = None
 
     def update(self, done: int, total: int | None = None, text: str = "") -> None:
-        self.first = self.done if self.first is None else self.first
         super().update(done, total, text)
         now = time.monotonic()
+        if self.first is None:  # what was done before, as in a resumed training, took no time here
+            self.first, self.started, self.said = done, now, now
+            return
         spoke = self.said > self.started
         ended = spoke and self.done == self.total
         if now - self.said < PLAIN_SECONDS and not ended:

@@ -1,359 +1,61 @@
 """The configuration: one frozen, strict tree, validated here and nowhere else.
 
-The same classes are the YAML file, the command-line overrides and the documentation: a field's
-`description` is its help text. `None` means "derive it": `preset` fills such fields from the
-number of photos and the base, and says what it derived. Nothing here loads torch.
+The same classes are the YAML file, the command line's flags and the documentation. `None` means
+"derive it": `preset` fills such fields from the number of photos and the base, and says what it
+derived. Torch-free.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
+
+from kaiffin.foundation.kinds import KINDS
+from kaiffin.foundation.schema import Strict
+from kaiffin.foundation.sections import (
+    AdapterConfig,
+    BaseConfig,
+    DataConfig,
+    EmbeddingConfig,
+    LayerRule,
+    PhaseConfig,
+    SampleConfig,
+    ScoreConfig,
+    SubjectConfig,
+    TrainConfig,
+)
+
+# Others import the sections from here: a config and its parts have one door.
+__all__ = [
+    "CONFIG_VERSION", "SMALL_BASE", "AdapterConfig", "BaseConfig", "Config", "DataConfig",
+    "EmbeddingConfig", "LayerRule", "PhaseConfig", "SampleConfig", "ScoreConfig", "Strict",
+    "SubjectConfig", "TrainConfig",
+]  # fmt: skip
 
 CONFIG_VERSION = 1
-
 
 # Pixels of the native square: below, the base is a miniature, which learns faster, needs all layers
 # and gains little from a second thread.
 SMALL_BASE = 256
 
 
-class Strict(BaseModel):
-    """Frozen, and no unknown keys: a setting that does nothing is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SubjectConfig(Strict):
-    """Who is learnt."""
-
-    token: str = Field("kaiffin", min_length=1, description="the word that will mean the subject")
-    noun: str = Field("", description='the class noun, such as "puffin", "dog" or "toy"')
-    kind: Literal["character", "pet", "product", "style"] = Field(
-        "character", description="what sort of subject: chooses the prompts that judge it"
-    )
-
-    @property
-    def phrase(self) -> str:
-        """`kaiffin puffin`: the subject as prompts name it."""
-        return f"{self.token} {self.noun}".strip()
-
-
-class BaseConfig(Strict):
-    """Which frozen model is taught."""
-
-    name: str = Field(
-        "miniature",
-        min_length=1,
-        description="miniature, miniature-xl, sd14, sd15, realistic-vision-5.1, sdxl, a hub id, a"
-        " diffusers folder or a .safetensors checkpoint",
-    )
-    vae: str | None = Field(None, description="another VAE: a folder, a file or a hub id")
-    dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="dtype of the frozen base; auto is bf16 on a GPU, fp32 on a CPU"
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
-    quantize: Literal["none", "int8", "nf4"] = Field(
-        "none", description="the UNet's linear layers in 8 or 4 bits (extra 8bit)"
-    )
-    text_device: Literal["auto", "cpu"] = Field(
-        "auto", description="where the text encoders are; auto is beside the UNet"
-    )
-    vae_tiling: bool = Field(False, description="decode large pictures in tiles, for less memory")
-
-
-class PriorConfig(Strict):
-    """Prior preservation: pictures of the class, made by the base itself."""
-
-    weight: float | None = Field(
-        None, ge=0, le=10, description="weight of the prior loss; 0 is off; derived when left out"
-    )
-    num_images: int = Field(24, ge=1, description="how many class pictures")
-    prompt: str | None = Field(
-        None,
-        description="class prompt; default: the photos' captions, of the noun without the token",
-    )
-    steps: int = Field(20, ge=1, description="sampling steps for class pictures")
-    guidance: float = Field(4.0, ge=0, description="guidance scale for class pictures")
-
-
-class DataConfig(Strict):
-    """The photos and how they become examples."""
-
-    photos: Path | None = Field(None, description="folder with the photos")
-    format: Literal["auto", "folder", "metadata", "kohya", "flickr30k"] = Field(
-        "auto", description="how captions are found; auto looks at the folder"
-    )
-    resolution: int | None = Field(
-        None, ge=16, le=4096, description="pixels of the square side; default: the base's own"
-    )
-    crop: Literal["square", "bucket"] = Field(
-        "square", description="square crops, or aspect-ratio buckets of about equal area"
-    )
-    upscale: bool = Field(False, description="allow photos smaller than the resolution")
-    background: str = Field("#ffffff", description="colour put behind transparent photos")
-    template: str = Field(
-        "a photo of {token} {noun}", description="caption of photos that have none of their own"
-    )
-    ignore_captions: bool = Field(False, description="use the template even where captions exist")
-    caption_dropout: float = Field(0.0, ge=0, le=1, description="share of empty captions")
-    flip: bool = Field(False, description="mirror half of the draws")
-    masks: Literal["none", "alpha", "folder"] = Field(
-        "none", description="weight the loss by the photo's alpha or by masks/<name>.png"
-    )
-    skip_bad: bool = Field(False, description="leave out unreadable photos (recorded) and go on")
-    hold_out: int = Field(
-        0, ge=0, description="photos that are not trained on, but kept to judge the pictures with"
-    )
-    prior: PriorConfig = PriorConfig()
-
-    @field_validator("resolution")
-    @classmethod
-    def _divisible(cls, value: int | None) -> int | None:
-        if value is not None and value % 8:
-            raise ValueError(f"must be divisible by 8; the nearest is {round(value / 8) * 8}")
-        return value
-
-
-class LayerRule(Strict):
-    """Other settings for some layers."""
-
-    layers: str = Field(
-        min_length=1,
-        description="glob pattern over layer names, such as unet.mid_block.* or text_encoder_2.*",
-    )
-    rank: int | None = Field(None, ge=1, le=1024, description="rank there")
-    alpha: float | None = Field(None, gt=0, description="alpha there; default: in proportion")
-    lr: float | None = Field(None, ge=0, le=1, description="learning rate there; 0 freezes")
-    skip: bool = Field(False, description="these layers get no adapter")
-
-
-class AdapterConfig(Strict):
-    """What is trained."""
-
-    kind: Literal["lora", "rslora", "dora", "loha", "lokr", "oft"] = Field(
-        "lora", description="the kind of adapter; see docs/adapters.md"
-    )
-    targets: str | None = Field(
-        None,
-        description="attention, attention+ff or all-linear, each also with +conv; or"
-        " comma-separated glob patterns over module paths; derived when left out",
-    )
-    rank: int | None = Field(
-        None, ge=1, le=1024, description="rank (oft: block size); derived when left out"
-    )
-    alpha: float | None = Field(None, gt=0, description="alpha; default: equal to the rank")
-    dropout: float = Field(0.0, ge=0, lt=1, description="drop-out on the adapter's input")
-    text_encoder: bool = Field(False, description="train an adapter in the text encoder(s) as well")
-    text_targets: str | None = Field(
-        None, description="targets there; default: as in the UNet, without +conv"
-    )
-    text_rank: int | None = Field(None, ge=1, le=1024, description="rank there; default: rank")
-    text_alpha: float | None = Field(
-        None, gt=0, description="alpha there; default: in proportion to the rank"
-    )
-    rules: tuple[LayerRule, ...] = Field(
-        (), description="other ranks, alphas and rates for some layers; the first that fits counts"
-    )
-    init_from: Path | None = Field(
-        None, description="go on from this adapter: a file of any layout, or a PEFT folder"
-    )
-    layouts: tuple[Literal["peft", "diffusers"], ...] = Field(
-        (), description="layouts that are written as well, beside the file in kohya's"
-    )
-
-
-class EmbeddingConfig(Strict):
-    """The subject's word as a new token of the text encoder(s) (Gal et al. 2022, 2208.01618)."""
-
-    vectors: int = Field(
-        0, ge=0, le=64, description="vectors of the new token; 0 leaves subject.token a plain word"
-    )
-    init: str | None = Field(
-        None, min_length=1, description="words whose vectors it starts from; default: the noun"
-    )
-    train: Literal["together", "first", "alone", "frozen"] = Field(
-        "together",
-        description="with the adapter; first, then the adapter (pivotal tuning); alone (textual"
-        " inversion); or not at all",
-    )
-    steps: int | None = Field(
-        None, ge=1, description="its steps where it is trained first; default: train.steps"
-    )
-    lr: float | None = Field(
-        None, gt=0, le=1, description="its learning rate; derived when left out"
-    )
-
-
-class PhaseConfig(Strict):
-    """One of several trainings in a row."""
-
-    name: str = Field(
-        min_length=1, max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*$",
-        description="what its files are called: small letters, digits and -",
-    )  # fmt: skip
-    photos: Path | None = Field(None, description="folder with its photos; default: data.photos")
-    train: tuple[Literal["unet", "text_encoder", "embedding"], ...] | None = Field(
-        None, min_length=1, description="what it trains; the rest is frozen; default: everything"
-    )
-    own_adapter: bool = Field(
-        False,
-        description="it trains an adapter of its own on top of the earlier ones, which are frozen",
-    )
-    steps: int | None = Field(None, ge=1, description="default: train.steps")
-    lr: float | None = Field(None, gt=0, le=1, description="default: train.lr")
-    text_lr: float | None = Field(None, gt=0, le=1, description="default: train.text_lr")
-    embedding_lr: float | None = Field(None, gt=0, le=1, description="default: embedding.lr")
-
-
-class ObjectiveConfig(Strict):
-    """The loss. The prediction type (eps or v) is the base's own."""
-
-    loss: Literal["mse", "l1", "huber"] = Field("mse", description="distance")
-    huber_delta: float = Field(0.1, gt=0, description="where Huber turns from square to linear")
-    min_snr_gamma: float | None = Field(
-        None, gt=0, description="min-SNR weight (Hang et al. 2023); 5 is usual; off when left out"
-    )
-    noise_offset: float = Field(0.0, ge=0, le=1, description="per-channel offset of the noise")
-
-
-class TrainConfig(Strict):
-    """The training loop."""
-
-    steps: int | None = Field(None, ge=1, description="optimizer steps; derived when left out")
-    batch_size: int | None = Field(None, ge=1, description="photos per step and accumulation")
-    accumulate: int = Field(1, ge=1, description="batches summed up for one optimizer step")
-    lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
-    text_lr: float | None = Field(
-        None, gt=0, le=1, description="rate in the text encoder(s); default: lr / 2"
-    )
-    lora_plus: float | None = Field(
-        None,
-        ge=1,
-        le=1000,
-        description="LoRA+: the up matrices learn so many times faster; 16 is usual",
-    )
-    optimizer: Literal[
-        "adamw", "adamw8bit", "adafactor", "lion", "prodigy", "schedulefree", "muon"
-    ] = Field("adamw", description="optimizer; the default rate follows it")
-    ema: float | None = Field(
-        None, gt=0, lt=1, description="keep a moving average of the adapter, such as 0.99"
-    )
-    schedule: Literal["constant", "linear", "cosine"] | None = Field(
-        None, description="of the rate; default: cosine, for schedulefree constant"
-    )
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's betas, where it has them")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
-    clip: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="autocast dtype of the step; auto follows the base's dtype"
-    )
-    gradient_checkpointing: bool = Field(False, description="less memory, about a third slower")
-    fit_memory: bool = Field(
-        False, description="where memory is short, take what the plan proposes, and say so"
-    )
-    seed: int = Field(0, ge=0, lt=2**63, description="seed of every random draw")
-    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
-    keep: int = Field(3, ge=1, description="how many of the newest checkpoints are kept")
-    tensorboard: bool = Field(True, description="write TensorBoard logs into the run")
-    objective: ObjectiveConfig = ObjectiveConfig()
-
-
-class SampleConfig(Strict):
-    """How pictures are made: previews while training, and the defaults of `generate`."""
-
-    sampler: Literal["ddpm", "ddim", "euler", "dpm++2m", "dpm++2m-sde"] = Field(
-        "dpm++2m", description="sampler"
-    )
-    steps: int = Field(25, ge=1, le=1000, description="sampling steps")
-    guidance: float = Field(5.0, ge=0, le=100, description="classifier-free guidance scale")
-    eta: float = Field(0.0, ge=0, le=1, description="DDIM's eta: 0 deterministic, 1 like DDPM")
-    negative: str = Field("", description="negative prompt")
-    clip_skip: int = Field(0, ge=0, le=4, description="text encoder layers left out at the end")
-    size: tuple[int, int] | None = Field(
-        None, description="(width, height) in pixels; default: the base's native square"
-    )
-    preview_every: int | None = Field(
-        None, ge=1, description="steps between previews; off if empty"
-    )
-    preview_prompts: tuple[str, ...] = Field(
-        ("a photo of {token} {noun}",),
-        description="prompts of the previews, {token} and {noun} set",
-    )
-    preview_seed: int = Field(1, ge=0, description="seed of the previews")
-
-    @field_validator("size", mode="before")
-    @classmethod
-    def _width_by_height(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        width, _, height = value.lower().partition("x")
-        if not (width.isdecimal() and height.isdecimal()):
-            raise ValueError("is not a size. Write it as 512x768")
-        return int(width), int(height)
-
-    @field_validator("size")
-    @classmethod
-    def _divisible(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and (min(value) < 8 or value[0] % 8 or value[1] % 8):
-            near = tuple(max(8, round(side / 8) * 8) for side in value)
-            raise ValueError(
-                f"{value[0]}x{value[1]}: both sides must be divisible by 8;"
-                f" the nearest is {near[0]}x{near[1]}"
-            )
-        return value
-
-
-class ScoreConfig(Strict):
-    """What `kaiffin choose` measures, and what training keeps for it."""
-
-    candidates: int = Field(
-        8, ge=1, le=200, description="adapters kept along the way, evenly spaced, to choose from"
-    )
-    judge: str | None = Field(
-        None,
-        min_length=1,
-        description="model that judges pictures: a folder or hub id with CLIP or SigLIP, or"
-        " miniature; default: the miniature's own for that base",
-    )
-    identity_judge: str | None = Field(
-        None,
-        min_length=1,
-        description="another for pictures against photos, such as DINOv2; default: judge",
-    )
-    like: Path | None = Field(
-        None, description="folder with photos that nobody trained on, to judge by"
-    )
-    prompts: Path | None = Field(
-        None, description="YAML file with the prompts; default: those for subject.kind"
-    )
-    seeds: int = Field(2, ge=1, le=1000, description="pictures of each prompt")
-    early_stop: int = Field(
-        0,
-        ge=0,
-        description="stop once so many candidates in a row did not beat the best one; 0 is off",
-    )
-
-
 class Config(Strict):
     """Everything that decides what a run learns; equal configs are equal runs."""
 
     version: int = Field(CONFIG_VERSION, description="version of this format")
-    subject: SubjectConfig = SubjectConfig()
-    base: BaseConfig = BaseConfig()
-    data: DataConfig = DataConfig()
-    adapter: AdapterConfig = AdapterConfig()
-    embedding: EmbeddingConfig = EmbeddingConfig()
-    train: TrainConfig = TrainConfig()
+    subject: SubjectConfig = Field(default_factory=SubjectConfig)
+    base: BaseConfig = Field(default_factory=BaseConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
     phases: tuple[PhaseConfig, ...] = Field(
         (), description="trainings in a row, each with its photos, parts, steps and rates"
     )
-    sample: SampleConfig = SampleConfig()
-    score: ScoreConfig = ScoreConfig()
+    sample: SampleConfig = Field(default_factory=SampleConfig)
+    score: ScoreConfig = Field(default_factory=ScoreConfig)
 
     @model_validator(mode="before")
     @classmethod
@@ -369,6 +71,13 @@ class Config(Strict):
     def _possible_together(self) -> Config:
         if self.data.prior.weight and not (self.subject.noun or self.data.prior.prompt):
             raise ValueError("data.prior.weight needs subject.noun: the prior shows the class")
+        self._possible_adapter()
+        self._possible_embedding()
+        self._possible_phases()
+        self._possible_training()
+        return self
+
+    def _possible_adapter(self) -> None:
         if not self.adapter.text_encoder:
             given = {
                 "adapter.text_rank": self.adapter.text_rank,
@@ -378,21 +87,18 @@ class Config(Strict):
             }
             for name in (name for name, value in given.items() if value):
                 raise ValueError(f"{name} has no effect without adapter.text_encoder: true")
-        if self.train.lora_plus and self.adapter.kind not in ("lora", "rslora", "dora"):
+        kind = KINDS[self.adapter.kind]
+        if self.train.lora_plus and not kind.up:
+            raise ValueError(f"train.lora_plus needs up matrices, which {kind.name} does not have")
+        if self.base.quantize != "none" and kind.needs_weights:
             raise ValueError(
-                f"train.lora_plus needs up matrices, which {self.adapter.kind} does not have"
-            )
-        if self.base.quantize != "none" and self.adapter.kind in ("dora", "oft"):
-            raise ValueError(
-                f"adapter.kind {self.adapter.kind} needs the base's weights themselves, which"
+                f"adapter.kind {kind.name} needs the base's weights themselves, which"
                 f" base.quantize {self.base.quantize} rounds"
             )
-        if self.adapter.layouts and self.adapter.kind not in ("lora", "rslora", "dora"):
-            raise ValueError(
-                f"adapter.layouts cannot hold {self.adapter.kind}; the file in kohya's can"
-            )
-        self._possible_embedding()
-        self._possible_phases()
+        if self.adapter.layouts and not kind.peft:
+            raise ValueError(f"adapter.layouts cannot hold {kind.name}; the file in kohya's can")
+
+    def _possible_training(self) -> None:
         if self.train.optimizer == "schedulefree":
             if self.train.schedule not in (None, "constant"):
                 raise ValueError(f"train.schedule {self.train.schedule!r} undoes schedulefree")
@@ -402,7 +108,6 @@ class Config(Strict):
             raise ValueError(
                 f"train.warmup {self.train.warmup} leaves nothing of train.steps {self.train.steps}"
             )
-        return self
 
     def _possible_embedding(self) -> None:
         given, token = self.embedding, self.subject.token
@@ -438,10 +143,8 @@ class Config(Strict):
                 raise ValueError(f"phase {phase.name!r} trains what embedding.vectors leaves out")
             if phase.own_adapter and set(phase.train or ()) == {"embedding"}:
                 raise ValueError(f"phase {phase.name!r} has an adapter that it does not train")
-        if any(phase.own_adapter for phase in self.phases[1:]) and self.adapter.kind not in (
-            "lora",
-            "rslora",
-        ):
+        several = any(phase.own_adapter for phase in self.phases[1:])
+        if several and not KINDS[self.adapter.kind].adds_up:
             raise ValueError(
                 f"adapters of their own become one file by adding up, which {self.adapter.kind}"
                 " cannot: use lora or rslora"

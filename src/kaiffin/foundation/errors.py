@@ -32,6 +32,22 @@ class ConfigError(UserError):
     """A configuration that is unknown, impossible or contradictory."""
 
 
+class SettingError(ConfigError):
+    """A value that one setting cannot have.
+
+    source: the file or the flag that it came from; field: the setting's dotted name.
+    """
+
+    def __init__(self, source: str, field: str, value: object, reason: str) -> None:
+        where = f"{source} = " if source == f"--{field}" else f"{source}: {field} = "
+        super().__init__(f"{where}{value!r}: {reason}.")
+        self.field, self.value, self.reason = field, value, reason
+
+    def given_by(self, flag: str) -> SettingError:
+        """The same, naming the flag that the value was given by."""
+        return SettingError(flag, self.field, self.value, self.reason)
+
+
 class PhotoError(UserError):
     """A photo, caption or photo folder that cannot be used as it is."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,19 +10,16 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import ConfigError, nearest
+from kaiffin.foundation.errors import ConfigError, SettingError, nearest
+from kaiffin.foundation.schema import facts, leaves, value_name
 
 
-def fields(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf as (dotted name, pydantic FieldInfo), in order."""
-    for name, info in model.model_fields.items():
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from fields(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", info
+def fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting of the config by its dotted name, in order."""
+    return leaves(Config)
 
 
 def build(data: Mapping[str, Any], source: str = "config") -> Config:
@@ -83,10 +81,10 @@ def changed(config: Config, **changes: Any) -> Config:
 
 
 def _parsed(text: str, annotation: Any) -> Any:
-    if annotation is str or "str" in {
-        getattr(a, "__name__", "") for a in typing.get_args(annotation)
-    }:
-        return None if text in ("null", "none") and annotation is not str else text
+    optional = types.NoneType in typing.get_args(annotation)
+    kinds = typing.get_args(annotation) if optional else (annotation,)
+    if str in kinds or Path in kinds:  # a folder may be called 2024
+        return None if optional and text in ("null", "none") else text
     try:
         return float(text) if "e" in text.lower() and text[:1].isdigit() else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):
@@ -108,8 +106,7 @@ def _explained(error: ValidationError, source: str) -> ConfigError:
     reason = first["msg"].removeprefix("Value error, ")
     if not name:
         return ConfigError(f"{source}: {reason}.")
-    value = first.get("input")
-    return ConfigError(f"{source}: {name} = {value!r}: {reason}.")
+    return SettingError(source, name, first.get("input"), reason)
 
 
 def flat(config: Config) -> dict[str, Any]:
@@ -125,19 +122,27 @@ def flat(config: Config) -> dict[str, Any]:
 
 
 def option_table() -> str:
-    """Every field as a Markdown table row: name, default, meaning. `docs/options.md` is this."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    """Every field as a Markdown table row: names, values, default, meaning. `docs/options.md`."""
+    rows = ["| setting | value | default | meaning |", "|---|---|---|---|"]
     for name, info in _rows():
         default = "required" if info.is_required() else info.get_default(call_default_factory=True)
-        shown = "derived" if default is None else str(default).replace("|", "\\|") or '""'
-        rows.append(f"| `{name}` | `{shown}` | {info.description or ''} |")
+        shown = "derived" if default is None else _escaped(default) or '""'
+        flag = facts(info).get("flag")
+        names = f"`{name}`, `{flag}`" if flag else f"`{name}`"
+        rows.append(
+            f"| {names} | {_escaped(value_name(info))} | `{shown}` | {info.description or ''} |"
+        )
     return "\n".join(rows)
 
 
-def _rows() -> Iterator[tuple[str, Any]]:
+def _escaped(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
+def _rows() -> Iterator[tuple[str, FieldInfo]]:
     """`fields`, and below a list such as `phases` the fields of its entries."""
     for name, info in fields():
         yield name, info
         entry = next(iter(typing.get_args(info.annotation)), None)
         if isinstance(entry, type) and issubclass(entry, BaseModel):
-            yield from fields(entry, f"{name}[].")
+            yield from leaves(entry, f"{name}[].")

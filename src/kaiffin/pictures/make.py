@@ -16,16 +16,15 @@ from kaiffin.adapters.stack import Stack
 from kaiffin.adapters.strength import PLAIN, Weights
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.folder import file_sha256
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures import sample as pictures
 from kaiffin.pictures.recipe import recipe
 from kaiffin.pictures.request import AdapterRef, Request, settings
-from kaiffin.pictures.sample import OnStep, Weigh
+from kaiffin.pictures.sample import OnStep, Weigh, generate
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WeightedAdapter:
     """An adapter file and how strong it is to be."""
 
     path: Path
@@ -37,7 +36,7 @@ class Task:
     """A picture that is wanted: what is asked, and all adapters on the base."""
 
     request: Request
-    adapters: tuple[Wanted, ...] = ()
+    adapters: tuple[WeightedAdapter, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -48,7 +47,7 @@ class Task:
         return recipe(self.request, family, [_reference(one) for one in self.adapters])
 
 
-def _reference(one: Wanted) -> AdapterRef:
+def _reference(one: WeightedAdapter) -> AdapterRef:
     """The adapter as a recipe names it."""
     number = one.weights.number
     weight = str(one.weights) if number is None else number
@@ -56,17 +55,19 @@ def _reference(one: Wanted) -> AdapterRef:
 
 
 @contextlib.contextmanager
-def _attached(family: ModelFamily, wanted: Sequence[Wanted]) -> Iterator[list[Stack]]:
+def _attached(
+    family: ModelFamily, adapters: Sequence[WeightedAdapter], tell: Tell
+) -> Iterator[list[Stack]]:
     """The adapters attached to the family while the block runs."""
     stacks: list[Stack] = []
-    for one in wanted:
+    for one in adapters:
         stack = load_adapter(one.path, family, one.weights)
         if not was_trained_on(one.path, family):
-            console.print(f"note: {one.path.name} was trained on other weights than {family.base}")
+            tell.note(f"note: {one.path.name} was trained on other weights than {family.base}")
         stack.train(False)
         stacks.append(stack)
     try:
-        for one, stack in zip(wanted, stacks, strict=True):
+        for one, stack in zip(adapters, stacks, strict=True):
             try:
                 stack.inject(family)
             except AdapterError as error:
@@ -78,20 +79,21 @@ def _attached(family: ModelFamily, wanted: Sequence[Wanted]) -> Iterator[list[St
 
 
 def make(
-    family: ModelFamily, tasks: Sequence[Task], batch_size: int = 4, on_step: OnStep | None = None
-) -> Iterator[tuple[int, Image.Image]]:
+    family: ModelFamily, tasks: Sequence[Task], batch_size: int = 4, on_step: OnStep | None = None,
+    *, tell: Tell = SILENT,
+) -> Iterator[tuple[int, Image.Image]]:  # fmt: skip
     """Yields (place in `tasks`, picture), each adapter loaded once, equal settings together.
 
-    In the order of `tasks` where all have the same adapters and settings. on_step: as `generate`
-    of pictures has it.
+    In the order of `tasks` where all have the same adapters and settings. on_step: as
+    `sample.generate` has it.
     """
     for of_files in _grouped(range(len(tasks)), lambda i: tasks[i].files):
-        with _attached(family, tasks[of_files[0]].adapters) as stacks:
+        with _attached(family, tasks[of_files[0]].adapters, tell) as stacks:
             for alike in _grouped(of_files, lambda i: _setting(tasks[i])):
                 for one, stack in zip(tasks[alike[0]].adapters, stacks, strict=True):
                     stack.weights = one.weights
                 requests = [tasks[i].request for i in alike]
-                made = pictures.generate(
+                made = generate(
                     family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks)
                 )
                 yield from zip(alike, made, strict=True)
@@ -119,9 +121,9 @@ def _weigh(stacks: Sequence[Stack]) -> Weigh:
     return weigh
 
 
-def parse_adapter(text: str) -> Wanted:
-    """`FILE` or `FILE:WEIGHTS`, as `adapters.weights` reads them."""
+def parse_adapter(text: str) -> WeightedAdapter:
+    """`FILE` or `FILE:WEIGHTS`, as `adapters.strength` reads them."""
     name, colon, given = text.rpartition(":")
     if colon and strength.is_weights(given):
-        return Wanted(Path(name), strength.parse(given))
-    return Wanted(Path(text))
+        return WeightedAdapter(Path(name), strength.parse(given))
+    return WeightedAdapter(Path(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from kaiffin.foundation.errors import UserError
 
 RECIPE_KEY = "kaiffin"
 RECIPE_LIMIT = 1 << 20  # characters of metadata that are read
+SHEET = re.compile(r"(sheet|best)(-\d+)?\.png")  # pictures are called <prompt>-seed<n>.png
 
 
 def read(path: Path) -> Any:
@@ -32,6 +34,18 @@ def read(path: Path) -> Any:
         return json.loads(text[:RECIPE_LIMIT])
     except (ValueError, RecursionError) as error:
         raise damaged(path, error) from None
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether it is a sheet that `generate` wrote beside its pictures: by its exact name, and since
+    it has no recipe as pictures do."""
+    if not SHEET.fullmatch(path.name):
+        return False
+    try:
+        read(path)
+    except UserError:
+        return True
+    return False
 
 
 def damaged(path: Path, error: Exception) -> UserError:

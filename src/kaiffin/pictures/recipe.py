@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,18 +14,11 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from kaiffin import __version__
-from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.samplers import SAMPLERS
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import png
 from kaiffin.pictures.request import AdapterRef, Request
-
-A1111_SAMPLERS = {
-    "ddpm": "DDPM",
-    "ddim": "DDIM",
-    "euler": "Euler",
-    "dpm++2m": "DPM++ 2M",
-    "dpm++2m-sde": "DPM++ 2M SDE",
-}
 
 
 def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]) -> dict[str, Any]:
@@ -52,7 +45,7 @@ def parameters_text(recipe: dict[str, Any]) -> str:
     tags = "".join(f" <lora:{a['name']}:{_number(a['weight'])}>" for a in recipe["adapters"])
     facts = {
         "Steps": request["steps"],
-        "Sampler": A1111_SAMPLERS[request["sampler"]],
+        "Sampler": SAMPLERS[request["sampler"]].a1111,
         "Schedule type": "Uniform",
         "CFG scale": f"{request['guidance']:g}",
         "Seed": request["seed"],
@@ -81,25 +74,23 @@ def _quoted(value: object) -> str:
 
 
 def save_png(image: Image.Image, path: Path, recipe: dict[str, Any] | None = None) -> None:
-    """Writes the picture with its recipe, or bare; a partial file never bears the final name."""
+    """Writes the picture with its recipe, or bare; whole or not at all, and not synced, since a
+    picture can be made again. Raises RunError where the file system refuses."""
     info = PngImagePlugin.PngInfo()
     if recipe is not None:
         info.add_itxt("parameters", parameters_text(recipe))
         info.add_itxt(png.RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        image.save(partial, format="PNG", pnginfo=info)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from None
+    file = io.BytesIO()
+    image.save(file, format="PNG", pnginfo=info)
+    write_bytes(path, file.getvalue(), sync=False)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe that `save_png` put into a picture; raises `UserError` when there is none."""
+    """The recipe that `save_png` put into a picture; raises `UserError` when there is none, or none
+    that this Kaiffin could follow."""
     found = png.read(path)
     try:
-        Request(**found["request"])
+        SAMPLERS[Request(**found["request"]).sampler]
         [AdapterRef(**adapter) for adapter in found["adapters"]]
         str(found["base"]["name"]), str(found["base"]["revision"])
     except (KeyError, TypeError) as error:

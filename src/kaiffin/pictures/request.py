@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.models.base import ModelFamily
+from kaiffin.foundation.folder import file_name
+from kaiffin.foundation.samplers import SAMPLERS
+
+if TYPE_CHECKING:
+    from kaiffin.models.base import ModelFamily
 
 
 def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
@@ -28,7 +32,7 @@ def with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
 
 def slug(prompt: str) -> str:
     """The prompt as a file may be called."""
-    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60] or "picture"
+    return file_name(re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60], "picture")
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
@@ -66,11 +70,16 @@ class Request:
     eta: float = 0.0
     clip_skip: int = 0
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its sampler takes besides the steps."""
+        return {name: getattr(self, name) for name in SAMPLERS[self.sampler].options}
+
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as weights.py
-    reads it."""
+    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as
+    `adapters.strength` reads it."""
 
     path: str
     name: str

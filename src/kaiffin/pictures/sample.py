@@ -87,8 +87,7 @@ def _make(
         if weigh and i + 1 < first.steps:
             weigh((i + 1) / (first.steps - 1))
 
-    options = {"eta": first.eta} if first.sampler == "ddim" else {}
-    x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **options)
+    x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **first.options)
     # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
     return [_picture(family.decode(latent[None])) for latent in x0]
 

@@ -11,24 +11,24 @@ from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import changed
-from kaiffin.pictures.make import Wanted
+from kaiffin.pictures.make import WeightedAdapter
 
 
 def open_source(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Run | None, Config]:
     """The run at `source`, if it is one, and the configuration of pictures with it or the base."""
-    run = Run.open(Path(source)) if (Path(source) / "config.yaml").is_file() else None
+    run = Run.open(Path(source)) if Run.is_at(Path(source)) else None
     config = run.config if run else Config(base=BaseConfig(name=source))
     return run, changed(config, **{"sample.size": None, **(changes or {})})
 
 
-def of_run(run: Run, blended: bool = False) -> list[Wanted]:
+def of_run(run: Run, blended: bool = False) -> list[WeightedAdapter]:
     """The run's adapter; to blend its phases, the file of each."""
     if not run.finished:
         raise RunError(f"{run.path}: is not finished.", f"Run `kaiffin resume {run.path}` first.")
     parts = [name for name in expand(run.config)[-1].attached if name]
     if blended and parts:
-        return [Wanted(run.part_path(name)) for name in parts]
-    return [Wanted(run.adapter_path)]
+        return [WeightedAdapter(run.part_path(name)) for name in parts]
+    return [WeightedAdapter(run.adapter_path)]
 
 
 def checkpoint_of(run: Run | None, name: str) -> Path:

@@ -1,13 +1,15 @@
-"""choice.json as data: what `kaiffin choose` measured of a run's adapters. Torch-free.
+"""What was measured of a run's adapters, which one is recommended, and choice.json, which keeps it.
 
-Pictures are named from the run's folder and never leave it; one that is gone is None.
+The one shape of a choice: `choose` writes it, the report shows it, `compare` and `demo` make one of
+a single candidate. Pictures are named from the run's folder and never leave it; one that is gone is
+None. Torch-free.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +48,52 @@ class Stop:
     def label(self) -> str:
         return f"step {self.step}" if self.step else "base"
 
+    def pictures_as_json(self, folder: Path) -> dict[str, Any]:
+        """The pictures, named from `folder`, and the scores of each."""
+        names = [path.relative_to(folder).as_posix() if path else "" for path in self.pictures]
+        return {"pictures": names, "rows": [dict(row) for row in self.rows]}
+
+    def as_json(self, folder: Path) -> dict[str, Any]:
+        """As choice.json holds a candidate."""
+        means = {name: asdict(value) for name, value in self.means.items()}
+        overall = means.pop("overall", None)
+        return {
+            "step": self.step, "adapter": self.adapter, "sha256": self.sha256, "loss": self.loss,
+            **self.pictures_as_json(folder), "means": means, "overall": overall,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The candidate that the chosen one is held against; difference: of the chosen one to it."""
+
+    step: int
+    difference: Interval
+
 
 @dataclass(frozen=True)
 class Choice:
-    """choice.json: every candidate measured, and the one that is recommended."""
+    """Every candidate measured, and the one that is recommended.
+
+    references: kind, photos, ceiling and words, as `score.table.References.as_json` gives them;
+    sample: how the pictures were made; chosen, highest: steps, of the recommendation and of the
+    highest mean; pareto: steps that no other beats; cost: pictures and seconds.
+    """
 
     judge: str
     identity_judge: str
     references: Mapping[str, Any]
     prompts: tuple[Prompt, ...]
     seeds: tuple[int, ...]
-    sample: Mapping[str, Any]
     base: Stop
     candidates: tuple[Stop, ...]
-    pareto: tuple[int, ...]
     chosen: int
     highest: int
-    against: Mapping[str, Any] | None
     verdict: str
-    findings: tuple[str, ...]
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    pareto: tuple[int, ...] = ()
+    against: Rival | None = None
+    findings: tuple[str, ...] = ()
     cost: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -80,12 +109,32 @@ class Choice:
         """(number of the prompt, seed) of each picture of a stop."""
         return [(i, seed) for i in range(len(self.prompts)) for seed in self.seeds]
 
+    def as_json(self, folder: Path) -> dict[str, Any]:
+        """As choice.json in the run's `folder` holds it; `read` is the way back."""
+        return {
+            "version": VERSION,
+            "judge": self.judge,
+            "identity_judge": self.identity_judge,
+            "references": dict(self.references),
+            "set": {
+                "prompts": [asdict(prompt) for prompt in self.prompts],
+                "seeds": list(self.seeds),
+                "sample": dict(self.sample),
+            },
+            "base": self.base.pictures_as_json(folder),
+            "candidates": [stop.as_json(folder) for stop in self.candidates],
+            "pareto": list(self.pareto),
+            "chosen": self.chosen,
+            "highest": self.highest,
+            "against": asdict(self.against) if self.against else None,
+            "verdict": self.verdict,
+            "findings": list(self.findings),
+            "cost": dict(self.cost),
+        }
+
 
 def read(data: Mapping[str, Any], folder: Path) -> Choice:
-    """`data` as `kaiffin choose` writes it; its pictures lie within `folder`.
-
-    Raises RunError where it is not in that shape.
-    """
+    """`data` as choice.json in `folder` holds it; RunError where it is not in that shape."""
     way = f"Make it again with `kaiffin choose {folder}`."
     if data.get("version") != VERSION:
         raise RunError(
@@ -112,14 +161,14 @@ def _choice(data: Mapping[str, Any], folder: Path) -> Choice:
         references=dict(data["references"]),
         prompts=prompts,
         seeds=tuple(int(seed) for seed in asked["seeds"]),
-        sample=dict(asked.get("sample") or {}),
         base=_stop(data["base"], folder, count),
         candidates=tuple(_stop(one, folder, count) for one in data["candidates"]),
-        pareto=tuple(int(step) for step in data.get("pareto", ())),
         chosen=int(data["chosen"]),
         highest=int(data.get("highest") or data["chosen"]),
-        against=data.get("against"),
         verdict=str(data.get("verdict") or ""),
+        sample=dict(asked.get("sample") or {}),
+        pareto=tuple(int(step) for step in data.get("pareto", ())),
+        against=_rival(data.get("against")),
         findings=tuple(str(line) for line in data.get("findings", ())),
         cost=dict(data.get("cost") or {}),
     )
@@ -147,6 +196,11 @@ def _stop(data: Mapping[str, Any], folder: Path, count: int) -> Stop:
     )
 
 
+def _rival(data: Mapping[str, Any] | None) -> Rival | None:
+    difference = _interval(data["difference"]) if data else None
+    return Rival(int(data["step"]), difference) if data and difference else None
+
+
 def _interval(data: Mapping[str, Any] | None) -> Interval | None:
     if not data or any(_number(data[part]) is None for part in ("mean", "low", "high")):
         return None
@@ -160,10 +214,10 @@ def _number(value: Any) -> Any:
 
 
 def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Interval]:
-    """The mean of every measure with its interval over prompts."""
-    names = {name for row in rows for name, value in row.items() if _is_measure(name, value)}
+    """The mean of every measure that a row has, with its interval over prompts."""
+    names = {name: None for row in rows for name, value in row.items() if _is_measure(name, value)}
     found = {}
-    for name in sorted(names):
+    for name in names:
         scored = [row for row in rows if row.get(name) is not None]
         values = [float(row[name]) for row in scored]
         found[name] = clustered(values, [row["prompt"] for row in scored])

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.errors import ConfigError, MissingWeightsError
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.resolve import snapshot
 from kaiffin.models.parts import quiet, revision
+from kaiffin.score import measures
 
 MINIATURE = "miniature"
 READS_TEXT = {"clip": "CLIP", "siglip": "SigLIP"}
@@ -31,8 +32,17 @@ SEES_ONLY = {"dinov2": "DINOv2", "dinov2_with_registers": "DINOv2"}
 
 
 def judge_of(config: Config) -> str | None:
-    """The judge that a config names; for the miniatures their own CLIP, for a real base none."""
+    """The judge that a config names; for the bases inside Kaiffin the miniature's CLIP, which knows
+    their toy world and nothing else; for a real base none."""
     return config.score.judge or (MINIATURE if config.base.name in EMBEDDED else None)
+
+
+def no_judge(of: object) -> ConfigError:
+    """The error where no judge is named and the miniature's would be asked what it never saw."""
+    return ConfigError(
+        f"no judge is named, and the miniature's knows nothing of {of}.",
+        "Give --judge a folder or hub id with a CLIP, such as openai/clip-vit-large-patch14.",
+    )
 
 
 class Scorer:
@@ -132,17 +142,17 @@ class Scorer:
         """CLIP-T of picture i and prompt i, (N,): see `measures.clip_t`."""
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images and {len(prompts)} prompts are no pairs")
-        return (self.embed_images(images) * self.embed_texts(prompts)).sum(-1)
+        return measures.clip_t(self.embed_images(images), self.embed_texts(prompts))
 
     def image_image(
         self, images: Sequence[Image.Image], references: Sequence[Image.Image]
     ) -> Tensor:
-        """CLIP-I: (N,) mean cosine to all references (Ruiz et al. 2022).
+        """CLIP-I to all references, (N,): see `measures.identity`.
 
-        In [-1, 1]. Against the training photos it rewards copying: give photos that were held out.
-        Background counts too: read it beside `likeness_of_references` and class pictures.
+        Against the training photos it rewards copying: give photos that were held out.
         """
-        return (self.embed_images(images) @ self.embed_images(references).T).mean(-1)
+        rows = self.embed_images(references)
+        return measures.identity(self.embed_images(images), rows, held_out=True)
 
     def likeness_of_references(self, references: Sequence[Image.Image]) -> Tensor:
         """(N,) mean cosine of each reference to all *others*: what real photos reach in CLIP-I.
@@ -153,8 +163,7 @@ class Scorer:
         if len(references) < 2:
             raise ValueError("one reference has no other to be compared with")
         rows = self.embed_images(references)
-        cosines = rows @ rows.T
-        return (cosines.sum(-1) - cosines.diagonal()) / (len(references) - 1)
+        return measures.identity(rows, rows, held_out=False)  # the nearest is itself
 
 
 def _content(image: Image.Image) -> str:

@@ -1,68 +1,100 @@
-"""The photos that pictures are compared with, and pictures in folders."""
+"""The photos that pictures are compared with, and pictures in folders. Torch-free."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
-
-from kaiffin.data.images import SUFFIXES, open_photo
+from kaiffin.data.images import SUFFIXES
 from kaiffin.foundation.errors import PhotoError, UserError
-from kaiffin.foundation.folder import file_sha256
+from kaiffin.foundation.folder import file_sha256, read_json
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.pictures import png
 
 
-def photos_of_all(runs: Sequence[Run]) -> tuple[list[Path], list[Path]]:
-    """(trained on by any of the runs, held out by some and trained on by none), each once."""
-    pairs = [photos_of(run) for run in runs]
-    trained = {file_sha256(path): path for own, _ in pairs for path in own}
-    others = {file_sha256(path): path for _, own in pairs for path in own}
-    return list(trained.values()), [path for sha, path in others.items() if sha not in trained]
+@dataclass(frozen=True)
+class Photos:
+    """Files that show the subject: those that were trained on, and those that nobody trained on."""
+
+    trained: tuple[Path, ...] = ()
+    held_out: tuple[Path, ...] = ()
+
+    @property
+    def references(self) -> tuple[Path, ...]:
+        """What pictures are to be compared with."""
+        return self.held_out or self.trained
 
 
-def photos_of(run: Run) -> tuple[list[Path], list[Path]]:
-    """(trained on, held out), of those that are still there."""
+def subject_photos(runs: Sequence[Run], like: Path | None = None, *, tell: Tell = SILENT) -> Photos:
+    """The photos of the runs that are still there, each once: those that any of them was trained
+    on, and those that some held out and none was trained on.
+
+    like: a folder of photos that nobody trained on, instead of those held out. PhotoError where it
+    holds none.
+    """
+    found = [(path, is_held_out) for run in runs for path, is_held_out in _listed(run)]
+    trained = {file_sha256(path): path for path, is_held_out in found if not is_held_out}
+    others = {file_sha256(path): path for path, is_held_out in found if is_held_out}
+    held_out = [path for sha, path in others.items() if sha not in trained]
+    return Photos(tuple(trained.values()), tuple(in_folder(like, tell=tell) if like else held_out))
+
+
+def _listed(run: Run) -> list[tuple[Path, bool]]:
+    """(file, whether it was held out) of each photo of the run that is still there."""
     folder = run.config.data.photos
-    listed = run.read_json("data/manifest.json").get("photos", [])
     if folder is None:
-        return [], []
-    there = [entry for entry in listed if (folder / entry["file"]).is_file()]
-    trained = [folder / e["file"] for e in there if not e.get("held_out")]
-    return trained, [folder / e["file"] for e in there if e.get("held_out")]
+        return []
+    files = [(folder / entry["file"], bool(entry.get("held_out"))) for entry in _entries(run)]
+    return [(path, is_held_out) for path, is_held_out in files if path.is_file()]
 
 
-def in_folder(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise PhotoError(f"--like {folder}: is no folder with photos.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise PhotoError(f"--like {folder}: holds no photos.")
-    return found
+def _entries(run: Run) -> list[dict[str, Any]]:
+    return read_json(run.photos_manifest).get("photos", [])
 
 
 def captions(run: Run) -> list[str]:
-    listed = run.read_json("data/manifest.json").get("photos", [])
-    return [caption for entry in listed for caption in entry["captions"]]
+    """Every caption that the run was trained with."""
+    return [caption for entry in _entries(run) for caption in entry["captions"]]
 
 
-def pictures_in(places: Sequence[Path]) -> list[Path]:
-    """Files as they are, folders by what they hold; sheets are left out. UserError for nothing."""
+# --- folders ------------------------------------------------------------------------------------
+
+
+def in_folder(folder: Path, *, tell: Tell = SILENT) -> list[Path]:
+    """The photos right in a folder, by name, as they are `listed`. PhotoError for none."""
+    if not folder.is_dir():
+        raise PhotoError(f"{folder}: is no folder with photos.")
+    found = listed(folder, tell=tell)
+    if not found:
+        raise PhotoError(f"{folder}: holds no photos.")
+    return found
+
+
+def pictures_in(places: Sequence[Path], *, tell: Tell = SILENT) -> list[Path]:
+    """Files as they are, folders by what is `listed` of them. UserError for nothing."""
     found: list[Path] = []
     for place in places:
-        found += filter(_is_picture, sorted(place.iterdir())) if place.is_dir() else [place]
+        found += listed(place, tell=tell) if place.is_dir() else [place]
     if not found:
         raise UserError(f"{', '.join(map(str, places))}: no pictures there.")
     return found
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not re.fullmatch(r"(sheet|best)(-\d+)?", path.stem)
+def listed(folder: Path, *, tell: Tell = SILENT) -> list[Path]:
+    """The picture files right in a folder, by name.
 
-
-def photos_in(folder: Path) -> list[Image.Image]:
-    """The photos of a folder; UserError when it holds none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder with photos.")
-    return [open_photo(path).image for path in pictures_in([folder])]
+    Left out are hidden and other files, folders, and the sheets on which `generate` repeats its
+    pictures, which are named.
+    """
+    files = sorted(
+        path for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )  # fmt: skip
+    sheets = [path for path in files if png.is_sheet(path)]
+    if sheets:
+        names = ", ".join(path.name for path in sheets)
+        tell.note(f"note: {folder}: left out, as sheets of other pictures: {names}")
+    return [path for path in files if path not in sheets]

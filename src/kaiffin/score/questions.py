@@ -18,13 +18,15 @@ from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.settings import read_yaml
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.request import Request, request, with_size
-from kaiffin.score.table import SUBJECT, Section
+from kaiffin.score.catalogue import SUBJECT
+from kaiffin.score.choice import Prompt
 
 BUILT_IN = Path(__file__).parent / "prompts"
 
 
-class Entry(Strict):
+class PromptEntry(Strict):
     """A prompt, and what the judge is asked instead where that differs."""
 
     text: str = Field(min_length=1)
@@ -34,24 +36,15 @@ class Entry(Strict):
 class PromptFile(Strict):
     """A list of prompts; {token} and {noun} are set."""
 
-    scenes: tuple[Entry | str, ...] = ()
-    actions: tuple[Entry | str, ...] = ()
-    styles: tuple[Entry | str, ...] = ()
-    class_: tuple[Entry | str, ...] = Field((), alias="class")
-    unrelated: tuple[Entry | str, ...] = ()
+    scenes: tuple[PromptEntry | str, ...] = ()
+    actions: tuple[PromptEntry | str, ...] = ()
+    styles: tuple[PromptEntry | str, ...] = ()
+    class_: tuple[PromptEntry | str, ...] = Field((), alias="class")
+    unrelated: tuple[PromptEntry | str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """text: for the model; plain: the same for a judge, without the subject's word."""
-
-    text: str
-    plain: str
-    section: Section
-
-
-@dataclass(frozen=True)
-class Asked:
+class PromptSet:
     """Every prompt on every seed, prompts outside, seeds inside."""
 
     prompts: tuple[Prompt, ...]
@@ -63,27 +56,23 @@ class Asked:
         """The prompt's number for each picture."""
         return [i for i in range(len(self.prompts)) for _ in self.seeds]
 
-    def with_seeds(self, count: int) -> Asked:
+    def with_seeds(self, count: int) -> PromptSet:
         """The same prompts on the first `count` seeds."""
         kept = self.seeds[:count]
         requests = tuple(r for r in self.requests if r.seed in kept)
-        return Asked(self.prompts, kept, requests)
+        return PromptSet(self.prompts, kept, requests)
 
-    def first(self, count: int) -> Asked:
+    def first(self, count: int) -> PromptSet:
         """The first `count` pictures, as a sample of what one costs."""
-        return Asked(self.prompts, self.seeds, self.requests[:count])
+        return PromptSet(self.prompts, self.seeds, self.requests[:count])
 
-    def as_json(self) -> dict[str, Any]:
-        sample = asdict(self.requests[0])
-        sample = {k: v for k, v in sample.items() if k not in ("prompt", "seed")}
-        return {
-            "prompts": [asdict(prompt) for prompt in self.prompts],
-            "seeds": list(self.seeds),
-            "sample": sample,
-        }
+    @property
+    def sample(self) -> dict[str, Any]:
+        """How the pictures are made: what is the same in all of them."""
+        return {k: v for k, v in asdict(self.requests[0]).items() if k not in ("prompt", "seed")}
 
 
-def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int) -> Asked:
+def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int) -> PromptSet:
     """The prompts of `score.prompts` or those built in, on `seeds` seeds.
 
     Of the built-in ones those are left out that name a place as the training's captions do: what is
@@ -91,7 +80,7 @@ def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int
     has no picture of the subject.
     """
     own = config.score.prompts
-    small = config.base.name == "miniature"
+    small = config.base.name in EMBEDDED
     path = own or BUILT_IN / f"{'miniature' if small else config.subject.kind}.yaml"
     prompts = _read(path, config)
     if own is None:
@@ -101,7 +90,7 @@ def ask(config: Config, family: ModelFamily, captions: Sequence[str], seeds: int
     sample = with_size(config.sample, family)
     numbers = tuple(range(1, seeds + 1))
     requests = [request(p.text, seed, sample) for p in prompts for seed in numbers]
-    return Asked(tuple(prompts), numbers, tuple(requests))
+    return PromptSet(tuple(prompts), numbers, tuple(requests))
 
 
 def _read(path: Path, config: Config) -> list[Prompt]:
@@ -117,8 +106,9 @@ def _read(path: Path, config: Config) -> list[Prompt]:
     found = []
     for section in (*SUBJECT, "class", "unrelated"):
         for entry in getattr(file, "class_" if section == "class" else section):
-            given = Entry(text=entry) if isinstance(entry, str) else entry
-            if "{noun}" in given.text and not config.subject.noun:
+            given = PromptEntry(text=entry) if isinstance(entry, str) else entry
+            is_of_class = "{noun}" in given.text and "{token}" not in given.text
+            if is_of_class and not config.subject.noun:
                 continue  # without a noun there is no class to ask for
             text = fill(given.text, config.subject)
             plain = given.plain or plain_prompt(text, config.subject)

@@ -31,7 +31,7 @@ def pareto(points: Sequence[Point]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Recommendation:
     """chosen, highest: places; against: what the chosen one is compared with, and by how much."""
 
     chosen: int
@@ -40,7 +40,7 @@ class Choice:
     difference: Interval | None
 
 
-def recommend(values: Sequence[Sequence[float]], groups: Sequence[int]) -> Choice:
+def recommend(values: Sequence[Sequence[float]], groups: Sequence[int]) -> Recommendation:
     """The earliest candidate that is as good as the best one, within MARGIN.
 
     values: of each candidate, one for each picture, the same pictures in all; groups: the prompt
@@ -59,25 +59,27 @@ def recommend(values: Sequence[Sequence[float]], groups: Sequence[int]) -> Choic
             break
     others = [i for i in range(len(values)) if i != chosen]
     if not others:
-        return Choice(chosen, highest, None, None)
+        return Recommendation(chosen, highest, None, None)
     rival = highest if highest != chosen else max(others, key=lambda i: averages[i])
-    return Choice(chosen, highest, rival, _difference(values[rival], values[chosen], groups))
+    return Recommendation(
+        chosen, highest, rival, _difference(values[rival], values[chosen], groups)
+    )
 
 
 def _difference(before: Sequence[float], after: Sequence[float], groups: Sequence[int]) -> Interval:
     return clustered([b - a for a, b in zip(before, after, strict=True)], groups)
 
 
-def verdict(choice: Choice, steps: Sequence[int]) -> str:
+def verdict(found: Recommendation, steps: Sequence[int]) -> str:
     """The recommendation in words."""
-    step = steps[choice.chosen]
-    if choice.against is None or choice.difference is None:
+    step = steps[found.chosen]
+    if found.against is None or found.difference is None:
         return f"step {step} is the only candidate"
-    other, gap = steps[choice.against], choice.difference
+    other, gap = steps[found.against], found.difference
     shown = f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     if gap.low > 0:
         return f"take step {step}: better than the runner-up, step {other}, by {shown}"
-    if choice.chosen != choice.highest:
+    if found.chosen != found.highest:
         return f"no difference between steps {step} and {other} ({shown}): take the earlier, {step}"
     return (
         f"take step {step}: it has the highest mean, but these pictures cannot tell it from step"

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from kaiffin.score import measures
-from kaiffin.score.judge import Scorer
+from kaiffin.score.catalogue import MEASURES, SUBJECT
+from kaiffin.score.choice import means_of
 from kaiffin.score.statistics import Interval, clustered
 
-Section = Literal["scenes", "actions", "styles", "class", "unrelated"]
-SUBJECT: tuple[Section, ...] = ("scenes", "actions", "styles")  # their prompts name the subject
-# What each measure is averaged over.
-OVER = {
-    "likeness": SUBJECT, "prompt_share": SUBJECT, "clip_t": SUBJECT, "win": SUBJECT,
-    "identity": SUBJECT, "copying": SUBJECT, "copy": SUBJECT, "clipped": SUBJECT,
-    "saturated": SUBJECT, "contrast": SUBJECT, "leak": ("class",), "drift": ("class", "unrelated"),
-    "diversity": SUBJECT,
-}  # fmt: skip
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Pictures of one model as the judges see them: shown for prompts (N, D), like for photos."""
+class Embeddings:
+    """Pictures of one model and what the judges make of them, a unit vector each: `prompt` (N, D)
+    by the judge of prompts, `identity` (N, D) by the one of likeness."""
 
     images: Sequence[Image.Image]
-    shown: Tensor
-    like: Tensor
-
-    @staticmethod
-    def by(judge: Scorer, identity_judge: Scorer, images: Sequence[Image.Image]) -> Seen:
-        return Seen(images, judge.embed_images(images), identity_judge.embed_images(images))
+    prompt: Tensor
+    identity: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,12 +33,14 @@ class References:
     """The photos that pictures are compared with.
 
     photos: names of those trained on, `trained` (P, D) as the identity judge sees them and
-    `layouts` (P, L) as they are laid out; to: the references (R, D), held out or the same.
+    `layouts` (P, L) as they are laid out; compared: names of the references, `to` (R, D), which
+    are held out or the same.
     """
 
     photos: Sequence[str]
     trained: Tensor
     layouts: Tensor
+    compared: Sequence[str]
     to: Tensor
     held_out: bool
 
@@ -60,31 +51,60 @@ class References:
     def identity(self, pictures: Tensor) -> Tensor:
         return measures.identity(pictures, self.to, held_out=self.held_out)
 
+    @property
+    def kind(self) -> str:
+        if self.held_out:
+            return "held-out"
+        return "one photo" if len(self.compared) == 1 else "leave-one-out"
+
+    @property
+    def words(self) -> str:
+        """What pictures are compared with."""
+        count = len(self.compared)
+        if self.held_out:
+            return f"compared with {count} photos that were not trained on"
+        if count == 1:
+            return (
+                "compared with the one photo that was trained on: nothing could be held out, so a"
+                " copy of it scores highest; look at the share of copies"
+            )
+        return (
+            f"compared with the {count} photos that were trained on, but never with the one that is"
+            " nearest: a copy of a photo gains nothing"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As choice.json names them."""
+        return {
+            "kind": self.kind, "photos": list(self.compared), "ceiling": self.ceiling,
+            "words": self.words,
+        }  # fmt: skip
+
 
 def rows(
     sections: Sequence[str], of: Sequence[int], seeds: Sequence[int], texts: Tensor,
-    base: Seen, own: Seen, references: References,
+    base: Embeddings, own: Embeddings, references: References,
 ) -> list[Row]:  # fmt: skip
     """A row for each picture of `own`, paired with that of `base`.
 
     sections: of each prompt; of: each picture's prompt; seeds: each picture's; texts: (P, D) what
     the judge makes of the plain prompts. A measure that does not apply to a section is None.
     """
-    alike = references.identity(own.like)
+    alike = references.identity(own.identity)
     mine = [i for i, prompt in enumerate(of) if sections[prompt] in SUBJECT]
-    likeness, shown = torch.zeros(len(of)), torch.zeros(len(of))
-    likeness[mine] = measures.likeness(base.like[mine], own.like[mine], references.to)
-    shown[mine] = _shown([of[i] for i in mine], texts, base.shown[mine], own.shown[mine])
+    likeness, shares = torch.zeros(len(of)), torch.zeros(len(of))
+    likeness[mine] = measures.likeness(base.identity[mine], own.identity[mine], references.to)
+    shares[mine] = _shares([of[i] for i in mine], texts, base.prompt[mine], own.prompt[mine])
     columns = {
         "likeness": likeness,
-        "prompt_share": shown,
-        "clip_t": measures.clip_t(own.shown, texts[list(of)]),
-        "win": _wins(sections, of, texts, own.shown),
+        "prompt_share": shares,
+        "clip_t": measures.clip_t(own.prompt, texts[list(of)]),
+        "win": _wins(sections, of, texts, own.prompt),
         "identity": alike,
-        "drift": measures.drift(base.like, own.like),
-        "leak": measures.leak(references.identity(base.like), alike),
+        "drift": measures.drift(base.identity, own.identity),
+        "leak": measures.leak(references.identity(base.identity), alike),
     }
-    near, which = measures.copying(own.like, references.trained)
+    near, which = measures.copying(own.identity, references.trained)
     layouts = torch.stack([measures.layout(image) for image in own.images])
     copies = measures.is_copy(layouts, references.layouts)
     table: list[Row] = []
@@ -100,13 +120,18 @@ def rows(
             "saturated": saturated,
             "contrast": measures.contrast(own.images[i]) / even if even else None,
         }
-        kept = {k: v for k, v in row.items() if section in OVER.get(k, OVER["copying"])}
+        kept = {k: v for k, v in row.items() if section in _sections(k)}
         blank = dict.fromkeys(row)
         table.append({"prompt": prompt, "seed": seeds[i], "section": section, **blank, **kept})
     return table
 
 
-def _shown(of: Sequence[int], texts: Tensor, before: Tensor, after: Tensor) -> Tensor:
+def _sections(column: str) -> Sequence[str]:
+    """The sections in which a column has a value."""
+    return MEASURES[column].sections if column in MEASURES else SUBJECT
+
+
+def _shares(of: Sequence[int], texts: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """(N,) `measures.margin` as a share of what the base's pictures of the prompt reach.
 
     0 where a picture is no nearer to its prompt than to the others, 1 where it shows it as the base
@@ -132,20 +157,16 @@ def _wins(sections: Sequence[str], of: Sequence[int], texts: Tensor, shown: Tens
     return found
 
 
-def means(table: Sequence[Row], own: Seen) -> dict[str, Interval]:
+def means(rows: Sequence[Row], own: Embeddings) -> dict[str, Interval]:
     """The mean of each measure with its interval over prompts."""
-    found = {}
-    for name in OVER:
-        if name == "diversity":
-            pairs = list(diversity(table, own).items())
-        else:
-            pairs = [(r["prompt"], float(r[name])) for r in table if r[name] is not None]
-        if pairs:
-            found[name] = clustered([v for _, v in pairs], [p for p, _ in pairs])
+    found = means_of(rows)
+    variety = diversity(rows, own)
+    if variety:
+        found["diversity"] = clustered(list(variety.values()), list(variety))
     return found
 
 
-def diversity(table: Sequence[Row], own: Seen) -> dict[int, float]:
+def diversity(rows: Sequence[Row], own: Embeddings) -> dict[int, float]:
     """`measures.diversity` of each prompt of the subject, among its seeds."""
-    subject = [i for i, row in enumerate(table) if row["section"] in SUBJECT]
-    return measures.diversity(own.like[subject], [table[i]["prompt"] for i in subject])
+    subject = [i for i, row in enumerate(rows) if row["section"] in SUBJECT]
+    return measures.diversity(own.identity[subject], [rows[i]["prompt"] for i in subject])

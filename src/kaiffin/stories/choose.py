@@ -9,45 +9,55 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.table import Table
 
-from kaiffin.foundation import tell
+from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.recipe import save_png
-from kaiffin.score import selection, table
+from kaiffin.score import selection
+from kaiffin.score.catalogue import SUBJECT
+from kaiffin.score.choice import Choice, Rival, Stop, means_of
 from kaiffin.score.gallery import Gallery
-from kaiffin.score.panel import Judges, measure, open_judges
+from kaiffin.score.panel import Panel, measure, panel_of
 from kaiffin.score.photos import captions
-from kaiffin.score.questions import Asked, ask
+from kaiffin.score.questions import PromptSet, ask
 from kaiffin.score.statistics import Interval, smooth
 
-SHOWN = {
-    "likeness": "likeness", "prompt_share": "prompt", "identity": "identity", "clip_t": "CLIP-T",
-    "win": "win", "drift": "drift", "leak": "leak", "copy": "copies",
-}  # fmt: skip
+Candidate = tuple[int, Path]  # step and adapter
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The checkpoint to use, and why. adapter: a copy of the chosen candidate; sheet: a page of
+    the base's and every candidate's pictures (PNG); all of it lies in the folder `run`."""
+
+    run: Path
+    choice: Choice
+    adapter: Path
+    sheet: Path
 
 
 def choose(
     path: Path, *, changes: Mapping[str, Any] | None = None, budget: float | None = None,
-    batch_size: int = 8,
-) -> dict[str, Any]:  # fmt: skip
+    batch_size: int = 8, tell: Tell = SILENT,
+) -> Advice:  # fmt: skip
     """Makes the pictures, scores them, recommends, and writes choice.json and best.safetensors.
 
     changes: of `score` and `sample` in the run's config; budget: seconds that making pictures may
-    take. Raises RunError for a run without candidates, PhotoError without photos to compare with.
+    take. Raises RunError for a run without candidates, PhotoError without photos to compare with,
+    ConfigError where no judge is named for a real base.
     """
     run = Run.open(path)
     config = changed(run.config, **(changes or {}))
@@ -57,27 +67,24 @@ def choose(
             f"{path}: holds no candidates to choose from.",
             "Train it further with `kaiffin resume`, or anew: every training keeps some.",
         )
-    judges = open_judges([run], config)
+    panel = panel_of([run], config, tell=tell)
     family = load_base(config.base, Runtime.from_config(config.base))
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()
         asked = ask(config, family, captions(run), config.score.seeds)
-        gallery = Gallery(run.path / "evaluation", family)
-        asked, candidates = _within(budget, gallery, asked, candidates, batch_size)
-        _make(gallery, asked, candidates, batch_size)
-        facts = weigh(run, gallery, asked, candidates, judges)
-        facts["cost"] = {
-            "pictures": len(asked.requests) * (len(candidates) + 1),
-            "seconds": round(time.time() - started, 1),
-        }
-        _write(run, facts)
-    say(run, facts)
-    return facts
+        gallery = Gallery(run.evaluation, family)
+        asked, candidates = _within(budget, gallery, asked, candidates, batch_size, tell)
+        _make(gallery, asked, candidates, batch_size, tell)
+        pictures = len(asked.requests) * (len(candidates) + 1)
+        choice = weigh(run, gallery, asked, candidates, panel)
+        seconds = round(time.time() - started, 1)
+        return _write(run, replace(choice, cost={"pictures": pictures, "seconds": seconds}))
 
 
 def promising(
-    run: Run, family: ModelFamily, *, since: int, until: int, batch_size: int = 8
-) -> bool:
+    run: Run, family: ModelFamily, *, since: int, until: int, batch_size: int = 8,
+    tell: Tell = SILENT,
+) -> bool:  # fmt: skip
     """Whether a training is to go on: False once `score.early_stop` candidates after the best one
     came no further.
 
@@ -86,16 +93,14 @@ def promising(
     """
     candidates = [(step, path) for step, path in run.candidates() if since < step <= until]
     asked = ask(run.config, family, captions(run), run.config.score.seeds)
-    gallery = Gallery(run.path / "evaluation", family)
-    _make(gallery, asked, candidates, batch_size)
-    facts = weigh(run, gallery, asked, candidates, open_judges([run], run.config))
-    console.print(f"after step {until}: {facts['verdict']}")
-    later = [step for step, _ in candidates if step > facts["highest"]]
+    gallery = Gallery(run.evaluation, family)
+    _make(gallery, asked, candidates, batch_size, tell)
+    found = weigh(run, gallery, asked, candidates, panel_of([run], run.config))
+    tell.note(f"after step {until}: {found.verdict}")
+    later = [step for step, _ in candidates if step > found.highest]
     if len(later) < run.config.score.early_stop:
         return True
-    console.print(
-        f"stopping: {len(later)} candidates after step {facts['highest']} came no further"
-    )
+    tell.note(f"stopping: {len(later)} candidates after step {found.highest} came no further")
     return False
 
 
@@ -103,16 +108,16 @@ def promising(
 
 
 def _within(
-    budget: float | None, gallery: Gallery, asked: Asked, candidates: list[tuple[int, Path]],
-    batch_size: int,
-) -> tuple[Asked, list[tuple[int, Path]]]:  # fmt: skip
+    budget: float | None, gallery: Gallery, asked: PromptSet, candidates: list[Candidate],
+    batch_size: int, tell: Tell,
+) -> tuple[PromptSet, list[Candidate]]:  # fmt: skip
     """The evaluation as it fits into `budget` seconds: fewer seeds first, then fewer candidates.
 
     The time of a picture is that of the base's first ones, which are made for it. The first seed
     and the last candidate always stay.
     """
     todo = gallery.todo(_files(candidates), asked)
-    console.print(
+    tell.note(
         f"{len(candidates)} candidates and the base, {len(asked.requests)} pictures each"
         f" ({len(asked.prompts)} prompts, {len(asked.seeds)} seeds); {todo} are still to be made"
     )
@@ -124,69 +129,67 @@ def _within(
     gallery.make(None, first, lambda _: None, batch_size)
     each = (time.time() - started) / new if new else 0.0
     if each:
-        console.print(f"about {each:.2f} s a picture: {each * todo / 60:.1f} min")
+        tell.note(f"about {each:.2f} s a picture: {each * todo / 60:.1f} min")
     if budget is None or each * todo <= budget:
         return asked, candidates
     while each * gallery.todo(_files(candidates), asked) > budget and len(asked.seeds) > 1:
         asked = asked.with_seeds(len(asked.seeds) - 1)
     while each * gallery.todo(_files(candidates), asked) > budget and len(candidates) > 1:
         candidates = candidates[::-2][::-1]
-    console.print(
+    tell.note(
         f"--budget leaves {len(asked.seeds)} seeds and {len(candidates)} candidates:"
         f" {each * gallery.todo(_files(candidates), asked) / 60:.1f} min"
     )
     return asked, candidates
 
 
-def _files(candidates: Sequence[tuple[int, Path]]) -> list[Path | None]:
+def _files(candidates: Sequence[Candidate]) -> list[Path | None]:
     """The base and the candidates, as the gallery takes them."""
     return [None, *(path for _, path in candidates)]
 
 
 def _make(
-    gallery: Gallery, asked: Asked, candidates: Sequence[tuple[int, Path]], batch_size: int
+    gallery: Gallery, asked: PromptSet, candidates: Sequence[Candidate], batch_size: int, tell: Tell
 ) -> None:
     total = gallery.todo(_files(candidates), asked)
-    with tell.progress("pictures", total) as advance:
+    with tell.progress("pictures", total) as progress:
         for file in _files(candidates):
-            gallery.make(file, asked, advance, batch_size)
+            gallery.make(file, asked, progress.advance, batch_size)
 
 
 # --- scores and choice --------------------------------------------------------------------------
 
 
 def weigh(
-    run: Run, gallery: Gallery, asked: Asked, candidates: Sequence[tuple[int, Path]],
-    judges: Judges,
-) -> dict[str, Any]:  # fmt: skip
-    """choice.json, less its cost: the pictures of each candidate scored, and one recommended."""
-    base = measure(gallery, None, asked, judges)
-    measured = [measure(gallery, path, asked, judges, base) for _, path in candidates]
+    run: Run, gallery: Gallery, asked: PromptSet, candidates: Sequence[Candidate], panel: Panel
+) -> Choice:
+    """The pictures of each candidate scored, and one recommended."""
+    base = measure(gallery, None, asked, panel)
+    measured = [measure(gallery, path, asked, panel, base) for _, path in candidates]
     steps = [step for step, _ in candidates]
-    choice = selection.recommend([one.overall for one in measured], base.groups)
+    found = selection.recommend([one.overall for one in measured], base.groups)
     against = None
-    if choice.against is not None and choice.difference is not None:
-        against = {"step": steps[choice.against], "difference": asdict(choice.difference)}
+    if found.against is not None and found.difference is not None:
+        against = Rival(steps[found.against], found.difference)
     losses = _losses(run)
-    found = [
-        {"step": step, "adapter": path.relative_to(run.path).as_posix()}
-        | {"sha256": file_sha256(path), "loss": losses.get(step)}
-        | one.as_json(run.path)
+    stops = tuple(
+        one.stop(step, path.relative_to(run.path).as_posix(), file_sha256(path), losses.get(step))
         for (step, path), one in zip(candidates, measured, strict=True)
-    ]
-    return {
-        "version": 1,
-        **judges.as_json(),
-        "set": asked.as_json(),
-        "base": {k: v for k, v in base.as_json(run.path).items() if k in ("pictures", "rows")},
-        "candidates": found,
-        "pareto": [steps[i] for i in selection.pareto([_point(one.means) for one in measured])],
-        "chosen": steps[choice.chosen],
-        "highest": steps[choice.highest],
-        "against": against,
-        "verdict": selection.verdict(choice, steps),
-        "findings": selection.findings(steps, [one.means for one in measured]),
-    }
+    )
+    return Choice(
+        **panel.facts,
+        prompts=asked.prompts,
+        seeds=asked.seeds,
+        base=Stop(0, tuple(base.paths), tuple(base.rows), means_of(base.rows)),
+        candidates=stops,
+        chosen=steps[found.chosen],
+        highest=steps[found.highest],
+        verdict=selection.verdict(found, steps),
+        sample=asked.sample,
+        pareto=tuple(steps[i] for i in selection.pareto([_point(one.means) for one in measured])),
+        against=against,
+        findings=tuple(selection.findings(steps, [one.means for one in measured])),
+    )
 
 
 def _point(averages: Mapping[str, Interval]) -> selection.Point:
@@ -202,51 +205,30 @@ def _losses(run: Run) -> dict[int, float]:
     )
 
 
-# --- telling ------------------------------------------------------------------------------------
+# --- what is kept of it -------------------------------------------------------------------------
 
 
-def _write(run: Run, facts: dict[str, Any]) -> None:
+def _write(run: Run, choice: Choice) -> Advice:
     """choice.json, best.safetensors and choice.png."""
-    chosen = next(c for c in facts["candidates"] if c["step"] == facts["chosen"])
-    run.write("best.safetensors", (run.path / chosen["adapter"]).read_bytes())
-    run.write_json("choice.json", facts)
-    save_png(_page(run, facts), run.path / "choice.png")
+    best = run.write(run.best_path.name, (run.path / choice.best.adapter).read_bytes())
+    run.write_json(run.choice_path.name, choice.as_json(run.path))
+    page = run.choice_path.with_suffix(".png")
+    save_png(_page(choice), page)
+    return Advice(run.path, choice, best, page)
 
 
-def _page(run: Run, facts: dict[str, Any]) -> Image.Image:
+def _page(choice: Choice) -> Image.Image:
     """A row for each prompt of the subject, a column for the base and each candidate."""
-    seeds = len(facts["set"]["seeds"])
-    models = [facts["base"], *facts["candidates"]]
-    titles = ["base"] + [
-        f"step {c['step']}" + (" (chosen)" if c["step"] == facts["chosen"] else "")
-        for c in facts["candidates"]
+    titles = [
+        stop.label + (" (chosen)" if stop.step == choice.chosen else "") for stop in choice.stops
     ]
-    prompts = [i for i, p in enumerate(facts["set"]["prompts"]) if p["section"] in table.SUBJECT]
     images, labels = [], []
-    for prompt in prompts:
-        for model in models:
-            with Image.open(run.path / model["pictures"][prompt * seeds]) as image:
-                images.append(image.convert("RGB"))
-            labels.append(facts["set"]["prompts"][prompt]["text"])
-    return sheet(images, labels, columns=len(models), column_titles=titles, title=facts["verdict"])
-
-
-def say(run: Run, facts: dict[str, Any]) -> None:
-    """The table, the verdict and where to look."""
-    console.print(f"judged by {facts['judge']}; {facts['references']['words']}")
-    if facts["references"]["ceiling"] is not None:
-        console.print(f"real photos reach identity {facts['references']['ceiling']:.3f}")
-    page = Table("step", *SHOWN.values(), "overall", box=None, padding=(0, 1, 0, 0))
-    for entry in facts["candidates"]:
-        mark = " *" if entry["step"] == facts["chosen"] else ""
-        means = [entry["means"].get(name) for name in SHOWN]
-        cells = [f"{m['mean']:.3f}" if m else "" for m in means]
-        whole = entry["overall"]
-        cells.append(f"{whole['mean']:.3f} [{whole['low']:.2f}, {whole['high']:.2f}]")
-        page.add_row(f"{entry['step']}{mark}", *cells)
-    console.print(page)
-    for line in facts["findings"]:
-        console.print(line)
-    console.print(f"Pareto set (likeness, prompt, drift): {', '.join(map(str, facts['pareto']))}")
-    console.print(f"{facts['verdict']}: {run.best_path}")
-    console.print(f"look at {run.path / 'choice.png'}; `kaiffin report {run.path}` shows it all")
+    for number, prompt in enumerate(choice.prompts):
+        if prompt.section not in SUBJECT:
+            continue
+        paths = [stop.pictures[number * len(choice.seeds)] for stop in choice.stops]
+        images += [open_photo(path).image for path in paths if path]
+        labels += [prompt.text] * len(paths)
+    return sheet(
+        images, labels, columns=len(choice.stops), column_titles=titles, title=choice.verdict
+    )

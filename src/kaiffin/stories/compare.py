@@ -13,30 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.table import Table
 
-from kaiffin.experiments.report import evidence, page
-from kaiffin.foundation import tell
+from kaiffin.experiments.report.evidence import read
+from kaiffin.experiments.report.page import write
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.folder import read_json, write_bytes
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import changed, flat
 from kaiffin.foundation.sheets import sheet
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.recipe import save_png
-from kaiffin.score import choice, table
+from kaiffin.score.catalogue import MEASURES, SUBJECT
+from kaiffin.score.choice import VERSION, Choice
 from kaiffin.score.gallery import Gallery
-from kaiffin.score.panel import Judges, Measured, measure, open_judges
+from kaiffin.score.panel import Measurement, Panel, measure, panel_of
 from kaiffin.score.photos import captions
-from kaiffin.score.questions import Asked, ask
+from kaiffin.score.questions import PromptSet, ask
 from kaiffin.score.statistics import Interval, clustered
+from kaiffin.score.table import diversity
 from kaiffin.stories.report import runs_in
 
-BETTER_HIGH = ("likeness", "prompt_share", "identity", "clip_t", "win", "diversity")
-BETTER_LOW = ("drift", "leak", "copy", "clipped", "saturated")
+# Of these more is better, or less.
+COMPARED = tuple(name for name, one in MEASURES.items() if one.better and name != "overall")
 NOTE = (
     "one training each: what another training seed would change is not in these intervals"
     " (`kaiffin sweep` trains several)"
@@ -44,7 +45,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class Contender:
     """A run with the adapter that stands for it, and what it is asked."""
 
     run: Run
@@ -57,117 +58,143 @@ class Entry:
         return self.run.path.resolve().name
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What one measure of a run rose by against the first, in pairs of prompt and seed; verdict:
+    `better`, `worse` or `no difference`."""
+
+    interval: Interval
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    choices: of each run, its adapter as the only candidate, all judged alike; settings: those that
+    differ, with each run's value; photos: in words, what differs in them; differences: of each run
+    after the first, by measure. numbers, sheet, page: comparison.json, comparison.png, report.html.
+    """
+
+    names: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    settings: Mapping[str, Sequence[Any]]
+    photos: tuple[str, ...]
+    differences: tuple[Mapping[str, Difference], ...]
+    numbers: Path
+    sheet: Path
+    page: Path
+    note: str = NOTE
+
+
 def compare(
     paths: Sequence[Path], out: Path, *, changes: Mapping[str, Any] | None = None,
-    last: bool = False, batch_size: int = 8,
-) -> dict[str, Any]:  # fmt: skip
+    last: bool = False, batch_size: int = 8, tell: Tell = SILENT,
+) -> Comparison:  # fmt: skip
     """Makes the pictures, scores them in pairs with the first run's, and writes comparison.json,
     comparison.png and report.html into `out`.
 
     changes: of `score` and `sample`, in all runs; last: the last adapter of each, even where
-    `kaiffin choose` recommends another. Raises RunError for runs that cannot be compared.
+    `kaiffin choose` recommends another. Raises RunError for runs that cannot be compared, and as
+    `choose` does.
     """
     runs = [run for path in paths for run in runs_in(path)]
-    entries = [_entry(run, changes or {}, last) for run in runs]
-    _refuse_twins(entries)
-    judges = open_judges([e.run for e in entries], entries[0].config)
-    pictured = _picture_all(entries, judges, batch_size)
-    first = pictured[0]
-    facts = {
-        "version": 1,
-        **judges.as_json(),
-        "set": first.asked.as_json(),
-        "runs": [
-            {"name": e.name, "path": str(e.run.path), "step": e.step, "adapter": e.adapter.name}
-            | p.own.as_json(e.run.path)
-            for e, p in zip(entries, pictured, strict=True)
-        ],
-        "config": config_differences([e.run.config for e in entries]),
-        "data": data_differences(entries),
-        "differences": [differences(first.own, other.own) for other in pictured[1:]],
-        "note": NOTE,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    page.write([_evidence(*pair, judges) for pair in zip(entries, pictured, strict=True)],
-                 out / "report.html")  # fmt: skip
-    write_bytes(out / "comparison.json", (json.dumps(facts, indent=1) + "\n").encode())
-    save_png(_page(entries, pictured), out / "comparison.png")
-    say(facts, out)
-    return facts
+    contenders = [_contender(run, changes or {}, last) for run in runs]
+    _refuse_twins(contenders)
+    panel = panel_of(runs, contenders[0].config, tell=tell)
+    outcomes = _picture_all(contenders, panel, batch_size, tell)
+    pairs = list(zip(contenders, outcomes, strict=True))
+    found = Comparison(
+        names=tuple(one.name for one in contenders),
+        choices=tuple(_choice(*pair, panel) for pair in pairs),
+        settings=config_differences([one.run.config for one in contenders]),
+        photos=tuple(data_differences(contenders)),
+        differences=tuple(differences(outcomes[0].own, other.own) for other in outcomes[1:]),
+        numbers=out / "comparison.json",
+        sheet=out / "comparison.png",
+        page=out / "report.html",
+    )
+    evidence = [replace(read(one.run), choice=choice)
+                for one, choice in zip(contenders, found.choices, strict=True)]  # fmt: skip
+    write(evidence, found.page)
+    facts = json.dumps(_facts(found, contenders), indent=1) + "\n"
+    write_bytes(found.numbers, facts.encode())
+    save_png(_page(contenders, outcomes), found.sheet)
+    return found
 
 
 # --- what is compared ---------------------------------------------------------------------------
 
 
-def _entry(run: Run, changes: Mapping[str, Any], last: bool) -> Entry:
+def _contender(run: Run, changes: Mapping[str, Any], last: bool) -> Contender:
     config = changed(run.config, **changes)
-    chosen = run.read_json("choice.json").get("chosen") if run.best_path.is_file() else None
+    chosen = read_json(run.choice_path).get("chosen") if run.best_path.is_file() else None
     if chosen is not None and not last:
-        return Entry(run, config, chosen, run.best_path)
+        return Contender(run, config, chosen, run.best_path)
     if not run.finished:
         raise RunError(f"{run.path}: is not finished.", f"Run `kaiffin resume {run.path}` first.")
-    return Entry(run, config, evidence.read(run).step, run.adapter_path)
+    return Contender(run, config, read(run).step, run.adapter_path)
 
 
-def _refuse_twins(entries: Sequence[Entry]) -> None:
-    if len(entries) < 2:
+def _refuse_twins(contenders: Sequence[Contender]) -> None:
+    if len(contenders) < 2:
         raise RunError("one run alone cannot be compared.", "Name two or more run folders.")
-    places = [entry.run.path.resolve() for entry in entries]
+    places = [one.run.path.resolve() for one in contenders]
     twice = [place for place in places if places.count(place) > 1]
     if twice:
         raise RunError(f"{twice[0]}: is named twice.", "Name different runs.")
 
 
 @dataclass(frozen=True)
-class Pictured:
+class Outcome:
     """What a run was asked, and its base's and its own pictures of it, measured."""
 
-    asked: Asked
-    base: Measured
-    own: Measured
+    asked: PromptSet
+    base: Measurement
+    own: Measurement
 
 
-def _picture_all(entries: Sequence[Entry], judges: Judges, batch_size: int) -> list[Pictured]:
+def _picture_all(
+    contenders: Sequence[Contender], panel: Panel, batch_size: int, tell: Tell
+) -> list[Outcome]:
     """Every run's pictures, made where they are missing, and scored beside its own base's."""
-    known = [caption for entry in entries for caption in captions(entry.run)]
-    found: list[Pictured] = []
-    for entry in entries:
-        family = load_base(entry.config.base, Runtime.from_config(entry.config.base))
-        asked = ask(entry.config, family, known, entry.config.score.seeds)
+    known = [caption for one in contenders for caption in captions(one.run)]
+    found: list[Outcome] = []
+    for one in contenders:
+        family = load_base(one.config.base, Runtime.from_config(one.config.base))
+        asked = ask(one.config, family, known, one.config.score.seeds)
         if found and [p.plain for p in asked.prompts] != [p.plain for p in found[0].asked.prompts]:
+            first = contenders[0]
             raise RunError(
-                f"{entries[0].run.path} and {entry.run.path} cannot be compared: their pictures"
-                f" show other things ({entries[0].config.subject.noun!r},"
-                f" {entry.config.subject.noun!r}).",
+                f"{first.run.path} and {one.run.path} cannot be compared: their pictures show other"
+                f" things ({first.config.subject.noun!r}, {one.config.subject.noun!r}).",
                 "Give a list of prompts that suits both with --prompts, or compare other runs.",
             )
-        gallery = Gallery(entry.run.path / "evaluation", family)
-        files = [None, entry.adapter]
+        gallery = Gallery(one.run.evaluation, family)
+        files = [None, one.adapter]
         todo = gallery.todo(files, asked)
-        console.print(f"{entry.name}: {len(asked.requests)} pictures, {todo} still to be made")
-        with tell.progress(entry.name, todo) as advance:
+        tell.note(f"{one.name}: {len(asked.requests)} pictures, {todo} still to be made")
+        with tell.progress(one.name, todo) as progress:
             for file in files:
-                gallery.make(file, asked, advance, batch_size)
-        base = measure(gallery, None, asked, judges)
-        found.append(Pictured(asked, base, measure(gallery, entry.adapter, asked, judges, base)))
+                gallery.make(file, asked, progress.advance, batch_size)
+        base = measure(gallery, None, asked, panel)
+        found.append(Outcome(asked, base, measure(gallery, one.adapter, asked, panel, base)))
     return found
 
 
-def _evidence(entry: Entry, pictured: Pictured, judges: Judges) -> evidence.Evidence:
-    """The run for the page, judged as all of them are: its adapter as the only candidate."""
-    folder = entry.run.path
-    data = {
-        "version": choice.VERSION,
-        **judges.as_json(),
-        "set": pictured.asked.as_json(),
-        "base": pictured.base.as_json(folder),
-        "candidates": [
-            {"step": entry.step, "adapter": entry.adapter.name} | pictured.own.as_json(folder)
-        ],
-        "chosen": entry.step,
-        "verdict": f"step {entry.step} stands for this run",
-    }
-    return replace(evidence.read(entry.run), choice=choice.read(data, folder))
+def _choice(one: Contender, outcome: Outcome, panel: Panel) -> Choice:
+    """The run, judged as all of them are: its adapter as the only candidate."""
+    return Choice(
+        **panel.facts,
+        prompts=outcome.asked.prompts,
+        seeds=outcome.asked.seeds,
+        base=outcome.base.stop(),
+        candidates=(outcome.own.stop(one.step, one.adapter.name),),
+        chosen=one.step,
+        highest=one.step,
+        verdict=f"step {one.step} stands for this run",
+        sample=outcome.asked.sample,
+    )
 
 
 # --- what differs -------------------------------------------------------------------------------
@@ -175,43 +202,43 @@ def _evidence(entry: Entry, pictured: Pictured, judges: Judges) -> evidence.Evid
 
 def config_differences(given: Sequence[Config]) -> dict[str, list[Any]]:
     """Settings that are not equal in all, with the value of each run."""
-    flat = [flat(config) for config in given]
-    names = dict.fromkeys(name for values in flat for name in values)
-    rows = {name: [values.get(name) for values in flat] for name in names}
+    settings = [flat(config) for config in given]
+    names = dict.fromkeys(name for values in settings for name in values)
+    rows = {name: [values.get(name) for values in settings] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
 
 
-def data_differences(entries: Sequence[Entry]) -> list[str]:
+def data_differences(contenders: Sequence[Contender]) -> list[str]:
     """In words: photos that not all runs were trained on."""
     photos = []
-    for entry in entries:
-        listed = entry.run.read_json("data/manifest.json").get("photos", [])
+    for one in contenders:
+        listed = read_json(one.run.photos_manifest).get("photos", [])
         photos.append({p["sha256"]: p["file"] for p in listed if not p.get("held_out")})
-    shared = set.intersection(*(set(one) for one in photos))
-    if all(len(one) == len(shared) for one in photos):
+    shared = set.intersection(*(set(own) for own in photos))
+    if all(len(own) == len(shared) for own in photos):
         return [f"the same {len(shared)} photos"]
     said = [f"{len(shared)} photos are in all of them"]
-    for entry, one in zip(entries, photos, strict=True):
-        own = sorted(name for sha, name in one.items() if sha not in shared)
-        if own:
-            said.append(f"{entry.name}: {len(own)} more ({', '.join(own[:5])})")
+    for one, own in zip(contenders, photos, strict=True):
+        more = sorted(name for sha, name in own.items() if sha not in shared)
+        if more:
+            said.append(f"{one.name}: {len(more)} more ({', '.join(more[:5])})")
     return said
 
 
-def differences(first: Measured, other: Measured) -> dict[str, dict[str, Any]]:
+def differences(first: Measurement, other: Measurement) -> dict[str, Difference]:
     """Each measure of `other` less that of `first`, in pairs of (prompt, seed), with a verdict."""
     found = {}
-    for name in (*BETTER_HIGH, *BETTER_LOW):
+    for name in COMPARED:
         pairs = _pairs(name, first, other)
         if pairs:
             gap = clustered([b - a for _, a, b in pairs], [group for group, _, _ in pairs])
-            found[name] = asdict(gap) | {"verdict": verdict(name, gap)}
+            found[name] = Difference(gap, verdict(name, gap))
     return found
 
 
-def _pairs(name: str, first: Measured, other: Measured) -> list[tuple[int, float, float]]:
+def _pairs(name: str, first: Measurement, other: Measurement) -> list[tuple[int, float, float]]:
     if name == "diversity":
-        one, two = table.diversity(first.rows, first.seen), table.diversity(other.rows, other.seen)
+        one, two = (diversity(own.rows, own.embeddings) for own in (first, other))
         return [(prompt, one[prompt], two[prompt]) for prompt in one]
     return [
         (a["prompt"], float(a[name]), float(b[name]))
@@ -222,49 +249,42 @@ def _pairs(name: str, first: Measured, other: Measured) -> list[tuple[int, float
 
 def verdict(name: str, gap: Interval) -> str:
     """`better`, `worse`, or `no difference` where the interval holds 0."""
-    if gap.low <= 0 <= gap.high:
-        return "no difference"
-    return "better" if (gap.mean > 0) == (name in BETTER_HIGH) else "worse"
+    return MEASURES[name].turn(gap) or "no difference"
 
 
-# --- telling ------------------------------------------------------------------------------------
+# --- what is kept of it -------------------------------------------------------------------------
 
 
-def _page(entries: Sequence[Entry], pictured: Sequence[Pictured]) -> Image.Image:
+def _facts(found: Comparison, contenders: Sequence[Contender]) -> dict[str, Any]:
+    """comparison.json; pictures are named from the folder of their run."""
+    every = [
+        choice.as_json(one.run.path) for one, choice in zip(contenders, found.choices, strict=True)
+    ]
+    runs = [
+        {"name": one.name, "path": str(one.run.path)} | whole["candidates"][0]
+        for one, whole in zip(contenders, every, strict=True)
+    ]
+    shared = {name: every[0][name] for name in ("judge", "identity_judge", "references", "set")}
+    return {
+        "version": VERSION,
+        **shared,
+        "runs": [{k: v for k, v in run.items() if k not in ("sha256", "loss")} for run in runs],
+        "config": dict(found.settings),
+        "data": list(found.photos),
+        "differences": [
+            {name: asdict(one.interval) | {"verdict": one.verdict} for name, one in each.items()}
+            for each in found.differences
+        ],
+        "note": found.note,
+    }
+
+
+def _page(contenders: Sequence[Contender], outcomes: Sequence[Outcome]) -> Image.Image:
     """A row for each prompt of the subject, a column for each run, all on the first seed."""
-    asked = pictured[0].asked
-    prompts = [i for i, p in enumerate(asked.prompts) if p.section in table.SUBJECT]
+    asked = outcomes[0].asked
+    prompts = [i for i, p in enumerate(asked.prompts) if p.section in SUBJECT]
     places = [prompt * len(asked.seeds) for prompt in prompts]
-    images = [one.own.seen.images[place] for place in places for one in pictured]
-    labels = [one.asked.prompts[prompt].text for prompt in prompts for one in pictured]
-    names = [entry.name for entry in entries]
-    return sheet(images, labels, columns=len(entries), column_titles=names, title="the same seeds")
-
-
-def say(facts: Mapping[str, Any], out: Path) -> None:
-    """Differences in settings and photos, the scores, and the verdicts."""
-    names = [run["name"] for run in facts["runs"]]
-    settings = Table("setting", *names, box=None)
-    for name, values in facts["config"].items():
-        settings.add_row(name, *(str(value) for value in values))
-    console.print(settings if facts["config"] else "the same settings")
-    for line in facts["data"]:
-        console.print(line)
-    console.print(f"judged by {facts['judge']}; {facts['references']['words']}")
-    page = Table("measure", *names, box=None)
-    for name in (*BETTER_HIGH, *BETTER_LOW):
-        means = [run["means"].get(name) for run in facts["runs"]]
-        if not any(means):
-            continue
-        cells = [f"{m['mean']:.3f}" if m else "" for m in means]
-        for place, gap in enumerate(facts["differences"], 1):
-            if name in gap:
-                g = gap[name]
-                cells[place] += f" ({g['low']:+.3f} to {g['high']:+.3f}: {g['verdict']})"
-        page.add_row(name.replace("_", " "), *cells)
-    console.print(page)
-    console.print(f"in brackets: against {names[0]}, 95 %; {facts['note']}")
-    console.print(
-        f"look at {out / 'comparison.png'}, open {out / 'report.html'};"
-        f" numbers in {out / 'comparison.json'}"
-    )
+    images = [one.own.embeddings.images[place] for place in places for one in outcomes]
+    labels = [one.asked.prompts[prompt].text for prompt in prompts for one in outcomes]
+    names = [one.name for one in contenders]
+    return sheet(images, labels, columns=len(names), column_titles=names, title="the same seeds")

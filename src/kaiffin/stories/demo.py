@@ -6,34 +6,60 @@ Everything is made here: the photos are rendered, the base is the miniature, the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
+from kaiffin.data.images import open_photo
 from kaiffin.experiments.report import evidence
 from kaiffin.experiments.report.page import write as write_report
-from kaiffin.experiments.report.wording import MEASURES, reading, signed
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, RunError
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.sheets import sheet
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES
-from kaiffin.score import choice
-from kaiffin.score.choice import Choice
-from kaiffin.score.judge import MINIATURE, Scorer
-from kaiffin.stories import generate, train
+from kaiffin.pictures.recipe import save_png
+from kaiffin.score.choice import Choice, Prompt, Stop, difference, means_of
+from kaiffin.score.judge import MINIATURE
+from kaiffin.score.panel import open_panel
+from kaiffin.score.statistics import Interval
+from kaiffin.stories import train
+from kaiffin.stories.generate import Order, Pictures, generate
 
 TAUGHT = ("meadow", "beach", "kitchen")  # the scenes of the photos
 SEEDS = (1, 2)  # pictures per new scene
+MEASURED = ("identity", "clip_t")
 
 
-def run(out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = None) -> Run:
+@dataclass(frozen=True)
+class Demo:
+    """A subject taught, and the base and the adapted model in scenes that its photos do not show.
+
+    choice: the scores of both, with intervals; gains: by measure, what the training brought on the
+    same prompts and seeds; sheet: before and after (PNG); report: the page (HTML).
+    """
+
+    run: Run
+    photos: tuple[Path, ...]
+    base: Pictures
+    adapted: Pictures
+    choice: Choice
+    gains: Mapping[str, Interval]
+    sheet: Path
+    report: Path
+    seconds: float
+
+
+def demo(
+    out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = None,
+    *, tell: Tell = SILENT,
+) -> Demo:  # fmt: skip
     """Teaches the miniature `subject` (kaiffin or plush) and shows it in scenes it never saw.
 
     Writes photos/, run/, base/ and adapted/ pictures, sheet.png and report.html below `out`.
@@ -42,38 +68,42 @@ def run(out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = 
         raise ConfigError(
             f"--subject {subject!r} is unknown.", f"Use {' or '.join(world.SUBJECTS)}."
         )
-    if (out / "run" / "config.yaml").is_file():
+    if Run.is_at(out / "run"):
         raise RunError(f"{out}: holds a demo already.", "Remove it or choose another --out.")
     started = time.time()
     photos = render_photos(out / "photos", subject, seed)
-    console.print(
-        f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}"
-    )
-    console.print("2/4  teaching the embedded base")
-    trained = train.train(demo_config(out / "photos", subject, seed, steps), out / "run")
-    console.print("3/4  the base, then the adapted model, in scenes the photos do not show")
+    tell.note(f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
+    tell.note("2/4  teaching the embedded base")
+    config = demo_config(out / "photos", subject, seed, steps)
+    trained = train.train(config, out / "run", tell=tell).run
+    tell.note("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)
-    base = make_pictures(MINIATURE, prompts, out / "base")
-    adapted = make_pictures(str(trained.path), prompts, out / "adapted")
-    console.print("4/4  scoring and writing the report")
+    base = make_pictures(MINIATURE, prompts, out / "base", tell=tell)
+    adapted = make_pictures(str(trained.path), prompts, out / "adapted", tell=tell)
+    tell.note("4/4  scoring and writing the report")
     found = evidence.read(trained)
-    scored = choice.read(score(subject, prompts, base, adapted, found.step), out)
-    before_and_after(prompts, base, adapted, subject).save(out / "sheet.png")
-    written = write_report([replace(found, choice=scored)], out / "report.html")
-    say(scored)
-    console.print(f"done in {time.time() - started:.0f} s. Look at {out / 'sheet.png'}")
-    console.print(f"and open {written}")
-    return trained
+    scored = score(subject, prompts, base.paths, adapted.paths, found.step)
+    save_png(before_and_after(prompts, base.paths, adapted.paths, subject), out / "sheet.png")
+    report = write_report([replace(found, choice=scored)], out / "report.html")
+    return Demo(
+        trained, tuple(photos), base, adapted, scored, _gains(scored), out / "sheet.png", report,
+        time.time() - started,
+    )  # fmt: skip
+
+
+def _gains(scored: Choice) -> dict[str, Interval]:
+    """What each measure rose by from the base to the adapted model, in pairs."""
+    pairs = {name: difference(scored.base, scored.best, name) for name in MEASURED}
+    return {name: gain for name, gain in pairs.items() if gain}
 
 
 def render_photos(folder: Path, subject: str, seed: int) -> list[Path]:
     """Six photos with their captions beside them."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for i, (image, caption) in enumerate(world.subject_photos(subject, 6, TAUGHT, seed=seed)):
         path = folder / f"{subject}-{i + 1}.png"
-        image.save(path)
-        path.with_suffix(".txt").write_text(caption + "\n", encoding="utf-8")
+        save_png(image, path)
+        write_bytes(path.with_suffix(".txt"), f"{caption}\n".encode(), sync=False)
         paths.append(path)
     return paths
 
@@ -97,78 +127,58 @@ def new_scenes(subject: str) -> list[str]:
     return [f"{lead} {words[0]}" for name, words in SCENES.items() if name not in TAUGHT]
 
 
-def make_pictures(source: str, prompts: Sequence[str], folder: Path) -> list[Path]:
+def make_pictures(
+    source: str, prompts: Sequence[str], folder: Path, *, tell: Tell = SILENT
+) -> Pictures:
     """`len(SEEDS)` pictures per prompt, in order of prompts and seeds."""
-    return generate.generate(
-        source, prompts, count=len(SEEDS), seed=SEEDS[0], batch_size=10, out=folder
-    )
+    order = Order(source, prompts, count=len(SEEDS), seed=SEEDS[0], batch_size=10, out=folder)
+    return generate(order, tell=tell)
 
 
 def score(
     subject: str, prompts: Sequence[str], base: Sequence[Path], adapted: Sequence[Path], step: int
-) -> dict[str, Any]:
-    """The pictures judged, in the shape of choice.json: the training's end is the only candidate.
+) -> Choice:
+    """The pictures judged: the training's end is the only candidate.
 
     CLIP-T against a plain description, CLIP-I against renders that nobody trained on.
     """
-    judge = Scorer(MINIATURE)
     scenes = [name for name in SCENES if name not in TAUGHT]
     who = world.SUBJECTS[subject]
     truth = [world.subject_render(subject, scene, detail=99) for scene in scenes]
     plain = [f"a photo of a {who.colour} {who.class_noun} {SCENES[name][0]}" for name in scenes]
+    judge = open_panel(Config()).prompt
 
-    ceiling = judge.likeness_of_references(truth).mean().item()
-    told_truly = judge.text_image(truth, plain).mean().item()
-
-    def judged(paths: Sequence[Path]) -> dict[str, Any]:
-        images = [_opened(path) for path in paths]
+    def judged(paths: Sequence[Path], step: int = 0) -> Stop:
+        images = [open_photo(path).image for path in paths]
         shown = judge.text_image(images, [text for text in plain for _ in SEEDS]).tolist()
         like = judge.image_image(images, truth).tolist()
-        rows = [
+        rows = tuple(
             {"prompt": i // len(SEEDS), "seed": SEEDS[i % len(SEEDS)], "section": "scenes",
              "clip_t": shown[i], "identity": like[i]}
             for i in range(len(images))
-        ]  # fmt: skip
-        places = [f"{path.parent.name}/{path.name}" for path in paths]
-        return {"pictures": places, "rows": rows}
+        )  # fmt: skip
+        return Stop(step, tuple(paths), rows, means_of(rows))
 
-    return {
-        "version": choice.VERSION,
-        "judge": MINIATURE,
-        "identity_judge": MINIATURE,
-        "references": {
-            "kind": "held-out", "photos": [], "ceiling": ceiling, "clip_t": told_truly,
+    return Choice(
+        judge=judge.name,
+        identity_judge=judge.name,
+        references={
+            "kind": "held-out", "photos": [],
+            "ceiling": judge.likeness_of_references(truth).mean().item(),
+            "clip_t": judge.text_image(truth, plain).mean().item(),
             "words": "compared with true pictures of the subject in these scenes, which nobody"
                      " trained on",
         },
-        "set": {
-            "prompts": [
-                {"text": text, "plain": told, "section": "scenes"}
-                for text, told in zip(prompts, plain, strict=True)
-            ],
-            "seeds": list(SEEDS),
-        },
-        "base": judged(base),
-        "candidates": [{"step": step, **judged(adapted)}],
-        "chosen": step,
-        "verdict": "it is the last one; `kaiffin choose` looks at the earlier ones too",
-    }  # fmt: skip
-
-
-def say(scored: Choice) -> None:
-    """The scores before and after, and the gain in pairs."""
-    true = scored.references
-    shown = (("identity", "CLIP-I", true["ceiling"]), ("clip_t", "CLIP-T", true["clip_t"]))
-    for name, short, reached in shown:
-        before, after = scored.base.means[name], scored.best.means[name]
-        console.print(
-            f"     {MEASURES[name].title} ({short}): {reading(before)} -> {reading(after)}"
-            f" (true pictures {reached:.3f})"
-        )
-        gain = choice.difference(scored.base, scored.best, name)
-        if gain:
-            verdict = MEASURES[name].verdict(gain)
-            console.print(f"       gain on the same prompts and seeds: {signed(gain)}, {verdict}")
+        prompts=tuple(
+            Prompt(text, told, "scenes") for text, told in zip(prompts, plain, strict=True)
+        ),
+        seeds=SEEDS,
+        base=judged(base),
+        candidates=(judged(adapted, step),),
+        chosen=step,
+        highest=step,
+        verdict="it is the last one; `kaiffin choose` looks at the earlier ones too",
+    )  # fmt: skip
 
 
 def before_and_after(
@@ -176,14 +186,9 @@ def before_and_after(
 ) -> Image.Image:
     """Base and adapted side by side, two pairs a row."""
     images, labels = [], []
-    asked = [(prompt, seed) for prompt in prompts for seed in SEEDS]
-    for (prompt, seed), before, after in zip(asked, base, adapted, strict=True):
-        images += [_opened(before), _opened(after)]
+    pairs = [(prompt, seed) for prompt in prompts for seed in SEEDS]
+    for (prompt, seed), before, after in zip(pairs, base, adapted, strict=True):
+        images += [open_photo(before).image, open_photo(after).image]
         labels += [f"base · seed {seed}", prompt]
     titles = ("base", f"taught {subject}") * 2
     return sheet(images, labels, columns=4, column_titles=titles, title="Before and after")
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")

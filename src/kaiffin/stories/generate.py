@@ -1,9 +1,10 @@
-"""The story pages of generating: pictures with a base and a stack of adapters, and once more."""
+"""`kaiffin generate`: pictures with a base and a stack of adapters, the best of them, and one
+picture once more from its own recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,135 +12,159 @@ from PIL import Image
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files import safe
-from kaiffin.foundation import tell
-from kaiffin.foundation.config import BaseConfig
-from kaiffin.foundation.errors import AdapterError, ConfigError, RunError, UserError
-from kaiffin.foundation.folder import file_sha256
+from kaiffin.foundation.config import BaseConfig, Config
+from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
+from kaiffin.foundation.folder import explained, file_sha256
+from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.sheets import sheet
-from kaiffin.foundation.subject import fill
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.subject import fill, plain_prompt
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures.make import Task, Wanted, make, parse_adapter
+from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import Request, request, slug, with_size
 from kaiffin.pictures.source import checkpoint_of, of_run, open_source
+from kaiffin.score.judge import MINIATURE
+from kaiffin.score.panel import Panel, open_panel
+from kaiffin.score.photos import subject_photos
+from kaiffin.stories.rank import Ranking, ranking
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which pictures are wanted, of what, and where they go.
+
+    source: a run folder, or a base's name, folder or file; prompts: {token} and {noun} are filled
+    in; count: pictures of each, on the seeds `seed`, seed + 1, ...; adapters: further
+    FILE[:WEIGHTS]; blends: with two adapters, each w gives pictures of (1 - w) of the first and w
+    of the second; checkpoint: of the run, as `checkpoint_of` has it; best: how many of each
+    prompt's are chosen, None for no choice; out: default images in the run or here; metadata:
+    whether each picture carries its recipe.
+    """
+
+    source: str
+    prompts: Sequence[str]
+    count: int = 1
+    seed: int = 0
+    adapters: Sequence[str] = ()
+    blends: Sequence[float] = ()
+    checkpoint: str | None = None
+    best: int | None = None
+    batch_size: int = 4
+    out: Path | None = None
+    metadata: bool = True
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on the disk. recipe: all that is needed to make it again, whether or not the file
+    carries it."""
+
+    path: Path
+    request: Request
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Blends outside, then prompts, then seeds. sheet: all of them with labels (PNG); rankings: one
+    for each prompt, where the best were asked for."""
+
+    pictures: tuple[Picture, ...]
+    folder: Path
+    sheet: Path
+    rankings: tuple[Ranking, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        return [picture.path for picture in self.pictures]
 
 
 def generate(
-    source: str, prompts: Sequence[str], *, count: int = 1, seed: int = 0,
-    changes: Mapping[str, Any] | None = None, adapters: Sequence[str] = (),
-    blends: Sequence[float] = (), batch_size: int = 4, out: Path | None = None,
-    metadata: bool = True, checkpoint: str | None = None,
-) -> list[Path]:  # fmt: skip
-    """Pictures of `prompts` with a run's adapter, or with a base alone; and a labelled sheet.
+    order: Order, *, changes: Mapping[str, Any] | None = None, tell: Tell = SILENT
+) -> Pictures:
+    """Makes the pictures with a run's adapter, or with a base alone, and a labelled sheet.
 
-    source: a run folder, or a base's name, folder or file; adapters: further FILE[:WEIGHTS];
-    checkpoint: of the run, as `checkpoint_of` has it;
-    blends: with two adapters, each w gives pictures of (1 - w) of the first and w of the second.
+    changes: of `sample`, `base` and `score`, such as {"sample.steps": 30}; what they leave open is
+    as in the run. Raises UserError for what cannot be made or judged, before anything is made.
     """
-    run, config = open_source(source, changes)
-    if checkpoint:
-        own = [Wanted(checkpoint_of(run, checkpoint))]
-    else:
-        own = of_run(run, bool(blends)) if run else []
-    wanted = [*own, *map(parse_adapter, adapters)]
-    _refuse_unclear(wanted, blends)
-    texts = [fill(prompt, config.subject) for prompt in prompts]
+    run, config = open_source(order.source, changes)
+    adapters = _adapters(order, run)
+    texts = [fill(prompt, config.subject) for prompt in order.prompts]
+    panel = _open_panel(order, run, config, texts, tell)
     family = load_base(config.base, Runtime.from_config(config.base))
     sample = with_size(config.sample, family)
-    requests = [request(text, seed + k, sample) for text in texts for k in range(count)]
-    folder = out or (run.folder("images") if run else Path("images"))
-    mixes = [_blended(wanted, blend) for blend in blends] or [tuple(wanted)]
+    requests = [request(t, order.seed + k, sample) for t in texts for k in range(order.count)]
+    mixes = [_blended(adapters, blend) for blend in order.blends] or [tuple(adapters)]
     tasks = [Task(one, mix) for mix in mixes for one in requests]
-    paths = _write_pictures(family, tasks, folder, batch_size, metadata)
-    marks = [f"  ·  blend {blend:g}" for blend in blends] or [""]
-    labels = [f"{r.prompt}  ·  seed {r.seed}{mark}" for mark in marks for r in requests]
+    folder = order.out or (run.images if run else Path("images"))
+    made = _write_pictures(family, tasks, folder, order.batch_size, order.metadata, tell)
     page = _new_name(folder, "sheet")
-    _write_sheet(page, paths, labels, len(blends), count)
-    console.print(f"{len(paths)} pictures in {folder}; all of them on {page}")
-    return paths
+    _write_sheet(page, made, order)
+    rankings = _rank(panel, made, config, order, tell) if panel else ()
+    return Pictures(tuple(made), folder, page, rankings)
 
 
-def _write_sheet(
-    page: Path, paths: Sequence[Path], labels: Sequence[str], blends: int, count: int
-) -> None:
-    """A row for each picture's recipe with a column for each blend, or rows of seeds."""
-    order, columns = list(range(len(paths))), count if count > 1 else None
-    if blends > 1:
-        order = [i for k in range(len(paths) // blends) for i in order[k :: len(paths) // blends]]
-        columns = blends
-    images = [Image.open(paths[i]) for i in order]
-    save_png(sheet(images, [labels[i] for i in order], columns=columns), page)
+def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
+    """The run's own, and those that are named; ConfigError for what cannot be told apart."""
+    if order.checkpoint:
+        own = [WeightedAdapter(checkpoint_of(run, order.checkpoint))]
+    else:
+        own = of_run(run, bool(order.blends)) if run else []
+    adapters = [*own, *map(parse_adapter, order.adapters)]
+    _refuse_unclear(adapters, order.blends)
+    return adapters
 
 
-def _refuse_unclear(wanted: Sequence[Wanted], blends: Sequence[float]) -> None:
+def _refuse_unclear(adapters: Sequence[WeightedAdapter], blends: Sequence[float]) -> None:
     """Blends of another number than two, and two subjects that go by one name."""
-    if blends and len(wanted) != 2:
+    if blends and len(adapters) != 2:
         raise ConfigError(
-            f"--blend mixes two adapters, and {len(wanted)} are given.",
+            f"--blend mixes two adapters, and {len(adapters)} are given.",
             "Name a run with two phases, or two adapters.",
         )
-    seen: dict[str, tuple[Path, str]] = {}
-    for path in [] if blends else [one.path for one in wanted]:
+    known: dict[str, tuple[Path, str]] = {}
+    for path in [] if blends else [one.path for one in adapters]:
         header = safe.header(path)[1]
         trigger, run = header.get("modelspec.trigger_phrase", ""), header.get("kaiffin.run", "")
-        before, of_run = seen.get(trigger, (path, run))
+        before, of_run = known.get(trigger, (path, run))
         if trigger and before != path and not (run and run == of_run):
             raise AdapterError(
                 f"{before} and {path} are both called by {trigger!r} (modelspec.trigger_phrase).",
                 "Mix them with --blend 0.5, or train one with another --subject.",
             )
-        seen.setdefault(trigger, (path, run))
+        known.setdefault(trigger, (path, run))
 
 
-def _blended(wanted: Sequence[Wanted], blend: float) -> tuple[Wanted, ...]:
+def _blended(adapters: Sequence[WeightedAdapter], blend: float) -> tuple[WeightedAdapter, ...]:
     """1 - `blend` of the first of two adapters, and `blend` of the second."""
-    pairs = zip(wanted, (1.0 - blend, blend), strict=True)
+    pairs = zip(adapters, (1.0 - blend, blend), strict=True)
     return tuple(replace(one, weights=one.weights.times(factor)) for one, factor in pairs)
 
 
-def remake(picture: Path, out: Path, *, metadata: bool = True) -> Path:
-    """Makes a picture again from the recipe inside it; names what is not as it was."""
-    found = read_recipe(picture)
-    wanted_request = Request(**found["request"])
-    base = BaseConfig(name=found["base"]["name"], quantize=found["base"].get("quantize", "none"))
-    family = load_base(base, Runtime.from_config(base))
-    if family.revision != found["base"]["revision"]:
-        raise UserError(
-            f"{picture}: was made with base weights {found['base']['revision'][:10]};"
-            f" {base.name} is now {family.revision[:10]}.",
-            "Put those weights back.",
-        )
-    wanted = []
-    for entry in found["adapters"]:
-        path = Path(entry["path"])
-        if not path.is_file() or file_sha256(path) != entry["sha256"]:
-            raise UserError(
-                f"{picture}: its adapter {path} is missing or has changed.",
-                f"It has SHA-256 {entry['sha256'][:12]}.",
-            )
-        wanted.append(Wanted(path, strength.parse(str(entry["weight"]))))
-    return _write_pictures(family, [Task(wanted_request, tuple(wanted))], out, 1, metadata)[0]
+# --- writing ------------------------------------------------------------------------------------
 
 
 def _write_pictures(
-    family: ModelFamily, tasks: Sequence[Task], folder: Path, batch_size: int, metadata: bool
-) -> list[Path]:
-    """Where the pictures of `tasks` are, in their order."""
-    try:
+    family: ModelFamily, tasks: Sequence[Task], folder: Path, batch_size: int, metadata: bool,
+    tell: Tell,
+) -> list[Picture]:  # fmt: skip
+    """The pictures of `tasks` on the disk, in their order."""
+    with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}).", "Choose --out.") from None
-    paths = {}
-    with tell.progress("generating", len(tasks)) as advance:
-        for place, image in make(family, tasks, batch_size):
-            one = tasks[place].request
-            paths[place] = _new_name(folder, f"{slug(one.prompt)}-seed{one.seed}")
-            save_png(image, paths[place], tasks[place].recipe(family) if metadata else None)
-            advance(1)
-    return [paths[place] for place in range(len(tasks))]
+    made: dict[int, Picture] = {}
+    with tell.progress("generating", len(tasks)) as wait:
+        for place, image in make(family, tasks, batch_size, tell=tell):
+            one, recipe = tasks[place].request, tasks[place].recipe(family)
+            path = _new_name(folder, f"{slug(one.prompt)}-seed{one.seed}")
+            save_png(image, path, recipe if metadata else None)
+            made[place] = Picture(path, one, recipe)
+            tell.picture(path, one.prompt)
+            wait.advance()
+    return [made[place] for place in range(len(tasks))]
 
 
 def _new_name(folder: Path, stem: str) -> Path:
@@ -149,3 +174,84 @@ def _new_name(folder: Path, stem: str) -> Path:
         number += 1
         path = folder / f"{stem}-{number}.png"
     return path
+
+
+def _write_sheet(page: Path, made: Sequence[Picture], order: Order) -> None:
+    """A row for each picture's recipe with a column for each blend, or rows of seeds."""
+    blends = len(order.blends) or 1
+    marks = [f"  ·  blend {blend:g}" for blend in order.blends] or [""]
+    each = len(made) // blends
+    labels = [
+        f"{one.request.prompt}  ·  seed {one.request.seed}{marks[i // each]}"
+        for i, one in enumerate(made)
+    ]
+    places, columns = list(range(len(made))), order.count if order.count > 1 else None
+    if blends > 1:
+        places = [i for k in range(each) for i in places[k::each]]
+        columns = blends
+    images = [Image.open(made[i].path) for i in places]
+    save_png(sheet(images, [labels[i] for i in places], columns=columns), page)
+
+
+# --- the best -----------------------------------------------------------------------------------
+
+
+def _open_panel(
+    order: Order, run: Run | None, config: Config, texts: Sequence[str], tell: Tell
+) -> Panel | None:
+    """Who chooses the best of the pictures of `texts`; None where all are taken."""
+    if order.best is None:
+        return None
+    if order.best > order.count:
+        raise ConfigError(
+            f"--best {order.best} of -n {order.count} pictures.", "Make more, or choose fewer."
+        )
+    if len(order.blends) > 1:
+        raise ConfigError("--best chooses among one blend.", "Give --blend one number.")
+    photos = subject_photos([run] if run else [], config.score.like, tell=tell)
+    panel = open_panel(config, photos)
+    if panel.prompt.name == MINIATURE and config.base.name not in EMBEDDED:
+        tell.note("note: the miniature's CLIP knows a toy world only; name another with --judge")
+    if panel.references is None:
+        tell.note("note: there are no photos to compare with (--like): by prompt alone")
+    return panel.read([plain_prompt(text, config.subject) for text in texts], tell=tell)
+
+
+def _rank(
+    panel: Panel, made: Sequence[Picture], config: Config, order: Order, tell: Tell
+) -> tuple[Ranking, ...]:
+    """The pictures of each prompt in order, the sheets of them best.png, best-2.png, ..."""
+    found = []
+    for number in range(len(order.prompts)):
+        own = made[number * order.count : (number + 1) * order.count]
+        page = own[0].path.with_name("best.png" if number == 0 else f"best-{number + 1}.png")
+        plain = plain_prompt(own[0].request.prompt, config.subject)
+        found.append(ranking(panel, [one.path for one in own], plain, order.best, page, tell=tell))
+    return tuple(found)
+
+
+# --- once more ----------------------------------------------------------------------------------
+
+
+def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILENT) -> Picture:
+    """Makes a picture again from the recipe inside it; UserError names what is not as it was."""
+    found = read_recipe(picture)
+    base = BaseConfig(name=found["base"]["name"], quantize=found["base"].get("quantize", "none"))
+    family = load_base(base, Runtime.from_config(base))
+    if family.revision != found["base"]["revision"]:
+        raise UserError(
+            f"{picture}: was made with base weights {found['base']['revision'][:10]};"
+            f" {base.name} is now {family.revision[:10]}.",
+            "Put those weights back.",
+        )
+    adapters = []
+    for entry in found["adapters"]:
+        path = Path(entry["path"])
+        if not path.is_file() or file_sha256(path) != entry["sha256"]:
+            raise UserError(
+                f"{picture}: its adapter {path} is missing or has changed.",
+                f"It has SHA-256 {entry['sha256'][:12]}.",
+            )
+        adapters.append(WeightedAdapter(path, strength.parse(str(entry["weight"]))))
+    task = Task(Request(**found["request"]), tuple(adapters))
+    return _write_pictures(family, [task], out, 1, metadata, tell)[0]

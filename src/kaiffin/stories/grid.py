@@ -14,86 +14,124 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kaiffin.experiments.grid import axes as reading
+from kaiffin.experiments.grid import axes, effects, files
 from kaiffin.experiments.grid.axes import Grid, Setting
-from kaiffin.experiments.grid.effects import judge, open_jury, say
-from kaiffin.experiments.grid.files import write
-from kaiffin.foundation import tell
+from kaiffin.experiments.grid.effects import GridScores
+from kaiffin.experiments.grid.files import GridFiles
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, Interrupted, UserError
+from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
-from kaiffin.foundation.subject import fill
-from kaiffin.foundation.tell import console, duration
+from kaiffin.foundation.subject import fill, plain_prompt
+from kaiffin.foundation.tell import SILENT, Tell, duration
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures import sample as pictures
+from kaiffin.pictures import sample
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import slug
 from kaiffin.pictures.source import of_run, open_source
+from kaiffin.score.judge import judge_of
+from kaiffin.score.panel import Panel, open_panel
+from kaiffin.score.photos import subject_photos
 
 MANY = 500  # pictures to be made above which a grid asks
 MOST = 100_000  # pictures of a grid
 
 
-def run(
-    source: str, prompt: str | None, given: Mapping[str, str], *, seed: int | None = None,
-    count: int = 1, changes: Mapping[str, Any] | None = None, batch_size: int = 4,
-    out: Path | None = None, yes: bool = False,
-) -> list[Path]:  # fmt: skip
-    """Makes, scores and shows the grid; the pages of its sheet.
+@dataclass(frozen=True)
+class GridOrder:
+    """Which grid is wanted, and where it goes.
 
-    source: a run folder or a base; given: the axes' texts by x, y and z; changes: of `sample`,
-    `base` and `score`. Raises UserError for what cannot be made, before anything is made.
+    source: a run folder or a base; prompt: None where it is an axis; axes: by x, y and z, as
+    `experiments.grid.axes` reads them; seed: None where it is an axis or 0; count: pictures of each
+    cell; out: default grids in the run or here; yes: however many pictures these are.
     """
-    of, config = open_source(source, changes)
-    grid = ask(of, config, prompt, given, seed, count)
-    jury = open_jury(of, config, grid.prompts)
+
+    source: str
+    prompt: str | None
+    axes: Mapping[str, str]
+    seed: int | None = None
+    count: int = 1
+    batch_size: int = 4
+    out: Path | None = None
+    yes: bool = False
+
+
+@dataclass(frozen=True)
+class MadeGrid:
+    """grid: the axes and cells; pictures: that of each cell, in their order; scores: with the
+    effect of each value; files: the sheet and the tables."""
+
+    grid: Grid
+    pictures: tuple[Path, ...]
+    scores: GridScores
+    files: GridFiles
+
+
+def grid(
+    order: GridOrder, *, changes: Mapping[str, Any] | None = None, tell: Tell = SILENT
+) -> MadeGrid:
+    """Makes, scores and shows the grid.
+
+    changes: of `sample`, `base` and `score`, such as {"sample.steps": 30}. Raises UserError for
+    what cannot be made, before anything is made.
+    """
+    run, config = open_source(order.source, changes)
+    asked = ask(order, run, config)
+    panel = _open_panel(run, config, asked.prompts, tell)
     family = load_base(config.base, Runtime.from_config(config.base))
-    place = Run(out or (of.path if of else Path()) / "grids", config)
+    place = Folder(order.out or (run.grids if run else Path("grids")))
     folder = place.folder("pictures")
-    tasks = [cell.setting.task(family) for cell in grid.cells]
+    tasks = [cell.setting.task(family) for cell in asked.cells]
     paths = [folder / _name(task, family) for task in tasks]
     with place.lock():
-        _make_missing(family, tasks, paths, batch_size, yes)
-        judged = judge(jury, config.subject, grid, paths)
-        sheets = write(place.path, source, grid, paths, judged)
-    say(judged)
-    more = f" and {len(sheets) - 1} further pages" if len(sheets) > 1 else ""
-    console.print(f"all of them on {sheets[0]}{more}; the table beside it is {sheets[0].stem}.csv")
-    return sheets
+        _make_missing(family, dict(zip(paths, tasks, strict=True)), len(paths), order, tell)
+        scored = effects.score(panel, config.subject, asked, paths, tell=tell)
+        written = files.write(place.path, order.source, asked, paths, scored)
+    return MadeGrid(asked, tuple(paths), scored, written)
 
 
-def ask(
-    of: Run | None, config: Config, prompt: str | None, given: Mapping[str, str],
-    seed: int | None = None, count: int = 1,
-) -> Grid:  # fmt: skip
+def ask(order: GridOrder, run: Run | None, config: Config) -> Grid:
     """The grid that is wanted, with every value validated."""
-    file = of_run(of)[0].path if of else None
-    start = Setting(fill(prompt or "", config.subject), seed or 0, config.sample, file)
-    axes = reading.read(given, start, of, config)
-    names = [axis.name for axis in axes.values()]
-    if (prompt is None) == ("prompt" not in names):
+    file = of_run(run)[0].path if run else None
+    prompt = fill(order.prompt or "", config.subject)
+    start = Setting(prompt, order.seed or 0, config.sample, file)
+    by_letter = axes.read(order.axes, start, run, config)
+    names = [axis.name for axis in by_letter.values()]
+    if (order.prompt is None) == ("prompt" not in names):
         raise ConfigError(
             "a grid needs one prompt, or an axis of them.",
             'As in "a photo of {token}", or --y "prompt=a dog|a cat".',
         )
-    if "seed" in names and (count > 1 or seed is not None):
+    if "seed" in names and (order.count > 1 or order.seed is not None):
         raise ConfigError("seed is an axis already.", "Leave out --seed and -n.")
-    grid = Grid(axes, start, count)
-    total = math.prod(grid.shape)
+    asked = Grid(by_letter, start, order.count)
+    total = math.prod(asked.shape)
     if total > MOST:
         raise ConfigError(
             f"{total:,} pictures are more than a grid can have ({MOST:,}).",
             "Leave out some values.",
         )
-    return grid
+    return asked
+
+
+def _open_panel(
+    run: Run | None, config: Config, prompts: Sequence[str], tell: Tell
+) -> Panel | None:
+    """The judges that the config names; None where it names none, which is said."""
+    if judge_of(config) is None:
+        tell.note(f"note: no scores, since no --judge is named for {config.base.name}")
+        return None
+    photos = subject_photos([run] if run else [], config.score.like, tell=tell)
+    plain = [plain_prompt(text, config.subject) for text in prompts]
+    return open_panel(config, photos).read(plain, tell=tell)
 
 
 def _name(task: Task, family: ModelFamily) -> str:
@@ -103,16 +141,18 @@ def _name(task: Task, family: ModelFamily) -> str:
 
 
 def _make_missing(
-    family: ModelFamily, tasks: Sequence[Task], paths: Sequence[Path], batch_size: int, yes: bool
+    family: ModelFamily, wanted: Mapping[Path, Task], count: int, order: GridOrder, tell: Tell
 ) -> None:
-    """Makes what is not there, each once; asks where that is much."""
-    for partial in paths[0].parent.glob(".*.part"):
+    """Makes what is not there, each once; asks where that is much.
+
+    wanted: by where each is to be; count: the grid's pictures, of which some may be the same.
+    """
+    for partial in next(iter(wanted)).parent.glob(".*.part"):
         partial.unlink(missing_ok=True)  # of a call that was killed
-    wanted = dict(zip(paths, tasks, strict=True))
-    files = [path for path, task in wanted.items() if not _is_made(path, task, family)]
-    todo = [wanted[path] for path in files]
-    console.print(f"{len(paths):,} pictures, {len(todo):,} of them to make")
-    if len(todo) > MANY and not yes:
+    paths = [path for path, task in wanted.items() if not _is_made(path, task, family)]
+    todo = [wanted[path] for path in paths]
+    tell.note(f"{count:,} pictures, {len(todo):,} of them to make")
+    if len(todo) > MANY and not order.yes:
         raise ConfigError(
             f"{len(todo):,} pictures are many: about {duration(_seconds(family, todo))} on this"
             " machine.",
@@ -120,9 +160,11 @@ def _make_missing(
         )
     steps, made = sum(task.request.steps for task in todo), 0
     try:
-        with tell.progress(f"{len(todo):,} pictures, in steps", steps) as advance:
-            for place, image in make(family, todo, batch_size, on_step=advance):
-                save_png(image, files[place], todo[place].recipe(family))
+        with tell.progress(f"{len(todo):,} pictures, in steps", steps) as wait:
+            pictures = make(family, todo, order.batch_size, on_step=wait.advance, tell=tell)
+            for place, image in pictures:
+                save_png(image, paths[place], todo[place].recipe(family))
+                tell.picture(paths[place], todo[place].request.prompt)
                 made += 1
     except KeyboardInterrupt:
         raise Interrupted(
@@ -145,7 +187,7 @@ def _seconds(family: ModelFamily, tasks: Sequence[Task]) -> float:
     started = 0.0
     for _ in range(2):
         started = time.perf_counter()
-        list(pictures.generate(family, [first]))
+        list(sample.generate(family, [first]))
     each = (time.perf_counter() - started) / (first.steps * first.width * first.height)
-    asked = [task.request for task in tasks]
-    return each * sum(one.steps * one.width * one.height for one in asked)
+    requests = [task.request for task in tasks]
+    return each * sum(one.steps * one.width * one.height for one in requests)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import build as stages
-from kaiffin.miniature.build.recipe import BuildConfig
+from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.judges.quality import REPORT
 
 
@@ -27,7 +27,7 @@ class Built:
     seconds: float
 
 
-def build(config: BuildConfig, only: str | None = None, *, tell: Tell = SILENT) -> Built:
+def build(config: BuildConfig, only: Stage | None = None, *, tell: Tell = SILENT) -> Built:
     """All stages, or `only` one of `stages.STAGES`, in the folder `config.out`.
 
     Raises UserError where that one needs what an earlier stage makes.

@@ -23,13 +23,14 @@ from kaiffin.experiments.sweep.standings import Scores, Standing
 from kaiffin.experiments.sweep.trials import SweepFile, Trial, read
 from kaiffin.experiments.work import places, running
 from kaiffin.experiments.work.jobs import Job
-from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.folder import Folder, write_bytes
+from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet as drawn_sheet
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.pictures.recipe import save_png
-from kaiffin.score.judge import Scorer, judge_of
+from kaiffin.score.judge import judge_of
+from kaiffin.score.panel import open_panel
 from kaiffin.stories.trial import Training, pictures_of, run_of
 
 
@@ -125,12 +126,14 @@ def _compare(
     paths = {trial.label: pictures_of(out, trial.label) or [] for trial in trials}
     done = [trial for trial in trials if paths[trial.label]]
     losses = {trial.label: _final_loss(trial, out) for trial in done}
-    scorer = Scorer(judge, cache=TensorCache(out / "cache")) if judge and done else None
+    panel = None
+    if judge and done:
+        panel = open_panel(changed(done[0].config, **{"score.judge": judge}), cache=out / "cache")
     found: dict[str, Scores] = {trial.label: {} for trial in done}
-    if scorer:
+    if panel:
         for trial in done:
             run = run_of(out, trial.run, trial.config)
-            found[trial.label] = standings.scores(trial, paths[trial.label], file, run, scorer)
+            found[trial.label] = standings.scores(trial, paths[trial.label], file, run, panel)
     stand = standings.standings(done, found, file.count)
     facts = {
         "failed": dict(failed),
@@ -143,7 +146,7 @@ def _compare(
     }
     write_bytes(out / "sweep.json", (json.dumps(facts, indent=1) + "\n").encode())
     page = _write_sheet(file, done, paths, out) if done else None
-    name, seconds = scorer.name if scorer else None, time.monotonic() - begun
+    name, seconds = panel.prompt.name if panel else None, time.monotonic() - begun
     return Sweep(out, done, stand, _by_name(done, losses), failed, name, page, seconds)
 
 

@@ -18,7 +18,8 @@ from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.stories import generate, train
+from kaiffin.stories import train
+from kaiffin.stories.generate import Order, generate
 
 MADE = "made.json"  # beside the pictures of a trial, once all are there
 
@@ -42,7 +43,7 @@ class Training:
     @property
     def begun(self) -> bool:
         """Whether something has been trained."""
-        return self.run.finished or self.run.latest_checkpoint() is not None
+        return self.run.finished or self.run.latest_restart_point() is not None
 
     @property
     def finished(self) -> bool:
@@ -111,9 +112,9 @@ def do(job: Job, *, tell: Tell = SILENT) -> Result:
     """
     training, failed = Training.of(job), dict[str, str]()
     if training.begun:
-        train.resume(training.run.path)
+        train.resume(training.run.path, tell=tell)
     else:
-        train.train(training.config, training.run.path)
+        train.train(training.config, training.run.path, tell=tell)
     for trial in training.trials:
         try:
             _make_pictures(training, trial)
@@ -145,10 +146,8 @@ def _make_pictures(training: Training, trial: str) -> None:
         old.unlink()
     sample = training.trials[trial].model_dump(mode="json")
     changes = {f"sample.{name}": value for name, value in sample.items()}
-    paths = generate.generate(
-        str(training.run.path), training.prompts, count=training.count, changes=changes,
-        out=folder.path,
-    )  # fmt: skip
+    order = Order(str(training.run.path), training.prompts, count=training.count, out=folder.path)
+    paths = generate(order, changes=changes).paths
     made = {"prompts": training.prompts, "count": training.count, "sample": sample}
     folder.write_json(MADE, {**made, "pictures": [path.name for path in paths]})
 

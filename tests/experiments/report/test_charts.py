@@ -3,10 +3,6 @@
 import re
 from xml.etree import ElementTree
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from kaiffin.experiments.report.charts import (
     Line,
     Point,
@@ -16,30 +12,11 @@ from kaiffin.experiments.report.charts import (
     pareto_chart,
     score_chart,
 )
-from kaiffin.experiments.report.svg import Scale
-from kaiffin.experiments.report.wording import MEASURES, number, reading
 from kaiffin.score.statistics import Interval
 
 
 def about(mean: float) -> Interval:
     return Interval(mean, mean - 0.1, mean + 0.1, 8)
-
-
-@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6))
-def test_ticks_are_few_and_within(low: float, span: float) -> None:
-    scale = Scale(low, low + span)
-    ticks = scale.ticks()
-    assert 3 <= len(ticks) <= 7
-    assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in ticks)
-    assert ticks == sorted(set(ticks))
-
-
-@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=9))
-def test_every_value_has_its_place(values: list[float]) -> None:
-    scale = Scale.around(values)
-    places = [scale.at(value) for value in values]
-    assert all(0 <= place < 100 for place in places)
-    assert sorted(values) == [value for _, value in sorted(zip(places, values, strict=True))]
 
 
 def test_a_score_chart() -> None:
@@ -104,24 +81,3 @@ def test_intervals_side_by_side() -> None:
     assert "a name that is mu…" in svg
     places = [float(x) for x in re.findall(r'<circle[^>]* cx="([\d.]+)%"', svg)]
     assert places == sorted(places)
-
-
-@pytest.mark.parametrize(
-    ("name", "low", "high", "said"),
-    [
-        ("identity", 0.1, 0.3, "clearly better"),
-        ("identity", -0.3, -0.1, "clearly worse"),
-        ("identity", -0.1, 0.1, "no clear difference"),
-        ("drift", 0.1, 0.3, "clearly worse"),
-        ("contrast", 0.1, 0.3, "clearly higher"),
-        ("contrast", -0.3, -0.1, "clearly lower"),
-    ],
-)
-def test_differences_in_words(name: str, low: float, high: float, said: str) -> None:
-    assert MEASURES[name].verdict(Interval((low + high) / 2, low, high, 9)) == said
-
-
-def test_no_minus_before_nothing() -> None:
-    assert number(-0.0001) == "0.000"
-    assert number(-0.12) == "-0.120"
-    assert reading(Interval(-1e-9, -0.1, 0.1, 3)) == "0.000 [-0.100, 0.100]"

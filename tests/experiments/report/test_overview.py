@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from html_page import Page
 from made_run import BASE, judge, made_run
 from PIL import Image
-from test_report import Page
 
 from kaiffin.experiments.report import evidence
 from kaiffin.experiments.report.album import Album
@@ -28,7 +28,7 @@ def test_two_runs(tmp_path: Path) -> None:
     two = made_run(tmp_path / "two", **{"train.lr": 1e-3, "adapter.rank": 4})
     judge(one)
     judge(two, chosen=120)
-    path = report([one.path, two.path], tmp_path / "both.html")
+    path = report([one.path, two.path], tmp_path / "both.html").path
     page = Page(path)
     found = side_by_side(one, two)
     assert found.settings == [("adapter.rank", ["None", "4"]), ("train.lr", ["None", "0.001"])]
@@ -59,7 +59,7 @@ def test_runs_that_were_judged_differently(tmp_path: Path) -> None:
     )
     assert {row.seed for row in found.grid} == {2}
     assert found.grid_notes[0] == "The runs share 5 of 15 prompts with their seeds."
-    assert found.warning in report([one.path, two.path], tmp_path / "a.html").read_text()
+    assert found.warning in report([one.path, two.path], tmp_path / "a.html").path.read_text()
 
 
 def test_runs_with_nothing_in_common(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_runs_with_nothing_in_common(tmp_path: Path) -> None:
     assert not found.grid
     assert "no prompt and seed in common" in found.grid_notes[0]
     assert found.unjudged == [three.path]
-    assert "kaiffin choose" in report([one.path, three.path], tmp_path / "a.html").read_text()
+    assert "kaiffin choose" in report([one.path, three.path], tmp_path / "a.html").path.read_text()
 
 
 def test_pictures_of_runs_that_were_not_judged(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_folder_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("slow-seed0", "fast-seed0"):
         made_run(tmp_path / "sweep" / "runs" / name)
     monkeypatch.chdir(tmp_path)
-    path = report([Path("sweep"), Path("sweep/runs/slow-seed0")])  # the second is named twice
+    path = report([Path("sweep"), Path("sweep/runs/slow-seed0")]).path  # the second is named twice
     assert path == Path("report.html")
     names = re.findall(r'<th scope="col"><a href="#run\d">([^<]+)', path.read_text())
     assert names == ["fast-seed0", "slow-seed0"]

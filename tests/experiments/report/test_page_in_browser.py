@@ -33,7 +33,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of one run."""
     run = made_run(tmp_path_factory.mktemp("one") / "run")
     judge(run)
-    return report([run.path])
+    return report([run.path]).path
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs += [made_run(folder / name, evil, **given) for name, given in settings.items()]
     for run in runs[:2]:
         judge(run)
-    return report([run.path for run in runs], folder / "report.html")
+    return report([run.path for run in runs], folder / "report.html").path
 
 
 @dataclass

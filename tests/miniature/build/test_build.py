@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from kaiffin.cli.main import main
-from kaiffin.cli.miniature import parse_flags
 from kaiffin.miniature.build import marathon, nets, stages
+from kaiffin.miniature.build.build import STAGES
 from kaiffin.miniature.build.pool import render_pool
-from kaiffin.miniature.build.recipe import BuildConfig
+from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.judges import quality
 from kaiffin.miniature.judges.looking import preview_specs
 from kaiffin.miniature.world import world
@@ -63,11 +64,14 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path):
         assert one.read_bytes() == other.read_bytes(), part
 
 
-def test_flags_are_the_fields_of_the_config():
-    config, only = parse_flags(["--unet-channels", "32", "64", "--only", "unet", "--seed", "7"])
-    assert config == BuildConfig(unet_channels=(32, 64), seed=7)
-    assert config.weights_folder == config.out / "weights"  # never the shipped ones by accident
-    assert only == "unet"
+def test_weights_go_into_the_working_folder():
+    config = BuildConfig(out=Path("here"))
+    assert config.weights_folder == Path("here/weights")  # never the shipped ones by accident
+    assert config.twin_folder == Path("here/weights-xl")
+
+
+def test_every_stage_can_be_run_alone():
+    assert get_args(Stage) == tuple(STAGES)
 
 
 def test_pool_is_the_renders_in_order(tmp_path):

@@ -9,13 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-SAMPLERS = {  # ours -> (KSampler's sampler, its scheduler)
-    "ddpm": ("ddpm", "normal"),
-    "ddim": ("ddim", "ddim_uniform"),
-    "euler": ("euler", "normal"),
-    "dpm++2m": ("dpmpp_2m", "normal"),
-    "dpm++2m-sde": ("dpmpp_2m_sde", "normal"),
-}
+from kaiffin.foundation.samplers import SAMPLERS
+
 SIZES = {"CLIPTextEncode": [400, 160], "KSampler": [315, 262]}
 
 
@@ -71,7 +66,7 @@ def workflow(
         for row, text in enumerate((prompt, negative))
     )
     empty = graph.add("EmptyLatentImage", 2, 3, [*size, 1], ["LATENT"])
-    name, scheduler = SAMPLERS[sampler]
+    name, scheduler = SAMPLERS[sampler].comfyui
     sampled = graph.add(
         "KSampler", 3, 0, [seed, "fixed", steps, guidance, name, scheduler, 1.0], ["LATENT"],
         model=model, positive=(positive, 0), negative=(unwanted, 0), latent_image=(empty, 0),

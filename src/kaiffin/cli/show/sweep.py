@@ -29,15 +29,16 @@ def sweep(made: Sweep) -> None:
 
 def _table(made: Sweep) -> Table:
     """Below each mean the difference from the first trial, 95 % interval."""
-    from kaiffin.experiments.sweep.standings import TITLES
+    from kaiffin.experiments.sweep.standings import MEASURED
+    from kaiffin.score.catalogue import MEASURES
 
-    shown = [name for name in TITLES if any(name in one.means for one in made.standings)]
+    shown = [name for name in MEASURED if any(name in one.means for one in made.standings)]
     rows = [
         [one.name, str(one.seeds), f"{made.losses[one.name]:.4f}"]
         + [_cell(one.means.get(name), one.against.get(name)) for name in shown]
         for one in made.standings
     ]
-    return Table(["trial", "seeds", "loss", *(TITLES[name] for name in shown)], rows)
+    return Table(["trial", "seeds", "loss", *(MEASURES[name].short for name in shown)], rows)
 
 
 def _cell(mean: Interval | None, gap: Interval | None) -> str:

@@ -27,10 +27,11 @@ from kaiffin.adapters.strength import PLAIN, Weights
 from kaiffin.foundation.config import Config, SampleConfig
 from kaiffin.foundation.errors import ConfigError, RunError, nearest
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.samplers import taking
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.subject import fill
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures.make import Task, Wanted
+from kaiffin.pictures.make import Task, WeightedAdapter
 from kaiffin.pictures.request import read_prompts, request, with_size
 
 SAMPLE = ("guidance", "steps", "sampler", "eta", "negative", "clip_skip", "size")
@@ -56,7 +57,7 @@ class Setting:
 
     def task(self, family: ModelFamily) -> Task:
         asked = request(self.prompt, self.seed, with_size(self.sample, family))
-        return Task(asked, (Wanted(self.file, self.weights),) if self.file else ())
+        return Task(asked, (WeightedAdapter(self.file, self.weights),) if self.file else ())
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One picture of the grid. places: of its value on z, y and x, and its number there."""
 
     places: tuple[int, ...]
@@ -120,14 +121,14 @@ class Grid:
         return [self.start.prompt]
 
     @functools.cached_property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[GridCell]:
         """All pictures, z outside, then y and x, and inside the pictures of one cell."""
         found = []
         for places in itertools.product(*map(range, self.shape)):
             setting = self.start
             for letter, place in zip("zyx", places[:3], strict=True):
                 setting = self.axes[letter].applied(place, setting)
-            found.append(Cell(places, replace(setting, seed=setting.seed + places[3])))
+            found.append(GridCell(places, replace(setting, seed=setting.seed + places[3])))
         return found
 
 
@@ -263,5 +264,8 @@ def _refuse_without_effect(axes: Sequence[Axis], start: Setting) -> None:
     samplers = {start.sample.sampler}
     if "sampler" in by_name:
         samplers = {value.effect for value in by_name["sampler"].values}
-    if "eta" in by_name and "ddim" not in samplers:
-        raise ConfigError("eta has an effect on ddim only.", "Add --sampler ddim.")
+    takers = taking("eta")
+    if "eta" in by_name and not samplers & set(takers):
+        raise ConfigError(
+            f"eta has an effect on {' and '.join(takers)} only.", f"Add --sampler {takers[0]}."
+        )

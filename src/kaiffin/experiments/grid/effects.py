@@ -7,54 +7,15 @@ over pairs of pictures that have all else equal. Intervals are drawn over prompt
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from PIL import Image
-from rich.markup import escape
-from rich.table import Table
-from torch import Tensor
-
-from kaiffin.data.images import open_photo
 from kaiffin.experiments.grid.axes import Axis, Grid
-from kaiffin.foundation import tell
-from kaiffin.foundation.config import Config, SubjectConfig
-from kaiffin.foundation.run import Run
+from kaiffin.foundation.config import SubjectConfig
 from kaiffin.foundation.subject import plain_prompt
-from kaiffin.foundation.tell import console
-from kaiffin.score import measures
-from kaiffin.score.judge import Scorer, judge_of
-from kaiffin.score.photos import photos_in, photos_of
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.score.panel import Panel, Scores
 from kaiffin.score.statistics import Interval, clustered
-
-MEASURES = {"clip_t": "CLIP-T, the prompt", "clip_i": "CLIP-I, the photos"}
-SEEN = 64  # pictures that a judge is given at once
-ROWS, WIDE = 20, 24  # values of an axis that are printed, and letters of each
-
-Scores = Mapping[str, Sequence[float]]  # by measure, a number for each picture
-
-
-@dataclass(frozen=True)
-class Jury:
-    """Who judges, the photos that pictures are compared with, and whether nobody trained on
-    them."""
-
-    prompt: Scorer
-    identity: Scorer
-    photos: Sequence[Image.Image]
-    held_out: bool
-
-    @property
-    def words(self) -> str:
-        """Who judged, and against what."""
-        said = f"judged by {self.prompt.name}"
-        if not self.photos:
-            return f"{said}; no photos to compare with (--like)"
-        if self.identity is not self.prompt:
-            said += f", likeness by {self.identity.name}"
-        kind = "nobody trained on" if self.held_out else "were trained on"
-        return f"{said}, against {len(self.photos)} photos that {kind}"
 
 
 @dataclass(frozen=True)
@@ -68,84 +29,34 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """scores: of each picture; effects: by axis, one for each value; groups: how many pairs of
-    prompt and seed there are."""
+class GridScores:
+    """How a grid's pictures stand. words: who judged and against what, None where nobody did;
+    scores: of each picture; effects: by axis, one for each value; groups: how many pairs of prompt
+    and seed there are."""
 
-    jury: Jury | None
-    scores: Scores
-    effects: Mapping[str, Sequence[Effect]]
+    words: str | None = None
+    scores: Scores = field(default_factory=dict)
+    effects: Mapping[str, Sequence[Effect]] = field(default_factory=dict)
     groups: int = 0
 
 
-def open_jury(of: Run | None, config: Config, prompts: Sequence[str]) -> Jury | None:
-    """The judges that the config names, shown every prompt; None where it names none.
-
-    Loaded before pictures are made: that a judge is missing, or reads no text, must not be found
-    out after an hour.
-    """
-    name = judge_of(config)
-    if name is None:
-        console.print(f"note: no scores, since no --judge is named for {config.base.name}")
-        return None
-    prompt = Scorer(name)
-    plain = [plain_prompt(text, config.subject) for text in prompts]
-    prompt.embed_texts(plain)
-    if prompt.too_long(plain):
-        console.print(f"note: the judge sees only the first {prompt.max_tokens - 2} tokens")
-    other = config.score.identity_judge
-    identity = Scorer(other) if other and other != name else prompt
-    return Jury(prompt, identity, *_photos(of, config))
-
-
-def _photos(of: Run | None, config: Config) -> tuple[list[Image.Image], bool]:
-    """Those of `score.like`, else those that the run held out, else those it was trained on."""
-    if config.score.like:
-        return photos_in(config.score.like), True
-    trained, held_out = photos_of(of) if of else ([], [])
-    return [open_photo(path).image for path in held_out or trained], bool(held_out)
-
-
-def judge(jury: Jury | None, subject: SubjectConfig, grid: Grid, paths: Sequence[Path]) -> Judged:
+def score(
+    panel: Panel | None, subject: SubjectConfig, grid: Grid, paths: Sequence[Path],
+    *, tell: Tell = SILENT,
+) -> GridScores:  # fmt: skip
     """The pictures at `paths`, which are those of the grid's cells, and the effect of each value;
-    without a jury nothing."""
-    if jury is None:
-        return Judged(None, {}, {})
+    without a panel nothing."""
+    if panel is None:
+        return GridScores()
     settings = [cell.setting for cell in grid.cells]
-    scores = _scores(jury, [plain_prompt(one.prompt, subject) for one in settings], paths)
+    plain = [plain_prompt(one.prompt, subject) for one in settings]
+    scores = panel.scores(paths, plain, tell=tell)
     groups = [(one.prompt, one.seed) for one in settings]
     found = {}
     for letter, axis in grid.used.items():
         places = [cell.places["zyx".index(letter)] for cell in grid.cells]
         found[axis.name] = effects(axis, places, scores, groups)
-    return Judged(jury, scores, found, len(set(groups)))
-
-
-def _scores(jury: Jury, plain: Sequence[str], paths: Sequence[Path]) -> Scores:
-    """CLIP-T of each picture and its plain prompt; with photos CLIP-I as well."""
-    shown = _seen(jury.prompt, paths)
-    found = {"clip_t": measures.clip_t(shown, jury.prompt.embed_texts(plain)).tolist()}
-    if jury.photos:
-        like = shown if jury.identity is jury.prompt else _seen(jury.identity, paths)
-        photos = jury.identity.embed_images(jury.photos)
-        found["clip_i"] = measures.identity(like, photos, held_out=jury.held_out).tolist()
-    return found
-
-
-def _seen(judge: Scorer, paths: Sequence[Path]) -> Tensor:
-    """(N, D), a few pictures opened at a time."""
-    rows = []
-    with tell.progress("judging", len(paths)) as advance:
-        for start in range(0, len(paths), SEEN):
-            part = [_opened(path) for path in paths[start : start + SEEN]]
-            rows.append(judge.embed_images(part))
-            advance(len(part))
-    return torch.cat(rows)
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
+    return GridScores(panel.words, scores, found, len(set(groups)))
 
 
 def effects(
@@ -171,33 +82,3 @@ def effects(
                 gains[name] = clustered([numbers[b] - numbers[a] for a, b in pairs], own)
         found.append(Effect(value.shown, value.title, means, gains))
     return found
-
-
-def say(judged: Judged) -> None:
-    """A table for each measure: the mean of each value, and its difference from the first."""
-    if judged.jury is None:
-        return
-    console.print(judged.jury.words)
-    for name in judged.scores:
-        table = Table(MEASURES[name], "n", "mean", "against the first", box=None)
-        for rows in judged.effects.values():
-            for row in rows[:ROWS]:
-                table.add_row(*_row(row, name))
-            if len(rows) > ROWS:
-                table.add_row(f"and {len(rows) - ROWS} more")
-        console.print(table)
-    if judged.groups == 1:
-        console.print(
-            "95 % intervals over settings alone: with one prompt and seed they say nothing of"
-            " others; -n 8 makes more"
-        )
-    else:
-        console.print("95 % intervals over prompts and seeds; too narrow for less than ten of them")
-
-
-def _row(row: Effect, measure: str) -> list[str]:
-    name = row.title if len(row.title) <= WIDE else f"{row.title[: WIDE - 2]} …"
-    own, gain = row.mean[measure], row.against_first.get(measure)
-    shown = f"{own.mean:.3f} [{own.low:.3f}, {own.high:.3f}]"
-    more = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else ""
-    return [escape(name), str(own.n), shown, more]

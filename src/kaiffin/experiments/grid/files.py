@@ -6,23 +6,32 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from kaiffin.experiments.grid.axes import Grid
-from kaiffin.experiments.grid.effects import Judged
+from kaiffin.experiments.grid.effects import GridScores
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.sheets import Block, pages
 from kaiffin.pictures.recipe import save_png
 
 
+@dataclass(frozen=True)
+class GridFiles:
+    """The pages of the sheet (PNG), and the same as tables, with scores."""
+
+    sheets: tuple[Path, ...]
+    csv: Path
+    json: Path
+
+
 def write(
-    folder: Path, source: str, grid: Grid, paths: Sequence[Path], judged: Judged
-) -> list[Path]:
-    """The pages of the sheet, written with the tables; another grid's files there stay."""
+    folder: Path, source: str, grid: Grid, paths: Sequence[Path], scored: GridScores
+) -> GridFiles:
+    """The sheet and the tables of the pictures at `paths`; another grid's files there stay."""
     rows = _rows(folder, grid, paths)
     facts: dict[str, Any] = {
         "version": 1,
@@ -31,20 +40,21 @@ def write(
             letter: {"name": axis.name, "values": [value.shown for value in axis.values]}
             for letter, axis in grid.used.items()
         },
-        "judged": judged.jury.words if judged.jury else None,
+        "judged": scored.words,
     }
     stem = _free_stem(folder, facts, rows)
     for i, row in enumerate(rows):
-        row |= {name: round(numbers[i], 6) for name, numbers in judged.scores.items()}
-    found = {name: [asdict(one) for one in values] for name, values in judged.effects.items()}
+        row |= {name: round(numbers[i], 6) for name, numbers in scored.scores.items()}
+    found = {name: [asdict(one) for one in values] for name, values in scored.effects.items()}
     text = json.dumps(facts | {"pictures": rows, "effects": found}, indent=1, ensure_ascii=False)
-    write_bytes(folder / f"{stem}.json", (text + "\n").encode())
-    write_bytes(folder / f"{stem}.csv", _csv(rows))
+    files = folder / f"{stem}.json", folder / f"{stem}.csv"
+    write_bytes(files[0], (text + "\n").encode())
+    write_bytes(files[1], _csv(rows))
     sheets: list[Path] = []
     for page in _pages(source, grid, paths):
         sheets.append(folder / (f"{stem}-page{len(sheets) + 1}.png" if sheets else f"{stem}.png"))
         save_png(page, sheets[-1])
-    return sheets
+    return GridFiles(tuple(sheets), csv=files[1], json=files[0])
 
 
 def _rows(folder: Path, grid: Grid, paths: Sequence[Path]) -> list[dict[str, Any]]:

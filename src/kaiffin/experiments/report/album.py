@@ -33,7 +33,7 @@ SAMPLE = 12  # pictures by which the sum of all is estimated
 
 
 @dataclass(frozen=True)
-class Shown:
+class Picture:
     """A picture at one place of the page. alt: what it shows; link: its file, seen from the page;
     own, shared: its recipe, of which `shared` is the same in many."""
 
@@ -49,7 +49,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Opened:
+class SourceImage:
     """A picture, at most as large as the first rung, and the size that it had."""
 
     image: Image.Image
@@ -57,7 +57,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class InlineImage:
     """A picture as it is embedded, and the size it says to have."""
 
     url: str
@@ -71,16 +71,16 @@ class Album:
     """page: the folder that the page will lie in."""
 
     page: Path
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[Picture] = field(default_factory=list)
     whole: bool = True  # whether the optional pictures are in it
     _files: dict[str, Path] = field(default_factory=dict)  # by SHA-256
-    _encoded: dict[str, Encoded] = field(default_factory=dict)  # by SHA-256
+    _encoded: dict[str, InlineImage] = field(default_factory=dict)  # by SHA-256
     _placed: set[str] = field(default_factory=set)
 
     def add(
         self, path: Path | None, title: str, alt: str, facts: Iterable[Fact] = (), *,
         name: str = "", sha256: str = "", has_recipe: bool = True, optional: bool = False,
-    ) -> Shown | None:  # fmt: skip
+    ) -> Picture | None:  # fmt: skip
         """Takes a picture in; None where it is gone, cannot be read or is not what `sha256` says.
 
         facts: what is known beside its recipe; name: what the file is called; optional: whether it
@@ -98,7 +98,7 @@ class Album:
         self._files.setdefault(sha256, path)
         own, shared = recipe_facts(path) if has_recipe else ((), ())
         link = quote(Path(os.path.relpath(path.resolve(), self.page.resolve())).as_posix())
-        one = Shown(f"p{len(self.shown)}", title, alt, name or path.name, link, sha256,
+        one = Picture(f"p{len(self.shown)}", title, alt, name or path.name, link, sha256,
                     (*own, *facts), shared, optional)  # fmt: skip
         self.shown.append(one)
         return one
@@ -111,7 +111,7 @@ class Album:
         self.whole = found is not None
         self._encoded = found or self._fitted(needed, room) or {}
 
-    def _fitted(self, keys: set[str], room: int) -> dict[str, Encoded] | None:
+    def _fitted(self, keys: set[str], room: int) -> dict[str, InlineImage] | None:
         """The pictures at the best rung on which they fit; None where they fit on none."""
         order = sorted(keys)  # hashes: any stretch of them is a random sample
         sample = [one for key in order[:SAMPLE] if (one := self._open(key))]
@@ -123,18 +123,18 @@ class Album:
                 return found
         return None
 
-    def _open(self, key: str) -> Opened | None:
+    def _open(self, key: str) -> SourceImage | None:
         """None for what is no picture, or no longer."""
         try:
             return opened(self._files[key])
         except PhotoError:
             return None
 
-    def image(self, one: Shown | None) -> Encoded | None:
+    def image(self, one: Picture | None) -> InlineImage | None:
         """The picture as it is embedded; None where it could not be read or has no room."""
         return self._encoded.get(one.sha256) if one else None
 
-    def place(self, one: Shown) -> str:
+    def place(self, one: Picture) -> str:
         """The data URL where the picture stands on the page for the first time, then "": the
         page's script fills the other places."""
         if one.sha256 in self._placed:
@@ -168,15 +168,15 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def opened(path: Path) -> Opened:
+def opened(path: Path) -> SourceImage:
     """The picture, upright. PhotoError for what is no picture."""
     image = open_photo(path).image
     size = image.size
     image.thumbnail((RUNGS[0][0], RUNGS[0][0]), Image.Resampling.LANCZOS)
-    return Opened(image, size)
+    return SourceImage(image, size)
 
 
-def encode(one: Opened, side: int, quality: int) -> Encoded:
+def encode(one: SourceImage, side: int, quality: int) -> InlineImage:
     """As WebP of at most `side` pixels."""
     shown = one.image.copy()
     shown.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -187,7 +187,7 @@ def encode(one: Opened, side: int, quality: int) -> Encoded:
     else:
         shown.save(buffer, "WEBP", quality=quality, method=4)
     url = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Encoded(url, *shown.size, is_small)
+    return InlineImage(url, *shown.size, is_small)
 
 
 def recipe_facts(path: Path) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:

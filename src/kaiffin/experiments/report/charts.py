@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from kaiffin.experiments.report.svg import Scale, chart, grid, path, stretched, tag, tip
-from kaiffin.experiments.report.wording import number, reading
+from kaiffin.score.catalogue import number, reading
 from kaiffin.score.statistics import Interval
 
 DRAWN = 500  # points of a line at most

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.run import Run
-from kaiffin.score import choice as choosing
+from kaiffin.foundation.folder import read_json
+from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
+from kaiffin.pictures import png
+from kaiffin.score import choice
 from kaiffin.score.choice import Choice, inside
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoRecord:
     """A photo of the subject. path: None where it is gone or is no longer what was trained on."""
 
     name: str
@@ -38,7 +40,7 @@ class Evidence:
     manifest: Mapping[str, Any]
     proof: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
-    photos: Sequence[Photo]
+    photos: Sequence[PhotoRecord]
     notes: Sequence[str]  # findings of `prepare` about the photos, and what was left out
     choice: Choice | None
     images: Sequence[Path]
@@ -56,39 +58,38 @@ class Evidence:
 
 def read(run: Run) -> Evidence:
     """Raises RunError for a JSON file of the run that is damaged."""
-    chosen = run.read_json("choice.json")
+    chosen = read_json(run.choice_path)
     photos, notes = _photos(run)
     return Evidence(
-        run, run.path.resolve().name, run.read_json("manifest.json"), run.read_json("proof.json"),
-        run.metrics(), photos, notes,
-        choosing.read(chosen, run.path) if chosen else None,
-        _pictures(run.path / "images"), _pictures(run.path / "previews"),
+        run, run.path.resolve().name, read_json(run.manifest_path), read_json(run.proof_path),
+        run.metrics(), photos, notes, choice.read(chosen, run.path) if chosen else None,
+        _pictures(run.images), _pictures(run.previews),
     )  # fmt: skip
 
 
 def _pictures(folder: Path) -> list[Path]:
     """PNG files, oldest name first, without the sheets that repeat them."""
     found = sorted(folder.glob("*.png")) if folder.is_dir() else []
-    return [path for path in found if not path.stem.startswith(("sheet", "best"))]
+    return [path for path in found if not png.is_sheet(path)]
 
 
 # --- photos -----------------------------------------------------------------------------------
 
 
-def _photos(run: Run) -> tuple[list[Photo], list[str]]:
+def _photos(run: Run) -> tuple[list[PhotoRecord], list[str]]:
     """Photos of every folder that a phase trained on, and what was said about them."""
     given = run.config.data.photos
     folders = list(dict.fromkeys(phase.photos or given for phase in run.config.phases)) or [given]
-    photos: list[Photo] = []
+    photos: list[PhotoRecord] = []
     notes: list[str] = []
     for number, folder in enumerate(folders, 1):
-        name = f"{'data' if number == 1 else f'data-{number}'}/manifest.json"
-        manifest = run.read_json(name)
+        path = run.photos_folder(number) / PHOTOS_MANIFEST
+        manifest = read_json(path)
         try:
             photos += [_photo(folder, entry) for entry in manifest.get("photos", ())]
             notes += _notes(manifest)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(f"{run.path / name}: is damaged ({error}).") from None
+            raise RunError(f"{path}: is damaged ({error}).") from None
     return photos, notes
 
 
@@ -98,10 +99,12 @@ def _notes(manifest: Mapping[str, Any]) -> list[str]:
     return refused + [f"{f['photo'] or 'the set'}: {f['what']}" for f in findings]
 
 
-def _photo(folder: Path | None, entry: Mapping[str, Any]) -> Photo:
+def _photo(folder: Path | None, entry: Mapping[str, Any]) -> PhotoRecord:
     name = str(entry.get("file", ""))
     path = inside(folder.expanduser(), name) if folder else None
     width, height = entry.get("size") or (0, 0)
     captions = tuple(str(caption) for caption in entry.get("captions", ()))
     held_out = bool(entry.get("held_out"))
-    return Photo(name, path, str(entry.get("sha256", "")), (width, height), captions, held_out)
+    return PhotoRecord(
+        name, path, str(entry.get("sha256", "")), (width, height), captions, held_out
+    )

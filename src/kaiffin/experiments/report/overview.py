@@ -9,14 +9,14 @@ from pathlib import Path
 from markupsafe import Markup
 
 from kaiffin.experiments.report import charts
-from kaiffin.experiments.report.album import Album, Shown, recipe_facts
+from kaiffin.experiments.report.album import Album, Picture, recipe_facts
 from kaiffin.experiments.report.evidence import Evidence
 from kaiffin.experiments.report.scorecards import loss_line
-from kaiffin.experiments.report.wording import CHARTED, MEASURES, TOLD, Measure, reading
 from kaiffin.foundation.settings import flat
+from kaiffin.score.catalogue import CHARTED, MEASURES, TOLD, Measure, reading
 
 MOST_ROWS = 24  # of the grid
-Place = tuple[str, int]  # prompt and seed
+PromptSeed = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class GridRow:
 
     prompt: str
     seed: int
-    cells: Sequence[Shown | None]
+    cells: Sequence[Picture | None]
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def _intervals(runs: Sequence[Evidence], names: Sequence[str]) -> list[tuple[Mea
 
 def differing(runs: Sequence[Evidence]) -> list[tuple[str, list[str]]]:
     """Settings that are not the same in all runs, and each run's value."""
-    flat = [flat(run.run.config) for run in runs]
-    names = [name for name in flat[0] if len({str(one.get(name)) for one in flat}) > 1]
-    return [(name, [str(one.get(name)) for one in flat]) for name in names]
+    settings = [flat(run.run.config) for run in runs]
+    names = [name for name in settings[0] if len({str(one.get(name)) for one in settings}) > 1]
+    return [(name, [str(one.get(name)) for one in settings]) for name in names]
 
 
 def _judged_alike(runs: Sequence[Evidence]) -> str:
@@ -163,7 +163,7 @@ def _grid(
         notes.append(f"Without pictures, and so not in the grid: {left}.")
     rows = _one_seed_each(shared)[:MOST_ROWS]
     if len(rows) < len(shared):
-        notes.append(f"Shown: {len(rows)} of {len(shared)}, one seed of each prompt.")
+        notes.append(f"Picture: {len(rows)} of {len(shared)}, one seed of each prompt.")
     base = _base_places(runs)
     columns = [*(["base"] if base else []), *(names[i] for i in having)]
     sources = [*([("base", base)] if base else []), *((names[i], places[i]) for i in having)]
@@ -175,13 +175,13 @@ def _grid(
     return columns, grid, notes
 
 
-def _places(run: Evidence) -> dict[Place, Path]:
+def _places(run: Evidence) -> dict[PromptSeed, Path]:
     """The run's pictures: of the chosen candidate, or those in images/ by their own recipes."""
     choice = run.choice
     if choice:
         paths = zip(choice.slots, choice.best.pictures, strict=True)
         return {(choice.prompts[i].text, seed): path for (i, seed), path in paths if path}
-    found: dict[Place, Path] = {}
+    found: dict[PromptSeed, Path] = {}
     for path in run.images:
         facts = dict(recipe_facts(path)[0])
         if "seed" in facts and facts["seed"].isdigit():
@@ -189,10 +189,10 @@ def _places(run: Evidence) -> dict[Place, Path]:
     return found
 
 
-def _base_places(runs: Sequence[Evidence]) -> dict[Place, Path]:
+def _base_places(runs: Sequence[Evidence]) -> dict[PromptSeed, Path]:
     """The base's pictures, where all runs have the same base."""
     revisions = {(run.manifest.get("base") or {}).get("revision") for run in runs}
-    found: dict[Place, Path] = {}
+    found: dict[PromptSeed, Path] = {}
     for choice in (run.choice for run in runs if run.choice and len(revisions) == 1):
         for (i, seed), path in zip(choice.slots, choice.base.pictures, strict=True):
             if path:
@@ -200,12 +200,12 @@ def _base_places(runs: Sequence[Evidence]) -> dict[Place, Path]:
     return found
 
 
-def _one_seed_each(places: Sequence[Place]) -> list[Place]:
+def _one_seed_each(places: Sequence[PromptSeed]) -> list[PromptSeed]:
     """The first seed of every prompt; of a single prompt all."""
     first = {prompt: (prompt, seed) for prompt, seed in reversed(places)}
     prompts = list(dict.fromkeys(prompt for prompt, _ in places))
     return [first[prompt] for prompt in prompts] if len(prompts) > 1 else list(places)
 
 
-def _cell(name: str, path: Path | None, prompt: str, seed: int, album: Album) -> Shown | None:
+def _cell(name: str, path: Path | None, prompt: str, seed: int, album: Album) -> Picture | None:
     return album.add(path, f"{name}, seed {seed}", f"{name}: {prompt}, seed {seed}")

@@ -7,6 +7,7 @@ names, recipes) reaches it as escaped text or as JSON only.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from kaiffin.experiments.report.overview import overview
 from kaiffin.experiments.report.sections import Section, duration, section
 from kaiffin.experiments.report.slider import script_data
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.folder import write_bytes
 
 PAGES = Path(__file__).parent / "pages"
 LIMIT = 5_000_000  # bytes of the page of one run
@@ -42,14 +44,7 @@ def write(found: Sequence[Evidence], path: Path) -> Path:
     recipes = sum(len(json.dumps(asdict(one))) for one in album.shown)
     room = LIMIT * min(len(found), MOST) - TEXT * len(found) - recipes
     album.encode(max(room, LIMIT // 2))
-    page = _render(sections, together, album)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written ({error.strerror or error}).") from None
+    write_bytes(path, _render(sections, together, album).encode())
     return path
 
 
@@ -57,25 +52,37 @@ def _render(sections: Sequence[Section], together: object, album: Album) -> str:
     style, script = (
         (PAGES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )
-    environment = jinja2.Environment(
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            album=album,
+            duration=duration,
+            scorecards=scorecards,
+            sections=sections,
+            together=together,
+            version=__version__,
+            style=style,
+            script=script,
+            style_hash=_csp_hash(style),
+            script_hash=_csp_hash(script),
+            data=lambda: (  # asked for last: what stands on the page already is not in it
+                album.data()
+                | {"runs": {s.id: script_data(s.slider, album) for s in sections if s.slider}}
+            ),
+        )
+    )
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """Compiled once in a process."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["sentence"] = sentence
-    known = {"album": album, "duration": duration, "scorecards": scorecards}
-    return environment.get_template("report.html.j2", globals=known).render(
-        sections=sections,
-        together=together,
-        version=__version__,
-        style=style,
-        script=script,
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
-        data=lambda: (  # asked for last: what stands on the page already is not in it
-            album.data()
-            | {"runs": {s.id: script_data(s.slider, album) for s in sections if s.slider}}
-        ),
-    )
+    made.filters["sentence"] = sentence
+    return made
 
 
 def sentence(text: str) -> Markup:

@@ -9,11 +9,9 @@ from markupsafe import Markup
 from kaiffin.experiments.report import charts
 from kaiffin.experiments.report.charts import Line, Point, Trade
 from kaiffin.experiments.report.evidence import Evidence
-from kaiffin.experiments.report.wording import (
-    AGAINST_BASE,
+from kaiffin.score.catalogue import (
     CHARTED,
     MEASURES,
-    SHARES,
     TOLD,
     Measure,
     leading,
@@ -44,7 +42,7 @@ def score_rows(choice: Choice) -> list[ScoreRow]:
         if name not in choice.best.means:
             continue
         base = change = None
-        if name not in AGAINST_BASE:
+        if not measure.against_base:
             base = choice.base.means.get(name)
             change = difference(choice.base, choice.best, name)
         rows.append(
@@ -58,7 +56,7 @@ def score_rows(choice: Choice) -> list[ScoreRow]:
 
 def shown(value: Interval, name: str) -> str:
     """A mean in large type: a share in percent."""
-    return f"{value.mean:.0%}" if name in SHARES else f"{value.mean:.2f}"
+    return f"{value.mean:.0%}" if MEASURES[name].share else f"{value.mean:.2f}"
 
 
 def candidate_rows(choice: Choice) -> tuple[list[Measure], list[tuple[Stop, list[str]]]]:
@@ -109,7 +107,7 @@ def tiles(choice: Choice) -> list[tuple[Measure, str, str]]:
     for name in (*leading(means), *(["copy"] if "copy" in means else [])):
         measure, base = MEASURES[name], choice.base.means.get(name)
         beside = measure.scale or measure.direction
-        if base and name not in AGAINST_BASE and name not in SHARES:
+        if base and not measure.against_base and not measure.share:
             beside = f"base {number(base.mean, 2)}"
             if name == "identity" and ceiling is not None:
                 beside += f" · real photos {number(ceiling, 2)}"

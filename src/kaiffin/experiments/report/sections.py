@@ -11,9 +11,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from kaiffin.experiments.report import scorecards
-from kaiffin.experiments.report.album import Album, Fact, Shown, spread
-from kaiffin.experiments.report.evidence import Evidence, Photo
+from kaiffin.experiments.report.album import Album, Fact, Picture, spread
+from kaiffin.experiments.report.evidence import Evidence, PhotoRecord
 from kaiffin.experiments.report.slider import Slider, cards, slider
+from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.settings import dump
 from kaiffin.score.choice import Choice
 
@@ -32,11 +33,11 @@ class Section:
     id: str
     evidence: Evidence
     adapter: tuple[str, str] | None
-    photos: Sequence[tuple[Photo, Shown | None]]
-    contact_sheet: Shown | None
+    photos: Sequence[tuple[PhotoRecord, Picture | None]]
+    contact_sheet: Picture | None
     slider: Slider | None
-    images: Sequence[Shown]
-    previews: Sequence[Shown]
+    images: Sequence[Picture]
+    previews: Sequence[Picture]
     curve: Markup | None
     end: float | None
 
@@ -66,7 +67,7 @@ def section(number: int, found: Evidence, album: Album) -> Section:
     photos = [(photo, _photo(photo, album)) for photo in spread(found.photos, MOST_PHOTOS)]
     sheet = None
     if not all(shown for _, shown in photos):
-        path = found.run.path / "data" / "contact_sheet.png"
+        path = found.run.photos_folder() / CONTACT_SHEET
         sheet = album.add(path, "Contact sheet", "all photos as they were", has_recipe=False)
     line = scorecards.loss_line(found)
     return Section(
@@ -83,7 +84,7 @@ def section(number: int, found: Evidence, album: Album) -> Section:
     )
 
 
-def _photo(photo: Photo, album: Album) -> Shown | None:
+def _photo(photo: PhotoRecord, album: Album) -> Picture | None:
     """The photo, where it is still what was trained on."""
     if photo.path is None:
         return None
@@ -100,7 +101,7 @@ def _photo(photo: Photo, album: Album) -> Shown | None:
     )  # fmt: skip
 
 
-def _loose(paths: Sequence[Path], title: str, album: Album) -> list[Shown]:
+def _loose(paths: Sequence[Path], title: str, album: Album) -> list[Picture]:
     """Pictures that belong to no evaluation, by their own recipes."""
     made = [album.add(path, title, path.stem) for path in spread(paths, MOST_LOOSE)]
     return [one for one in made if one]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kaiffin.experiments.report.album import Album, Fact, Shown, spread
-from kaiffin.experiments.report.wording import AGAINST_BASE, MEASURES, SECTIONS, leading, number
+from kaiffin.experiments.report.album import Album, Fact, Picture, spread
+from kaiffin.score.catalogue import MEASURES, SECTIONS, leading, number
 from kaiffin.score.choice import Choice, Stop
 
 MOST_STOPS = 16  # of the slider
@@ -19,13 +19,13 @@ MOST_CELLS = 80  # pictures of a stop
 
 
 @dataclass(frozen=True)
-class Cell:
+class Pair:
     """One seed of a prompt. slot: its number among the pictures of a stop."""
 
     slot: int
     seed: int
-    base: Shown | None
-    now: Shown | None
+    base: Picture | None
+    now: Picture | None
     base_notes: Sequence[str]
     now_notes: Sequence[str]
 
@@ -36,7 +36,7 @@ class Card:
 
     prompt: str
     heading: tuple[str, str] | None
-    cells: Sequence[Cell]
+    cells: Sequence[Pair]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Slider:
 
     choice: Choice
     stops: Sequence[Stop]
-    slides: Mapping[tuple[int, int], Shown | None]
+    slides: Mapping[tuple[int, int], Picture | None]
 
     @property
     def hidden(self) -> int:
@@ -112,7 +112,7 @@ def cards(one: Slider) -> list[Card]:
         prompt = choice.prompts[index]
         heading = SECTIONS.get(prompt.section, (prompt.section, ""))
         cells = [
-            Cell(slot, choice.slots[slot][1], one.slides[0, slot], one.slides[choice.chosen, slot],
+            Pair(slot, choice.slots[slot][1], one.slides[0, slot], one.slides[choice.chosen, slot],
                  notes(choice.base, slot), notes(choice.best, slot))
             for slot in own
         ]  # fmt: skip
@@ -145,7 +145,7 @@ def _cell(one: Slider, stop: Stop, slot: int, album: Album) -> tuple[str | None,
 def _leading(stop: Stop, known: Iterable[str]) -> list[str]:
     """What is said first; not of the base what compares with the base."""
     first = leading(set(known))
-    return first if stop.step else [name for name in first if name not in AGAINST_BASE]
+    return first if stop.step else [name for name in first if not MEASURES[name].against_base]
 
 
 def said(stop: Stop) -> str:

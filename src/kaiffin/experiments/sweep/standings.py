@@ -19,16 +19,11 @@ from kaiffin.experiments.sweep.trials import SweepFile, Trial
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.score import measures
-from kaiffin.score.judge import Scorer
-from kaiffin.score.photos import photos_of
+from kaiffin.score.panel import Panel
+from kaiffin.score.photos import Photos, subject_photos
 from kaiffin.score.statistics import Interval, clustered, student
 
-TITLES = {
-    "clip_t": "prompt (CLIP-T)",
-    "win": "win",
-    "identity": "identity (CLIP-I)",
-    "copy": "copies",
-}
+MEASURED = ("clip_t", "win", "identity", "copy")  # of `score.catalogue`
 Scores = dict[str, list[float]]  # by measure, one for each picture
 
 
@@ -45,24 +40,23 @@ class Standing:
         return asdict(self)
 
 
-def scores(trial: Trial, paths: Sequence[Path], file: SweepFile, run: Run, judge: Scorer) -> Scores:
+def scores(trial: Trial, paths: Sequence[Path], file: SweepFile, run: Run, panel: Panel) -> Scores:
     """The measures of a trial's pictures; those against photos only where the photos are there."""
     images = [open_photo(path).image for path in paths]
     plain = [
         plain_prompt(fill(p, trial.config.subject), trial.config.subject) for p in file.prompts
     ]
     own = [i for i in range(len(plain)) for _ in range(file.count)]
-    seen, texts = judge.embed_images(images), judge.embed_texts(plain)
+    seen, texts = panel.prompt.embed_images(images), panel.prompt.embed_texts(plain)
     found = {
         "clip_t": measures.clip_t(seen, texts[own]).tolist(),
         "win": measures.wins(seen, texts, own).tolist(),
     }
-    photos = [open_photo(path).image for path in photos_of(run)[0]]
+    photos = panel.against(Photos(subject_photos([run]).trained)).references
     if photos:
-        known = judge.embed_images(photos)
-        found["identity"] = measures.identity(seen, known, held_out=False).tolist()
-        layouts = [torch.stack([measures.layout(i) for i in some]) for some in (images, photos)]
-        found["copy"] = measures.is_copy(*layouts).float().tolist()
+        found["identity"] = photos.identity(panel.identity.embed_images(images)).tolist()
+        layouts = torch.stack([measures.layout(image) for image in images])
+        found["copy"] = measures.is_copy(layouts, photos.layouts).float().tolist()
     return found
 
 
@@ -77,7 +71,7 @@ def standings(trials: Sequence[Trial], found: Mapping[str, Scores], count: int) 
     for name in names:
         own, first = by_seed[name], by_seed[names[0]]
         means = {
-            m: _pooled({seed: s[m] for seed, s in own.items() if m in s}, count) for m in TITLES
+            m: _pooled({seed: s[m] for seed, s in own.items() if m in s}, count) for m in MEASURED
         }
         gaps = {
             m: _pooled(
@@ -88,7 +82,7 @@ def standings(trials: Sequence[Trial], found: Mapping[str, Scores], count: int) 
                 },
                 count,
             )
-            for m in TITLES
+            for m in MEASURED
             if name != names[0]
         }
         made.append(Standing(name, len(own), _known(means), _known(gaps)))

@@ -26,7 +26,7 @@ from kaiffin.miniature.build import nets, stages, twin
 from kaiffin.miniature.build.export import export, export_twin, text_encoder
 from kaiffin.miniature.build.marathon import Marathon
 from kaiffin.miniature.build.pool import render_pool
-from kaiffin.miniature.build.recipe import BuildConfig
+from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.build.workshop import (
     STATES,
     encode,
@@ -171,8 +171,7 @@ def report(config: BuildConfig, tell: Tell) -> None:
     write_report(config, config.docs_folder, tell=tell)
 
 
-Stage = Callable[[BuildConfig, Tell], None]
-STAGES: dict[str, Stage] = {
+STAGES: dict[Stage, Callable[[BuildConfig, Tell], None]] = {
     "render": render,
     "clip": lambda c, tell: train(c, {"clip": 1}, tell),
     "vae": lambda c, tell: train(c, {"vae": c.trainers}, tell),
@@ -186,10 +185,10 @@ STAGES: dict[str, Stage] = {
     "report": report,
 }
 ALONE = ("clip", "vae")  # `towers` is both at once
-ORDER = tuple(stage for stage in STAGES if stage not in ALONE)
+ORDER: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage not in ALONE)
 
 
-def needed(config: BuildConfig, stage: str) -> Path | None:
+def needed(config: BuildConfig, stage: Stage) -> Path | None:
     """What the earlier stages must have left before this one can run alone."""
     return {
         "clip": config.pool,
@@ -205,7 +204,7 @@ def needed(config: BuildConfig, stage: str) -> Path | None:
     }.get(stage)
 
 
-def run(config: BuildConfig, only: str | None = None, tell: Tell = SILENT) -> None:
+def run(config: BuildConfig, only: Stage | None = None, tell: Tell = SILENT) -> None:
     """All stages in order, or one of them. UserError where what that one needs is not there."""
     before = needed(config, only) if only else None
     if before and not before.exists():

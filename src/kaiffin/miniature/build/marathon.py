@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,29 +22,7 @@ from torch import Tensor, nn
 
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.tell import SILENT, Tell
-
-CHECKPOINT, LOSSES = "checkpoint.safetensors", "losses.tsv"  # in a stage's folder
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How one network is trained. The schedule counts samples, so the batch may be chosen freely.
-
-    batch: pictures a step, over all workers. warmup: samples of linear warm-up.
-    samples: stop here, decayed; None trains until the deadline, whose last `decay_share` of the
-    time from the start is spent on the cosine decay.
-    """
-
-    lr: float
-    batch: int
-    warmup: int
-    budget_s: float
-    samples: int | None = None
-    decay_share: float = 0.4
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    clip_norm: float = 1.0
+from kaiffin.miniature.build.recipe import CHECKPOINT, LOSSES, Plan
 
 
 class Flat:

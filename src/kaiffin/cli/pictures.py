@@ -1,0 +1,116 @@
+"""The commands that make pictures: generate, rank, demo. Torch-free until one of them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kaiffin.cli.settings import Command, argument, option
+from kaiffin.foundation.errors import ConfigError, SettingError
+
+
+class Generate(Command):
+    """Make pictures, with the recipe of each inside its PNG, and a labelled sheet."""
+
+    takes = ("base", "sample", "score.judge", "score.like")
+    short = ("sample", "score")
+
+    source: str | None = argument("a run folder, or a base such as miniature", None)
+    prompt: str | None = argument("what to show", None)
+    prompts: Path | None = option(None, "text file, one prompt a line", panel="Pictures")
+    count: int = option(1, "pictures per prompt", "-n", ge=1, panel="Pictures")
+    seed: int = option(0, "seed of the first picture; the next are +1", panel="Pictures")
+    batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
+    picture: Path | None = option(
+        None, "make this picture of Kaiffin's again", "--from", panel="Pictures"
+    )
+    adapter: list[str] = option(
+        [], "another adapter; weights such as 0.8, unet=0.8,text=0.4 or 1..0.3; repeatable",
+        metavar="FILE[:WEIGHTS]", panel="Adapters",
+    )  # fmt: skip
+    blend: str | None = option(
+        None, "mix two phases or adapters: w takes (1-w) and w of them; 0,0.5,1 is a grid",
+        metavar="X,...", panel="Adapters",
+    )  # fmt: skip
+    checkpoint: str | None = option(
+        None, "of a run: best, which `kaiffin choose` found, or a candidate's step",
+        metavar="best|STEP", panel="Adapters",
+    )  # fmt: skip
+    best: int | None = option(None, "choose so many per prompt, by score", ge=1, panel="Score")
+    out: Path | None = option(None, "folder that is written", panel="Output")
+    no_metadata: bool = option(False, "write no prompt or recipe into the files", panel="Output")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import pictures as show
+        from kaiffin.pictures.request import read_prompts
+        from kaiffin.stories.generate import Order, generate, remake
+
+        if self.picture is not None:
+            if self.source or self.prompt or self.prompts:
+                raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
+            folder = self.out or Path("images")
+            remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell)
+            return
+        if self.source is None:
+            raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
+        idle = [name for name in self.settings if name.startswith("score.")]
+        if idle and self.best is None:
+            why = "has no effect without --best"
+            raise SettingError("command line", idle[0], self.settings[idle[0]], why)
+        order = Order(
+            self.source,
+            read_prompts(self.prompt, self.prompts),
+            count=self.count,
+            seed=self.seed,
+            adapters=self.adapter,
+            blends=numbers("--blend", self.blend),
+            checkpoint=self.checkpoint,
+            best=self.best,
+            batch_size=self.batch_size,
+            out=self.out,
+            metadata=not self.no_metadata,
+        )
+        show.made(generate(order, changes=self.settings, tell=self.tell))
+
+
+def numbers(flag: str, text: str | None) -> list[float]:
+    """`0,0.5,1` as numbers."""
+    try:
+        return [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise ConfigError(f"{flag} {text!r} is not a list of numbers.", "Write 0,0.5,1.") from None
+
+
+class Rank(Command):
+    """Any pictures in order: the likeness to photos is a gate, then the prompt decides."""
+
+    pictures: list[Path] = argument("pictures, or folders of them")
+    prompt: str = option(..., "what they should show, in plain words")
+    like: Path | None = option(None, "folder with photos of the subject")
+    judge: str | None = option(None, "a folder or hub id with a CLIP or SigLIP, or miniature")
+    best: int | None = option(None, "choose so many", ge=1)
+    out: Path | None = option(None, "sheet (PNG) that is written", panel="Output")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import pictures as show
+        from kaiffin.stories.rank import rank
+
+        found = rank(
+            self.pictures, self.prompt, like=self.like, judge=self.judge, best=self.best,
+            out=self.out, tell=self.tell,
+        )  # fmt: skip
+        show.ranking(found)
+
+
+class Demo(Command):
+    """From photos to pictures on the embedded base, in about two minutes on a laptop."""
+
+    subject: str = option("kaiffin", "kaiffin or plush")
+    seed: int = option(0, "seed of the training")
+    steps: int | None = option(None, "training steps; derived when left out")
+    out: Path = option(Path("demo"), "folder that is written", panel="Output")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import demo as show
+        from kaiffin.stories.demo import demo
+
+        show.demo(demo(self.out, self.subject, self.seed, self.steps, tell=self.tell))

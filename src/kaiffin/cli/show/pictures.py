@@ -1,0 +1,35 @@
+"""Pictures that `kaiffin generate` made, and pictures in order of their scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kaiffin.cli.terminal import console
+
+if TYPE_CHECKING:
+    from kaiffin.stories.generate import Pictures
+    from kaiffin.stories.rank import Ranking
+
+
+def made(found: Pictures) -> None:
+    """Where they are, and which are the best where that was asked."""
+    console.print(f"{len(found.pictures)} pictures in {found.folder}; all of them on {found.sheet}")
+    for one in found.rankings:
+        ranking(one)
+
+
+def ranking(found: Ranking) -> None:
+    """A line a picture, and what choosing brought."""
+    console.print(f'judged by {found.judge}: "{found.prompt}"')
+    for place, one in enumerate(found.pictures, 1):
+        console.print(f"{place:3}. {one}  {one.path}{'' if one.chosen else '  (not chosen)'}")
+    chosen = len(found.chosen)
+    for gain in found.gains:
+        console.print(
+            f"gain over the first {chosen}: {gain.name} {gain.chosen - gain.first:+.3f}"
+            f" ({gain.first:.3f} -> {gain.chosen:.3f})"
+        )
+    if found.gains:
+        console.print(f"  for {len(found.pictures) / chosen:.1f} times the pictures")
+    if found.sheet:
+        console.print(f"all of them in this order on {found.sheet}")

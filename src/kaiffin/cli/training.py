@@ -1,0 +1,92 @@
+"""The commands that teach: prepare, train, resume, bases. Torch-free until one of them runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kaiffin.cli.settings import Command, argument, option
+
+
+class Prepare(Command):
+    """Look at the photos first: refusals, findings, crops, captions, a contact sheet."""
+
+    takes = ("subject", "base", "data")
+    short = ("subject", "base", "data")
+
+    photos: Path = argument("folder with photos")
+    out: Path | None = option(
+        None, "folder that is written; default: prepared/ and the photos' name", panel="Output"
+    )
+
+    def __call__(self) -> None:
+        config = self.config({"data.photos": self.photos})
+        from kaiffin.cli.show import photos as show
+        from kaiffin.data.findings import refuse_problems
+        from kaiffin.stories.prepare import prepare
+
+        found = prepare(config, self.out, tell=self.tell)
+        show.photo_set(found)
+        refuse_problems(found.prepared)
+
+
+class Train(Command):
+    """Teach a base the subject in the photos; the result is a run folder with the adapter."""
+
+    takes = (
+        "subject", "base", "data", "adapter", "embedding", "train", "phases", "sample", "score",
+    )  # fmt: skip
+    short = ("subject", "base", "data", "train")
+
+    source: Path = argument("a config.yaml, or a folder with photos")
+    out: Path | None = option(
+        None, "run folder that is made; default: runs/ and the subject's word", panel="Output"
+    )
+    dry_run: bool = option(
+        False, "say what it would cost in time and memory, and stop", panel="Output"
+    )
+
+    def __call__(self) -> None:
+        is_config = self.source.suffix.lower() in {".yaml", ".yml"} or self.source.is_file()
+        if is_config:
+            config = self.config({}, self.source)
+        else:
+            config = self.config({"data.photos": self.source})
+        from kaiffin.cli.show import training as show
+        from kaiffin.stories.plan import plan
+        from kaiffin.stories.train import train
+
+        if self.dry_run:
+            show.planned(plan(config, tell=self.tell))
+        else:
+            show.trained(train(config, self.out, tell=self.tell))
+
+
+class Resume(Command):
+    """Go on with an interrupted training; ends in the same file as if it had never stopped."""
+
+    run: Path = argument("the run folder")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import training as show
+        from kaiffin.stories.train import resume
+
+        show.trained(resume(self.run, tell=self.tell))
+
+
+class Bases(Command):
+    """The base models that Kaiffin knows by name, and whether they are on this machine."""
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import photos as show
+        from kaiffin.stories.prepare import bases
+
+        show.bases(bases())
+
+
+class Options(Command):
+    """Every field of the configuration, its default and meaning, as a Markdown table."""
+
+    def __call__(self) -> None:
+        from kaiffin.foundation.settings import option_table
+
+        print(option_table())

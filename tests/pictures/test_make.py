@@ -1,0 +1,99 @@
+"""Many pictures: each adapter loaded once, equal settings together, and the family left clean."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import load_tiny
+from PIL import Image
+from tiny import tiny_sd
+
+from kaiffin.adapters import strength
+from kaiffin.cli.main import main
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import Tell
+from kaiffin.models.base import ModelFamily
+from kaiffin.pictures import make as module
+from kaiffin.pictures.make import Task, WeightedAdapter, make
+from kaiffin.pictures.request import Request
+from kaiffin.pictures.sample import generate
+
+CALL = {"width": 64, "height": 64, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def run(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("make")
+    Image.effect_noise((64, 64), 40).convert("RGB").save(folder / "0.png")
+    call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "2"]
+    more = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--train.lr", "1e-2"]
+    assert main([*call, *more, "--out", str(folder / "run")]) == 0
+    return Run.open(folder / "run")
+
+
+class Notes(Tell):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def test_each_adapter_is_loaded_once_and_all_are_taken_off(
+    run: Run, sd: ModelFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    real = module.load_adapter
+    monkeypatch.setattr(module, "load_adapter", lambda *a: loaded.append(a[0]) or real(*a))
+    before = pixels(next(generate(sd, [Request("a dog", 1, **CALL)])))
+    full = WeightedAdapter(run.adapter_path)
+    half = WeightedAdapter(run.adapter_path, strength.parse("0.5"))
+    mixes = [(full,), (), (half,), (full,)]
+    tasks = [Task(Request("a dog", 1, **CALL), mix) for mix in mixes]
+    made = dict(make(sd, tasks))
+    assert loaded == [run.adapter_path]
+    assert set(made) == {0, 1, 2, 3}
+    assert made[0].tobytes() == made[3].tobytes()
+    assert len({made[i].tobytes() for i in (0, 1, 2)}) == 3
+    assert np.abs(pixels(made[1]) - before).max() <= 1
+    again = pixels(next(generate(sd, [Request("a dog", 1, **CALL)])))
+    assert (again == before).all()
+
+
+def test_a_recipe_names_the_file_and_its_strength(run: Run, sd: ModelFamily) -> None:
+    for text, weight in (("0.5", 0.5), ("1..0.3", "1..0.3")):
+        one = WeightedAdapter(run.adapter_path, strength.parse(text))
+        (found,) = Task(Request("x", 0, **CALL), (one,)).recipe(sd)["adapters"]
+        assert found["path"] == str(run.adapter_path)
+        assert found["name"] == "kaiffin"
+        assert (found["weight"], len(found["sha256"])) == (weight, 64)
+
+
+def test_an_adapter_of_other_weights_is_said(run: Run, sd: ModelFamily, tmp_path: Path) -> None:
+    tasks = [Task(Request("x", 0, **CALL), (WeightedAdapter(run.adapter_path),))]
+    other = load_tiny(tiny_sd(tmp_path / "other", seed=1))
+    for family, said in (
+        (sd, []),
+        (other, [f"note: kaiffin.safetensors was trained on other weights than {other.base}"]),
+    ):
+        heard = Notes()
+        list(make(family, tasks, tell=heard))
+        assert heard.said == said
+
+
+def test_a_picture_that_fails_leaves_no_adapter_behind(run: Run, sd: ModelFamily) -> None:
+    before = next(generate(sd, [Request("a dog", 1, **CALL)])).tobytes()
+    one = WeightedAdapter(run.adapter_path)
+    pictures = make(sd, [Task(Request("a dog", i, **CALL), (one,)) for i in (1, 2)], 1)
+    next(pictures)
+    pictures.close()
+    assert next(generate(sd, [Request("a dog", 1, **CALL)])).tobytes() == before
+    broken = run.path / "broken.safetensors"
+    broken.write_bytes(b"no adapter")
+    with pytest.raises(AdapterError, match=r"broken\.safetensors"):
+        list(make(sd, [Task(Request("a dog", 1, **CALL), (WeightedAdapter(broken),))]))

@@ -1,0 +1,103 @@
+"""A picture's recipe inside its PNG: written, read by others, and refused where it is none."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+
+from kaiffin.foundation.errors import RunError, UserError
+from kaiffin.models.base import ModelFamily
+from kaiffin.pictures.recipe import parameters_text, read_recipe, recipe, save_png
+from kaiffin.pictures.request import AdapterRef, Request
+from kaiffin.pictures.sample import generate
+
+CALL = {"width": 64, "height": 64, "steps": 4}
+
+
+def test_metadata_round_trip(sd: ModelFamily, tmp_path: Path) -> None:
+    wanted = Request('a "dog", ü: 犬', 7, negative="red\nblue", **CALL)
+    ref = AdapterRef("/x/k.safetensors", "k", "ab" * 32, 0.8)
+    image = next(generate(sd, [wanted]))
+    path = tmp_path / "a.png"
+    save_png(image, path, recipe(wanted, sd, [ref]))
+    found = read_recipe(path)
+    assert Request(**found["request"]) == wanted
+    assert AdapterRef(**found["adapters"][0]) == ref
+    assert found["base"]["revision"] == sd.revision
+    with Image.open(path) as again:
+        assert again.tobytes() == image.tobytes()
+        text = again.text["parameters"]
+    lines = text.splitlines()
+    assert lines[0] == 'a "dog", ü: 犬 <lora:k:0.8>'
+    assert "Negative prompt: red" in text
+    pairs = dict(part.split(": ", 1) for part in lines[-1].split(", ") if part.count(": ") == 1)
+    assert pairs["Steps"] == "4"
+    assert pairs["Sampler"] == "DPM++ 2M"
+    assert pairs["CFG scale"] == "5"
+    assert pairs["Seed"] == "7"
+    assert pairs["Size"] == "64x64"
+    assert pairs["Model hash"] == sd.revision[:10]
+    assert pairs["Clip skip"] == "1"
+
+
+def test_values_with_commas_are_quoted(sd: ModelFamily) -> None:
+    refs = [AdapterRef("a", "one", "1" * 64, 1.0), AdapterRef("b", "two", "2" * 64, 0.5)]
+    text = parameters_text(recipe(Request("x", 0, **CALL), sd, refs))
+    assert 'Lora hashes: "one: 111111111111, two: 222222222222"' in text
+
+
+def test_a_bare_picture_carries_nothing(sd: ModelFamily, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    save_png(Image.new("RGB", (8, 8)), path, None)
+    with Image.open(path) as image:
+        assert image.info == {}
+    with pytest.raises(UserError, match="carries no Kaiffin recipe"):
+        read_recipe(path)
+
+
+def test_no_partial_file_is_left(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(RunError, match="cannot be written"):
+        save_png(Image.new("RGB", (8, 8)), tmp_path / "folder.png", None)
+    assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_a_recipe_is_plain_json(sd: ModelFamily) -> None:
+    found = recipe(Request("x", 0, **CALL), sd, [])
+    assert json.loads(json.dumps(found)) == found
+    assert found["torch"] == str(torch.__version__)
+
+
+def test_the_bytes_are_those_that_pillow_writes(tmp_path: Path) -> None:
+    image = Image.effect_noise((300, 200), 60).convert("RGB")
+    image.save(tmp_path / "pillow.png")
+    save_png(image, tmp_path / "ours.png")
+    assert (tmp_path / "ours.png").read_bytes() == (tmp_path / "pillow.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": {"prompt": "x", "seed": 1, "width": 8, "height": 8, "sampler": "heun"}},
+        {"request": {"prompt": "x", "seed": 1, "width": 8, "height": 8, "sampler": ["ddim"]}},
+        {"adapters": [{"path": "a"}]},
+        {"base": {"name": "miniature"}},
+        {"base": None},
+    ],
+)
+def test_a_recipe_that_nobody_could_follow(
+    sd: ModelFamily, tmp_path: Path, change: dict[str, object]
+) -> None:
+    found = recipe(Request("x", 0, **CALL), sd, []) | change
+    path = tmp_path / "a.png"
+    _save_raw(Image.new("RGB", (8, 8)), path, found)
+    with pytest.raises(UserError, match="its Kaiffin recipe is damaged"):
+        read_recipe(path)
+
+
+def _save_raw(image: Image.Image, path: Path, found: dict) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("kaiffin", json.dumps(found))
+    image.save(path, pnginfo=info)

@@ -1,0 +1,79 @@
+"""What is asked for: prompts from a line or a file, names of files, and requests of settings."""
+
+from pathlib import Path
+
+import pytest
+
+from kaiffin.foundation.config import SampleConfig
+from kaiffin.foundation.errors import ConfigError
+from kaiffin.models.base import ModelFamily
+from kaiffin.pictures.request import Request, read_prompts, request, settings, slug, with_size
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("A photo of <kaiffin>, in the snow!", "a-photo-of-kaiffin-in-the-snow"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("..", "picture"),
+        ("", "picture"),
+        ("ein Bär am See", "ein-bär-am-see"),
+        ("word " * 40, "word-word-word-word-word-word-word-word-word-word-word-word-"),
+    ],
+)
+def test_a_prompt_as_a_file_is_called(prompt: str, name: str) -> None:
+    assert slug(prompt) == name
+
+
+def test_no_name_is_longer_than_file_systems_take() -> None:
+    """255 bytes, with the seed and what a file is called while it is written."""
+    longest = f".{slug('𠀀' * 80)}-seed{2**63}-123456789012.png.4194304.part"
+    assert len(longest.encode()) <= 255
+
+
+def test_prompts_of_a_file_or_the_one_that_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("\ufeffa dog \na cat\n", encoding="utf-8")
+    assert read_prompts(None, file) == ["a dog", "a cat"]
+    assert read_prompts("a bird", None) == ["a bird"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a\n\nb\n", "line 2: is empty"), ("", "holds no prompts"), (None, "cannot be read")],
+)
+def test_prompts_that_are_none(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "prompts.txt"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_prompts(None, file)
+
+
+def test_neither_prompt_nor_file_and_both(tmp_path: Path) -> None:
+    for pair in ((None, None), ("a dog", tmp_path / "prompts.txt")):
+        with pytest.raises(ConfigError, match="give one prompt, or a file"):
+            read_prompts(*pair)
+
+
+def test_a_request_has_all_settings_and_the_base_s_own_size(sd: ModelFamily) -> None:
+    sample = SampleConfig(
+        sampler="ddim", steps=7, guidance=2.5, eta=0.5, negative="blurry", clip_skip=1
+    )
+    made = request("a dog", 3, with_size(sample, sd))
+    assert made == Request(
+        "a dog", 3, sd.native_size, sd.native_size, "blurry", 7, 2.5, "ddim", 0.5, 1
+    )
+    wide = SampleConfig(size=(96, 48))
+    assert with_size(wide, sd) is wide
+
+
+def test_pictures_of_other_prompts_and_seeds_go_together() -> None:
+    one = Request("a dog", 1, 64, 64, negative="x")
+    assert settings(one) == settings(Request("a cat", 2, 64, 64))
+    assert settings(one) != settings(Request("a dog", 1, 64, 96))
+
+
+def test_only_the_sampler_that_takes_eta_gets_it() -> None:
+    assert Request("x", 0, 8, 8, sampler="ddim", eta=0.5).options == {"eta": 0.5}
+    assert Request("x", 0, 8, 8, sampler="euler", eta=0.5).options == {}

@@ -1,0 +1,59 @@
+"""What pictures are made with: a run's settings and adapters, or a base."""
+
+from pathlib import Path
+
+import pytest
+from made_run import judge, made_run
+
+from kaiffin.foundation.errors import ConfigError, RunError
+from kaiffin.pictures.source import checkpoint_of, of_run, open_source
+
+
+def test_a_run_with_its_settings_but_the_base_s_size(tmp_path: Path) -> None:
+    made = made_run(tmp_path / "run", **{"sample.steps": 7, "sample.size": "64x96"})
+    run, config = open_source(str(made.path), {"sample.guidance": "2"})
+    assert run is not None
+    assert run.path == made.path
+    assert (config.sample.steps, config.sample.guidance, config.sample.size) == (7, 2.0, None)
+    assert open_source(str(made.path), {"sample.size": "32x32"})[1].sample.size == (32, 32)
+
+
+def test_a_base_by_its_name() -> None:
+    run, config = open_source("miniature-xl")
+    assert run is None
+    assert config.base.name == "miniature-xl"
+    with pytest.raises(ConfigError, match=r"sample\.steps = 0"):
+        open_source("miniature", {"sample.steps": 0})
+
+
+def test_the_adapter_of_a_finished_run(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    assert [one.path for one in of_run(run)] == [run.adapter_path]
+    assert [one.path for one in of_run(run, blended=True)] == [run.adapter_path]
+    run.adapter_path.unlink()
+    with pytest.raises(RunError, match=r"is not finished\. Run `kaiffin resume"):
+        of_run(run)
+
+
+def test_to_blend_the_files_of_both_phases(tmp_path: Path) -> None:
+    phases = [{"name": "face", "own_adapter": True}, {"name": "body", "own_adapter": True}]
+    run = made_run(tmp_path / "run", phases=phases)
+    assert [one.path for one in of_run(run)] == [run.adapter_path]
+    parts = [run.part_path("face"), run.part_path("body")]
+    assert [one.path for one in of_run(run, blended=True)] == parts
+
+
+def test_checkpoints(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    with pytest.raises(RunError, match="nothing is chosen yet"):
+        checkpoint_of(run, "best")
+    judge(run)
+    assert checkpoint_of(run, "best") == run.best_path
+    path = run.candidate_path(40)
+    path.parent.mkdir()
+    path.write_bytes(b"candidate")
+    assert checkpoint_of(run, "40") == path
+    with pytest.raises(RunError, match=r"has no candidate '41'\. There are best and: 40\."):
+        checkpoint_of(run, "41")
+    with pytest.raises(RunError, match="none is named"):
+        checkpoint_of(None, "best")

@@ -1,0 +1,214 @@
+"""Pictures with a run or a base: the answer, names of files, the best of them, and once more."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import grainy_photos
+from PIL import Image
+
+from kaiffin.cli.main import main
+from kaiffin.experiments.report import evidence
+from kaiffin.foundation.errors import ConfigError, RunError, UserError
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import Tell
+from kaiffin.pictures.recipe import read_recipe
+from kaiffin.stories import generate as module
+from kaiffin.stories.generate import Order, generate, remake
+
+TWO = {"sample.steps": 2}
+
+
+@pytest.fixture(scope="module")
+def trained(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of two steps on the tiny base."""
+    folder = tmp_path_factory.mktemp("generate")
+    grainy_photos(folder, 3)
+    call = ["train", str(folder), "--base", str(sd_path), "--class", "penguin", "--steps", "2"]
+    more = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--train.lr", "1e-2"]
+    assert main([*call, *more, "--out", str(folder / "run")]) == 0
+    return Run.open(folder / "run")
+
+
+class Heard(Tell):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.pictures: list[tuple[Path, str]] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def picture(self, path: Path, text: str = "") -> None:
+        assert path.is_file()
+        self.pictures.append((path, text))
+
+
+def test_the_answer_and_nothing_is_printed(
+    trained: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    order = Order(
+        str(trained.path), ["a {token} {noun}", "a cat"], count=2, seed=5, out=tmp_path / "out"
+    )
+    heard = Heard()
+    made = generate(order, changes=TWO, tell=heard)
+    assert capfd.readouterr() == ("", "")
+    asked = [(one.request.prompt, one.request.seed) for one in made.pictures]
+    assert asked == [(p, s) for p in ("a kaiffin penguin", "a cat") for s in (5, 6)]
+    assert made.folder == tmp_path / "out"
+    assert made.sheet == tmp_path / "out" / "sheet.png"
+    assert made.rankings == ()
+    for one in made.pictures:
+        assert read_recipe(one.path) == one.recipe
+        assert one.recipe["adapters"][0]["path"] == str(trained.adapter_path)
+    assert heard.pictures == [(one.path, one.request.prompt) for one in made.pictures]
+    assert heard.notes == []
+
+
+def test_the_terminal_says_where_and_lists_no_pictures(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    call = ["generate", str(trained.path), "a cat", "-n", "2", "--steps", "1", "--out", str(out)]
+    assert main(call) == 0
+    said = capsys.readouterr().out
+    assert said == f"2 pictures in {out}; all of them on {out / 'sheet.png'}\n"
+
+
+def test_without_out_it_is_in_the_run_and_nothing_is_overwritten(trained: Run) -> None:
+    order = Order(str(trained.path), ["a cat"])
+    first, second = (generate(order, changes=TWO) for _ in range(2))
+    assert first.folder == second.folder == trained.images
+    assert [one.paths[0].name for one in (first, second)] == [
+        "a-cat-seed0.png", "a-cat-seed0-2.png",
+    ]  # fmt: skip
+    assert [one.sheet.name for one in (first, second)] == ["sheet.png", "sheet-2.png"]
+    assert first.paths[0].read_bytes() == second.paths[0].read_bytes()
+
+
+def test_pictures_that_are_called_as_sheets_are(
+    trained: Run, sd_path: Path, tmp_path: Path
+) -> None:
+    """They neither collide with the sheets nor vanish from the report."""
+    run = Run(tmp_path / "run", trained.config)
+    run.save_config(trained.config)
+    shutil.copy(trained.adapter_path, run.adapter_path)
+    prompts = ["sheet", "best", "best dog in the snow"]
+    for metadata in (True, False):
+        order = Order(str(run.path), prompts, metadata=metadata)
+        generate(order, changes=TWO)
+    assert {path.name for path in evidence.read(run).images} == {
+        f"{name}-seed0{number}.png"
+        for name in ("sheet", "best", "best-dog-in-the-snow")
+        for number in ("", "-2")
+    }
+    assert (run.images / "sheet-2.png").is_file()
+
+
+def test_blends_are_a_column_each(trained: Run, tmp_path: Path) -> None:
+    order = Order(
+        str(trained.path), ["a cat"], count=2, adapters=[f"{trained.adapter_path}:0.5"],
+        blends=(0, 0.25, 1), out=tmp_path,
+    )  # fmt: skip
+    made = generate(order, changes=TWO)
+    assert [one.request.seed for one in made.pictures] == [0, 1] * 3
+    weights = [[a["weight"] for a in one.recipe["adapters"]] for one in made.pictures]
+    assert weights == [w for w in ([1.0, 0.0], [0.75, 0.125], [0.0, 0.5]) for _ in range(2)]
+    with Image.open(made.sheet) as sheet:
+        assert sheet.width > sheet.height  # three columns, two rows
+    with pytest.raises(ConfigError, match="mixes two adapters, and 1 are given"):
+        generate(Order(str(trained.path), ["a cat"], blends=(0.5,), out=tmp_path))
+
+
+def test_an_adapter_of_the_same_subject_is_refused(trained: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    call = ["train", str(trained.path.parent), "--base", trained.config.base.name, "--steps", "1"]
+    more = ["--class", "penguin", "--data.prior.weight", "0", "--train.tensorboard", "false"]
+    assert main([*call, *more, "--out", str(other)]) == 0
+    adapters = [str(Run.open(other).adapter_path)]
+    with pytest.raises(UserError, match="are both called by 'kaiffin penguin'"):
+        generate(Order(str(trained.path), ["a cat"], adapters=adapters, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_once_more(trained: Run, tmp_path: Path) -> None:
+    order = Order(str(trained.path), ["a cat"], out=tmp_path / "a")
+    (first,) = generate(order, changes=TWO).pictures
+    heard = Heard()
+    again = remake(first.path, tmp_path / "b", tell=heard)
+    assert again.path.read_bytes() == first.path.read_bytes()
+    assert (again.request, again.recipe) == (first.request, first.recipe)
+    assert heard.pictures == [(again.path, "a cat")]
+    bare = remake(first.path, tmp_path / "b", metadata=False)
+    with pytest.raises(UserError, match="carries no Kaiffin recipe"):
+        remake(bare.path, tmp_path / "c")
+
+
+def test_a_folder_that_cannot_be_made(trained: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        generate(Order(str(trained.path), ["a cat"], out=tmp_path / "file" / "out"))
+
+
+# --- the best -----------------------------------------------------------------------------------
+
+
+def test_the_best_of_each_prompt(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("kaiffin penguin in the snow\nkaiffin penguin in the city\n")
+    call = ["generate", str(trained.path), "--prompts", str(prompts), "-n", "3", "--steps", "2"]
+    call += ["--judge", "miniature"]
+    assert main([*call, "--best", "1", "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert 'judged by miniature: "penguin in the snow"' in out  # the trigger says nothing to it
+    assert "knows a toy world only" in out
+    assert out.count("(not chosen)") == 4
+    assert (tmp_path / "out" / "best-2.png").is_file()
+    assert main([*call, "--best", "4"]) == 2
+    assert "--best 4 of -n 3" in capsys.readouterr().err
+
+
+def test_the_best_are_in_the_answer(trained: Run, tmp_path: Path) -> None:
+    order = Order(str(trained.path), ["a cat", "a dog"], count=3, best=2, out=tmp_path)
+    heard = Heard()
+    made = generate(order, changes=TWO | {"score.judge": "miniature"}, tell=heard)
+    assert [one.prompt for one in made.rankings] == ["a cat", "a dog"]
+    for number, found in enumerate(made.rankings):
+        own = made.paths[3 * number : 3 * number + 3]
+        assert sorted(one.path for one in found.pictures) == sorted(own)
+        assert len(found.chosen) == 2
+        assert all(one.likeness is not None for one in found.pictures)  # to the run's own photos
+    assert [one.sheet for one in made.rankings] == [tmp_path / "best.png", tmp_path / "best-2.png"]
+    assert heard.notes == [
+        "note: the miniature's CLIP knows a toy world only; name another with --judge"
+    ]
+
+
+def test_a_real_base_wants_a_judge_before_anything_is_made(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load_base", lambda *_: pytest.fail("the base was loaded"))
+    for source in (str(trained.path), trained.config.base.name):
+        order = Order(source, ["a cat"], count=2, best=1, out=tmp_path / "out")
+        with pytest.raises(ConfigError, match=r"no judge is named, .* knows nothing") as caught:
+            generate(order)
+        assert caught.value.fix.startswith("Give --judge a folder or hub id")
+        gone = {"score.judge": "miniature", "score.like": str(tmp_path / "none")}
+        with pytest.raises(UserError, match="is no folder with photos"):
+            generate(order, changes=gone)
+    adapters = [str(trained.adapter_path)]
+    with pytest.raises(ConfigError, match="--best chooses among one blend"):
+        generate(replace(order, source=str(trained.path), adapters=adapters, blends=(0.2, 0.8)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_miniatures_judge_their_own(tmp_path: Path) -> None:
+    """Also the XL one; a base alone has no photos, which is said."""
+    order = Order("miniature-xl", ["a photo of a penguin"], count=2, best=1, out=tmp_path)
+    heard = Heard()
+    made = generate(order, changes={"sample.steps": 1, "sample.size": "32x32"}, tell=heard)
+    assert made.rankings[0].judge == "miniature"
+    assert made.rankings[0].pictures[0].likeness is None
+    assert heard.notes == ["note: there are no photos to compare with (--like): by prompt alone"]
