@@ -19,6 +19,7 @@ from PIL import Image
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, override
+from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.stories import (
     adapter,
     choose,
@@ -27,6 +28,7 @@ from kaiffin.stories import (
     generate,
     grid,
     inspect,
+    miniature,
     plan,
     prepare,
     rank,
@@ -117,6 +119,9 @@ STORIES: dict[str, Callable[[World], object]] = {
         grid.GridOrder(str(w.run.path), "a kai", {"x": "guidance=1,2"}, out=w.out)
     ),
     "sweep": lambda w: sweep.sweep(w.sweep_file(), w.out / "sweep"),
+    "miniature build": lambda w: miniature.build(
+        BuildConfig(out=w.out, pictures=4, workers=1), "render"
+    ),
     "report": lambda w: report.report([w.run.path], w.out.with_suffix(".html")),
     "demo": lambda w: demo.demo(w.out, steps=1),
     "adapter inspect": lambda w: inspect.inspect(w.adapter, str(w.base)),
