@@ -41,7 +41,11 @@ class SettingError(ConfigError):
     def __init__(self, source: str, field: str, value: object, reason: str) -> None:
         where = f"{source} = " if source == f"--{field}" else f"{source}: {field} = "
         super().__init__(f"{where}{value!r}: {reason}.")
-        self.field, self.value, self.reason = field, value, reason
+        self.source, self.field, self.value, self.reason = source, field, value, reason
+
+    def __reduce__(self) -> tuple[type[SettingError], tuple[object, ...]]:
+        """Between processes it keeps its parts."""
+        return SettingError, (self.source, self.field, self.value, self.reason)
 
     def given_by(self, flag: str) -> SettingError:
         """The same, naming the flag that the value was given by."""
