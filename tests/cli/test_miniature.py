@@ -1,5 +1,6 @@
 """The build of the miniature: its flags are the fields of its config."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,23 @@ import pytest
 
 from kaiffin.cli.main import main
 from kaiffin.cli.miniature import one_by_one
-from kaiffin.miniature.build import build
-from kaiffin.miniature.build.recipe import BuildConfig
+from kaiffin.foundation.tell import Tell
+from kaiffin.miniature.build.recipe import BuildConfig, Stage
+from kaiffin.stories import miniature
+from kaiffin.stories.miniature import Built
 
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The config and the stage of each build that is asked for."""
     found: list[Any] = []
-    monkeypatch.setattr(build, "build", lambda config, only: found.append((config, only)))
+
+    def build(config: BuildConfig, only: Stage | None, *, tell: Tell) -> Built:
+        tell.note("begun")
+        found.append((config, only))
+        return Built((only or "render",), config.weights_folder, None, None, 7200)
+
+    monkeypatch.setattr(miniature, "build", build)
     return found
 
 
@@ -26,6 +35,13 @@ def test_flags_are_the_fields_of_the_config(built: list[Any]) -> None:
     assert type(built[0][0]) is BuildConfig
     assert main(["miniature", "build"]) == 0
     assert built[1] == (BuildConfig(), None)
+
+
+def test_a_build_says_when_and_where(built: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["miniature", "build", "--out", "here", "--only", "export"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d begun", first)
+    assert rest == [f"the miniature: {Path('here/weights')}", "export: 2 h"]
 
 
 @pytest.mark.parametrize(

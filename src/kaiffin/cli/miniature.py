@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Iterable, Iterator
 
 import click
 
 from kaiffin.cli.settings import Command, Flag, SchemaCommand, option
+from kaiffin.cli.terminal import Terminal
 from kaiffin.miniature.build.recipe import BuildConfig, Stage
 
 
@@ -16,14 +18,18 @@ class Build(Command, BuildConfig):
     only: Stage | None = option(None, "run this stage alone")
 
     def __call__(self) -> None:
-        import logging
+        from kaiffin.cli.show import miniature as show
+        from kaiffin.stories import miniature
 
-        from kaiffin.miniature.build.build import build
+        config = BuildConfig(**self.model_dump(include=set(BuildConfig.model_fields)))
+        show.built(miniature.build(config, self.only, tell=Clock()))
 
-        logging.basicConfig(
-            level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-        )
-        build(BuildConfig(**self.model_dump(include=set(BuildConfig.model_fields))), self.only)
+
+class Clock(Terminal):
+    """With the time before each line: a build takes hours."""
+
+    def note(self, text: str) -> None:
+        super().note(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 class BuildCommand(SchemaCommand):

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kaiffin.cli import main
+from kaiffin.cli.main import main
 from kaiffin.miniature.build import marathon, nets, stages
-from kaiffin.miniature.build.build import NEEDED
+from kaiffin.miniature.build.build import STAGES
 from kaiffin.miniature.build.pool import render_pool
 from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.judges import quality
@@ -71,7 +71,7 @@ def test_weights_go_into_the_working_folder():
 
 
 def test_every_stage_can_be_run_alone():
-    assert get_args(Stage) == ("render", *NEEDED)
+    assert get_args(Stage) == tuple(STAGES)
 
 
 def test_pool_is_the_renders_in_order(tmp_path):
@@ -174,7 +174,7 @@ def test_toy_weights_are_named_as_diffusers_names_them(tmp_path):
     ],
 )
 def test_a_build_that_cannot_start_says_why(flags, said, tmp_path, capsys):
-    assert main.main(["miniature", "build", "--out", str(tmp_path), *flags]) == 2
+    assert main(["miniature", "build", "--out", str(tmp_path), *flags]) == 2
     assert said in capsys.readouterr().err
 
 
