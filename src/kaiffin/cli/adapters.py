@@ -26,7 +26,7 @@ Energy = Annotated[
 
 @app.command()
 def inspect(file: File, base: Base = None) -> None:
-    """Format, base, ranks, alphas, norms, trigger; weights; exit code 1 if it would not load."""
+    """Format, base, weights, ranks, alphas, norms, trigger; exit code 1 if it would not load."""
     from kaiffin.stories import inspect
 
     found = inspect.inspect(file, base, tell=TERMINAL)
