@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Container, Iterable, Iterator
 
 import click
 
 from kaiffin.cli.settings import Command, Flag, SchemaCommand, option
-from kaiffin.cli.terminal import Terminal
 from kaiffin.miniature.build.recipe import BuildConfig, Stage
 
 
@@ -19,17 +17,11 @@ class Build(Command, BuildConfig):
 
     def __call__(self) -> None:
         from kaiffin.cli.show import miniature as show
+        from kaiffin.cli.terminal import Clock
         from kaiffin.stories import miniature
 
         config = BuildConfig(**self.model_dump(include=set(BuildConfig.model_fields)))
         show.built(miniature.build(config, self.only, tell=Clock()))
-
-
-class Clock(Terminal):
-    """With the time before each line: a build takes hours."""
-
-    def note(self, text: str) -> None:
-        super().note(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 class BuildCommand(SchemaCommand):

@@ -19,6 +19,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
@@ -56,6 +57,7 @@ class Demo:
     seconds: float
 
 
+@contained()
 def demo(
     out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = None,
     *, tell: Tell = SILENT,

@@ -50,11 +50,17 @@ def test_a_folder_is_told_by_its_name_alone(tmp_path: Path) -> None:
     assert "secret" not in card.text(run)
 
 
-@pytest.mark.parametrize("kind", ["lora", "dora", "lokr"])
-def test_who_reads_which_kind(kind: str, tmp_path: Path) -> None:
-    text = card.text(made_run(tmp_path / "run", **{"adapter.kind": kind}))
-    assert ("diffusers does not read this kind." in text) == (kind == "lokr")
-    assert ("load_lora_weights" in text) == (kind != "lokr")
+@pytest.mark.parametrize(
+    ("kind", "peft", "row"),
+    [("lora", True, "rank"), ("dora", True, "rank"), ("lokr", False, "rank"),
+     ("oft", False, "block size")],
+)  # fmt: skip
+def test_who_reads_which_kind(kind: str, peft: bool, row: str, tmp_path: Path) -> None:
+    settings = {"adapter.kind": kind, "adapter.rank": 8, "adapter.alpha": 4.0}
+    text = card.text(made_run(tmp_path / "run", **settings))
+    assert ("diffusers does not read this kind." in text) == (not peft)
+    assert ("load_lora_weights" in text) == peft
+    assert f"| {row} / alpha | 8 / 4 |" in text
 
 
 def test_sdxl_with_a_token(run: Run) -> None:
