@@ -11,13 +11,10 @@ from kaiffin.stories.sweep import Sweep
 
 
 def answer(judge: str | None, sheet: Path | None = Path("out/sheet.png")) -> Sweep:
-    mean, gap, unclear = (
-        Interval(m, low, high, 4) for m, low, high in ((0.3, 0.2, 0.4), (0.1, 0.05, 0.15), (0.1, -1, 1))
-    )  # fmt: skip
-    stand = [
-        Standing("plain", 2, {"clip_t": mean, "identity": mean}, {}),
-        Standing("slow", 2, {"clip_t": mean, "identity": mean}, {"clip_t": gap, "identity": unclear}),
-    ]  # fmt: skip
+    mean, gap = Interval(0.3, 0.2, 0.4, 4), Interval(0.1, 0.05, 0.15, 4)
+    means, against = dict.fromkeys(("clip_t", "identity"), mean), {"clip_t": gap}
+    against["identity"] = Interval(0.1, -1, 1, 4)  # not clear
+    stand = [Standing("plain", 2, means, {}), Standing("slow", 2, means, against)]
     losses = {"plain": 0.5, "slow": 0.25}
     return Sweep(Path("out"), [], stand if judge else [], losses, {}, judge, sheet, 1.0)
 
