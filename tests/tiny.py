@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from kaiffin.adapters.files.names import sgm_path
+from kaiffin.miniature.build.export import SD_PARTS, SDXL_PARTS, write_index
 
 SIZE = 64  # pixels of the native square
 START, END = 512, 513
@@ -126,19 +127,7 @@ def tiny_sd(path: Path, *, prediction: str = "epsilon", channels: int = 4, seed:
         CLIPTextModel(_text_config(32, 32)).save_pretrained(path / "text_encoder")
     write_tokenizer(path / "tokenizer")
     _scheduler(path / "scheduler", prediction)
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (path / "model_index.json").write_text(json.dumps(index))
+    write_index(path, "StableDiffusionPipeline", SD_PARTS)
     return path
 
 
@@ -164,20 +153,7 @@ def tiny_sdxl(path: Path, *, prediction: str = "epsilon", seed: int = 0) -> Path
     write_tokenizer(path / "tokenizer")
     write_tokenizer(path / "tokenizer_2")
     _scheduler(path / "scheduler", prediction)
-    index = {
-        "_class_name": "StableDiffusionXLPipeline",
-        "feature_extractor": [None, None],
-        "force_zeros_for_empty_prompt": False,
-        "image_encoder": [None, None],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    (path / "model_index.json").write_text(json.dumps(index))
+    write_index(path, "StableDiffusionXLPipeline", SDXL_PARTS)
     return path
 
 

@@ -248,6 +248,6 @@ def test_folders_and_photos_without_rights(photos6: Path, sd_path: Path, tmp_pat
     assert "1.png: cannot be read" in refused("prepare", photos6, "--out", tmp_path / "out")
     photos6.chmod(0)
     try:
-        assert "is not readable" in refused("prepare", photos6, "--out", tmp_path / "out2")
+        assert "photos: cannot be read" in refused("prepare", photos6, "--out", tmp_path / "out2")
     finally:
         photos6.chmod(0o700)

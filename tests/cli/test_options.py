@@ -3,6 +3,7 @@
 Renew the list on purpose, and say so in the changelog:  python tests/cli/test_options.py
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from kaiffin.cli.main import app
 from kaiffin.cli.settings import Flag, Place, SchemaCommand
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.schema import leaves, value_name
-from kaiffin.miniature.build.recipe import BuildConfig
 
 FROZEN = Path(__file__).with_name("options.txt")
+REPO = Path(__file__).parents[2]
 
 
 def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
@@ -57,9 +58,6 @@ def listing() -> str:
             lines += [described(field, command) for field in shown]
             takes = " ".join(command.schema.takes)
             lines += [f"    --section.field of: {takes}"] if takes else []
-        else:
-            build = leaves(BuildConfig)
-            lines += [f"    --{name.replace('_', '-')} {valued(info)}" for name, info in build]
     lines.append("settings")
     lines += [f"    {name} {valued(info)}" for name, info in leaves(Config)]
     return "\n".join(lines) + "\n"
@@ -94,6 +92,25 @@ def test_what_is_named_short_is_taken(name: str) -> None:
     used = {f.field for f in SCHEMAS[name].fields if isinstance(f, Flag) and f.setting}
     for place in schema.short:
         assert any(field == place or field.startswith(f"{place}.") for field in used)
+
+
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+PAGES += [
+    path for path in sorted((REPO / "examples").rglob("*")) if path.suffix in (".yaml", ".md")
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_call_in_the_pages_can_be_made(page: Path) -> None:
+    """`kaiffin COMMAND ... --flag`, wherever it is written, names a command and flags of its."""
+    text = re.sub(r"\\\n[# ]*", " ", page.read_text(encoding="utf-8"))
+    for call in re.findall(r"(?:^|[`/ ])kaiffin ((?:adapter |miniature )?[a-z-]+[^`\n]*)", text):
+        words = call.split()
+        name = "kaiffin " + " ".join(words[: 2 if words[0] in ("adapter", "miniature") else 1])
+        if name in SCHEMAS:
+            known = {field.flag for field in SCHEMAS[name].fields} | {"--help", "--help-all"}
+            named = set(re.findall(r"(?<!\S)(--[a-z][\w.-]*[a-z]|-n)\b", call))
+            assert named <= known, f"{page.name}: `kaiffin {call}` has {named - known}"
 
 
 if __name__ == "__main__":

@@ -110,10 +110,8 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     true = [world.subject_render(who.name, scene, detail=99) for scene in scenes]
     judge = Scorer()
     before = judge.image_image(drawn(family, prompts, range(1, 2)), true).mean().item()
-    paths = generate.generate(
-        str(run.path), prompts, seed=1, batch_size=16, out=tmp_path / "made",
-        changes={"sample.steps": 12},
-    )  # fmt: skip
+    order = generate.Order(str(run.path), prompts, seed=1, batch_size=16, out=tmp_path / "made")
+    paths = generate.generate(order, changes={"sample.steps": 12}).paths
     after = judge.image_image([Image.open(path) for path in paths], true).mean().item()
     assert after > before + 0.1
     proof = json.loads((run.path / "proof.json").read_text())

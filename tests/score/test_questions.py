@@ -7,8 +7,9 @@ import pytest
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.settings import build
+from kaiffin.foundation.settings import build, changed
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.score.catalogue import SECTIONS, SUBJECT
 from kaiffin.score.questions import BUILT_IN, PromptSet, ask
 
@@ -95,3 +96,10 @@ def test_what_is_no_list_of_prompts(sd: ModelFamily, tmp_path: Path, text: str, 
     with pytest.raises(ConfigError) as caught:
         ask(config_of(tmp_path / "own.yaml"), sd, (), 1)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("base", [*EMBEDDED, "sdxl"])
+def test_the_miniatures_are_asked_for_what_their_world_holds(base: str, sd: ModelFamily) -> None:
+    config = changed(Config(), **{"subject.noun": "penguin", "base.name": base})
+    toy = ask(changed(config, **{"base.name": "miniature"}), sd, [], 1)
+    assert (ask(config, sd, [], 1).prompts == toy.prompts) == (base in EMBEDDED)

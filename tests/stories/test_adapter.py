@@ -1,4 +1,4 @@
-"""`kaiffin adapter ...` on real files: what it says, what it writes, and what it refuses."""
+"""`kaiffin adapter ...` on real files: what it answers, what it writes, and what it refuses."""
 
 import contextlib
 import json
@@ -11,18 +11,19 @@ import torch
 from conftest import load_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from test_conversions import output, varied
-from test_proof import one_alpha
+from made_adapters import one_alpha, output, varied
+from made_run import made_run
+from safetensors.torch import load_file
 
 from kaiffin.adapters import strength
-from kaiffin.adapters.files import reading, tables, writing
+from kaiffin.adapters.files import reading, safe, writing
 from kaiffin.adapters.files.open import open_file
 from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import UserError
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import SPECS
+from kaiffin.stories import adapter
 
 
 @pytest.fixture
@@ -34,63 +35,6 @@ def file(sd: ModelFamily, tmp_path: Path) -> Path:
 
 def run(*arguments: object) -> int:
     return main(["adapter", *(str(argument) for argument in arguments)])
-
-
-def test_inspect_says_what_is_in_it(
-    file: Path, sd: ModelFamily, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("inspect", file, "--base", sd.base) == 0
-    out = capsys.readouterr().out
-    table = tables.of_folder(Path(sd.base), "sd1").layers
-    total = sum(name.startswith("text_encoder.") for name in table)
-    assert "kohya layout, SD 1.x" in out
-    assert "trigger: kaiffin" in out
-    assert f"{total}" in next(line for line in out.splitlines() if "text_encoder" in line)
-    assert "1 to 4" in out  # ranks
-    assert "unet.mid_block" in out
-    assert "Every key has its home." in out
-
-
-def test_inspect_without_a_base_names_what_does_not_fit(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The names are those of SD 1.x, the shapes are not."""
-    assert run("inspect", file) == 1
-    out = capsys.readouterr().out
-    assert "where this base needs" in out
-    assert "name that base with --base" in out
-
-
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_inspect_finds_the_family_by_itself(
-    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A file of the real size and names, with no metadata at all."""
-    state = {}
-    for name, shape in tables.published(family).layers.items():
-        if ".attn2.to_k" in name or ".proj_in" in name:
-            state[f"{name}.lora_down.weight"] = torch.zeros(2, *shape[1:])
-            state[f"{name}.lora_up.weight"] = torch.ones(shape[0], 2, *[1] * (len(shape) - 2))
-            state[f"{name}.alpha"] = torch.tensor(2.0)
-    file = reading.from_state(state, family)
-    save_file(writing.to_kohya(file), tmp_path / "a.safetensors")
-    assert run("inspect", tmp_path / "a.safetensors") == 0
-    assert SPECS[family].title in capsys.readouterr().out
-
-
-def test_strays_are_shown_and_hostile_text_is_not_obeyed(
-    file: Path, sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tensors = load_file(file) | {"lora_unet_no_such_layer.alpha": torch.tensor(1.0)}
-    header = {"ss_output_name": "[bold]x[/bold]\x1b[31m\nsecond line", "big": "y" * 10_000}
-    save_file(tensors, tmp_path / "b.safetensors", header)
-    assert run("inspect", tmp_path / "b.safetensors", "--base", sd.base) == 1
-    out = capsys.readouterr().out
-    assert "1 keys have no home in SD 1.x: lora_unet_no_such_layer.alpha" in out
-    assert "[bold]x[/bold]" in out
-    assert "\x1b" not in out
-    assert "y" * 200 not in out
-    assert run("convert", tmp_path / "b.safetensors", tmp_path / "c", "--to", "peft") == 2
 
 
 def test_convert_there_and_back(file: Path, sd: ModelFamily, tmp_path: Path) -> None:
@@ -193,18 +137,6 @@ def test_training_goes_on_from_any_layout(
     assert "adapter.rank = 9: adapter.init_from goes on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", [".bin", ".pt", ".ckpt"])
-def test_pickles_are_refused_with_the_way_out(
-    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / f"adapter_model{suffix}").write_bytes(b"cos\nsystem\n")
-    for path in (tmp_path / f"adapter_model{suffix}", tmp_path):
-        assert run("inspect", path) == 2
-        err = capsys.readouterr().err
-        assert "pickle" in err
-        assert ".safetensors version" in err
-
-
 @given(data=st.data())
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -246,3 +178,49 @@ def test_a_broken_peft_config_is_named(
     (folder / "adapter_config.json").write_text(config)
     assert run("inspect", folder, "--base", sd.base) == 2
     assert said in capsys.readouterr().err
+
+
+def test_stories_answer_and_print_nothing(
+    file: Path, sd: ModelFamily, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    layers, base = len(varied(sd).modules), sd.base
+    made = adapter.convert(file, tmp_path / "o", "diffusers", base)
+    assert made == adapter.Converted(tmp_path / "o", layers, "kohya", "diffusers")
+    proof = adapter.verify(file, base)
+    assert proof.holds
+    assert sum(proof.matched.values()) == layers
+    both = [(file, 1.0), (file, 1.0)]
+    merged = adapter.merge(both, tmp_path / "m.safetensors", base=base)
+    assert (merged.layers, merged.ranks, merged.cuts) == (layers, (2, 4, 6, 8), [])
+    cut = adapter.resize(merged.out, tmp_path / "r.safetensors", rank=4, base=base)
+    assert cut.after < cut.before == merged.out.stat().st_size
+    assert sum(block.layers for block in cut.cuts) == layers
+    assert max(block.error for block in cut.cuts) < 1e-3  # the same four directions twice
+    into = adapter.merge_into(base, both[:1], tmp_path / "tuned")
+    assert into == adapter.MergedBase(tmp_path / "tuned", base, 1)
+    drawn = adapter.extract(str(into.out), base, tmp_path / "x.safetensors", rank=4)
+    assert (drawn.layers, drawn.total) == (layers, len(full_modules(sd)))
+    assert drawn.size == drawn.out.stat().st_size
+    found = adapter.diff(file, drawn.out, base)
+    assert min(block.cosine for block in found.blocks) > 0.99
+    assert found.metadata["modelspec.trigger_phrase"] == ("kaiffin", None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_workflow_of_a_run(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", subject="<toy>")
+    run.adapter_path.unlink()
+    with pytest.raises(UserError, match="is not finished"):
+        adapter.export_comfy(run.path)
+    safe.save(run.adapter_path, {"x": torch.ones(1)}, {"modelspec.prediction_type": "v"})
+    run.part_path("embedding").write_bytes(b"")
+    made = adapter.export_comfy(run.path)
+    assert made.out == run.path / "toy.comfyui.json"
+    assert made.needs == {
+        "loras/toy.safetensors": run.adapter_path,
+        "embeddings/toy-embedding.safetensors": run.part_path("embedding"),
+        "checkpoints/miniature.safetensors": None,
+    }
+    text = made.out.read_text()
+    assert "a photo of embedding:toy-embedding bird" in text
+    assert "v_prediction" in text

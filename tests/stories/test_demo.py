@@ -12,6 +12,7 @@ from PIL import Image
 
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.settings import changed
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES
 from kaiffin.pictures.request import slug
@@ -95,7 +96,10 @@ def test_the_scores_are_the_judges_own(called: Called) -> None:
 
 
 def test_the_other_subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wiring alone, with a picture of each of two scenes: what it is called, and the answer."""
+    """The wiring alone, with few pictures: what it is called, and the answer."""
+    real = demo.demo_config
+    few = {"data.prior.num_images": 2, "data.prior.steps": 2}
+    monkeypatch.setattr(demo, "demo_config", lambda *given: changed(real(*given), **few))
     monkeypatch.setattr(demo, "TAUGHT", tuple(SCENES)[:-2])
     monkeypatch.setattr(demo, "SEEDS", (1,))
     made = demo.demo(tmp_path / "demo", "plush", seed=1, steps=1)

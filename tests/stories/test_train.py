@@ -134,8 +134,7 @@ def test_base_and_photos_are_opened_once(
     assert made.planned is not None
     assert made.planned.taken == short
     base = Run.open(made.run.path).config.base
-    assert (base.dtype, base.vae_tiling) == (("bf16", True) if short else ("auto", False))
-    assert not short or made.planned.changes["base.quantize"] == base.quantize == "nf4"
+    assert (base.dtype, base.quantize) == (("bf16", "nf4") if short else ("auto", "none"))
 
 
 def test_a_run_on_changed_settings_is_one_that_began_with_them(

@@ -16,7 +16,7 @@ ENERGY = "share of the squared norm to keep, such as 0.95"
 
 
 class Inspect(Command):
-    """Format, base, ranks, alphas, norms, trigger; weights; exit code 1 if it would not load."""
+    """Format, base, weights, ranks, alphas, norms, trigger; exit code 1 if it would not load."""
 
     file: Path = argument(FILE)
     base: str | None = option(None, BASE)

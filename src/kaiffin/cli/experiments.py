@@ -10,7 +10,6 @@ import click
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.cli.training import Train
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.folder import file_name
 
 # What weighs pictures: all of `score` but what training alone uses.
 JUDGED = ("score.judge", "score.identity_judge", "score.like", "score.prompts", "score.seeds")
@@ -116,6 +115,7 @@ class Sweep(Command):
 
     def __call__(self) -> int:
         from kaiffin.cli.show import sweep as show
+        from kaiffin.foundation.folder import file_name
         from kaiffin.stories.sweep import sweep
 
         name = file_name(self.file.stem, "sweep", keep=" .,=+")

@@ -30,7 +30,9 @@ ADAPTER = Group(
         "Use elsewhere": _commands(adapters.ExportComfy),
     },
 )
-MINIATURE = Group("miniature", "The embedded base model.", {"Commands": [miniature.BUILD]})
+MINIATURE = Group(
+    "miniature", "The embedded base model.", {"Commands": [miniature.BuildCommand(miniature.Build)]}
+)
 
 app = Group(
     "kaiffin",

@@ -54,7 +54,7 @@ class Command(Strict):
     takes: ClassVar[tuple[str, ...]] = ()
     short: ClassVar[tuple[str, ...]] = ()
 
-    # The settings of the config that were given, as texts by their dotted names.
+    # The settings of the config that were given, as texts by their dotted names; no flag itself.
     settings: dict[str, str] = Field(default_factory=dict)
 
     def __call__(self) -> int | None:
@@ -177,14 +177,15 @@ LAST = ("Output",)  # panels of a command that stand below the config's
 
 
 def own_fields(schema: type[Command]) -> Iterator[Flag | Place]:
-    """The arguments and flags of the command itself."""
+    """The arguments and flags of the command itself: its fields that say what they mean."""
     for name, info in schema.model_fields.items():
         said = facts(info)
         if "place" in said:
             yield Place(name, info)
-        elif "flag" in said:
-            flag = said["flag"] or f"--{name.replace('_', '-')}"
-            yield Flag(name, info, flag, panel=said["panel"], switch=info.annotation is bool)
+        elif info.description:
+            flag, panel = said.get("flag"), said.get("panel", "Options")
+            flag = flag or f"--{name.replace('_', '-')}"
+            yield Flag(name, info, flag, panel=panel, switch=info.annotation is bool)
 
 
 def settings_of(takes: Sequence[str], short: Sequence[str]) -> Iterator[Flag]:

@@ -60,6 +60,13 @@ class Terminal(Tell):
             self.waits -= 1
 
 
+class Clock(Terminal):
+    """With the time before each line, for what takes hours."""
+
+    def note(self, text: str) -> None:
+        super().note(f"{time.strftime('%H:%M:%S')} {text}")
+
+
 class _Bar(Progress):
     def __init__(self, drawn: bars.Progress, total: int | None) -> None:
         super().__init__(total)

@@ -71,6 +71,13 @@ class Config(Strict):
     def _possible_together(self) -> Config:
         if self.data.prior.weight and not (self.subject.noun or self.data.prior.prompt):
             raise ValueError("data.prior.weight needs subject.noun: the prior shows the class")
+        self._possible_adapter()
+        self._possible_embedding()
+        self._possible_phases()
+        self._possible_training()
+        return self
+
+    def _possible_adapter(self) -> None:
         if not self.adapter.text_encoder:
             given = {
                 "adapter.text_rank": self.adapter.text_rank,
@@ -90,8 +97,8 @@ class Config(Strict):
             )
         if self.adapter.layouts and not kind.peft:
             raise ValueError(f"adapter.layouts cannot hold {kind.name}; the file in kohya's can")
-        self._possible_embedding()
-        self._possible_phases()
+
+    def _possible_training(self) -> None:
         if self.train.optimizer == "schedulefree":
             if self.train.schedule not in (None, "constant"):
                 raise ValueError(f"train.schedule {self.train.schedule!r} undoes schedulefree")
@@ -101,7 +108,6 @@ class Config(Strict):
             raise ValueError(
                 f"train.warmup {self.train.warmup} leaves nothing of train.steps {self.train.steps}"
             )
-        return self
 
     def _possible_embedding(self) -> None:
         given, token = self.embedding, self.subject.token

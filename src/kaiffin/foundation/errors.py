@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -21,6 +22,16 @@ class UserError(Exception):
     def __init__(self, message: str, fix: str = "") -> None:
         self.message, self.fix = _one_line(message), _one_line(fix)
         super().__init__(f"{self.message} {self.fix}".strip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """On the way from a worker process it keeps its parts, whatever it was made of."""
+        return _again, (type(self), str(self), vars(self))
+
+
+def _again(kind: type[UserError], text: str, parts: dict[str, Any]) -> UserError:
+    error = kind.__new__(kind, text)
+    vars(error).update(parts)
+    return error
 
 
 def _one_line(text: str) -> str:
@@ -41,7 +52,7 @@ class SettingError(ConfigError):
     def __init__(self, source: str, field: str, value: object, reason: str) -> None:
         where = f"{source} = " if source == f"--{field}" else f"{source}: {field} = "
         super().__init__(f"{where}{value!r}: {reason}.")
-        self.field, self.value, self.reason = field, value, reason
+        self.source, self.field, self.value, self.reason = source, field, value, reason
 
     def given_by(self, flag: str) -> SettingError:
         """The same, naming the flag that the value was given by."""

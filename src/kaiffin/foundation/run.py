@@ -57,10 +57,15 @@ class Run(Folder):
             run.save_config(config)
         return run
 
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether there is a run at `path`."""
+        return (path / "config.yaml").is_file()
+
     @classmethod
     def open(cls, path: Path) -> Run:
         """The run at `path`; raises `RunError` if there is none."""
-        if not (path / "config.yaml").is_file():
+        if not cls.is_at(path):
             raise RunError(
                 f"{path}: is no run folder (no config.yaml).", "Name a folder that train has made."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from kaiffin.foundation.folder import file_sha256
 
 TILE = 512  # pixels
+LIBRARIES = ("diffusers", "transformers", "accelerate", "peft", "bitsandbytes")  # that say much
 
 
 def frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -76,18 +78,23 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hides the load reports and progress bars of diffusers and transformers around a load."""
+    """Hides what the libraries report, warn of and draw while they are imported or load.
+
+    bitsandbytes, which diffusers imports where it is installed, reports missing kernels on
+    processors with AVX512-BF16; none of it is anything that a person could mend.
+    """
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
     levels = [logger.level for logger in loggers]
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -16,7 +16,7 @@ from kaiffin.pictures.make import WeightedAdapter
 
 def open_source(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Run | None, Config]:
     """The run at `source`, if it is one, and the configuration of pictures with it or the base."""
-    run = Run.open(Path(source)) if (Path(source) / "config.yaml").is_file() else None
+    run = Run.open(Path(source)) if Run.is_at(Path(source)) else None
     config = run.config if run else Config(base=BaseConfig(name=source))
     return run, changed(config, **{"sample.size": None, **(changes or {})})
 

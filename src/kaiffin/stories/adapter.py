@@ -29,7 +29,7 @@ from kaiffin.adapters.strength import PLAIN
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import SPECS
@@ -63,6 +63,7 @@ def convert(
     return Converted(out, len(opened.file.modules), opened.file.layout, layout)
 
 
+@contained()
 def verify(path: Path, base: str, *, tell: Tell = SILENT) -> Proof:
     """The export proof on base `base`; see `adapters.elsewhere.proof`."""
     config = BaseConfig(name=base)

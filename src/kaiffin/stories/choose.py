@@ -19,7 +19,7 @@ from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
@@ -49,6 +49,7 @@ class Advice:
     sheet: Path
 
 
+@contained()
 def choose(
     path: Path, *, changes: Mapping[str, Any] | None = None, budget: float | None = None,
     batch_size: int = 8, tell: Tell = SILENT,

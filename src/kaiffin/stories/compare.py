@@ -20,7 +20,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json, write_bytes
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed, flat
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
@@ -87,6 +87,7 @@ class Comparison:
     note: str = NOTE
 
 
+@contained()
 def compare(
     paths: Sequence[Path], out: Path, *, changes: Mapping[str, Any] | None = None,
     last: bool = False, batch_size: int = 8, tell: Tell = SILENT,

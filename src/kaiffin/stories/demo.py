@@ -19,6 +19,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
@@ -56,6 +57,7 @@ class Demo:
     seconds: float
 
 
+@contained()
 def demo(
     out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = None,
     *, tell: Tell = SILENT,
@@ -68,15 +70,14 @@ def demo(
         raise ConfigError(
             f"--subject {subject!r} is unknown.", f"Use {' or '.join(world.SUBJECTS)}."
         )
-    run = out / "run"
-    if (run / "config.yaml").is_file():
+    if Run.is_at(out / "run"):
         raise RunError(f"{out}: holds a demo already.", "Remove it or choose another --out.")
     started = time.time()
     photos = render_photos(out / "photos", subject, seed)
     tell.note(f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
     tell.note("2/4  teaching the embedded base")
     config = demo_config(out / "photos", subject, seed, steps)
-    trained = train.train(config, run, tell=tell).run
+    trained = train.train(config, out / "run", tell=tell).run
     tell.note("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)
     base = make_pictures(MINIATURE, prompts, out / "base", tell=tell)

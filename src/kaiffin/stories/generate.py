@@ -16,7 +16,7 @@ from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained, file_sha256
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell
@@ -83,6 +83,7 @@ class Pictures:
         return [picture.path for picture in self.pictures]
 
 
+@contained()
 def generate(
     order: Order, *, changes: Mapping[str, Any] | None = None, tell: Tell = SILENT
 ) -> Pictures:
@@ -233,6 +234,7 @@ def _rank(
 # --- once more ----------------------------------------------------------------------------------
 
 
+@contained()
 def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILENT) -> Picture:
     """Makes a picture again from the recipe inside it; UserError names what is not as it was."""
     found = read_recipe(picture)

@@ -27,7 +27,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, Interrupted, UserError
 from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell, duration
 from kaiffin.models.base import ModelFamily
@@ -75,6 +75,7 @@ class MadeGrid:
     files: GridFiles
 
 
+@contained()
 def grid(
     order: GridOrder, *, changes: Mapping[str, Any] | None = None, tell: Tell = SILENT
 ) -> MadeGrid:

@@ -14,6 +14,7 @@ from pathlib import Path
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, UserError
+from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
@@ -67,6 +68,7 @@ class Ranking:
         return [one for one in self.pictures if one.chosen]
 
 
+@contained()
 def rank(
     places: Sequence[Path], prompt: str, *, like: Path | None = None, judge: str | None = None,
     best: int | None = None, out: Path | None = None, tell: Tell = SILENT,

@@ -24,6 +24,7 @@ from kaiffin.experiments.sweep.trials import SweepFile, Trial, read
 from kaiffin.experiments.work import places, running
 from kaiffin.experiments.work.jobs import Job
 from kaiffin.foundation.folder import Folder, write_bytes
+from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet as drawn_sheet
 from kaiffin.foundation.subject import fill
@@ -53,6 +54,7 @@ class Sweep:
     seconds: float
 
 
+@contained()
 def sweep(
     path: Path, out: Path, changes: Mapping[str, Any] | None = None, *, judge: str | None = None,
     yes: bool = False, on: str = "local", tell: Tell = SILENT,

@@ -5,20 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_conversions import output, varied
+from made_adapters import (
+    one_alpha,
+    output,
+    varied,
+)
 
 from kaiffin.adapters.elsewhere.proof import Proof, accepted_names, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import safe, writing
-from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.files.tables import published
 from kaiffin.models.base import ModelFamily
-
-
-def one_alpha(found: AdapterFile) -> AdapterFile:
-    for parts in found.modules.values():
-        parts["alpha"] = torch.tensor(2.0)
-    return found
 
 
 def proof(path: Path, family: ModelFamily) -> Proof:

@@ -8,7 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_conversions import output, varied
+from made_adapters import (
+    output,
+    varied,
+)
 from torch import Tensor
 
 from kaiffin.adapters.files import edit, reading

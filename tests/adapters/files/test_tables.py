@@ -10,6 +10,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from kaiffin.adapters.files import tables
+from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.embedded import WEIGHTS
@@ -48,3 +49,18 @@ def test_a_loaded_family_has_the_same_names(family: ModelFamily) -> None:
     mine = {f"{tower}.{path}" for tower in family.towers for path in family.modules(tower)}
     assert mine - set(table) <= {"text_encoder_2.text_projection"}
     assert set(table) <= mine
+
+
+def test_widths_of_tokens() -> None:
+    assert tables.published("sd1").text_widths == {"text_encoder": 768}
+    assert tables.published("sdxl").text_widths == {"text_encoder": 768, "text_encoder_2": 1280}
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_a_broken_configuration_is_named(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        for tower in ("unet", "text_encoder"):
+            (tmp_path / tower).mkdir()
+            (tmp_path / tower / "config.json").write_text(content)
+    with pytest.raises(MissingWeightsError, match="its configuration is broken"):
+        tables.of_folder(tmp_path, "sd1")

@@ -14,8 +14,8 @@ from kaiffin.cli.main import main
 
 CONFIG = {
     "subject": {"token": "kai", "noun": "thing"}, "sample": {"steps": 2},
-    "train": {"steps": 30, "checkpoint_every": 3, "keep": 1, "tensorboard": False},
-    "score": {"candidates": 1},
+    "train": {"steps": 24, "checkpoint_every": 2, "keep": 1, "tensorboard": False},
+    "adapter": {"rank": 2, "targets": "attention"}, "score": {"candidates": 1},
 }  # fmt: skip
 SWEEP = {
     "config": "base.yaml", "prompts": ["a {token}"], "count": 2,

@@ -1,7 +1,5 @@
 """Jobs as files that any process can do, whatever goes wrong in them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,11 +57,3 @@ def test_a_story_that_is_not_there_fails_its_job(tmp_path: Path) -> None:
     for story in ("counting:undo", "kaiffin.stories.nothing:do"):
         found = jobs.do(Job(tmp_path, "one", story, {}, ("left",)))
         assert "is no story" in found["failed"]["left"] or "No module" in found["failed"]["left"]
-
-
-def test_a_queue_needs_no_torch() -> None:
-    code = (
-        "import sys, kaiffin.experiments.work.running, kaiffin.experiments.work.workers\n"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -29,16 +29,17 @@ def text(run: Run) -> str:
         tags=["text-to-image", "diffusers", "lora", "template:sd-lora", spec.tag, "kaiffin"],
         instance_prompt=prompt, widget=[{"text": prompt}],
     )  # fmt: skip
-    train, adapter = config.train, config.adapter
+    train, adapter, kind = config.train, config.adapter, KINDS[config.adapter.kind]
     # Markdown takes <word> for a tag and shows nothing.
     title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
+    sizes = f"{adapter.rank} / {adapter.alpha:g}" if adapter.alpha else adapter.rank
     rows = {
         "photos": manifest.get("num_photos"),
         "steps": manifest.get("phases", [{"last": train.steps}])[-1]["last"],
         "batch size": train.batch_size,
         "optimizer": train.optimizer,
         "learning rate": train.lr,
-        "rank / alpha": f"{adapter.rank} / {adapter.alpha:g}" if adapter.alpha else adapter.rank,
+        f"{kind.rank} / alpha": sizes,
         "trained layers": adapter.targets,
         "trainable weights": f"{manifest.get('trainable', 0):,}",
         "prior weight": config.data.prior.weight,
@@ -52,7 +53,7 @@ def text(run: Run) -> str:
 
 # {title}
 
-{KINDS[adapter.kind].title} adapter that teaches `{base}` the subject {title}. Put
+{kind.title} adapter that teaches `{base}` the subject {title}. Put
 `{config.subject.phrase}` into the prompt.
 
 ## Use

@@ -25,12 +25,14 @@ from torch import Tensor
 from kaiffin.adapters.files import names, safe
 from kaiffin.adapters.files.tables import Table
 from kaiffin.adapters.kinds import by_module, kind_of, kohya_split, rank_of
+from kaiffin.adapters.tokens import ALONE, BUNDLED, PAIR
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS, PARTS
 from kaiffin.models.families.spec import SPECS, TEXT
 
 Layout = Literal["kohya", "diffusers", "peft"]
 EMBEDDING = "bundle_emb."
+OF_EMBEDDINGS = {*ALONE.values(), *BUNDLED.values(), *PAIR.values()}
 DIFFUSERS_HEADER = "lora_adapter_metadata"
 
 # Other spellings of the two factors and of DoRA's magnitude -> kohya's.
@@ -92,6 +94,11 @@ def read(path: Path, table: Table) -> AdapterFile:
     if path.is_dir():
         return _read_peft(path, table)
     tensors, metadata = safe.read(path)
+    if set(tensors) <= OF_EMBEDDINGS:
+        raise AdapterError(
+            f"{path}: is a textual inversion embedding, not an adapter.",
+            "It belongs into ComfyUI's or A1111's folder of embeddings.",
+        )
     if any(key.startswith("base_model.model.") for key in tensors):
         return _read_peft(path.parent, table)
     if any(names.is_kohya(key) or key.startswith(EMBEDDING) for key in tensors):
@@ -128,8 +135,19 @@ def _read_kohya(
             found.modules.setdefault(home, {})[part] = value
             if names.is_misspelled(spelled):
                 found.misspelled.append(key)
+    _without_alphas_alone(found, homes)
     _complete(found)
     return found
+
+
+def _without_alphas_alone(found: AdapterFile, homes: Mapping[str, str]) -> None:
+    """A layer of a kind that is unknown here has one part that is known: its alpha, a stray too."""
+    for key in list(found.strays):
+        spelled = key.partition(".")[0]  # such as GLoRA's a1.weight
+        home = homes.get(spelled, "")
+        if set(found.modules.get(home, ())) == {"alpha"}:
+            del found.modules[home]
+            found.strays.append(f"{spelled}.alpha")
 
 
 def _read_diffusers(
@@ -261,6 +279,8 @@ def _diffusers_split(key: str) -> tuple[str, str | None]:
 def _complete(found: AdapterFile) -> None:
     """Factors come in pairs that fit, ranks are positive, and every module has its alpha."""
     for name, parts in found.modules.items():
+        if "oft_blocks" in parts and parts["oft_blocks"].dim() == 4:
+            raise AdapterError(f"{name} is BOFT, which Kaiffin does not apply.")
         if not _fits_together(parts):
             shapes = ", ".join(f"{part} {tuple(t.shape)}" for part, t in sorted(parts.items()))
             raise AdapterError(

@@ -17,6 +17,21 @@ from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.build.tokenizer import write_tokenizer
 
+# What model_index.json holds beside the parts that both pipelines have.
+SD_PARTS: dict[str, Any] = {
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+}
+SDXL_PARTS: dict[str, Any] = {
+    "feature_extractor": [None, None],
+    "force_zeros_for_empty_prompt": False,
+    "image_encoder": [None, None],
+    "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+    "tokenizer_2": ["transformers", "CLIPTokenizer"],
+}
+
 
 def _half(network: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     """The weights as contiguous half-precision tensors on the CPU, keys in order."""
@@ -110,12 +125,7 @@ def export(folder: Path, clip: CLIPModel, vae: nn.Module, unet: nn.Module) -> No
         write_tokenizer(draft / "clip")
         _write_clip(draft / "clip", clip)
         _write_diffusers(draft / "unet", unet)
-        _write_index(draft, "StableDiffusionPipeline", {
-            "feature_extractor": [None, None],
-            "image_encoder": [None, None],
-            "requires_safety_checker": False,
-            "safety_checker": [None, None],
-        })  # fmt: skip
+        write_index(draft, "StableDiffusionPipeline", SD_PARTS)
 
 
 def export_twin(
@@ -127,16 +137,11 @@ def export_twin(
         write_tokenizer(draft / "tokenizer_2", second=True)
         _write_text_encoder(draft / "text_encoder_2", second, _half(second))
         _write_diffusers(draft / "unet", unet)
-        _write_index(draft, "StableDiffusionXLPipeline", {
-            "feature_extractor": [None, None],
-            "force_zeros_for_empty_prompt": False,
-            "image_encoder": [None, None],
-            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
-            "tokenizer_2": ["transformers", "CLIPTokenizer"],
-        })  # fmt: skip
+        write_index(draft, "StableDiffusionXLPipeline", SDXL_PARTS)
 
 
-def _write_index(folder: Path, pipeline: str, more: dict) -> None:
+def write_index(folder: Path, pipeline: str, more: dict) -> None:
+    """model_index.json, which says what a pipeline is made of; more: beside what all have."""
     _write_json(
         folder / "model_index.json",
         {

@@ -8,40 +8,21 @@ run goes on to the same bytes it would have reached.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How one network is trained. The schedule counts samples, so the batch may be chosen freely.
-
-    batch: pictures a step, over all workers. warmup: samples of linear warm-up.
-    samples: stop here, decayed; None trains until the deadline, whose last `decay_share` of the
-    time from the start is spent on the cosine decay.
-    """
-
-    lr: float
-    batch: int
-    warmup: int
-    budget_s: float
-    samples: int | None = None
-    decay_share: float = 0.4
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    clip_norm: float = 1.0
+from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.miniature.build.recipe import CHECKPOINT, LOSSES, Plan
 
 
 class Flat:
@@ -131,14 +112,14 @@ class Marathon:
         loss: Callable[[int, slice], Tensor],
         rank: int = 0,
         workers: int = 1,
-        log: Callable[[str], None] = print,
+        tell: Tell = SILENT,
         save_every_s: float = 60.0,
         preview: Callable[[int], None] | None = None,
         preview_every_s: float = 300.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.plan, self.loss = folder, plan, loss
-        self.rank, self.workers, self.log = rank, workers, log
+        self.rank, self.workers, self.tell = rank, workers, tell
         self.save_every_s, self.preview, self.preview_every_s = (
             save_every_s,
             preview,
@@ -270,18 +251,18 @@ class Marathon:
         else:
             left = read_deadline(self.folder / "DEADLINE", self.plan.budget_s) - time.time()
         lr = learning_rate(self.plan, self.samples, self.decay)
-        with (self.folder / "losses.tsv").open("a") as table:
+        with (self.folder / LOSSES).open("a") as table:
             table.write(f"{self.samples}\t{self.elapsed():.0f}\t{loss:.4f}\n")
-        self.log(
+        self.tell.note(
             f"{self.folder.name}  {self.samples:>9,} samples  loss {loss:.4f}  lr {lr:.2e}  "
             f"{rate:.0f}/s  {left / 60:.1f} min left{'  decaying' if self.decay else ''}"
         )
 
-    # --- checkpoints: written aside, synced, renamed ------------------------------------------
+    # --- checkpoints ----------------------------------------------------------------------------
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / CHECKPOINT
 
     def save(self) -> None:
         facts = {
@@ -289,11 +270,7 @@ class Marathon:
             "decay": self.decay,
             "seconds": self.elapsed(),
         }
-        draft = self.checkpoint.with_suffix(".draft")
-        save_file(self.flat.tensors(), draft, {"facts": json.dumps(facts)})
-        with open(draft, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(draft, self.checkpoint)
+        write_bytes(self.checkpoint, save(self.flat.tensors(), {"facts": json.dumps(facts)}))
 
     def _load(self) -> None:
         if not self.checkpoint.exists():
@@ -309,7 +286,7 @@ class Marathon:
 def read_losses(folder: Path) -> list[tuple[int, int, float]]:
     """(samples, training seconds, mean loss since the line before) along a run, in order; what a
     kill undid is left out."""
-    path = folder / "losses.tsv"
+    path = folder / LOSSES
     rows: list[tuple[int, int, float]] = []
     for line in path.read_text().splitlines() if path.exists() else []:
         samples, seconds, loss = line.split("\t")
@@ -321,7 +298,7 @@ def read_losses(folder: Path) -> list[tuple[int, int, float]]:
 def load_average(network: nn.Module, folder: Path) -> nn.Module:
     """Give `network` the moving-average weights of a stage's last checkpoint."""
     flat = Flat(network)
-    with safe_open(folder / "checkpoint.safetensors", "pt") as handle:
+    with safe_open(folder / CHECKPOINT, "pt") as handle:
         flat.data.copy_(handle.get_tensor("ema"))
     for weight in network.parameters():
         weight.grad = None

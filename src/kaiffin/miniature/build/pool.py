@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.world import world
 
 CHUNK = 512
@@ -44,20 +45,19 @@ def render_pool(
     seed: int,
     workers: int = 2,
     reserved: bool = False,
-    progress=lambda done, total: None,
+    tell: Tell = SILENT,
 ) -> np.ndarray:
     """Render the pool into `path` unless it is there; (count, size, size, 3) uint8, read-only."""
     if not path.exists():
+        # Drawn in place by many processes, and too large to be held: no case for `write_bytes`.
         draft = path.with_suffix(".draft.npy")
         np.lib.format.open_memmap(draft, "w+", np.uint8, (count, size, size, 3)).flush()
         jobs = [
             (str(draft), size, seed, start, min(start + CHUNK, count), reserved)
             for start in range(0, count, CHUNK)
         ]
-        done = 0
-        with _workers(workers) as run:
+        with _workers(workers) as run, tell.progress("pictures", count) as progress:
             for made in run(_render_chunk, jobs):
-                done += made
-                progress(done, count)
+                progress.advance(made)
         os.replace(draft, path)
     return np.load(path, mmap_mode="r")

@@ -1,14 +1,47 @@
-"""Every choice of a build of the miniature, and the measured settings of its stages."""
+"""Every choice of a build of the miniature, and the measured settings of its stages. Torch-free."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from kaiffin.miniature.build.marathon import Plan
+from kaiffin.foundation.schema import Strict
+
+if TYPE_CHECKING:
+    import torch
+
+Stage = Literal[
+    "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "export",
+    "report",
+]  # fmt: skip
+CHECKPOINT, LOSSES = "checkpoint.safetensors", "losses.tsv"  # in a stage's folder
 
 
-class BuildConfig(BaseModel, frozen=True, extra="forbid"):
+@dataclass(frozen=True)
+class Plan:
+    """How one network is trained. The schedule counts samples, so the batch may be chosen freely.
+
+    batch: pictures a step, over all workers. warmup: samples of linear warm-up.
+    samples: stop here, decayed; None trains until the deadline, whose last `decay_share` of the
+    time from the start is spent on the cosine decay.
+    """
+
+    lr: float
+    batch: int
+    warmup: int
+    budget_s: float
+    samples: int | None = None
+    decay_share: float = 0.4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    ema: float = 0.999
+    clip_norm: float = 1.0
+
+
+class BuildConfig(Strict):
     """Every choice of a build. `*_samples` None means: until `*_minutes` are over."""
 
     out: Path = Field(
@@ -55,7 +88,48 @@ class BuildConfig(BaseModel, frozen=True, extra="forbid"):
         return self.weights_xl or self.out / "weights-xl"
 
     @property
+    def docs_folder(self) -> Path:
+        return self.docs or self.out
+
+    # --- what a build leaves in `out`; a folder for each network --------------------------------
+
+    @property
+    def pool(self) -> Path:
+        """The pictures, (N, SIZE, SIZE, 3) uint8."""
+        return self.out / "pool.npy"
+
+    @property
+    def latents(self) -> Path:
+        return self.out / "latents.npy"
+
+    @property
+    def latents_sized(self) -> Path:
+        """The same for the twin: some pictures from another size, some cut out."""
+        return self.out / "latents_sized.npy"
+
+    @property
+    def whitened(self) -> Path:
+        """The VAE as it is shipped."""
+        return self.out / "vae" / "whitened.safetensors"
+
+    @property
+    def judge(self) -> Path:
+        """The net that judges and is not shipped."""
+        return self.out / "judge.safetensors"
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.out / stage / CHECKPOINT
+
+    def done(self, stage: str) -> Path:
+        """A note, once a network is trained: its samples and seconds."""
+        return self.out / stage / "done"
+
+    # --------------------------------------------------------------------------------------------
+
+    @property
     def torch_device(self) -> torch.device:
+        import torch
+
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

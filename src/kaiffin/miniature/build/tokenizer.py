@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+from kaiffin.foundation.folder import write_folder
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import ACCESSORIES, COLOURS, POSES, SCENES, SPECIES, TIMES
 
@@ -88,14 +89,12 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
 
 
 def write_tokenizer(folder: Path, second: bool = False) -> None:
-    """Write vocab.json, merges.txt and tokenizer_config.json; SDXL's second one pads with "!"."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """A new folder with vocab.json, merges.txt and tokenizer_config.json; SDXL's second tokenizer
+    pads with "!"."""
     alphabet, merges = byte_alphabet(), learn_merges(known_words())
     tokens = [*alphabet, *(c + WORD_END for c in alphabet), *(a + b for a, b in merges), START, END]
     vocab = {token: number for number, token in enumerate(tokens)}
-    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     settings = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": MAX_LENGTH,
@@ -105,4 +104,9 @@ def write_tokenizer(folder: Path, second: bool = False) -> None:
         "pad_token": "!" if second else END,
         "do_lower_case": True,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    files = {
+        "vocab.json": json.dumps(vocab, ensure_ascii=False),
+        "merges.txt": "\n".join(lines) + "\n",
+        "tokenizer_config.json": json.dumps(settings, indent=2) + "\n",
+    }
+    write_folder(folder, {name: text.encode() for name, text in files.items()})

@@ -1,16 +1,17 @@
 """What a build has on disk: the tokenizer, the pool, the networks, and the files made of them."""
 
+import io
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from transformers import CLIPTokenizer
 
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.miniature.build import nets, stages, twin
 from kaiffin.miniature.build.marathon import load_average
 from kaiffin.miniature.build.recipe import BuildConfig
@@ -29,7 +30,7 @@ def load_tokenizer(config: BuildConfig, second: bool = False) -> CLIPTokenizer:
 
 
 def open_pool(config: BuildConfig) -> stages.Pool:
-    pixels = np.load(config.out / "pool.npy", mmap_mode="r")
+    pixels = np.load(config.pool, mmap_mode="r")
     return stages.Pool(pixels[: config.pictures], config.seed)
 
 
@@ -51,11 +52,10 @@ def new_network(config: BuildConfig, stage: str) -> Any:
 def trained(config: BuildConfig, stage: str) -> Any:
     """The averaged weights of a stage's last checkpoint; the VAE whitened once that was done."""
     network = new_network(config, stage)
-    whitened = config.out / "vae" / "whitened.safetensors"
-    if stage == "vae" and whitened.exists():
-        network.load_state_dict(load_file(whitened))
+    if stage == "vae" and config.whitened.exists():
+        network.load_state_dict(load_file(config.whitened))
         return network.requires_grad_(False).eval()
-    if (config.out / stage / "checkpoint.safetensors").exists():
+    if config.checkpoint(stage).exists():
         load_average(network, config.out / stage)
     return network.requires_grad_(False).eval()
 
@@ -65,23 +65,22 @@ def trained(config: BuildConfig, stage: str) -> Any:
 
 def encode(config: BuildConfig) -> None:
     """Whiten the VAE, then turn the whole pool into latents.npy, (N, 16, 8, 8) float16."""
-    if not (config.out / "latents.npy").exists():
-        whitened = config.out / "vae" / "whitened.safetensors"
-        if not whitened.exists():
+    if not config.latents.exists():
+        if not config.whitened.exists():
             vae = trained(config, "vae")
             stages.whiten(vae, stages.latent_means(vae, open_pool(config).pixels[:2048]))
-            save_file(vae.state_dict(), whitened)
-        _save(config, "latents", _in_parts(_encode_part, config, config.pictures))
+            write_bytes(config.whitened, save(vae.state_dict()))
+        write_bytes(config.latents, _npy(_in_parts(_encode_part, config, config.pictures)))
     stages.TextStates.prepare(config.out, config.pictures, STATES)
 
 
 def encode_sized(config: BuildConfig) -> None:
     """The same for the twin: a quarter of the pictures come from another size or are cut out."""
-    if not (config.out / "latents_sized.npy").exists():
-        latents = np.load(config.out / "latents.npy")
+    if not config.latents_sized.exists():
+        latents = np.load(config.latents)
         changed = _sized(config)
         latents[changed] = _in_parts(_encode_sized_part, config, len(changed))
-        _save(config, "latents_sized", latents)
+        write_bytes(config.latents_sized, _npy(latents))
     stages.TextStates.prepare(config.out, config.pictures, twin.TOLD)
 
 
@@ -116,8 +115,8 @@ def _in_parts(encode_part, config: BuildConfig, count: int) -> np.ndarray:
         return np.concatenate(pool.starmap(partial(encode_part, config), jobs, chunksize=1))
 
 
-def _save(config: BuildConfig, name: str, values: np.ndarray) -> None:
-    """Written aside, then renamed: a file that is there is whole."""
-    draft: Path = config.out / f"{name}.draft.npy"
-    np.save(draft, values)
-    draft.replace(config.out / f"{name}.npy")
+def _npy(values: np.ndarray) -> bytes:
+    """As `np.save` writes them."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import ACCESSORIES, COLOURS, SCENES, SPECIES, Spec
@@ -118,7 +119,7 @@ def train_judge(pixels: np.ndarray, seed: int, batch: int = 64) -> Judge:
 def load_judge(path: Path, pixels: np.ndarray, seed: int) -> Judge:
     """The judge at `path`, trained first where there is none."""
     if not path.exists():
-        save_file(train_judge(pixels, seed).state_dict(), path)
+        write_bytes(path, save(train_judge(pixels, seed).state_dict()))
     judge = Judge()
     judge.load_state_dict(load_file(path))
     return judge.eval()

@@ -1,6 +1,5 @@
 """Sheets of what a build has learnt so far: reconstructions, and pictures that Kaiffin makes."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 from kaiffin.foundation.config import BaseConfig, SampleConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.sheets import sheet as labelled
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.build.export import export, export_twin
 from kaiffin.miniature.build.recipe import BuildConfig
@@ -21,7 +21,6 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.request import request, with_size
 
-log = logging.getLogger("kaiffin.miniature")
 _FOUR_SCENES = ("beach", "kitchen", "space", "forest")
 
 
@@ -42,7 +41,7 @@ def to_images(pixels: torch.Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def vae_sheet(config: BuildConfig, vae) -> None:
+def vae_sheet(config: BuildConfig, vae, tell: Tell = SILENT) -> None:
     """Reconstructions of renders, and of the characters that training never draws."""
     subjects = [
         np.asarray(world.subject_render(n, s)) for n in world.SUBJECTS for s in _FOUR_SCENES
@@ -54,9 +53,10 @@ def vae_sheet(config: BuildConfig, vae) -> None:
         10 * torch.log10(4 / (made - pixels)[at].square().mean())
         for at in (slice(0, 8), slice(8, None))
     ]
-    log.info("vae  PSNR %.2f dB, unseen characters %.2f dB", *psnr)
+    tell.note(f"vae  PSNR {psnr[0]:.2f} dB, unseen characters {psnr[1]:.2f} dB")
     page = sheet(np.concatenate([originals, to_images(made)]), 8)
     page.resize((page.width * 2, page.height * 2), 0).save(config.out / "vae" / "preview.png")
+    tell.picture(config.out / "vae" / "preview.png", "vae")
 
 
 def preview_specs(count: int = 32) -> list[Spec]:
@@ -105,7 +105,7 @@ def draw(weights: Path, texts: list[str], seed: int = 100, batch: int = 32) -> n
     return np.stack([np.asarray(made[number]) for number in range(len(texts))])
 
 
-def unet_sheet(config: BuildConfig, stage: str, unet, samples: int) -> None:
+def unet_sheet(config: BuildConfig, stage: str, unet, samples: int, tell: Tell = SILENT) -> None:
     """An export that others can use already, and a sheet of samples by it."""
     clip, vae = trained(config, "clip"), trained(config, "vae")
     if stage == "unet":
@@ -118,3 +118,4 @@ def unet_sheet(config: BuildConfig, stage: str, unet, samples: int) -> None:
     page = sheet(images, 8).resize((1024, 512), 0)
     page.save(config.out / stage / f"preview-{samples:08d}.png")
     page.save(config.out / stage / "preview.png")
+    tell.picture(config.out / stage / "preview.png", f"{stage}  {samples:>9,} samples")

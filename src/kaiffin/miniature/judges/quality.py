@@ -6,7 +6,6 @@ that is shipped, choosing among captions that differ in one word, and an indepen
 renders.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import get_context
@@ -19,6 +18,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from kaiffin.data.images import open_photo
+from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets, stages
 from kaiffin.miniature.build.marathon import read_losses
 from kaiffin.miniature.build.pool import render_pool
@@ -39,13 +40,12 @@ from kaiffin.miniature.world.vocabulary import (
 )
 from kaiffin.score.statistics import wilson
 
-log = logging.getLogger("kaiffin.miniature")
-
 QUESTIONS: dict[str, tuple] = {
     "scene": tuple(SCENES),
     "species": SPECIES,
     "colour": tuple(COLOURS),
 }
+REPORT = "miniature.md"
 HELD_OUT_SEED = 2
 NETWORKS = ("clip", "vae", "unet", "second", "twin")
 DRAWN = 30  # points of a curve
@@ -221,7 +221,7 @@ def _costs(config: BuildConfig) -> str:
     """What each stage took, from the note it left when it was done."""
     rows = []
     for stage in NETWORKS:
-        note = config.out / stage / "done"
+        note = config.done(stage)
         if note.exists():
             samples, seconds = note.read_text().split()
             millions = sum(p.numel() for p in trained(config, stage).parameters()) / 1e6
@@ -263,7 +263,7 @@ def table(config: BuildConfig, weights: Path, count: int, also_renders: bool) ->
 
 
 def _judge(config: BuildConfig) -> Judge:
-    return load_judge(config.out / "judge.safetensors", open_pool(config).pixels, config.seed)
+    return load_judge(config.judge, open_pool(config).pixels, config.seed)
 
 
 def _renders(config: BuildConfig) -> np.ndarray:
@@ -312,7 +312,7 @@ def _save(images: np.ndarray, columns: int, path: Path) -> None:
     page.resize((page.width * 2, page.height * 2), Image.Resampling.NEAREST).save(path)
 
 
-def write_report(config: BuildConfig, docs: Path, count: int = 1000) -> None:
+def write_report(config: BuildConfig, docs: Path, count: int = 1000, tell: Tell = SILENT) -> Path:
     """Measure, then write miniature.md and its pictures into `docs`."""
     folder = docs / "images"
     folder.mkdir(parents=True, exist_ok=True)
@@ -342,5 +342,6 @@ def write_report(config: BuildConfig, docs: Path, count: int = 1000) -> None:
         twin_megabytes=_megabytes(config.twin_folder),
         **facts(config),
     )
-    (docs / "miniature.md").write_text(text, encoding="utf-8")
-    log.info("report\n%s\n%s", base["rows"], twin["rows"])
+    write_bytes(docs / REPORT, text.encode())
+    tell.note(f"report\n{base['rows']}\n{twin['rows']}")
+    return docs / REPORT

@@ -6,7 +6,6 @@ been. It shares nothing with the CLIP that the miniature ships, so what it says 
 does not rest on a model that took part in the training. It is made where a study needs it.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.judges.judge import Answers, Judge, fit, soften
 from kaiffin.miniature.world import world
@@ -70,9 +70,7 @@ def likeliest(probabilities: dict[str, float]) -> str:
 def load_truth(path: Path) -> Truth:
     """The judge at `path`, trained first where there is none: about five minutes on a core."""
     if not path.is_file():
-        draft = path.with_name(f".{path.name}.part")
-        save_file(train(SEED).state_dict(), draft)
-        os.replace(draft, path)
+        write_bytes(path, save(train(SEED).state_dict()))
     judge = Judge(ANSWERS)
     judge.load_state_dict(load_file(path))
     return Truth(judge)

@@ -297,8 +297,8 @@ def refitted(
         return load(after, runtime)
     dtype = runtime.base_dtype
     models: dict[str, Any] = {**family.towers, "vae": family.vae}
-    if dtype != family.dtype:
-        for name, model in models.items():
+    with parts.quiet():
+        for name, model in models.items() if dtype != family.dtype else ():
             device = next(model.parameters()).device
             parts.frozen(model, device, _dtype_of(name, model, dtype))
     changes = {

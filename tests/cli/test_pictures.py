@@ -1,0 +1,65 @@
+"""What generate, rank and demo hand on to their stories."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaiffin.cli.main import main
+from kaiffin.cli.pictures import numbers
+from kaiffin.cli.show import pictures as show
+from kaiffin.foundation.errors import ConfigError
+from kaiffin.stories import generate
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What reaches the stories of generate, instead of pictures."""
+    found: list[Any] = []
+    monkeypatch.setattr(generate, "generate", lambda order, **more: found.append((order, more)))
+    monkeypatch.setattr(generate, "remake", lambda *words, **more: found.append((words, more)))
+    monkeypatch.setattr(show, "made", lambda pictures: None)
+    return found
+
+
+def test_an_order_is_all_that_was_asked(asked: list[Any]) -> None:
+    words = ["generate", "RUN", "a dog", "-n", "3", "--seed", "7", "--adapter", "a:0.5"]
+    words += ["--adapter", "b", "--blend", "0,0.5", "--checkpoint", "best", "--no-metadata"]
+    assert main([*words, "--out", "here", "--steps", "9", "--sample.eta=0.1"]) == 0
+    ((order, more),) = asked
+    assert order == generate.Order(
+        "RUN", ["a dog"], count=3, seed=7, adapters=["a:0.5", "b"], blends=[0, 0.5],
+        checkpoint="best", out=Path("here"), metadata=False,
+    )  # fmt: skip
+    assert more["changes"] == {"sample.steps": "9", "sample.eta": "0.1"}
+
+
+def test_a_picture_is_made_again_without_a_prompt(
+    asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "--from", "a.png"]) == 0
+    ((words, more),) = asked
+    assert words == (Path("a.png"), Path("images"))
+    assert more["metadata"] is True
+    assert main(["generate", "RUN", "--from", "a.png"]) == 2
+    assert "takes no prompt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--judge", "miniature"], ["--score.like", "photos"]])
+def test_a_judge_without_a_choice_is_refused(
+    words: list[str], asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "RUN", "a dog", *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"kaiffin: {words[0]}")
+    assert "has no effect without --best" in said
+    assert not asked
+    assert main(["generate", "RUN", "a dog", *words, "--best", "1"]) == 0
+    assert len(asked) == 1
+
+
+def test_numbers() -> None:
+    assert numbers("--blend", None) == []
+    assert numbers("--blend", "0, 0.5,1") == [0, 0.5, 1]
+    with pytest.raises(ConfigError, match="--blend '0;1' is not a list of numbers"):
+        numbers("--blend", "0;1")
