@@ -14,7 +14,7 @@ from kaiffin.miniature.world.vocabulary import SCENES, SPECIES, Spec
 
 @pytest.fixture(scope="module")
 def small() -> truth.Truth:
-    return truth.Truth(truth.train(1, pictures=64, steps=10))
+    return truth.Truth(truth.train(1, pictures=64, steps=14))
 
 
 def renders(count: int) -> tuple[list[Image.Image], list[Spec]]:
