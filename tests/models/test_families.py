@@ -14,7 +14,7 @@ from torch import nn
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime
-from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.files import resolve
 from kaiffin.models.files.load import load, read_text_facts
 
@@ -44,12 +44,10 @@ def test_text_as_the_pipeline_encodes_it(family: ModelFamily) -> None:
         out = pipeline(family).encode_prompt(
             PROMPTS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
         )
-    assert torch.equal(cond.context, out[0])
+    assert torch.equal(cond["context"], out[0])
     if family.name == "sdxl":
-        assert cond.pooled is not None
-        assert torch.equal(cond.pooled, out[2])
-        assert cond.size_ids is not None
-        assert cond.size_ids[0].tolist() == [100, 80, 3, 4, 64, 64]
+        assert torch.equal(cond["pooled"], out[2])
+        assert cond["size_ids"][0].tolist() == [100, 80, 3, 4, 64, 64]
 
 
 def test_clip_skip_of_sd1_takes_an_earlier_layer_and_norms_it(sd: ModelFamily) -> None:
@@ -59,8 +57,8 @@ def test_clip_skip_of_sd1_takes_an_earlier_layer_and_norms_it(sd: ModelFamily) -
         ).input_ids
         out = sd.towers["text_encoder"](ids, output_hidden_states=True)
         expected = sd.towers["text_encoder"].final_layer_norm(out.hidden_states[-2])
-        assert torch.equal(sd.encode_text(PROMPTS, clip_skip=1).context, expected)
-        assert torch.equal(sd.encode_text(PROMPTS).context, out.last_hidden_state)
+        assert torch.equal(sd.encode_text(PROMPTS, clip_skip=1)["context"], expected)
+        assert torch.equal(sd.encode_text(PROMPTS)["context"], out.last_hidden_state)
 
 
 def test_long_prompts_are_encoded_block_by_block(family: ModelFamily) -> None:
@@ -68,8 +66,8 @@ def test_long_prompts_are_encoded_block_by_block(family: ModelFamily) -> None:
     assert family.num_chunks([letters]) == 2
     assert family.num_chunks(["a", ""]) == 1
     with torch.no_grad():
-        both = family.encode_text([letters], FACTS[:1], chunks=2).context
-        cut = family.encode_text([letters], FACTS[:1], chunks=1).context
+        both = family.encode_text([letters], FACTS[:1], chunks=2)["context"]
+        cut = family.encode_text([letters], FACTS[:1], chunks=1)["context"]
     assert both.shape[1] == 154
     assert torch.allclose(both[:, :77], cut, atol=1e-6)
     assert not torch.allclose(both[:, 77:], cut, atol=1e-3)
@@ -81,9 +79,11 @@ def test_predict_is_the_unet(family: ModelFamily) -> None:
     with torch.no_grad():
         cond = family.encode_text(PROMPTS, FACTS)
         pipe = pipeline(family)
-        added = {"text_embeds": cond.pooled, "time_ids": cond.size_ids}
-        more = {"added_cond_kwargs": added} if family.name == "sdxl" else {}
-        expected = pipe.unet(x, t, encoder_hidden_states=cond.context, **more).sample
+        more = {}
+        if family.name == "sdxl":
+            added = {"text_embeds": cond["pooled"], "time_ids": cond["size_ids"]}
+            more = {"added_cond_kwargs": added}
+        expected = pipe.unet(x, t, encoder_hidden_states=cond["context"], **more).sample
         assert torch.equal(family.predict(x, t, cond), expected)
 
 
@@ -126,15 +126,6 @@ def test_gradients_flow_through_text_and_latents(family: ModelFamily) -> None:
     assert x.grad.abs().sum() > 0
     assert layer.weight.grad is not None
     assert layer.weight.grad.abs().sum() > 0
-
-
-def test_conditioning_is_joined() -> None:
-    one = Conditioning(torch.ones(1, 77, 4), torch.ones(1, 3), torch.ones(1, 6))
-    both = Conditioning.cat([one, one.map(lambda t: 2 * t)])
-    assert len(both) == 2
-    assert both.pooled is not None
-    assert both.pooled[1].eq(2).all()
-    assert Conditioning.cat([Conditioning(torch.ones(1, 77, 4))] * 2).pooled is None
 
 
 def test_tokens_of_any_text(family: ModelFamily) -> None:
@@ -268,7 +259,7 @@ def test_a_single_checkpoint_file(sd_path: Path, tmp_path: Path) -> None:
     x, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
     with torch.no_grad():
         conds = [family.encode_text(PROMPTS) for family in (single, folder)]
-        assert torch.equal(conds[0].context, conds[1].context)
+        assert torch.equal(conds[0]["context"], conds[1]["context"])
         assert torch.equal(single.predict(x, t, conds[0]), folder.predict(x, t, conds[1]))
     assert torch.allclose(single.decode(x), folder.decode(x), atol=1e-5)
     tensors = load_file(file)

@@ -76,14 +76,16 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hides the load reports and progress bars of diffusers and transformers around a load."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+    """Hides what diffusers and transformers say and draw while they are imported or load: reports,
+    advice about packages that are not needed, progress bars. Afterwards they speak as before."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
 
     loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
     levels = [logger.level for logger in loggers]
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+    bars = [lib for lib in (of_diffusers, of_transformers) if lib.is_progress_bar_enabled()]
+    for lib in bars:
+        lib.disable_progress_bar()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
@@ -91,3 +93,5 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        for lib in bars:
+            lib.enable_progress_bar()

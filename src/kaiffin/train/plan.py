@@ -72,11 +72,11 @@ def _unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:
 
     Places per layer follow from its block: each down block halves the side.
     """
-    unet: Any = family.towers["unet"]
+    unet: Any = family.towers[family.denoiser]
     levels = len(unet.config.block_out_channels)
     width = 2 if family.dtype != torch.float32 else 4
     macs, activations = 0, 0
-    for path, module in cast("dict[str, Any]", family.modules("unet")).items():
+    for path, module in cast("dict[str, Any]", family.modules(family.denoiser)).items():
         places = (side >> _level(path, levels)) ** 2 if "embedding" not in path else 1
         if "time_emb_proj" in path:
             places = 1

@@ -18,6 +18,7 @@ class LatentDiffusion:
     """A UNet on a VAE's latents, told by text encoders; see `models.base.ModelFamily`."""
 
     name: str
+    denoiser = "unet"
 
     def __init__(
         self, *, base: str, revision: str, schedule: NoiseSchedule, unet: Any, vae: Any,
@@ -38,10 +39,10 @@ class LatentDiffusion:
 
     @property
     def towers(self) -> Mapping[str, nn.Module]:
-        return {"unet": self.unet, **self.encoders}
+        return {self.denoiser: self.unet, **self.encoders}
 
     def modules(self, tower: str) -> dict[str, nn.Module]:
-        if tower == "unet":
+        if tower == self.denoiser:
             return parts.named_targets(self.unet)
         named = parts.named_targets(self.encoders[tower], text.canonical)
         # SDXL's second encoder has a projection head, no part of the text model proper and never
