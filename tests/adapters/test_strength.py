@@ -6,8 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_kinds import saved
-from test_lora import made, predict, randomise
+from made_adapters import (
+    made,
+    predict,
+    randomise,
+    saved,
+)
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.load import load_adapter

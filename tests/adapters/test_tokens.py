@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_adapters import FACTS
 from safetensors.torch import load_file
-from test_lora import FACTS
 
 from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.tokens import Token, read_bundle

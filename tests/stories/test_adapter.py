@@ -1,4 +1,4 @@
-"""`kaiffin adapter ...` on real files: what it says, what it writes, and what it refuses."""
+"""`kaiffin adapter ...` on real files: what it answers, what it writes, and what it refuses."""
 
 import contextlib
 import json
@@ -11,18 +11,16 @@ import torch
 from conftest import load_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from test_conversions import output, varied
-from test_proof import one_alpha
+from made_adapters import one_alpha, output, varied
+from safetensors.torch import load_file
 
 from kaiffin.adapters import strength
-from kaiffin.adapters.files import reading, tables, writing
+from kaiffin.adapters.files import reading, writing
 from kaiffin.adapters.files.open import open_file
 from kaiffin.adapters.load import load_adapter
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import UserError
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import FAMILY_NAMES
 
 
 @pytest.fixture
@@ -34,61 +32,6 @@ def file(sd: ModelFamily, tmp_path: Path) -> Path:
 
 def run(*arguments: object) -> int:
     return main(["adapter", *(str(argument) for argument in arguments)])
-
-
-def test_inspect_says_what_is_in_it(
-    file: Path, sd: ModelFamily, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("inspect", file, "--base", sd.base) == 0
-    out = capsys.readouterr().out
-    table = tables.layers(Path(sd.base), "sd1")
-    total = sum(name.startswith("text_encoder.") for name in table)
-    assert "kohya layout, SD 1.x" in out
-    assert "trigger: kaiffin" in out
-    assert f"{total}" in next(line for line in out.splitlines() if "text_encoder" in line)
-    assert "1 to 4" in out  # ranks
-    assert "unet.mid_block" in out
-    assert "Every key has its home." in out
-
-
-def test_inspect_without_a_base_names_what_does_not_fit(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The names are those of SD 1.x, the shapes are not."""
-    assert run("inspect", file) == 1
-    assert "have other shapes than this base" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_inspect_finds_the_family_by_itself(
-    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A file of the real size and names, with no metadata at all."""
-    state = {}
-    for name, shape in tables.published(family).items():
-        if ".attn2.to_k" in name or ".proj_in" in name:
-            state[f"{name}.lora_down.weight"] = torch.zeros(2, *shape[1:])
-            state[f"{name}.lora_up.weight"] = torch.ones(shape[0], 2, *[1] * (len(shape) - 2))
-            state[f"{name}.alpha"] = torch.tensor(2.0)
-    file = reading.from_state(state, family)
-    save_file(writing.to_kohya(file), tmp_path / "a.safetensors")
-    assert run("inspect", tmp_path / "a.safetensors") == 0
-    assert FAMILY_NAMES[family] in capsys.readouterr().out
-
-
-def test_strays_are_shown_and_hostile_text_is_not_obeyed(
-    file: Path, sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tensors = load_file(file) | {"lora_unet_no_such_layer.alpha": torch.tensor(1.0)}
-    header = {"ss_output_name": "[bold]x[/bold]\x1b[31m\nsecond line", "big": "y" * 10_000}
-    save_file(tensors, tmp_path / "b.safetensors", header)
-    assert run("inspect", tmp_path / "b.safetensors", "--base", sd.base) == 1
-    out = capsys.readouterr().out
-    assert "1 keys have no home in SD 1.x: lora_unet_no_such_layer.alpha" in out
-    assert "[bold]x[/bold]" in out
-    assert "\x1b" not in out
-    assert "y" * 200 not in out
-    assert run("convert", tmp_path / "b.safetensors", tmp_path / "c", "--to", "peft") == 2
 
 
 def test_convert_there_and_back(file: Path, sd: ModelFamily, tmp_path: Path) -> None:
@@ -189,18 +132,6 @@ def test_training_goes_on_from_any_layout(
     shutil.rmtree(out)
     assert main([*call, "--adapter.rank", "9"]) == 2
     assert "adapter.rank = 9: adapter.init_from goes on" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("suffix", [".bin", ".pt", ".ckpt"])
-def test_pickles_are_refused_with_the_way_out(
-    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / f"adapter_model{suffix}").write_bytes(b"cos\nsystem\n")
-    for path in (tmp_path / f"adapter_model{suffix}", tmp_path):
-        assert run("inspect", path) == 2
-        err = capsys.readouterr().err
-        assert "pickle" in err
-        assert ".safetensors version" in err
 
 
 @given(data=st.data())

@@ -1,4 +1,4 @@
-"""The kinds of adapters as files name them: which keys a layer of each has, and its rank."""
+"""Layers as files hold them: by their parts, with their kind and rank (see foundation.kinds)."""
 
 from __future__ import annotations
 
@@ -6,28 +6,13 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-LORA = ("lora_down.weight", "lora_up.weight", "alpha")
-
-
-KINDS = {  # the parts that tell a kind of adapter from plain LoRA; the first that fits counts
-    "oft": ("oft_blocks",),
-    "loha": ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
-    "lokr": (
-        "lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
-    ),
-    "tucker": ("lora_mid.weight",),
-    "dora": ("dora_scale",),
-}  # fmt: skip
-
-
-PARTS = (*LORA, *(part for parts in KINDS.values() for part in parts))
+from kaiffin.foundation.kinds import KINDS, PARTS
 
 
 def kind_of(parts: Collection[str]) -> str:
-    for kind, marks in KINDS.items():
-        if any(mark in parts for mark in marks):
-            return kind
-    return "lora"
+    """The kind of a layer that has these parts; rsLoRA is LoRA in a file."""
+    marked = (kind.name for kind in KINDS.values() if any(mark in parts for mark in kind.marks))
+    return next(marked, "lora")
 
 
 def rank_of(parts: Mapping[str, Tensor]) -> int:
@@ -50,6 +35,7 @@ def by_module(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def kohya_split(key: str) -> tuple[str, str]:
+    """Module and part of a key; part "" where it is no known one."""
     for part in PARTS:
         if key.endswith(f".{part}"):
             return key.removesuffix(f".{part}"), part

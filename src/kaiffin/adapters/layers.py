@@ -39,7 +39,7 @@ class Layer(nn.Module):
 
     def __init__(self, target: nn.Module, rank: int, alpha: float, dropout: float = 0.0) -> None:
         super().__init__()
-        self.size = _weight_size(target)
+        self.size = weight_size(target)
         self.rank, self.alpha, self.dropout = rank, float(alpha), dropout
         device = next(target.parameters()).device
         for name, shape in self.shapes().items():
@@ -90,12 +90,21 @@ class Layer(nn.Module):
         return out.add(added.to(out.dtype), alpha=scale)
 
 
-def _weight_size(target: nn.Module) -> Size:
+def weight_size(target: nn.Module) -> Size:
+    """Shape of its weight, also where a quantized one is packed otherwise."""
     if isinstance(target, nn.Linear):
         return target.out_features, target.in_features
     if isinstance(target, nn.Conv2d) and target.groups == 1:
         return target.out_channels, target.in_channels, *target.kernel_size
     raise ConfigError(f"no adapter for a {type(target).__name__} with groups.")
+
+
+def stand_in(size: Size) -> nn.Module:
+    """A target of that size without weights: a layer beside it has shapes and no numbers."""
+    out, inner, *kernel = size
+    if kernel:
+        return nn.Conv2d(inner, out, (kernel[0], kernel[1]), device="meta")
+    return nn.Linear(inner, out, device="meta")
 
 
 def _uniform(shape: torch.Size, rng: torch.Generator) -> Tensor:
@@ -145,6 +154,12 @@ class DoraLayer(LoraLayer):
     parts: ClassVar = {**LoraLayer.parts, "magnitude": "dora_scale"}
     magnitude: nn.Parameter
     add_to = Layer.add_to
+
+    @classmethod
+    def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
+        if found["dora_scale"].shape[:1] == (1,) != weight_size(target)[:1]:
+            raise AdapterError("has a DoRA magnitude per input, which Kaiffin does not apply.")
+        return super().of_parts(target, found)
 
     def shapes(self) -> dict[str, Size]:
         return super().shapes() | {"magnitude": (self.size[0], *[1] * (len(self.size) - 1))}
@@ -285,7 +300,7 @@ class OftLayer(Layer):
 
     @classmethod
     def fresh(cls, target: nn.Module, rank: int, alpha: float, dropout: float) -> Layer:
-        out = _weight_size(target)[0]
+        out = weight_size(target)[0]
         return cls(target, _divisor(out, min(max(2, rank), math.isqrt(out))), 0.0, dropout)
 
     @classmethod

@@ -18,11 +18,15 @@ from kaiffin.adapters.kinds import by_module, kind_of
 from kaiffin.adapters.layers import LAYERS, Layer
 from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.runtime import generator
 
 
 class Lora:
-    """One adapter over any number of modules; see `adapters.base.Adapter`.
+    """Small trainable weights on top of a frozen base, by the names of its layers.
+
+    Names are `<tower>.<canonical path>`: `unet.down_blocks.0...to_q`,
+    `text_encoder.text_model.encoder.layers.0.self_attn.q_proj`.
 
     After construction nothing is attached: call `inject`. `scale` may be changed at any time, and
     `scales` hold a further factor for some layers.
@@ -42,14 +46,14 @@ class Lora:
         """A fresh adapter: each layer is a function of (seed, its name) alone."""
         layers = {}
         for tower, spec in specs.items():
-            kind = LAYERS["lora" if spec.kind == "rslora" else spec.kind]
+            kind = KINDS[spec.kind]
             for name in select(spec.targets, modules, tower):
                 given = spec.of(name)
                 if given is None:
                     continue
                 rank, alpha = given
-                alpha = alpha * rank**0.5 if spec.kind == "rslora" else alpha
-                layer = kind.fresh(modules[name], rank, alpha, spec.dropout)
+                alpha = alpha * rank**0.5 if kind.root else alpha
+                layer = LAYERS[kind.formula].fresh(modules[name], rank, alpha, spec.dropout)
                 layer.reset(generator(seed, "lora", name), modules[name])
                 layers[name] = layer
         return cls(layers)
@@ -62,20 +66,10 @@ class Lora:
         """
         found = by_module(state)
         _refuse(sorted(set(found) - set(modules)), "the base has no module")
-        layers = {}
-        for name, parts in found.items():
-            kind = kind_of(parts)
-            if kind not in LAYERS:
-                raise AdapterError(f"{name} is {kind}, which Kaiffin does not apply.")
-            try:
-                layers[name] = LAYERS[kind].of_parts(modules[name], parts)
-            except AdapterError as error:
-                raise AdapterError(f"{name} {error.message}", error.fix) from None
-        adapter = cls(layers)
-        adapter.load(state)
-        return adapter
+        return cls({name: layer_of(name, modules[name], parts) for name, parts in found.items()})
 
     def inject(self, modules: Mapping[str, nn.Module]) -> None:
+        """Attaches to `modules`; AdapterError names those that are wanted and absent."""
         if self._handles:
             raise RuntimeError("this adapter is attached already")
         _refuse(sorted(set(self.layers) - set(modules)), "the base has no module")
@@ -84,6 +78,7 @@ class Lora:
             self._handles.append(modules[name].register_forward_hook(self._hook(name, layer)))
 
     def eject(self) -> None:
+        """Detaches: the exact inverse of `inject`, bit for bit."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -99,6 +94,7 @@ class Lora:
         return add
 
     def parameters(self, tower: str | None = None) -> Iterator[nn.Parameter]:
+        """The trainable fp32 weights in a stable order, of one tower or of all."""
         for name, layer in self.layers.items():
             if tower is None or name.startswith(f"{tower}."):
                 yield from layer.parameters()
@@ -119,18 +115,11 @@ class Lora:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes the weights of `state`; an alpha that it lacks stays as it is."""
-        own = {
-            f"{name}.{part}": weight
-            for name, layer in self.layers.items()
-            for part, weight in layer.tensors().items()
-        }
-        alphas = {f"{name}.alpha" for name in self.layers}
-        _refuse(sorted(set(state) - set(own) - alphas), "the adapter has no place for")
-        _refuse(sorted(set(own) - set(state)), "the file lacks")
-        for key, weight in own.items():
-            self._copy(weight, state[key], key)
+        found = by_module(state)
+        _refuse(sorted(set(found) - set(self.layers)), "the adapter has no place for")
+        _refuse(sorted(set(self.layers) - set(found)), "the file lacks")
         for name, layer in self.layers.items():
-            layer.alpha = float(state.get(f"{name}.alpha", layer.alpha))
+            _fill(name, layer, found[name])
 
     def merge(self) -> None:
         """Adds the scaled update into the base weights of the attached modules."""
@@ -140,16 +129,40 @@ class Lora:
                 scale = self.scale * self.scales.get(name, 1.0)
                 weight += (scale * layer.weight_update(self._modules[name])).to(weight.dtype)
 
-    @staticmethod
-    def _copy(parameter: nn.Parameter, value: Tensor, name: str) -> None:
+
+def layer_of(name: str, target: nn.Module, parts: Mapping[str, Tensor]) -> Layer:
+    """The layer that a file holds as `parts`, to be put beside `target`.
+
+    Raises AdapterError that names it and says why it does not fit.
+    """
+    kind = kind_of(parts)
+    if kind not in LAYERS:
+        raise AdapterError(f"{name} is {kind}, which Kaiffin does not apply.")
+    try:
+        layer = LAYERS[kind].of_parts(target, parts)
+    except AdapterError as error:
+        raise AdapterError(f"{name} {error.message}", error.fix) from None
+    _fill(name, layer, parts)
+    return layer
+
+
+def _fill(name: str, layer: Layer, parts: Mapping[str, Tensor]) -> None:
+    """Takes the layer's weights and alpha from `parts`, of which each must have its place."""
+    own = layer.tensors()
+    _refuse([f"{name}.{p}" for p in sorted(set(parts) - {*own, "alpha"})],
+            "the adapter has no place for")  # fmt: skip
+    _refuse([f"{name}.{part}" for part in sorted(set(own) - set(parts))], "the file lacks")
+    for part, parameter in own.items():
+        value = parts[part]
         if value.shape != parameter.shape:
             raise AdapterError(
-                f"{name}: shape {tuple(value.shape)} where this base needs"
+                f"{name}.{part}: shape {tuple(value.shape)} where this base needs"
                 f" {tuple(parameter.shape)}.",
                 "The adapter was trained on another base; name that base with --base.",
             )
         with torch.no_grad():
             parameter.copy_(value)
+    layer.alpha = float(parts.get("alpha", layer.alpha))
 
 
 def _refuse(names: Iterable[str], reason: str) -> None:

@@ -24,7 +24,7 @@ def full_modules(family: ModelFamily) -> dict[str, nn.Module]:
 
 
 class Stack:
-    """Adapters by name ("" where there is one) and tokens; see `adapters.base.Adapter`."""
+    """Adapters by name ("" where there is one) and tokens, attached and detached together."""
 
     def __init__(self, adapters: Mapping[str, Lora], tokens: Sequence[Token] = ()) -> None:
         self.adapters = dict(adapters)

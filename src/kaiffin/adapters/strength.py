@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.models.families.spec import TEXT
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 
@@ -39,7 +40,7 @@ class Weights:
         """Weight of a layer. Text encoders speak once, before the steps: a ramp's mean."""
         fits = (ramp for pattern, ramp in self.parts if fnmatch.fnmatchcase(layer, pattern))
         ramp = next(fits, self.rest)
-        return ramp.at(progress if layer.startswith("unet.") else 0.5)
+        return ramp.at(0.5 if layer.startswith(TEXT) else progress)
 
     def times(self, factor: float) -> Weights:
         """The same in proportion, as blending needs it."""
@@ -91,7 +92,7 @@ def parse(text: str) -> Weights:
 def _pattern(name: str) -> str:
     """`unet` and `text` mean all their layers; a block's name means all below it."""
     if name == "text":
-        return "text_encoder*"
+        return f"{TEXT}*"
     return name if "*" in name else f"{name}.*"
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from torch import nn
 
 from kaiffin.foundation.config import LayerRule
 from kaiffin.foundation.errors import ConfigError
@@ -49,8 +47,8 @@ def rule_of(name: str, rules: Sequence[LayerRule]) -> LayerRule | None:
     return next((rule for rule in rules if _matches(rule.layers, name, tower)), None)
 
 
-def select(targets: str, modules: Mapping[str, nn.Module], tower: str) -> list[str]:
-    """Names among `modules` (full names) of `tower` that `targets` means, in module order.
+def select(targets: str, names: Iterable[str], tower: str) -> list[str]:
+    """Those of `names` (full names, of all layers) in `tower` that `targets` means, in their order.
 
     `all-linear` is every layer of the transformer blocks with their projections `proj_in` and
     `proj_out` (192 modules of SD 1.x, 722 of SDXL), and every Linear of a text encoder's layers;
@@ -59,20 +57,20 @@ def select(targets: str, modules: Mapping[str, nn.Module], tower: str) -> list[s
     Anything else is comma-separated glob patterns over canonical paths.
     Raises `ConfigError` when nothing is matched.
     """
-    own = {n: m for n, m in modules.items() if n.startswith(f"{tower}.")}
+    own = [n for n in names if n.startswith(f"{tower}.")]
     preset, plus, more = targets.partition("+conv")
     if preset in PRESETS and not more:
-        names = [n for n in own if _in_preset(preset, n) or (plus and _is_convolutional(n))]
+        found = [n for n in own if _in_preset(preset, n) or (plus and _is_convolutional(n))]
     else:
         patterns = [part.strip() for part in targets.split(",") if part.strip()]
-        names = [n for n in own if any(_matches(p, n, tower) for p in patterns)]
-    if not names:
+        found = [n for n in own if any(_matches(p, n, tower) for p in patterns)]
+    if not found:
         raise ConfigError(
             f"adapter.targets = {targets!r} matches no module of {tower}.",
             f"Use {', '.join(PRESETS)}, each also with +conv, or patterns such as"
             ' "*.attn2.to_k,*.attn2.to_v".',
         )
-    return names
+    return found
 
 
 def _in_preset(preset: str, name: str) -> bool:

@@ -84,6 +84,18 @@ class Token:
 def read_bundle(bundled: Mapping[str, Tensor], family: HasWords) -> list[Token]:
     """The tokens of an adapter file; `AdapterError` names one that does not fit the base."""
     widths = {tower: e.weight.shape[1] for tower, e in family.words.embeddings.items()}
+    found = unpack_bundle(bundled, widths)
+    device = next(iter(family.words.embeddings.values())).weight.device
+    return [Token(w, {t: v.to(device) for t, v in vectors.items()}) for w, vectors in found.items()]
+
+
+def unpack_bundle(
+    bundled: Mapping[str, Tensor], widths: Mapping[str, int]
+) -> dict[str, dict[str, Tensor]]:
+    """Vectors (n, width) by word and text tower. widths: what the base's towers have.
+
+    Raises AdapterError for what is no token of such a base.
+    """
     spelled = [ALONE, BUNDLED] if len(widths) == 1 else [PAIR]
     towers = {key: tower for table in spelled for tower, key in table.items()}
     found: dict[str, dict[str, Tensor]] = {}
@@ -93,12 +105,11 @@ def read_bundle(bundled: Mapping[str, Tensor], family: HasWords) -> list[Token]:
         fits = value.dim() == 2 and tower is not None and value.shape[1] == widths[tower]
         if tower is None or not fits:
             raise AdapterError(
-                f"bundle_emb.{name}: {tuple(value.shape)} is no token of {family.base}.",
+                f"bundle_emb.{name}: {tuple(value.shape)} is no token of this base.",
                 "It was made for another base.",
             )
         found.setdefault(word, {})[tower] = value.float()
     for word, vectors in found.items():
         if set(vectors) != set(widths) or len({len(v) for v in vectors.values()}) != 1:
             raise AdapterError(f"bundle_emb.{word}: lacks vectors for one of the text encoders.")
-    device = next(iter(family.words.embeddings.values())).weight.device
-    return [Token(w, {t: v.to(device) for t, v in vectors.items()}) for w, vectors in found.items()]
+    return found

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from kaiffin.cli.show import adapter as show
+from kaiffin.cli.terminal import TERMINAL
 from kaiffin.foundation.errors import ConfigError
 
 app = typer.Typer(help="Adapter files: look, convert, prove, edit.", no_args_is_help=True)
@@ -24,10 +26,12 @@ Energy = Annotated[
 
 @app.command()
 def inspect(file: File, base: Base = None) -> None:
-    """Format, base, ranks, alphas, norms, trigger; exit code 1 if a key has no home."""
+    """Format, base, ranks, alphas, norms, trigger; weights; exit code 1 if it would not load."""
     from kaiffin.stories import inspect
 
-    if not inspect.inspect(file, base):
+    found = inspect.inspect(file, base, tell=TERMINAL)
+    show.inspection(found)
+    if found.problems:
         raise typer.Exit(1)
 
 
@@ -41,7 +45,7 @@ def convert(
     """The same adapter in another layout, exact in weight and strength."""
     from kaiffin.stories import adapter
 
-    adapter.convert(file, out, to, base)
+    show.converted(adapter.convert(file, out, to, base, tell=TERMINAL))
 
 
 @app.command()
@@ -51,7 +55,9 @@ def verify(
     """Prove that others' code reads the file to the same output; exit code 1 if not."""
     from kaiffin.stories import adapter
 
-    if not adapter.verify(file, base).holds:
+    made = adapter.verify(file, base, tell=TERMINAL)
+    show.proof(made)
+    if not made.holds:
         raise typer.Exit(1)
 
 
@@ -78,9 +84,9 @@ def merge(
     if into is not None:
         if rank is not None or base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")
-        adapter.merge_into(into, specs, out)
+        show.merged_base(adapter.merge_into(into, specs, out, tell=TERMINAL))
     else:
-        adapter.merge(specs, out, rank, base)
+        show.merged(adapter.merge(specs, out, rank, base, tell=TERMINAL))
 
 
 @app.command()
@@ -90,7 +96,7 @@ def resize(
     """Fewer ranks by SVD; says what each block loses."""
     from kaiffin.stories import adapter
 
-    adapter.resize(file, out, rank, energy, base)
+    show.resized(adapter.resize(file, out, rank, energy, base, tell=TERMINAL))
 
 
 @app.command()
@@ -104,7 +110,7 @@ def extract(
     """An adapter out of a fine-tuned checkpoint: the difference of its weights, by SVD."""
     from kaiffin.stories import adapter
 
-    adapter.extract(tuned, base, out, rank, energy)
+    show.extracted(adapter.extract(tuned, base, out, rank, energy, tell=TERMINAL))
 
 
 @app.command()
@@ -114,7 +120,7 @@ def diff(
     """How two adapters differ, block by block."""
     from kaiffin.stories import adapter
 
-    adapter.diff(a, b, base)
+    show.differences(adapter.diff(a, b, base, tell=TERMINAL))
 
 
 @app.command("export-comfy")
@@ -125,4 +131,4 @@ def export_comfy(
     """A ComfyUI workflow with the adapter's loader in it, beside the adapter."""
     from kaiffin.stories import adapter
 
-    adapter.export_comfy(run, prompt)
+    show.workflow(adapter.export_comfy(run, prompt, tell=TERMINAL))

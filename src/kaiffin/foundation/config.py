@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from kaiffin.foundation.kinds import KINDS, KindName
+
 CONFIG_VERSION = 1
 
 
@@ -134,9 +136,7 @@ class LayerRule(Strict):
 class AdapterConfig(Strict):
     """What is trained."""
 
-    kind: Literal["lora", "rslora", "dora", "loha", "lokr", "oft"] = Field(
-        "lora", description="the kind of adapter; see docs/adapters.md"
-    )
+    kind: KindName = Field("lora", description="the kind of adapter; see docs/adapters.md")
     targets: str | None = Field(
         None,
         description="attention, attention+ff or all-linear, each also with +conv; or"
@@ -378,19 +378,16 @@ class Config(Strict):
             }
             for name in (name for name, value in given.items() if value):
                 raise ValueError(f"{name} has no effect without adapter.text_encoder: true")
-        if self.train.lora_plus and self.adapter.kind not in ("lora", "rslora", "dora"):
+        kind = KINDS[self.adapter.kind]
+        if self.train.lora_plus and not kind.up:
+            raise ValueError(f"train.lora_plus needs up matrices, which {kind.name} does not have")
+        if self.base.quantize != "none" and kind.needs_weights:
             raise ValueError(
-                f"train.lora_plus needs up matrices, which {self.adapter.kind} does not have"
-            )
-        if self.base.quantize != "none" and self.adapter.kind in ("dora", "oft"):
-            raise ValueError(
-                f"adapter.kind {self.adapter.kind} needs the base's weights themselves, which"
+                f"adapter.kind {kind.name} needs the base's weights themselves, which"
                 f" base.quantize {self.base.quantize} rounds"
             )
-        if self.adapter.layouts and self.adapter.kind not in ("lora", "rslora", "dora"):
-            raise ValueError(
-                f"adapter.layouts cannot hold {self.adapter.kind}; the file in kohya's can"
-            )
+        if self.adapter.layouts and not kind.peft:
+            raise ValueError(f"adapter.layouts cannot hold {kind.name}; the file in kohya's can")
         self._possible_embedding()
         self._possible_phases()
         if self.train.optimizer == "schedulefree":
@@ -438,10 +435,8 @@ class Config(Strict):
                 raise ValueError(f"phase {phase.name!r} trains what embedding.vectors leaves out")
             if phase.own_adapter and set(phase.train or ()) == {"embedding"}:
                 raise ValueError(f"phase {phase.name!r} has an adapter that it does not train")
-        if any(phase.own_adapter for phase in self.phases[1:]) and self.adapter.kind not in (
-            "lora",
-            "rslora",
-        ):
+        several = any(phase.own_adapter for phase in self.phases[1:])
+        if several and not KINDS[self.adapter.kind].adds_up:
             raise ValueError(
                 f"adapters of their own become one file by adding up, which {self.adapter.kind}"
                 " cannot: use lora or rslora"

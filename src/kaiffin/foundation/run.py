@@ -81,6 +81,20 @@ class Run(Folder):
         """`<token>-<part>.safetensors`: the adapter of one phase, or the embedding."""
         return self.adapter_path.with_name(f"{self.adapter_path.stem}-{part}.safetensors")
 
+    def layout_path(self, layout: str) -> Path:
+        """Folder with the adapter in a layout beside kohya's: diffusers or peft."""
+        return self.path / layout
+
+    @property
+    def manifest_path(self) -> Path:
+        """What the run is made of: versions, base, photos, what was derived."""
+        return self.path / "manifest.json"
+
+    @property
+    def workflow_path(self) -> Path:
+        """For ComfyUI, with the adapter in it."""
+        return self.adapter_path.with_suffix(".comfyui.json")
+
     @property
     def best_path(self) -> Path:
         """The candidate that `choose` recommends."""

@@ -1,24 +1,26 @@
-"""The adapter commands as story pages: look into a file, change its layout, prove it, edit it.
+"""The adapter commands as story pages: change a file's layout, prove it, edit it; see inspect.py.
 
 All but `verify` and `extract` need no base weights: what a file should hold is known from tables.
+Nothing that is there already is overwritten.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from torch import Tensor
 
 from kaiffin.adapters.elsewhere import comfy
 from kaiffin.adapters.elsewhere.proof import Proof, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
-from kaiffin.adapters.files.open import open_file
+from kaiffin.adapters.files.edit import BlockCut, Cut, Difference
+from kaiffin.adapters.files.open import Opened, open_file
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.adapters.kinds import rank_of
 from kaiffin.adapters.load import load_adapter
@@ -28,70 +30,87 @@ from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import BASE_VERSIONS
+from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import resolve
 from kaiffin.models.files.load import load
 from kaiffin.models.files.pipeline import save
-from kaiffin.stories.inspect import console, range_of
-
-# --- inspect ----------------------------------------------------------------------------------
-
 
 # --- convert and verify -----------------------------------------------------------------------
 
 
-def convert(path: Path, out: Path, layout: Layout, base: str | None = None) -> None:
-    """Writes the adapter in another layout, exact in weight and strength."""
+@dataclass(frozen=True)
+class Converted:
+    """An adapter in another layout. layers: how many; before, layout: what it was and is."""
+
+    out: Path
+    layers: int
+    before: Layout
+    layout: Layout
+
+
+def convert(
+    path: Path, out: Path, layout: Layout, base: str | None = None, *, tell: Tell = SILENT
+) -> Converted:
+    """Writes the adapter in another layout, exact in weight and strength.
+
+    Raises AdapterError for what that layout cannot say.
+    """
     _refuse_existing(out)
-    opened = open_file(path, base)
-    reading.refuse_strays(opened.file)
-    writing.write(opened.file, out, layout, opened.layers_per_block)
-    console.print(f"{len(opened.file.modules)} layers, {opened.file.layout} -> {layout}: {out}")
+    opened = _opened(path, base)
+    writing.write(opened.file, out, layout, opened.table.layers_per_block)
+    return Converted(out, len(opened.file.modules), opened.file.layout, layout)
 
 
-def verify(path: Path, base: str) -> Proof:
-    """The export proof on base `base`, printed; see `adapters.proof`."""
+def verify(path: Path, base: str, *, tell: Tell = SILENT) -> Proof:
+    """The export proof on base `base`; see `adapters.elsewhere.proof`."""
     config = BaseConfig(name=base)
-    made = prove(path, load(config, Runtime.from_config(config)), opened_by_others)
-    say_proof(made, console)
-    return made
+    return prove(path, load(config, Runtime.from_config(config)), opened_by_others)
 
 
-def say_proof(made: Proof, to: Console) -> None:
-    """In a line when all is well, else each problem."""
-    if made.holds:
-        layers = sum(made.layers.values())
-        known = f"; {', '.join(made.known)} know all {made.keys} keys" if made.known else ""
-        to.print(
-            f"proof: an independent reader attaches all {layers} layers and gives the same output"
-            f" (difference {made.difference:.1g}, effect {made.effect:.1g}){known}"
-        )
-    for problem in made.problems:
-        to.print(f"proof fails: {problem}")
+# --- merge ------------------------------------------------------------------------------------
 
 
-# --- edit -------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Merged:
+    """Adapters added up. ranks: those of its layers, smallest first; cuts: what each block lost,
+    empty where nothing was cut."""
+
+    out: Path
+    layers: int
+    ranks: tuple[int, ...]
+    cuts: Sequence[BlockCut]
 
 
 def merge(
-    specs: Sequence[tuple[Path, float]], out: Path, rank: int | None, base: str | None = None
-) -> None:
+    specs: Sequence[tuple[Path, float]], out: Path, rank: int | None = None,
+    base: str | None = None, *, tell: Tell = SILENT,
+) -> Merged:  # fmt: skip
     """The weighted sum of adapters as one file; exact unless cut down to `rank`."""
     _refuse_existing(out)
-    opened = [(open_file(path, base), weight) for path, weight in specs]
-    for one, _ in opened:
-        reading.refuse_strays(one.file)
+    opened = [(_opened(path, base), weight) for path, weight in specs]
     made = edit.merge([(one.file, weight) for one, weight in opened])
+    cuts: Mapping[str, Cut] = {}
     if rank:
         made, cuts = edit.resize(made, rank=rank)
-        _print_cuts(cuts)
-    writing.write(made, out, "kohya", opened[0][0].layers_per_block)
-    ranks = range_of(rank_of(parts) for parts in made.modules.values())
-    console.print(f"{len(made.modules)} layers of rank {ranks}: {out}")
+    writing.write(made, out, "kohya", opened[0][0].table.layers_per_block)
+    ranks = {rank_of(parts) for parts in made.modules.values()}
+    return Merged(out, len(made.modules), tuple(sorted(ranks)), edit.by_block(cuts, made.family))
 
 
-def merge_into(base: str, specs: Sequence[tuple[Path, float]], out: Path) -> None:
+@dataclass(frozen=True)
+class MergedBase:
+    """A copy of `base` with so many adapters in its weights, as a diffusers folder."""
+
+    out: Path
+    base: str
+    adapters: int
+
+
+def merge_into(
+    base: str, specs: Sequence[tuple[Path, float]], out: Path, *, tell: Tell = SILENT
+) -> MergedBase:
     """A copy of `base` in diffusers' layout with the adapters in its weights."""
     _refuse_existing(out)
     family = _on_cpu(base)
@@ -106,69 +125,89 @@ def merge_into(base: str, specs: Sequence[tuple[Path, float]], out: Path) -> Non
         stack.adapters[""].merge()
         stack.eject()
     save(family, out)
-    console.print(f"{base} with {len(specs)} adapters in its weights: {out}")
+    return MergedBase(out, base, len(specs))
+
+
+# --- resize and extract -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resized:
+    """An adapter of fewer ranks. before, after: bytes; cuts: what each block lost."""
+
+    out: Path
+    before: int
+    after: int
+    cuts: Sequence[BlockCut]
 
 
 def resize(
-    path: Path, out: Path, rank: int | None, energy: float | None, base: str | None = None
-) -> None:
-    """Fewer ranks by SVD, and what each block loses."""
+    path: Path, out: Path, rank: int | None = None, energy: float | None = None,
+    base: str | None = None, *, tell: Tell = SILENT,
+) -> Resized:  # fmt: skip
+    """Fewer ranks by SVD: `rank` in every layer, or as many as keep `energy` of its squares."""
     _refuse_existing(out)
     _refuse_cut(rank, energy)
-    opened = open_file(path, base)
-    reading.refuse_strays(opened.file)
+    opened = _opened(path, base)
     made, cuts = edit.resize(opened.file, rank, energy)
-    writing.write(made, out, "kohya", opened.layers_per_block)
-    _print_cuts(cuts)
-    console.print(f"{_size(path)} -> {_size(out)}: {out}")
+    writing.write(made, out, "kohya", opened.table.layers_per_block)
+    return Resized(out, _size(path), _size(out), edit.by_block(cuts, made.family))
 
 
-def extract(tuned: str, base: str, out: Path, rank: int | None, energy: float | None) -> None:
+@dataclass(frozen=True)
+class Extracted:
+    """The difference of two checkpoints as an adapter. layers: that differ, of `total`; size: of
+    the file, bytes; cuts: what each block lost."""
+
+    out: Path
+    layers: int
+    total: int
+    size: int
+    cuts: Sequence[BlockCut]
+
+
+def extract(
+    tuned: str, base: str, out: Path, rank: int | None = None, energy: float | None = None, *,
+    tell: Tell = SILENT,
+) -> Extracted:  # fmt: skip
     """The difference of two checkpoints of one architecture, as an adapter."""
     _refuse_existing(out)
     _refuse_cut(rank, energy)
-    families = [_on_cpu(name) for name in (tuned, base)]
-    if families[0].name != families[1].name:
-        raise UserError(f"{tuned} is {families[0].name}, {base} is {families[1].name}.")
-    ours, theirs = (full_modules(family) for family in families)
+    ours, theirs = (_on_cpu(name) for name in (tuned, base))
+    if ours.name != theirs.name:
+        raise UserError(f"{tuned} is {ours.name}, {base} is {theirs.name}.")
+    before, after = full_modules(theirs), full_modules(ours)
     modules, cuts = {}, {}
-    for name in _layers_of_both(ours, theirs):
-        weight: Any = ours[name].weight
-        other: Any = theirs[name].weight
-        delta = weight.detach().float() - other.detach().float()
-        if not delta.abs().max() > 0:
-            continue
-        u, s, vt = torch.linalg.svd(delta.flatten(1), full_matrices=False)
-        modules[name], cuts[name] = edit.cut(u, s, vt, rank, energy, (0, *delta.shape[1:]))
+    with tell.progress("layers") as progress:
+        names = _layers_of_both(after, before)
+        for i, name in enumerate(names):
+            progress.update(i, len(names))
+            found = _difference(after[name], before[name], rank, energy)
+            if found is not None:
+                modules[name], cuts[name] = found
+        progress.update(len(names))
     if not modules:
         raise UserError(f"{tuned} and {base} have the same weights in every layer.")
-    top = max(cut.rank for cut in cuts.values())
+    top = str(max(cut.rank for cut in cuts.values()))
     header = {
-        "ss_base_model_version": BASE_VERSIONS[families[1].name], "ss_v2": "False",
-        "ss_network_module": "networks.lora", "ss_network_dim": str(top),
-        "ss_network_alpha": str(top), "ss_network_args": "{}",
-        "ss_sd_model_name": Path(base).name,
+        "ss_base_model_version": SPECS[theirs.name].base_version, "ss_v2": "False",
+        "ss_network_module": "networks.lora", "ss_network_dim": top, "ss_network_alpha": top,
+        "ss_network_args": "{}", "ss_sd_model_name": Path(base).name,
     }  # fmt: skip
-    made = AdapterFile("kohya", families[1].name, modules, header)
-    writing.write(made, out, "kohya", families[1].layers_per_block)
-    _print_cuts(cuts)
-    console.print(f"{len(modules)} of {len(ours)} layers differ: {out} ({_size(out)})")
+    made = AdapterFile("kohya", theirs.name, modules, header)
+    writing.write(made, out, "kohya", theirs.layers_per_block)
+    return Extracted(out, len(modules), len(after), _size(out), edit.by_block(cuts, theirs.name))
 
 
-def diff(a: Path, b: Path, base: str | None = None) -> None:
-    """How two adapters differ, block by block."""
-    opened = [open_file(path, base) for path in (a, b)]
-    table = Table("block", f"norm of {a.name}", f"norm of {b.name}", "cosine", "|a - b| / |a|",
-                  box=None)  # fmt: skip
-    for block, found in edit.difference(opened[0].file, opened[1].file).items():
-        row = (found.a, found.b, found.cosine, found.distance)
-        table.add_row(block, *(f"{value:.3g}" for value in row))
-    console.print(table)
-    keys = set(opened[0].file.metadata) | set(opened[1].file.metadata)
-    for key in sorted(keys):
-        values = [one.file.metadata.get(key, "(none)") for one in opened]
-        if values[0] != values[1] and not key.startswith("sshs_"):
-            console.print(f"  {key}: {values[0][:60]} | {values[1][:60]}")
+def _difference(
+    tuned: Any, base: Any, rank: int | None, energy: float | None
+) -> tuple[dict[str, Tensor], Cut] | None:
+    """One layer's, None where both have the same weights."""
+    delta = tuned.weight.detach().float() - base.weight.detach().float()
+    if not delta.abs().max() > 0:
+        return None
+    u, s, vt = torch.linalg.svd(delta.flatten(1), full_matrices=False)
+    return edit.cut(u, s, vt, rank, energy, (0, *delta.shape[1:]))
 
 
 def _layers_of_both(a: Collection[str], b: Collection[str]) -> list[str]:
@@ -178,20 +217,80 @@ def _layers_of_both(a: Collection[str], b: Collection[str]) -> list[str]:
     return [name for name in a if not name.endswith("text_projection")]
 
 
+# --- diff -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How two adapters differ. metadata: both values of each key that differs, None where absent;
+    hashes, which always differ, are left out."""
+
+    a: Path
+    b: Path
+    blocks: Sequence[Difference]
+    metadata: Mapping[str, tuple[str | None, str | None]]
+
+
+def diff(a: Path, b: Path, base: str | None = None, *, tell: Tell = SILENT) -> Differences:
+    """How two adapters differ, block by block."""
+    one, two = (open_file(path, base).file for path in (a, b))
+    keys = sorted(key for key in {*one.metadata, *two.metadata} if not key.startswith("sshs_"))
+    pairs = {key: (one.metadata.get(key), two.metadata.get(key)) for key in keys}
+    changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    return Differences(a, b, edit.difference(one, two), changed)
+
+
+# --- ComfyUI ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A ComfyUI workflow. needs: what belongs below ComfyUI's `models` folder, by its place there,
+    and the file to copy; None where it is the user's own checkpoint."""
+
+    out: Path
+    needs: Mapping[str, Path | None]
+
+
+def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) -> Workflow:
+    """A workflow beside the adapter of run `path`."""
+    run = Run.open(path)
+    if not run.finished:
+        raise UserError(f"{path}: is not finished.", f"Run `kaiffin resume {path}` first.")
+    config, (_, header) = run.config, safe.header(run.adapter_path)
+    located = resolve.ALIASES.get(config.base.name, config.base.name)
+    checkpoint = Path(located).name
+    if not checkpoint.endswith(".safetensors"):
+        checkpoint += ".safetensors"
+    sample, embedding = config.sample, run.part_path("embedding")
+    text = prompt or f"a photo of {config.subject.phrase}"
+    needs: dict[str, Path | None] = {f"loras/{run.adapter_path.name}": run.adapter_path}
+    if embedding.is_file():  # ComfyUI takes tokens from files in its own folder, by their names
+        text = text.replace(config.subject.token, f"embedding:{embedding.stem}")
+        needs[f"embeddings/{embedding.name}"] = embedding
+    made = comfy.workflow(
+        checkpoint=checkpoint, lora=run.adapter_path.name,
+        prompt=text, negative=sample.negative,
+        size=sample.size or (512, 512), seed=0, steps=sample.steps, guidance=sample.guidance,
+        sampler=sample.sampler, v_prediction=header.get("modelspec.prediction_type") == "v",
+    )  # fmt: skip
+    run.write(run.workflow_path.name, json.dumps(made, indent=1).encode())
+    return Workflow(run.workflow_path, {**needs, f"checkpoints/{checkpoint}": None})
+
+
+# --- what they share --------------------------------------------------------------------------
+
+
+def _opened(path: Path, base: str | None) -> Opened:
+    """The file, of which every key must have a home: what is written must hold all of it."""
+    opened = open_file(path, base)
+    reading.refuse_strays(opened.file)
+    return opened
+
+
 def _on_cpu(name: str) -> ModelFamily:
     config = BaseConfig(name=name, device="cpu")
     return load(config, Runtime.from_config(config))
-
-
-def _print_cuts(cuts: Mapping[str, edit.Cut]) -> None:
-    table = Table("block", "layers", "rank", "relative error", box=None)
-    blocks: dict[str, list[edit.Cut]] = {}
-    for name, cut in cuts.items():
-        blocks.setdefault(edit.block_of(name), []).append(cut)
-    for block, found in blocks.items():
-        whole = edit.Cut(0, sum(c.kept for c in found), sum(c.lost for c in found))
-        table.add_row(block, str(len(found)), range_of(c.rank for c in found), f"{whole.error:.2%}")
-    console.print(table)
 
 
 def _refuse_existing(out: Path) -> None:
@@ -208,37 +307,7 @@ def _refuse_cut(rank: int | None, energy: float | None) -> None:
         raise UserError(f"--energy {energy:g}: must be above 0 and at most 1.")
 
 
-def _size(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:.1f} MB"
-
-
-# --- ComfyUI ----------------------------------------------------------------------------------
-
-
-def export_comfy(path: Path, prompt: str | None) -> Path:
-    """A workflow beside the adapter of run `path`; returns where it was written."""
-    run = Run.open(path)
-    if not run.finished:
-        raise UserError(f"{path}: is not finished.", f"Run `kaiffin resume {path}` first.")
-    config, (_, header) = run.config, safe.header(run.adapter_path)
-    located = resolve.ALIASES.get(config.base.name, config.base.name)
-    checkpoint = Path(located).name
-    if not checkpoint.endswith(".safetensors"):
-        checkpoint += ".safetensors"
-    sample, embedding = config.sample, run.part_path("embedding")
-    text = prompt or f"a photo of {config.subject.phrase}"
-    if embedding.is_file():  # ComfyUI takes tokens from files in its own folder, by their names
-        text = text.replace(config.subject.token, f"embedding:{embedding.stem}")
-    made = comfy.workflow(
-        checkpoint=checkpoint, lora=run.adapter_path.name,
-        prompt=text, negative=sample.negative,
-        size=sample.size or (512, 512), seed=0, steps=sample.steps, guidance=sample.guidance,
-        sampler=sample.sampler, v_prediction=header.get("modelspec.prediction_type") == "v",
-    )  # fmt: skip
-    out = run.write(f"{run.adapter_path.stem}.comfyui.json", json.dumps(made, indent=1).encode())
-    console.print(f"{out}: open it in ComfyUI. It wants, in ComfyUI's folders,")
-    console.print(f"  models/loras/{run.adapter_path.name} (from {run.adapter_path})")
-    if embedding.is_file():
-        console.print(f"  models/embeddings/{embedding.name} (from {embedding})")
-    console.print(f"  models/checkpoints/{checkpoint} (or choose yours in the first node)")
-    return out
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

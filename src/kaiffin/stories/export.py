@@ -16,10 +16,10 @@ from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.foundation.cache import content_key
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import dump
 from kaiffin.foundation.tell import console
-from kaiffin.stories import adapter
 from kaiffin.train.session import Session
 
 
@@ -71,8 +71,8 @@ def _layouts(session: Session) -> list[Layout]:
     it drops DoRA's magnitudes without a word and refuses a file with a bundled token."""
     a = session.config.adapter
     wanted: list[Layout] = list(a.layouts)
-    has_token = bool(session.stack.tokens) and a.kind in ("lora", "rslora")
-    if (a.kind == "dora" or has_token) and "diffusers" not in wanted:
+    kind, has_token = KINDS[a.kind], bool(session.stack.tokens)
+    if kind.peft and (has_token or not kind.plain) and "diffusers" not in wanted:
         wanted.append("diffusers")
     return wanted
 
@@ -137,7 +137,8 @@ def _proof(path: Path, session: Session) -> dict[str, Any]:
     except NoReader as error:
         console.print(f"proof: not made: {error}")
         return {"holds": None, "problems": [str(error)]}
-    adapter.say_proof(made, console)
+    for line in made.lines:
+        console.print(line)
     return made.as_json()
 
 

@@ -1,115 +1,120 @@
-"""`kaiffin adapter inspect`: what an adapter file holds."""
+"""`kaiffin adapter inspect`: what an adapter file holds, and whether it would load."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from rich.console import Console
-from rich.table import Table
+from torch import Tensor
 
-from kaiffin.adapters.files import edit, tables
+from kaiffin.adapters.files import edit
 from kaiffin.adapters.files.open import Opened, open_file
-from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.kinds import rank_of
-from kaiffin.models.families.spec import FAMILY_NAMES, TOWERS
+from kaiffin.adapters.load import faults
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.models.families.spec import SPECS
 
-console = Console(highlight=False, soft_wrap=True, markup=False)
+
+@dataclass(frozen=True)
+class Part:
+    """The layers of one tower or block.
+
+    layers: how many, of the base's `total`; ranks, alphas: those that occur, smallest first;
+    norm: Frobenius, of all updates together, None where they turn the base's weights, which are
+    not here.
+    """
+
+    name: str
+    layers: int
+    total: int
+    ranks: tuple[int, ...]
+    alphas: tuple[float, ...]
+    norm: float | None
 
 
-def inspect(path: Path, base: str | None = None) -> bool:
-    """Prints what is in the file; whether every key found its home."""
+@dataclass(frozen=True)
+class Inspection:
+    """What is in an adapter file.
+
+    kinds: number of layers by kind; weights: numbers in them, without alphas and tokens; tokens:
+    shape of what is bundled, (vectors, width), by name; problems: why it does not load, or what
+    other programs make of it, each with the way out.
+    """
+
+    path: Path
+    layout: str
+    family: str
+    kinds: Mapping[str, int]
+    weights: int
+    trigger: str
+    towers: Sequence[Part]
+    blocks: Sequence[Part]
+    tokens: Mapping[str, tuple[int, ...]]
+    metadata: Mapping[str, str]
+    strays: Sequence[str]
+    problems: Sequence[str]
+
+
+def inspect(path: Path, base: str | None = None, *, tell: Tell = SILENT) -> Inspection:
+    """Looks into the file, against base `base` or the one that it says it is for.
+
+    Raises AdapterError where it is broken: missing, cut off, with halves of layers.
+    """
     opened = open_file(path, base)
-    file = opened.file
-    kinds = ", ".join(f"{count} {kind}" for kind, count in file.kinds().items())
-    console.print(f"{path}: {file.layout} layout, {FAMILY_NAMES[file.family]}, {kinds or 'empty'}")
-    trigger = file.metadata.get("modelspec.trigger_phrase")
-    if trigger:
-        console.print(f"trigger: {trigger}")
-    console.print(_towers_table(opened))
-    console.print(_blocks_table(file))
-    for name, value in file.embeddings.items():
-        console.print(f"bundled token: {name}, {len(value)} vectors of {value.shape[-1]}")
-    _print_metadata(file.metadata)
-    wrong = _misfits(opened)
-    for line in wrong:
-        console.print(f"problem: {line}")
-    console.print("Every key has its home." if not wrong else "See the problems above.")
-    return not wrong
+    file, spec = opened.file, SPECS[opened.file.family]
+    return Inspection(
+        path=path, layout=file.layout, family=spec.title, kinds=file.kinds(),
+        weights=sum(edit.num_weights(parts) for parts in file.modules.values()),
+        trigger=file.metadata.get("modelspec.trigger_phrase", ""),
+        towers=_parts(opened, {name: name.partition(".")[0] for name in opened.table.layers}),
+        blocks=_parts(opened, {name: spec.block_of(name) for name in opened.table.layers}),
+        tokens={name: tuple(value.shape) for name, value in file.embeddings.items()},
+        metadata=file.metadata, strays=file.strays, problems=_problems(opened),
+    )  # fmt: skip
 
 
-def _towers_table(opened: Opened) -> Table:
-    table = Table("part", "layers", "of the base's", "rank", "alpha", "norm", box=None)
-    for tower in TOWERS[opened.file.family]:
-        mine = [p for n, p in opened.file.modules.items() if n.startswith(f"{tower}.")]
-        total = sum(name.startswith(f"{tower}.") for name in opened.table)
-        if not mine:
-            continue
-        ranks = range_of(rank_of(parts) for parts in mine)
-        alphas = range_of(float(parts["alpha"]) for parts in mine)
-        table.add_row(tower, str(len(mine)), str(total), ranks, alphas, _norm(mine))
-    return table
+def _parts(opened: Opened, part_of: Mapping[str, str]) -> list[Part]:
+    """The file's layers by part, parts in the order of the base. part_of: by layer."""
+    totals: dict[str, int] = defaultdict(int)
+    mine: dict[str, list[Mapping[str, Tensor]]] = defaultdict(list)
+    for layer, part in part_of.items():
+        totals[part] += 1
+        if layer in opened.file.modules:
+            mine[part].append(opened.file.modules[layer])
+    return [_part(name, found, totals[name]) for name, found in mine.items()]
 
 
-def _blocks_table(file: AdapterFile) -> Table:
-    table = Table("block", "layers", "norm of the update", box=None)
-    blocks: dict[str, list[dict[str, torch.Tensor]]] = {}
-    for name, parts in file.modules.items():
-        blocks.setdefault(edit.block_of(name), []).append(parts)
-    for block, parts in blocks.items():
-        table.add_row(block, str(len(parts)), _norm(parts))
-    return table
+def _part(name: str, layers: Sequence[Mapping[str, Tensor]], total: int) -> Part:
+    norm = math.sqrt(sum(edit.norm(parts) ** 2 for parts in layers))
+    return Part(
+        name, len(layers), total,
+        tuple(sorted({rank_of(parts) for parts in layers})),
+        tuple(sorted({float(parts["alpha"]) for parts in layers})),
+        None if math.isnan(norm) else norm,
+    )  # fmt: skip
 
 
-def _norm(parts: Sequence[Mapping[str, torch.Tensor]]) -> str:
-    """Of all updates together; unknown where they turn the base's weights, which are not here."""
-    norm = sum(edit.norm(p) ** 2 for p in parts) ** 0.5
-    return "?" if math.isnan(norm) else f"{norm:.3g}"
-
-
-def range_of(values: Any) -> str:
-    distinct = sorted(set(values))
-    ends = (distinct[0],) if len(distinct) == 1 else (distinct[0], distinct[-1])
-    return " to ".join(f"{value:g}" for value in ends)
-
-
-def _print_metadata(metadata: Mapping[str, str]) -> None:
-    """Strings of strangers: cut, on one line, and without control characters."""
-    if metadata:
-        console.print("metadata:")
-    for key, value in sorted(metadata.items()):
-        shown = "".join(c if c.isprintable() else " " for c in f"{key}: {value}")
-        console.print(f"  {shown[:100]}{' …' if len(shown) > 100 else ''}")
-
-
-def _misfits(opened: Opened) -> list[str]:
-    file, found = opened.file, []
-    if file.strays:
-        shown = ", ".join(file.strays[:3]) + (" …" if len(file.strays) > 3 else "")
+def _problems(opened: Opened) -> list[str]:
+    found = _few_of_each(faults(opened.file, opened.table))
+    if opened.file.misspelled:
         found.append(
-            f"{len(file.strays)} keys have no home in {FAMILY_NAMES[file.family]}: {shown}"
-        )
-    if file.misspelled:
-        found.append(
-            f"{len(file.misspelled)} keys of the text encoder lack `text_model`: ComfyUI and A1111"
-            " ignore them. `kaiffin adapter convert IN OUT --to kohya` mends the names."
-        )
-    odd = [name for name, parts in file.modules.items() if not _fits(parts, opened.table[name])]
-    if odd:
-        parts = file.modules[odd[0]]
-        down, up = (tuple(parts[f"lora_{side}.weight"].shape) for side in ("down", "up"))
-        found.append(
-            f"{len(odd)} layers have other shapes than this base: {odd[0]} is {up} x {down} for a"
-            f" weight of {opened.table[odd[0]]}. Name the right one with --base."
+            f"{len(opened.file.misspelled)} keys of the text encoder lack `text_model`: ComfyUI and"
+            " A1111 ignore them. `kaiffin adapter convert IN OUT --to kohya` mends the names."
         )
     return found
 
 
-def _fits(parts: Mapping[str, torch.Tensor], shape: tables.Shape) -> bool:
-    down, up = parts.get("lora_down.weight"), parts.get("lora_up.weight")
-    if down is None or up is None or "lora_mid.weight" in parts:
-        return True
-    return (up.shape[0], *down.shape[1:]) == tuple(shape)
+def _few_of_each(errors: Iterable[AdapterError]) -> list[str]:
+    """The first error of each way out, and how many more there are: layers fail in crowds."""
+    alike: dict[str, list[AdapterError]] = defaultdict(list)
+    for error in errors:
+        alike[error.fix].append(error)
+    said = []
+    for fix, found in alike.items():
+        more = f" And {len(found) - 1} more layers like it." if len(found) > 1 else ""
+        said.append(f"{found[0].message}{more} {fix}".strip())
+    return said

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.foundation.config import Config
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import changed
@@ -265,7 +266,7 @@ def _rungs_of_bits(config: Config) -> Iterator[tuple[dict[str, object], str, Eff
         yield {"train.optimizer": "adamw8bit"}, "needs the extra 8bit", (
             lambda before, *_: replace(before, adapter=before.adapter - 6 * before.trained)
         )  # fmt: skip
-    if base.quantize == "none" and config.adapter.kind not in ("dora", "oft"):
+    if base.quantize == "none" and not KINDS[config.adapter.kind].needs_weights:
         for how, left in (("int8", 0.5), ("nf4", 0.28)):
             yield {"base.quantize": how}, "needs the extra 8bit; a little quality and speed", (
                 lambda before, _, __, left=left: replace(

@@ -5,20 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_conversions import output, varied
+from made_adapters import (
+    one_alpha,
+    output,
+    varied,
+)
 
 from kaiffin.adapters.elsewhere.proof import Proof, accepted_names, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import safe, writing
-from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.files.tables import published
 from kaiffin.models.base import ModelFamily
-
-
-def one_alpha(found: AdapterFile) -> AdapterFile:
-    for parts in found.modules.values():
-        parts["alpha"] = torch.tensor(2.0)
-    return found
 
 
 def proof(path: Path, family: ModelFamily) -> Proof:
@@ -101,7 +98,7 @@ def test_the_prefix_of_clip_l_on_sd1(sd: ModelFamily, tmp_path: Path) -> None:
 
 
 def test_what_programs_accept_on_the_published_bases() -> None:
-    sd1, sdxl = (accepted_names(list(published(f)), f) for f in ("sd1", "sdxl"))
+    sd1, sdxl = (accepted_names(published(f).layers, f) for f in ("sd1", "sdxl"))
     block = "transformer_blocks_0_attn1_to_q"
     for program in ("ComfyUI", "A1111", "sd-scripts"):
         assert f"lora_unet_down_blocks_0_attentions_0_{block}" in sd1[program]

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
+from huggingface_hub import ModelCardData
 
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.run import Run
-from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.models.families.spec import SPECS, Spec
+from kaiffin.models.files.embedded import EMBEDDED, WEIGHTS_XL
 from kaiffin.models.files.resolve import ALIASES
 
 NAME = "README.md"
-KINDS = {
-    "lora": "A LoRA", "rslora": "An rsLoRA", "dora": "A DoRA", "loha": "A LoHa", "lokr": "A LoKr",
-    "oft": "An OFT",
-}  # fmt: skip
 
 
 def text(run: Run) -> str:
     """Markdown with Hugging Face front matter. The licence is the user's to choose."""
-    config, manifest = run.config, run.read_json("manifest.json")
-    family = manifest.get("base", {}).get("family", "sd1")
+    config, manifest = run.config, run.read_json(run.manifest_path.name)
+    spec = SPECS[manifest.get("base", {}).get("family", "sd1")]
     # A folder or file on this machine tells strangers nothing and may tell too much.
     name = config.base.name
     base = ALIASES.get(name, name if not Path(name).exists() else Path(name).name)
     prompt = f"a photo of {config.subject.phrase}"
-    kind = "stable-diffusion-xl" if family == "sdxl" else "stable-diffusion"
-    front = {
-        "base_model": base,
-        "library_name": "diffusers",
-        "pipeline_tag": "text-to-image",
-        "instance_prompt": prompt,
-        "tags": ["text-to-image", "diffusers", "lora", "template:sd-lora", kind, "kaiffin"],
-        "widget": [{"text": prompt}],
-    }
+    front = ModelCardData(
+        base_model=base, library_name="diffusers", pipeline_tag="text-to-image",
+        tags=["text-to-image", "diffusers", "lora", "template:sd-lora", spec.tag, "kaiffin"],
+        instance_prompt=prompt, widget=[{"text": prompt}],
+    )  # fmt: skip
     train, adapter = config.train, config.adapter
     # Markdown takes <word> for a tag and shows nothing.
     title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
@@ -52,12 +46,12 @@ def text(run: Run) -> str:
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"""---
-{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}
+{front.to_yaml()}
 ---
 
 # {title}
 
-{KINDS[adapter.kind]} adapter that teaches `{base}` the subject {title}. Put
+{KINDS[adapter.kind].title} adapter that teaches `{base}` the subject {title}. Put
 `{config.subject.phrase}` into the prompt.
 
 ## Use
@@ -68,7 +62,7 @@ With Kaiffin, from the folder above this one:
 kaiffin generate {run.path.name} "{prompt} on an icy cliff" -n 4
 ```
 
-{_elsewhere(run, base, family, prompt)}
+{_elsewhere(run, base, spec, prompt)}
 
 ## Training
 
@@ -84,7 +78,7 @@ for this file yourself, and have the consent of people who are shown. Made with 
 """
 
 
-def _elsewhere(run: Run, base: str, family: str, prompt: str) -> str:
+def _elsewhere(run: Run, base: str, spec: Spec, prompt: str) -> str:
     """How ComfyUI, A1111 and diffusers use the files of this run."""
     file, token = run.adapter_path.name, run.config.subject.token
     embedding = run.part_path("embedding")
@@ -95,35 +89,35 @@ def _elsewhere(run: Run, base: str, family: str, prompt: str) -> str:
             f" `{embedding.name}` into `models/embeddings` and write `embedding:{embedding.stem}`"
             f" in place of `{token}`."
         )
-    if run.config.adapter.kind in ("loha", "lokr", "oft"):
+    if not KINDS[run.config.adapter.kind].peft:
         return "\n".join([*lines, "diffusers does not read this kind."])
-    return "\n".join([*lines, f"With diffusers:\n\n{_with_diffusers(run, base, family, prompt)}"])
+    return "\n".join([*lines, f"With diffusers:\n\n{_with_diffusers(run, base, spec, prompt)}"])
 
 
-def _with_diffusers(run: Run, base: str, family: str, prompt: str) -> str:
-    pipeline = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
-    imported, source = f"from diffusers import {pipeline}", f'"{base}"'
+def _with_diffusers(run: Run, base: str, spec: Spec, prompt: str) -> str:
+    imported, source = f"from diffusers import {spec.pipeline}", f'"{base}"'
     if run.config.base.name in EMBEDDED:
-        source = "WEIGHTS_XL" if family == "sdxl" else "WEIGHTS"
+        source = "WEIGHTS_XL" if EMBEDDED[run.config.base.name] == WEIGHTS_XL else "WEIGHTS"
         imported += f"\nfrom kaiffin.miniature import {source}"
-    own = run.path / "diffusers"
-    weights = f'".", weight_name="{run.adapter_path.name}"' if not own.is_dir() else '"diffusers"'
+    own = run.layout_path("diffusers").is_dir()
+    weights = '"diffusers"' if own else f'".", weight_name="{run.adapter_path.name}"'
     load = [f"pipe.load_lora_weights({weights})"] * (run.config.embedding.train != "alone")
-    token = _loading_of_token(run, family)
+    token = _loading_of_token(run, spec)
     imported += "\nfrom safetensors.torch import load_file" * bool(token)
     return "\n".join([
-        "```python", imported, "", f"pipe = {pipeline}.from_pretrained({source})", *load, *token,
+        "```python", imported, "", f"pipe = {spec.pipeline}.from_pretrained({source})",
+        *load, *token,
         f'image = pipe("{prompt} on an icy cliff", guidance_scale=5.0).images[0]', "```",
     ])  # fmt: skip
 
 
-def _loading_of_token(run: Run, family: str) -> list[str]:
+def _loading_of_token(run: Run, spec: Spec) -> list[str]:
     """The calls that bring a custom token to diffusers, where the run has one."""
     embedding, token = run.part_path("embedding"), run.config.subject.token
     if not embedding.is_file():
         return []
     vectors = f'vectors = load_file("{embedding.name}")'
-    if family != "sdxl":
+    if len(spec.text_towers) == 1:
         return [vectors, f'pipe.load_textual_inversion(vectors, token="{token}")']
     return [
         vectors,

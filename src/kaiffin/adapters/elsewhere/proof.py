@@ -22,6 +22,7 @@ from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.runtime import randn
 from kaiffin.models.base import ModelFamily, SizeFacts
+from kaiffin.models.families.spec import SPECS
 
 PROGRAMS = ("ComfyUI", "A1111", "sd-scripts")
 # Of the adapter's own effect on the output: above it, strength or a layer is wrong. The rounding
@@ -83,6 +84,18 @@ class Proof:
         ]
         return found
 
+    @property
+    def lines(self) -> list[str]:
+        """What there is to tell: a line when all is well, else one for each problem."""
+        if self.problems:
+            return [f"proof fails: {problem}" for problem in self.problems]
+        known = f"; {', '.join(self.known)} know all {self.keys} keys" if self.known else ""
+        return [
+            f"proof: an independent reader attaches all {sum(self.layers.values())} layers and"
+            f" gives the same output (difference {self.difference:.1g}, effect"
+            f" {self.effect:.1g}){known}"
+        ]
+
     def as_json(self) -> dict[str, object]:
         return {**asdict(self), "holds": self.holds, "problems": self.problems}
 
@@ -142,7 +155,7 @@ def _known(path: Path, family: ModelFamily, table: Collection[str]) -> tuple[int
         return 0, {}
     shapes, _ = safe.header(path)
     spelled = [key.partition(".")[0] for key in shapes if not key.startswith(EMBEDDING)]
-    if not all(name.startswith(("lora_unet_", "lora_te")) for name in spelled):
+    if not all(names.is_kohya(name) for name in spelled):
         return 0, {}
     accepted = accepted_names(table, family.name, family.layers_per_block)
     return len(spelled), {
@@ -161,9 +174,12 @@ def accepted_names(
     """
     homes = names.homes(table, family, layers_per_block)
     whole = {spelled for spelled in homes if not names.is_misspelled(spelled)}
-    if family == "sdxl":
-        return dict.fromkeys(PROGRAMS, whole)
-    strict = {spelled for spelled in whole if not spelled.startswith("lora_te1_")}
-    original = ("lora_unet_input_blocks_", "lora_unet_middle_block_", "lora_unet_output_blocks_")
+    spec = SPECS[family]
+    others = tuple(f"{prefix}_" for tower in spec.towers.values() for prefix in tower.others)
+    strict = {spelled for spelled in whole if not spelled.startswith(others)}
+    if spec.original_blocks:
+        return {"ComfyUI": whole, "A1111": strict, "sd-scripts": strict}
+    start = spec.towers[spec.denoiser].kohya
+    original = tuple(f"{start}_{side}_block" for side in ("input", "middle", "output"))
     plain = {spelled for spelled in strict if not spelled.startswith(original)}
     return {"ComfyUI": whole, "A1111": strict, "sd-scripts": plain}

@@ -20,15 +20,18 @@ import torch
 from kaiffin.adapters.elsewhere.proof import NoReader
 from kaiffin.adapters.files import names, safe
 from kaiffin.adapters.files.reading import EMBEDDING
-from kaiffin.adapters.kinds import KINDS
 from kaiffin.adapters.stack import full_modules
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.pipeline import as_pipeline
 
 # diffusers 0.42.1 knows LoRA only; of a kohya file's DoRA it drops the magnitudes without an error.
-OF_LYCORIS = tuple(f".{part}" for kind in ("dora", "loha", "lokr", "oft") for part in KINDS[kind])
+OF_LYCORIS = tuple(
+    f".{mark}" for kind in KINDS.values() if kind.formula and not kind.plain for mark in kind.marks
+)
 
 
 @contextlib.contextmanager
@@ -77,7 +80,9 @@ def _by_peft(family: ModelFamily, folder: Path) -> Iterator[None]:
     if not folders:
         text = (folder / "adapter_config.json").read_text(encoding="utf-8")
         targets = " ".join(json.loads(text).get("target_modules") or [])
-        folders = {"text_encoder" if "encoder.layers" in targets else "unet": folder}
+        spec = SPECS[family.name]
+        of_text = "encoder.layers" in targets
+        folders = {spec.text_towers[0] if of_text else spec.denoiser: folder}
     models: list[Any] = []
     try:
         for tower, path in folders.items():

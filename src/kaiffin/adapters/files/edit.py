@@ -7,7 +7,6 @@ its norm, its products and its singular values follow from the two thin factors.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,20 +16,20 @@ from torch import Tensor
 from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.kinds import kind_of, rank_of
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.models.families.spec import SPECS
 
 Parts = Mapping[str, Tensor]
-
-
-def block_of(name: str) -> str:
-    """`unet.down_blocks.1.attentions.0...` -> `unet.down_blocks.1`; a text tower is one block."""
-    match = re.match(r"unet\.(down_blocks\.\d+|mid_block|up_blocks\.\d+)", name)
-    return match[0] if match else name.split(".")[0]
 
 
 def strength(parts: Parts) -> float:
     """alpha / r, the factor on `up @ down`; 1 for a LoKr whose factors are kept whole."""
     rank = rank_of(parts)
     return float(parts["alpha"]) / rank if rank else 1.0
+
+
+def num_weights(parts: Parts) -> int:
+    """How many numbers a layer learnt; its alpha is a setting."""
+    return sum(value.numel() for part, value in parts.items() if part != "alpha")
 
 
 def norm(parts: Parts) -> float:
@@ -150,6 +149,30 @@ class Cut:
         return math.sqrt(self.lost / total) if total else 0.0
 
 
+@dataclass(frozen=True)
+class BlockCut:
+    """What one block lost. ranks: those that its layers keep, smallest first; error: as `Cut`'s."""
+
+    block: str
+    layers: int
+    ranks: tuple[int, ...]
+    error: float
+
+
+def by_block(cuts: Mapping[str, Cut], family: str) -> list[BlockCut]:
+    """The cuts of layers added up by block."""
+    blocks: dict[str, list[Cut]] = {}
+    for name, cut in cuts.items():
+        blocks.setdefault(SPECS[family].block_of(name), []).append(cut)
+    return [
+        BlockCut(
+            block, len(found), tuple(sorted({cut.rank for cut in found})),
+            Cut(0, sum(cut.kept for cut in found), sum(cut.lost for cut in found)).error,
+        )
+        for block, found in blocks.items()
+    ]  # fmt: skip
+
+
 def resize(
     adapter: AdapterFile, rank: int | None = None, energy: float | None = None
 ) -> tuple[AdapterFile, dict[str, Cut]]:
@@ -205,27 +228,29 @@ def _svd(parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
 class Difference:
     """Of one block: norms of both updates, their cosine, and |a - b| / |a|."""
 
+    block: str
     a: float
     b: float
     cosine: float
     distance: float
 
 
-def difference(a: AdapterFile, b: AdapterFile) -> dict[str, Difference]:
+def difference(a: AdapterFile, b: AdapterFile) -> list[Difference]:
     """How two adapters differ, block by block; a layer that one lacks counts as zero there."""
     sums: dict[str, list[float]] = {}
     for name in dict.fromkeys([*a.modules, *b.modules]):
         one, two = a.modules.get(name), b.modules.get(name)
-        terms = sums.setdefault(block_of(name), [0.0, 0.0, 0.0])
+        terms = sums.setdefault(SPECS[a.family].block_of(name), [0.0, 0.0, 0.0])
         if one is not None:
             terms[0] += inner(_plain(name, one), one)
         if two is not None:
             terms[1] += inner(_plain(name, two), two)
         if one is not None and two is not None:
             terms[2] += inner(one, two)
-    made = {}
+    made = []
     for block, (aa, bb, ab) in sums.items():
         cosine = ab / math.sqrt(aa * bb) if aa > 0 and bb > 0 else 0.0
         distance = math.sqrt(max(0.0, aa + bb - 2 * ab) / aa) if aa > 0 else math.inf
-        made[block] = Difference(math.sqrt(max(0, aa)), math.sqrt(max(0, bb)), cosine, distance)
+        norms = math.sqrt(max(0, aa)), math.sqrt(max(0, bb))
+        made.append(Difference(block, *norms, cosine, distance))
     return made

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection
 
 from kaiffin.foundation.errors import AdapterError
-from kaiffin.models.families.spec import TOWERS
+from kaiffin.models.families.spec import SPECS
 
 # Inside a resnet: diffusers name -> original name.
 RESNET = {
@@ -28,13 +28,18 @@ TOP = {
 
 def kohya_name(full: str, family: str, layers_per_block: int = 2) -> str:
     """`unet.down_blocks.0...to_q` -> `lora_unet_...`; AdapterError when it has no kohya name."""
-    tower, _, path = full.partition(".")
-    prefix = TOWERS[family].get(tower)
-    if prefix is None or not path:
+    spec, (tower, _, path) = SPECS[family], full.partition(".")
+    if tower not in spec.towers or not path:
         raise AdapterError(f"{full}: has no name in kohya's format.")
-    if family == "sdxl" and tower == "unet":
+    if spec.original_blocks and tower == spec.denoiser:
         path = sgm_path(path, layers_per_block)
-    return f"{prefix}_{path.replace('.', '_')}"
+    return f"{spec.towers[tower].kohya}_{path.replace('.', '_')}"
+
+
+def is_kohya(key: str) -> bool:
+    """Whether a key begins as kohya's do, of whichever family."""
+    towers = [tower for spec in SPECS.values() for tower in spec.towers.values()]
+    return key.startswith(tuple(f"{p}_" for t in towers for p in (t.kohya, *t.others)))
 
 
 def sgm_path(path: str, layers_per_block: int = 2, upsampler: int = 2) -> str:
@@ -64,7 +69,7 @@ def sgm_path(path: str, layers_per_block: int = 2, upsampler: int = 2) -> str:
     if match := re.fullmatch(r"up_blocks\.(\d+)\.upsamplers\.0\.conv", path):
         # SDXL's first two up blocks have attention, so their upsampler stands third.
         return f"output_blocks.{stride * int(match[1]) + layers_per_block}.{upsampler}.conv"
-    raise AdapterError(f"unet.{path}: has no name in kohya's SDXL format.")
+    raise AdapterError(f"{path}: has no name among the original blocks.")
 
 
 def _inner(kind: str, rest: str) -> str:
@@ -80,15 +85,13 @@ def homes(names: Collection[str], family: str, layers_per_block: int = 2) -> dic
     Read as well: SDXL with diffusers' block names, SD 1.x with the original ones and with `te1`,
     and text encoders without `text_model`, which newer transformers made some programs write.
     """
-    table: dict[str, str] = {}
+    spec, table = SPECS[family], {}
     for name in names:
         tower, _, path = name.partition(".")
-        prefix = TOWERS[family][tower]
-        prefixes = [prefix, "lora_te1"] if prefix == "lora_te" else [prefix]
         paths = [path, path.removeprefix("text_model.")]
-        if tower == "unet":
-            paths = [path, *_original(path, names, layers_per_block)]
-        for start in prefixes:
+        if tower == spec.denoiser:
+            paths = [path, *_original(path, tower, names, layers_per_block)]
+        for start in (spec.towers[tower].kohya, *spec.towers[tower].others):
             for spelled in paths:
                 table.setdefault(f"{start}_{spelled.replace('.', '_')}", name)
     return table
@@ -96,12 +99,12 @@ def homes(names: Collection[str], family: str, layers_per_block: int = 2) -> dic
 
 def is_misspelled(spelled: str) -> bool:
     """A text-encoder name without `text_model`: ComfyUI and A1111 ignore it without a word."""
-    return spelled.startswith(("lora_te_encoder_", "lora_te1_encoder_", "lora_te2_encoder_"))
+    return re.match(r"lora_te\d?_encoder_", spelled) is not None
 
 
-def _original(path: str, names: Collection[str], layers_per_block: int) -> list[str]:
+def _original(path: str, tower: str, names: Collection[str], layers_per_block: int) -> list[str]:
     block = path.split(".")[1] if path.startswith("up_blocks.") else ""
-    has_attention = f"unet.up_blocks.{block}.attentions.0.proj_in" in names
+    has_attention = f"{tower}.up_blocks.{block}.attentions.0.proj_in" in names
     try:
         return [sgm_path(path, layers_per_block, 2 if has_attention else 1)]
     except AdapterError:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +23,11 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters.files import names, safe
-from kaiffin.adapters.kinds import PARTS, by_module, kind_of, kohya_split, rank_of
+from kaiffin.adapters.files.tables import Table
+from kaiffin.adapters.kinds import by_module, kind_of, kohya_split, rank_of
 from kaiffin.foundation.errors import AdapterError
-from kaiffin.models.families.spec import TOWERS
+from kaiffin.foundation.kinds import KINDS, PARTS
+from kaiffin.models.families.spec import SPECS, TEXT
 
 Layout = Literal["kohya", "diffusers", "peft"]
 EMBEDDING = "bundle_emb."
@@ -82,19 +84,19 @@ def from_state(
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read(path: Path, table: Collection[str], family: str, layers_per_block: int = 2) -> AdapterFile:
-    """Reads a file or PEFT folder against `table`, all layer names of a base of `family`.
+def read(path: Path, table: Table) -> AdapterFile:
+    """Reads a file or PEFT folder against the layers of a base.
 
     What has no home in the table is listed in `strays`; what is broken is an `AdapterError`.
     """
     if path.is_dir():
-        return _read_peft(path, table, family)
+        return _read_peft(path, table)
     tensors, metadata = safe.read(path)
     if any(key.startswith("base_model.model.") for key in tensors):
-        return _read_peft(path.parent, table, family)
-    if any(key.startswith(("lora_unet_", "lora_te", EMBEDDING)) for key in tensors):
-        return _read_kohya(tensors, metadata, table, family, layers_per_block)
-    return _read_diffusers(tensors, metadata, table, family)
+        return _read_peft(path.parent, table)
+    if any(names.is_kohya(key) or key.startswith(EMBEDDING) for key in tensors):
+        return _read_kohya(tensors, metadata, table)
+    return _read_diffusers(tensors, metadata, table)
 
 
 def refuse_strays(found: AdapterFile) -> None:
@@ -102,18 +104,17 @@ def refuse_strays(found: AdapterFile) -> None:
     if found.strays:
         more = f" and {len(found.strays) - 2} more" if len(found.strays) > 2 else ""
         raise AdapterError(
-            f"{len(found.strays)} keys have no home in this base: "
+            f"{len(found.strays)} keys have no home in {SPECS[found.family].title}: "
             f"{', '.join(found.strays[:2])}{more}.",
             "The adapter was made for another base or another kind of adapter.",
         )
 
 
 def _read_kohya(
-    tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Collection[str], family: str,
-    layers_per_block: int,
-) -> AdapterFile:  # fmt: skip
-    homes = names.homes(table, family, layers_per_block)
-    found = AdapterFile("kohya", family, {}, metadata)
+    tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Table
+) -> AdapterFile:
+    homes = names.homes(table.layers, table.family, table.layers_per_block)
+    found = AdapterFile("kohya", table.family, {}, metadata)
     for key, value in tensors.items():
         spelled, part = kohya_split(key)
         home = homes.get(spelled)
@@ -132,17 +133,17 @@ def _read_kohya(
 
 
 def _read_diffusers(
-    tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Collection[str], family: str
+    tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Table
 ) -> AdapterFile:
-    found = AdapterFile("diffusers", family, {}, metadata)
+    found = AdapterFile("diffusers", table.family, {}, metadata)
     for key, value in tensors.items():
         name, part = _diffusers_split(key)
-        if part is None or name not in table:
+        if part is None or name not in table.layers:
             found.strays.append(key)
         else:
             found.modules.setdefault(name, {})[part] = _kohya_shape(part, value)
     configs = _json(metadata.get(DIFFUSERS_HEADER, "{}"), DIFFUSERS_HEADER)
-    for tower in TOWERS[family]:
+    for tower in SPECS[table.family].towers:
         config = {
             key.removeprefix(f"{tower}."): value
             for key, value in configs.items()
@@ -153,10 +154,10 @@ def _read_diffusers(
     return found
 
 
-def _read_peft(folder: Path, table: Collection[str], family: str) -> AdapterFile:
+def _read_peft(folder: Path, table: Table) -> AdapterFile:
     """A PEFT folder, or a folder of them named after the towers."""
-    found = AdapterFile("peft", family, {})
-    inner = [folder / tower for tower in TOWERS[family]]
+    found = AdapterFile("peft", table.family, {})
+    inner = [folder / tower for tower in SPECS[table.family].towers]
     parts = [path for path in inner if (path / "adapter_config.json").is_file()] or [folder]
     for part in parts:
         _read_one_peft(found, part, table, part.name if part in inner else "")
@@ -164,7 +165,7 @@ def _read_peft(folder: Path, table: Collection[str], family: str) -> AdapterFile
     return found
 
 
-def _read_one_peft(found: AdapterFile, folder: Path, table: Collection[str], tower: str) -> None:
+def _read_one_peft(found: AdapterFile, folder: Path, table: Table, tower: str) -> None:
     path = folder / "adapter_config.json"
     try:
         config = _json(path.read_text(encoding="utf-8"), str(path))
@@ -177,22 +178,24 @@ def _read_one_peft(found: AdapterFile, folder: Path, table: Collection[str], tow
         raise AdapterError(f"{path}: is a {config.get('peft_type')!r}, not a LoRA.")
     tensors, metadata = safe.read(folder / "adapter_model.safetensors")
     found.metadata |= metadata
-    fits = tower or _tower_of(tensors, found.family)
+    fits = tower or _tower_of(tensors, table)
     for key, value in tensors.items():
         name, part = _diffusers_split(f"{fits}.{key.removeprefix('base_model.model.')}")
-        if part is None or name not in table:
+        if part is None or name not in table.layers:
             found.strays.append(key)
         else:
             found.modules.setdefault(name, {})[part] = _kohya_shape(part, value)
     _set_alphas(found, fits, config)
 
 
-def _tower_of(tensors: Mapping[str, Tensor], family: str) -> str:
-    """A PEFT folder does not say which model it is of; text encoders have `encoder.layers`."""
+def _tower_of(tensors: Mapping[str, Tensor], table: Table) -> str:
+    """A PEFT folder does not say which model it is of: text encoders have `encoder.layers`, and
+    are told apart by their widths."""
+    spec = SPECS[table.family]
     if not any(".encoder.layers." in f".{key}" for key in tensors):
-        return "unet"
-    wide = any("k_proj.lora_A" in key and value.shape[1] == 1280 for key, value in tensors.items())
-    return "text_encoder_2" if wide and family == "sdxl" else "text_encoder"
+        return spec.denoiser
+    widths = {value.shape[-1] for key, value in tensors.items() if "k_proj.lora_A" in key}
+    return next((t for t in spec.text_towers if table.text_widths[t] in widths), TEXT)
 
 
 def _set_alphas(found: AdapterFile, tower: str, config: Mapping[str, Any]) -> None:
@@ -236,7 +239,7 @@ def _number(value: object, what: str) -> float:
 
 def _kohya_shape(part: str, value: Tensor) -> Tensor:
     """DoRA's magnitude is (out) or (1, out, 1, 1) in PEFT, and (out, 1) or (out, 1, 1, 1) here."""
-    if part != "dora_scale":
+    if part != "dora_scale" or value.dim() not in (1, 4):
         return value
     return value.reshape(-1, 1) if value.dim() == 1 else value.reshape(-1, 1, 1, 1)
 
@@ -251,11 +254,7 @@ def _diffusers_split(key: str) -> tuple[str, str | None]:
         if ending.startswith("_lora"):  # the oldest: attn1.processor.to_q_lora.down.weight
             name = name.replace(".processor.", ".")
             name = re.sub(r"\.to_out$", ".to_out.0", name)
-        for tower in ("text_encoder.", "text_encoder_2."):
-            if name.startswith(tower):
-                inner = name.removeprefix(tower).removeprefix("text_model.")
-                name = f"{tower}text_model.{inner}"
-        return name, part
+        return re.sub(rf"^({TEXT}\w*)\.(text_model\.)?", r"\1.text_model.", name), part
     return key, None
 
 
@@ -272,7 +271,7 @@ def _complete(found: AdapterFile) -> None:
             rank = rank_of(parts)
             if kind_of(parts) == "oft":
                 rank = 0  # its alpha is a constraint, which is off
-            if kind_of(parts) in ("lora", "dora", "tucker"):
+            if KINDS[kind_of(parts)].up:
                 raise AdapterError(f"{name}: has no weights.", "The file is incomplete.")
         elif down is None or up is None:
             half = "lora_up" if up is None else "lora_down"

@@ -10,31 +10,62 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaiffin.models.families.spec import TEXT_TOWERS
+from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.resolve import CONFIGS
 
 Shape = tuple[int, ...]  # of the weight: (out, in), or (out, in, kernel, kernel)
 Entry = tuple[str, Shape]
 
 
+@dataclass(frozen=True)
+class Table:
+    """The layers of one base. layers: `<tower>.<path>` -> shape of the weight.
+
+    layers_per_block: resnets in a UNet's block, on which the original numbers of blocks depend.
+    """
+
+    family: str
+    layers: Mapping[str, Shape]
+    layers_per_block: int = 2
+
+    @property
+    def text_widths(self) -> dict[str, int]:
+        """Width of a token's vector in each text tower."""
+        end = ".text_model.encoder.layers.0.mlp.fc1"
+        towers = SPECS[self.family].text_towers
+        return {tower: self.layers[tower + end][1] for tower in towers}
+
+
 @functools.cache
-def published(family: str) -> Mapping[str, Shape]:
-    """The layers of the published SD 1.x (`sd1`) or SDXL base, as `<tower>.<path>`."""
-    return layers(CONFIGS / family, family)
+def published(family: str) -> Table:
+    """The published base of a family, such as `sd1` or `sdxl`."""
+    return of_folder(CONFIGS / family, family)
 
 
-def layers(folder: Path, family: str) -> dict[str, Shape]:
-    """The layers of the base whose diffusers folder this is; only its configurations are read."""
-    towers = ("unet", *TEXT_TOWERS[family])
-    found: dict[str, Shape] = {}
-    for tower in towers:
-        config = json.loads((folder / tower / "config.json").read_text(encoding="utf-8"))
-        made = _unet(config) if tower == "unet" else _text_encoder(config)
-        found |= {f"{tower}.{name}": shape for name, shape in made}
-    return found
+def of_folder(folder: Path, family: str) -> Table:
+    """The base whose diffusers folder this is; only its configurations are read.
+
+    Raises MissingWeightsError where one is absent or broken.
+    """
+    spec = SPECS[family]
+    try:
+        configs = {
+            tower: json.loads((folder / tower / "config.json").read_text(encoding="utf-8"))
+            for tower in spec.towers
+        }
+        layers = {
+            f"{tower}.{name}": shape
+            for tower, config in configs.items()
+            for name, shape in (_unet if tower == spec.denoiser else _text_encoder)(config)
+        }
+        return Table(family, layers, configs[spec.denoiser]["layers_per_block"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingWeightsError(f"{folder}: its configuration is broken: {error}.") from None
 
 
 def _text_encoder(config: Mapping[str, Any]) -> Iterator[Entry]:

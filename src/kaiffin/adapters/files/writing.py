@@ -20,13 +20,8 @@ from kaiffin.adapters.files.reading import (
 from kaiffin.adapters.kinds import rank_of
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.folder import write_bytes
-from kaiffin.models.families.spec import ARCHITECTURES, BASE_VERSIONS, TOWERS
-
-# What LyCORIS calls the kinds that are its own.
-NETWORK_ARGS = {
-    "dora": {"algo": "lora", "dora_wd": "True"}, "loha": {"algo": "loha"},
-    "lokr": {"algo": "lokr"}, "oft": {"algo": "diag-oft"},
-}  # fmt: skip
+from kaiffin.foundation.kinds import KINDS
+from kaiffin.models.families.spec import SPECS
 
 
 def write(adapter: AdapterFile, path: Path, layout: Layout, layers_per_block: int = 2) -> None:
@@ -65,7 +60,7 @@ def to_diffusers(adapter: AdapterFile) -> tuple[dict[str, Tensor], dict[str, str
     _only_lora(adapter, "a diffusers file")
     made: dict[str, Tensor] = {}
     config: dict[str, Any] = {}
-    for tower in TOWERS[adapter.family]:
+    for tower in SPECS[adapter.family].towers:
         mine = list(_of_tower(adapter, tower))
         for path, parts in mine:
             made |= {f"{tower}.{path}.{n}": t for n, t in _peft_parts(path, parts).items()}
@@ -79,7 +74,7 @@ def to_peft(adapter: AdapterFile) -> dict[str, tuple[dict[str, Tensor], dict[str
     """For each trained tower: tensors of adapter_model.safetensors and adapter_config.json."""
     _only_lora(adapter, "a PEFT folder")
     made = {}
-    for tower in TOWERS[adapter.family]:
+    for tower in SPECS[adapter.family].towers:
         mine = list(_of_tower(adapter, tower))
         if not mine:
             continue
@@ -108,7 +103,7 @@ def _peft_parts(path: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     made = {"lora_A.weight": parts["lora_down.weight"], "lora_B.weight": parts["lora_up.weight"]}
     if "dora_scale" in parts:
         scale, out = parts["dora_scale"], parts["lora_up.weight"].shape[0]
-        if scale.numel() != out:
+        if scale.numel() != out or scale.shape[:1] != (out,):
             raise AdapterError(
                 f"{path}: its DoRA magnitude is per input, which PEFT cannot say.",
                 "Keep it in kohya's format.",
@@ -142,7 +137,7 @@ def _lora_config(mine: list[tuple[str, dict[str, Tensor]]]) -> dict[str, Any]:
 def _only_lora(adapter: AdapterFile, target: str) -> None:
     """What a target cannot say is an error that names it, never a silent loss."""
     for kind, count in adapter.kinds().items():
-        if kind not in ("lora", "dora"):
+        if not KINDS[kind].peft:
             raise AdapterError(
                 f"{count} modules are {kind}, which {target} cannot hold.",
                 "Convert to kohya, which can.",
@@ -177,14 +172,14 @@ def metadata(
     facts: further `ss_*` values, such as {"steps": 400, "seed": 0}. Nothing here depends on the
     clock, so that a resumed training ends in the same bytes; folder names are left out.
     """
-    plain = kind in ("lora", "rslora")
+    args = KINDS[kind].network_args
     ours = {
-        "ss_base_model_version": BASE_VERSIONS[family],
+        "ss_base_model_version": SPECS[family].base_version,
         "ss_v2": "False",
-        "ss_network_module": "networks.lora" if plain else "lycoris.kohya",
+        "ss_network_module": "lycoris.kohya" if args else "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": f"{alpha:g}",
-        "ss_network_args": json.dumps(NETWORK_ARGS.get(kind, {})),
+        "ss_network_args": json.dumps(args),
         "ss_output_name": title,
         "ss_sd_model_name": base_name,
         "ss_resolution": f"({resolution[0]}, {resolution[1]})",
@@ -193,7 +188,7 @@ def metadata(
     ours |= {f"ss_{name}": str(value) for name, value in facts.items() if value is not None}
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": ARCHITECTURES[family],
+        "modelspec.architecture": SPECS[family].architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.resolution": f"{resolution[0]}x{resolution[1]}",

@@ -1,0 +1,203 @@
+"""A file onto a base: exact, or refused for what is wrong, as `inspect` says as well."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_adapters import moved, predict, saved, written
+from safetensors.torch import save_file
+
+from kaiffin.adapters.files import safe
+from kaiffin.adapters.files.open import open_file
+from kaiffin.adapters.load import faults, load_adapter, was_trained_on
+from kaiffin.adapters.stack import full_modules
+from kaiffin.cli.main import main
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.kinds import PARTS
+from kaiffin.models.base import ModelFamily
+
+Q = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"  # 32 to 32, of no bias
+FC = "lora_te_text_model_encoder_layers_0_mlp_fc1"  # 32 to 64
+KINDS = ["rslora", "dora", "loha", "lokr", "oft"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_holds_it_exactly(kind: str, family: ModelFamily, tmp_path: Path) -> None:
+    adapter = moved(family, kind)
+    path = saved(adapter, family, tmp_path / "a.safetensors")
+    again = load_adapter(path, family)
+    state = again.adapters[""].state()
+    assert set(state) == set(adapter.state())
+    assert all(torch.equal(state[key], value) for key, value in adapter.state().items())
+    adapter.inject(full_modules(family))
+    expected = predict(family)
+    adapter.eject()
+    again.inject(family)
+    assert torch.equal(predict(family), expected)
+    again.eject()
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"hada_t1": (4, 4, 1, 1)}, "Tucker"),
+        ({"oft_blocks": (4, 4, 4), "alpha": ()}, "constraint"),
+    ],
+)
+def test_what_is_not_applied_is_said(
+    parts: dict, said: str, sd: ModelFamily, tmp_path: Path
+) -> None:
+    extra = {f"{Q}.{part}": torch.ones(shape) for part, shape in parts.items()}
+    save_file(extra, tmp_path / "a.safetensors")
+    with pytest.raises(AdapterError, match=said):
+        load_adapter(tmp_path / "a.safetensors", sd)
+
+
+WEIGHTS = sorted({*PARTS} - {"alpha"})
+
+
+SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
+
+
+def test_parts_of_any_shape_are_read_or_refused(sd: ModelFamily, tmp_path: Path) -> None:
+    """Whatever stands together in a file: it is applied, or an error says why not."""
+    path = tmp_path / "a.safetensors"
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        parts=st.dictionaries(st.sampled_from(WEIGHTS), SHAPES, min_size=1, max_size=5),
+        alpha=st.sampled_from([None, 0.0, 1.0, -2.0]),
+    )
+    def check(parts: dict, alpha: float | None) -> None:
+        tensors = {f"{Q}.{part}": torch.ones(shape) for part, shape in parts.items()}
+        if alpha is not None:
+            tensors[f"{Q}.alpha"] = torch.tensor(alpha)
+        save_file(tensors, path)
+        found = refusals(path, sd)
+        if found:
+            with pytest.raises(AdapterError) as refused:
+                load_adapter(path, sd)
+            assert any(problem in str(refused.value) for problem in found)
+            return
+        stack = load_adapter(path, sd)
+        stack.inject(sd)
+        try:
+            assert predict(sd).isfinite().all()
+        finally:
+            stack.eject()
+
+    check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_on_from_a_file(
+    kind: str, sd: ModelFamily, sd_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    path = saved(moved(sd, kind), sd, tmp_path / "a.safetensors")
+    run = tmp_path / "run"
+    call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "1",
+            "--train.lr", "1e-9", "--out", str(run), "--adapter.init_from", str(path),
+            "--train.tensorboard", "false", "--data.prior.weight", "0"]  # fmt: skip
+    assert main(call) == 0
+    before, after = safe.read(path)[0], safe.read(run / "kaiffin.safetensors")[0]
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in before)
+
+
+def test_file_round_trip_is_exact(family: ModelFamily, tmp_path: Path) -> None:
+    adapter = written(family, tmp_path / "a.safetensors", "all-linear+conv")
+    again = load_adapter(tmp_path / "a.safetensors", family).adapters[""]
+    assert set(again.layers) == set(adapter.layers)
+    for key, value in again.state().items():
+        assert torch.equal(value, adapter.state()[key]), key
+    assert was_trained_on(tmp_path / "a.safetensors", family)
+
+
+def test_an_adapter_of_another_base_is_named(
+    sd: ModelFamily, sdxl: ModelFamily, tmp_path: Path
+) -> None:
+    written(sdxl, tmp_path / "xl.safetensors")
+    with pytest.raises(AdapterError, match=r"xl\.safetensors: was made for sdxl"):
+        load_adapter(tmp_path / "xl.safetensors", sd)
+    tensors, _ = safe.read(tmp_path / "xl.safetensors")
+    save_file(tensors, tmp_path / "bare.safetensors")
+    with pytest.raises(AdapterError, match="have no home in SD 1"):
+        load_adapter(tmp_path / "bare.safetensors", sd)
+    written(sd, tmp_path / "sd.safetensors")
+    tensors, _ = safe.read(tmp_path / "sd.safetensors")
+    wide = {k: torch.zeros(v.shape[0], 999) if "lora_down" in k else v for k, v in tensors.items()}
+    save_file(wide, tmp_path / "wide.safetensors")
+    with pytest.raises(AdapterError, match="999"):
+        load_adapter(tmp_path / "wide.safetensors", sd)
+
+
+def refusals(path: Path, family: ModelFamily) -> list[str]:
+    """Why the file would not load, as `inspect` finds it: from its tables, without the base."""
+    try:
+        opened = open_file(path, family.base)
+    except AdapterError as error:
+        return [error.message]
+    return [error.message for error in faults(opened.file, opened.table)]
+
+
+def lora(name: str, out: int, inner: int, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+    parts = {"lora_down.weight": torch.ones(2, inner), "lora_up.weight": torch.ones(out, 2)}
+    return {f"{name}.{part}": value for part, value in (parts | more).items()}
+
+
+BROKEN = {
+    "another width": (lora(Q, 32, 48), {}, "where this base needs"),
+    "another base": (lora(Q, 32, 32), {"ss_base_model_version": "sdxl_base_v1-0"}, "made for sdxl"),
+    "a base of nobody's": (lora(Q, 32, 32), {"ss_base_model_version": "sd_v2_v"}, "made for sd_v2"),
+    "a half": ({f"{Q}.lora_down.weight": torch.ones(2, 32)}, {}, "lora_up is missing"),
+    "halves of two ranks": (
+        lora(Q, 32, 32) | {f"{Q}.lora_up.weight": torch.ones(32, 3)}, {}, "do not match",
+    ),
+    "rank 0": (
+        {f"{Q}.lora_down.weight": torch.ones(0, 32), f"{Q}.lora_up.weight": torch.ones(32, 0)}, {},
+        "do not match",
+    ),
+    "a key of nobody's": (lora(Q, 32, 32) | lora(f"{Q}_x", 1, 1), {}, "no home in SD 1.x"),
+    "an alpha for each rank": (lora(Q, 32, 32, alpha=torch.ones(2)), {}, "do not fit together"),
+    "a magnitude per input": (
+        lora(FC, 64, 32, dora_scale=torch.ones(1, 32)), {}, "magnitude per input",
+    ),
+    "of a square layer": (
+        lora(Q, 32, 32, dora_scale=torch.ones(1, 32)), {}, "magnitude per input",
+    ),
+    "a flat magnitude": (lora(FC, 64, 32, dora_scale=torch.ones(64)), {}, "where this base needs"),
+    "Tucker's form": (
+        lora(Q, 32, 32, **{"lora_mid.weight": torch.ones(2, 2, 3, 3)}), {}, "does not apply",
+    ),
+    "factors of another size": (
+        {f"{Q}.lokr_w1": torch.ones(2, 2), f"{Q}.lokr_w2": torch.ones(4, 4)}, {}, "of its factors",
+    ),
+    "a token of another width": (
+        lora(Q, 32, 32) | {"bundle_emb.<x>.string_to_param.*": torch.ones(2, 31)}, {}, "no token",
+    ),
+    "a token of two encoders": (
+        lora(Q, 32, 32) | {"bundle_emb.<x>.clip_g": torch.ones(2, 32)}, {}, "no token",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_inspect_and_loading_say_the_same(what: str, sd: ModelFamily, tmp_path: Path) -> None:
+    tensors, header, said = BROKEN[what]
+    path = tmp_path / "a.safetensors"
+    save_file(tensors, path, header)
+    with pytest.raises(AdapterError, match=said) as refused:
+        load_adapter(path, sd)
+    found = refusals(path, sd)
+    assert len(found) == 1
+    assert found[0] in str(refused.value)
+
+
+def test_a_sound_file_has_no_faults(sd: ModelFamily, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for kind in ("lora", *KINDS):
+        saved(moved(sd, kind), sd, path)
+        load_adapter(path, sd)
+        assert not refusals(path, sd)
