@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.data.prepare import Prepared
-from kaiffin.foundation.config import Config
+from kaiffin.foundation.config import SMALL_BASE, Config
 from kaiffin.foundation.phases import Phase
-from kaiffin.models.base import ModelFamily
+from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.parts import num_bytes
 
-# Forward and backward of a frozen UNet with adapters, as a multiple of one forward's operations.
+# Forward and backward of a frozen denoiser with adapters, as a multiple of a forward's operations.
 STEP_FACTOR = 2.5
 
 
@@ -47,7 +50,7 @@ class Plan:
         trainable = [p.numel() for p in stack.parameters()]
         batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
         side = (config.data.resolution or family.native_size) // family.downscale
-        macs, activations = _unet_cost(family, side)
+        macs, activations = _cost(family, side)
         weights = num_bytes(family.towers.values())
         kept = 0.25 if train.gradient_checkpointing else 1.0
         # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
@@ -67,35 +70,34 @@ class Plan:
         return self.steps * self.batch * self.macs * STEP_FACTOR / macs_per_second
 
 
-def _unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:
-    """Multiply-adds and activation bytes of one picture through the UNet's layers.
+@torch.no_grad()
+def _cost(family: ModelFamily, side: int) -> tuple[int, int]:
+    """Multiply-adds and activation bytes of one picture through the denoiser's layers.
 
-    Places per layer follow from its block: each down block halves the side.
+    side: of its latents. One forward is looked at, which for all but the smallest bases computes
+    shapes only.
     """
-    unet: Any = family.towers[family.denoiser]
-    levels = len(unet.config.block_out_channels)
-    width = 2 if family.dtype != torch.float32 else 4
-    macs, activations = 0, 0
-    for path, module in cast("dict[str, Any]", family.modules(family.denoiser)).items():
-        places = (side >> _level(path, levels)) ** 2 if "embedding" not in path else 1
-        if "time_emb_proj" in path:
-            places = 1
-        if ".attn2.to_k" in path or ".attn2.to_v" in path:
-            places = family.max_tokens
-        macs += module.weight.numel() * places
-        activations += 3 * module.weight.shape[0] * places * width
-    return macs, activations
+    macs, numbers = 0, 0
 
+    def count(layer: Any, _: object, out: Tensor) -> None:
+        nonlocal macs, numbers
+        macs += out.numel() * layer.weight[0].numel()
+        numbers += 3 * out.numel()
 
-def _level(path: str, levels: int) -> int:
-    """How often the side has been halved where a module stands."""
-    if path.startswith("mid_block"):
-        return levels - 1
-    if path.startswith("down_blocks."):
-        return min(int(path.split(".")[1]), levels - 1)
-    if path.startswith("up_blocks."):
-        return max(levels - 1 - int(path.split(".")[1]), 0)
-    return 0
+    pixels = side * family.downscale
+    cond = family.encode_text([""], [SizeFacts.whole(pixels, pixels)])
+    hooks = [m.register_forward_hook(count) for m in family.modules(family.denoiser).values()]
+    pretend = FakeTensorMode(allow_non_fake_inputs=True)
+    small = family.native_size < SMALL_BASE
+    try:
+        with contextlib.nullcontext() if small else pretend:
+            x_t = torch.zeros((1, family.latent_channels, side, side), device=family.device)
+            t = torch.zeros(1, dtype=torch.long, device=family.device)
+            family.predict(x_t, t, cond if small else cond.map(pretend.from_tensor))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return macs, numbers * (2 if family.dtype != torch.float32 else 4)
 
 
 def measured_speed(device: torch.device) -> float:

@@ -30,15 +30,22 @@ class Schedule(Protocol):
     sigma: noise over signal, from the largest to 0.
     """
 
-    prediction_type: str  # what the model says: "epsilon", "v_prediction", "flow", ...
-    config: Mapping[str, Any]  # what it was read from, to be written beside a changed base
+    @property
+    def prediction_type(self) -> str:
+        """What the model says: "epsilon", "v_prediction" or another's word for it."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What it was read from, to be written beside a changed base."""
+        ...
 
     def draw_time(self, generator: torch.Generator) -> Tensor:
         """A time to train at, 0-dimensional."""
         ...
 
     def middle(self) -> Tensor:
-        """A time with about as much noise as signal or more, 0-dimensional: for probes."""
+        """The time in the middle of all, 0-dimensional: where the export proof probes."""
         ...
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:

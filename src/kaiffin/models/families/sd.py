@@ -27,4 +27,4 @@ class StableDiffusion1(LatentDiffusion):
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         x_t, context = x_t.to(self.dtype), cond["context"].to(self.dtype)
-        return self.unet(x_t, t, encoder_hidden_states=context).sample.float()
+        return self.net(x_t, t, encoder_hidden_states=context).sample.float()

@@ -23,6 +23,13 @@ class StableDiffusionXL(LatentDiffusion):
 
     name = "sdxl"
 
+    @classmethod
+    def components(cls) -> dict[str, Any]:
+        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+        second = {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
+        return super().components() | second
+
     def encode_text(
         self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
         clip_skip: int = 0,
@@ -40,7 +47,7 @@ class StableDiffusionXL(LatentDiffusion):
     def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         cond = cond.map(lambda part: part.to(self.dtype))
         added = {"text_embeds": cond["pooled"], "time_ids": cond["size_ids"]}
-        output = self.unet(
+        output = self.net(
             x_t.to(self.dtype), t, encoder_hidden_states=cond["context"], added_cond_kwargs=added
         )
         return output.sample.float()
