@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL, ModelMixin
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from kaiffin.models.base import Conditioning, SizeFacts
 from kaiffin.models.families.shared import LatentDiffusion
@@ -161,11 +161,8 @@ class TinyFlow(LatentDiffusion):
     denoiser = "transformer"
 
     @classmethod
-    def components(cls) -> dict[str, Any]:
-        return {
-            "transformer": TinyTransformer, "vae": AutoencoderKL, "text_encoder": CLIPTextModel,
-            "tokenizer": CLIPTokenizer,
-        }  # fmt: skip
+    def models(cls) -> dict[str, Any]:
+        return {"transformer": TinyTransformer, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
 
     @classmethod
     def read_schedule(cls, config: Mapping[str, Any]) -> FlowSchedule:

@@ -24,11 +24,16 @@ class StableDiffusionXL(LatentDiffusion):
     name = "sdxl"
 
     @classmethod
-    def components(cls) -> dict[str, Any]:
-        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+    def models(cls) -> dict[str, Any]:
+        from transformers import CLIPTextModelWithProjection
 
-        second = {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
-        return super().components() | second
+        return super().models() | {"text_encoder_2": CLIPTextModelWithProjection}
+
+    @classmethod
+    def readers(cls) -> dict[str, Any]:
+        from transformers import CLIPTokenizer
+
+        return super().readers() | {"tokenizer_2": CLIPTokenizer}
 
     def encode_text(
         self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,

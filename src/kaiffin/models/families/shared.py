@@ -51,15 +51,19 @@ class LatentDiffusion(ABC):
         return NoiseSchedule.from_config(config)
 
     @classmethod
-    def components(cls) -> dict[str, Any]:
-        """What lies in the base's folder beside its scheduler, by name: classes that open it."""
+    def models(cls) -> dict[str, Any]:
+        """The classes that open the models in a base's folder, by component."""
         from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers import CLIPTextModel
 
-        return {
-            "unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel,
-            "tokenizer": CLIPTokenizer,
-        }  # fmt: skip
+        return {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+
+    @classmethod
+    def readers(cls) -> dict[str, Any]:
+        """The same for its tokenizers, which are there sooner than all models."""
+        from transformers import CLIPTokenizer
+
+        return {"tokenizer": CLIPTokenizer}
 
     def __init__(self, loaded: Loaded) -> None:
         self.base, self.revision, self.schedule = loaded.base, loaded.revision, loaded.schedule

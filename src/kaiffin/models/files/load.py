@@ -112,7 +112,7 @@ def read_text_facts(name: str) -> TextFacts:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingWeightsError(f"{configs}: its configuration is broken: {error}.") from None
     with parts.quiet():
-        kind = family_class(located.family).components()["tokenizer"]
+        kind = family_class(located.family).readers()["tokenizer"]
         return TextFacts(_pretrained(kind, tokenizer), native)
 
 
@@ -136,10 +136,9 @@ def _from_folder(
 ) -> tuple[dict[str, Any], list[Path]]:
     found: dict[str, Any] = {}
     files: list[Path] = []
-    for name, cls in family.components().items():
-        if "tokenizer" in name:
-            found[name] = _pretrained(cls, folder / name)
-            continue
+    for name, cls in family.readers().items():
+        found[name] = _pretrained(cls, folder / name)
+    for name, cls in family.models().items():
         options, weights = _weights(folder / name, dtype)
         found[name] = _pretrained(cls, folder / name, dtype=dtype, **options)
         files += weights
@@ -164,9 +163,9 @@ def _weights(folder: Path, dtype: torch.dtype) -> tuple[dict[str, Any], list[Pat
 
 def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
     """One component; with `dtype`, a model, of which every weight must be in the files."""
-    from diffusers import ModelMixin
-
     if dtype is not None:
+        from diffusers import ModelMixin
+
         of_diffusers = issubclass(cls, ModelMixin)
         options |= {"use_safetensors": True, "output_loading_info": True}
         options |= {"torch_dtype" if of_diffusers else "dtype": dtype}
@@ -208,11 +207,11 @@ def _from_file(
     located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype
 ) -> dict[str, Any]:
     """A checkpoint in the original (LDM) layout."""
-    wanted = family.components()
+    wanted = [*family.models(), *family.readers()]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copytree(located.configs, folder, dirs_exist_ok=True)
-        for name in (n for n in wanted if "tokenizer" in n):
+        for name in family.readers():
             if not (folder / name / "vocab.json").is_file():
                 _copy_tokenizer(resolve.tokenizer_folder(located.path), folder / name)
         pipeline, absent = pipeline_of(located.family, wanted)
