@@ -28,6 +28,9 @@ from kaiffin.models.files.pipeline import pipeline_of
 from kaiffin.models.files.quantize import quantize
 from kaiffin.models.words import plain_pieces
 
+# What the libraries raise at files that are damaged or of another kind.
+BROKEN = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
+
 
 def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
     """Loads the base that `base.name` means, with `base.vae` in place of its VAE if given.
@@ -171,7 +174,10 @@ def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **opti
         options |= {"torch_dtype" if of_diffusers else "dtype": dtype}
     try:
         loaded = cls.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except Exception as error:
+        # Tokenizers raise a bare Exception, whatever is wrong with their files.
+        if not isinstance(error, BROKEN) and type(error) is not Exception:
+            raise
         raise MissingWeightsError(f"{folder}: cannot be loaded: {error}.") from None
     if dtype is None:
         return loaded
@@ -252,7 +258,7 @@ def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
         config = _vae_config(present)
         try:
             vae = AutoencoderKL.from_single_file(str(path), config=config, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        except BROKEN as error:
             raise _unloadable(path, error) from None
         return vae, [path]
     folder = path if path.is_dir() else resolve.snapshot(name, name)
