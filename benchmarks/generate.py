@@ -47,7 +47,7 @@ def main() -> None:
     shape = (2, family.latent_channels, side // family.downscale, side // family.downscale)
     x = torch.randn(shape, device=runtime.device, dtype=runtime.base_dtype)
     with torch.no_grad():
-        context = family.encode_text([PROMPT, ""], []).context
+        context = family.encode_text([PROMPT, ""], [])["context"]
 
     @torch.no_grad()
     def unet() -> None:

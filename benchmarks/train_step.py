@@ -58,7 +58,7 @@ def ours(
     stack.inject(family)
     trainer = Trainer(family, stack, dataset, expand(config)[0], runtime, TensorCache(None))
     for number in range(-(-6 // batch)):
-        trainer._batch(dataset.batch(number, batch))
+        trainer.inputs.batch(dataset.batch(number, batch))
     return trainer._one_step
 
 
@@ -78,7 +78,7 @@ def plain(family: ModelFamily, batch: int) -> Callable[[], object]:
         eps = torch.randn_like(x0)
         t = torch.randint(1000, (batch,), device=family.device)
         with torch.no_grad():
-            context = family.encode_text(["a photo of sks penguin"] * batch, []).context
+            context = family.encode_text(["a photo of sks penguin"] * batch, [])["context"]
         x_t = family.schedule.add_noise(x0, eps, t).to(family.dtype)
         out = unet(x_t, t, encoder_hidden_states=context).sample
         loss = (out.float() - family.schedule.target(x0, eps, t)).square().mean()
@@ -99,7 +99,7 @@ def floor(family: ModelFamily, batch: int) -> Callable[[], object]:
     x = x.to(family.dtype).requires_grad_(True)
     t = torch.randint(1000, (batch,), device=family.device)
     with torch.no_grad():
-        context = family.encode_text(["a photo of sks penguin"] * batch, []).context
+        context = family.encode_text(["a photo of sks penguin"] * batch, [])["context"]
 
     def step() -> None:
         x.grad = None

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import flow_family
 import numpy as np
 import pytest
 import tiny
@@ -11,6 +12,7 @@ from PIL import Image
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.load import load
 
 REPO = Path(__file__).parents[1]
@@ -47,6 +49,22 @@ def sd(sd_path: Path) -> ModelFamily:
 @pytest.fixture
 def sdxl(sdxl_path: Path) -> ModelFamily:
     return load_tiny(sdxl_path)
+
+
+@pytest.fixture
+def flow_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that lives in tests only has its row while the test runs."""
+    monkeypatch.setitem(SPECS, flow_family.ROW.name, flow_family.ROW)
+
+
+@pytest.fixture
+def flow_path(flow_row: None, tmp_path: Path) -> Path:
+    return flow_family.tiny_flow(tmp_path / "flow")
+
+
+@pytest.fixture
+def flow(flow_path: Path) -> ModelFamily:
+    return load_tiny(flow_path)
 
 
 @pytest.fixture(params=["sd", "sdxl"])

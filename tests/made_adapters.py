@@ -69,11 +69,11 @@ def output(family: ModelFamily, unet=None) -> Tensor:
     rng = torch.Generator().manual_seed(0)
     x, t = torch.randn(1, 4, 8, 8, generator=rng), torch.tensor([400])
     cond = family.encode_text(["a dog"], [SizeFacts((64, 64), (0, 0), (64, 64))])
-    kept, family.unet = family.unet, unet or family.unet
+    kept, family.net = family.net, unet or family.net
     try:
         return family.predict(x, t, cond)
     finally:
-        family.unet = kept
+        family.net = kept
 
 
 def with_ours(family: ModelFamily, path: Path) -> Tensor:

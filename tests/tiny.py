@@ -55,7 +55,7 @@ def write_tokenizer(path: Path) -> None:
     (path / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def _text_config(width: int, projection: int, layers: int = 2) -> CLIPTextConfig:
+def text_config(width: int, projection: int, layers: int = 2) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=514,
         hidden_size=width,
@@ -71,7 +71,7 @@ def _text_config(width: int, projection: int, layers: int = 2) -> CLIPTextConfig
     )
 
 
-def _vae(latent_channels: int) -> AutoencoderKL:
+def vae(latent_channels: int) -> AutoencoderKL:
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -122,9 +122,9 @@ def tiny_sd(path: Path, *, prediction: str = "epsilon", channels: int = 4, seed:
     """An SD-1.x-shaped pipeline folder: 64 px, f = 8, about 0.3 M weights."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _vae(channels).save_pretrained(path / "vae")
+        vae(channels).save_pretrained(path / "vae")
         _unet(channels, 32, attention_head_dim=2).save_pretrained(path / "unet")
-        CLIPTextModel(_text_config(32, 32)).save_pretrained(path / "text_encoder")
+        CLIPTextModel(text_config(32, 32)).save_pretrained(path / "text_encoder")
     write_tokenizer(path / "tokenizer")
     _scheduler(path / "scheduler", prediction)
     write_index(path, "StableDiffusionPipeline", SD_PARTS)
@@ -135,7 +135,7 @@ def tiny_sdxl(path: Path, *, prediction: str = "epsilon", seed: int = 0) -> Path
     """An SDXL-shaped pipeline folder: two text encoders, size conditioning, linear projections."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _vae(4).save_pretrained(path / "vae")
+        vae(4).save_pretrained(path / "vae")
         unet = _unet(
             4,
             64,
@@ -147,8 +147,8 @@ def tiny_sdxl(path: Path, *, prediction: str = "epsilon", seed: int = 0) -> Path
             projection_class_embeddings_input_dim=6 * 8 + 32,
         )
         unet.save_pretrained(path / "unet")
-        CLIPTextModel(_text_config(32, 32)).save_pretrained(path / "text_encoder")
-        second = CLIPTextModelWithProjection(_text_config(32, 32, layers=3))
+        CLIPTextModel(text_config(32, 32)).save_pretrained(path / "text_encoder")
+        second = CLIPTextModelWithProjection(text_config(32, 32, layers=3))
         second.save_pretrained(path / "text_encoder_2")
     write_tokenizer(path / "tokenizer")
     write_tokenizer(path / "tokenizer_2")
@@ -215,7 +215,7 @@ def tiny_clip(path: Path) -> Path:
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
         image_size=32, patch_size=8, projection_dim=16,
     )  # fmt: skip
-    text = _text_config(32, 16)
+    text = text_config(32, 16)
     config = CLIPConfig(
         text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16
     )

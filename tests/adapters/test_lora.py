@@ -100,7 +100,7 @@ def test_forward_gradients_and_ten_steps_equal_peft(sd: ModelFamily) -> None:
     adapter.inject(modules)
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        context = conditioning(sd).context
+        context = conditioning(sd)["context"]
     x, goal = torch.randn(2, 2, 4, 8, 8, generator=rng)
     t = torch.tensor([10, 700])
     own = list(adapter.parameters())

@@ -30,7 +30,7 @@ def made(family: ModelFamily, count: int = 2, init: str = "dog") -> Token:
 
 def states(family: ModelFamily, *prompts: str) -> torch.Tensor:
     with torch.no_grad():
-        return family.encode_text(prompts, FACTS[: len(prompts)]).context
+        return family.encode_text(prompts, FACTS[: len(prompts)])["context"]
 
 
 def test_it_is_a_word_only_while_it_is_attached(family: ModelFamily) -> None:
@@ -71,7 +71,7 @@ def test_the_pooled_text_is_that_of_the_end_token(sdxl: ModelFamily) -> None:
     token = Token.create(WORD, len(sdxl.token_pieces("dog")), "dog", sdxl)
     token.inject(sdxl)
     with torch.no_grad():
-        pooled = [sdxl.encode_text([f"a {w} runs"], FACTS[:1]).pooled for w in (WORD, "dog")]
+        pooled = [sdxl.encode_text([f"a {w} runs"], FACTS[:1])["pooled"] for w in (WORD, "dog")]
     assert torch.equal(*pooled)
     token.eject()
 

@@ -31,7 +31,7 @@ def weights(one: Trainer) -> list[torch.Tensor]:
 
 
 def loss(one: Trainer) -> float:
-    batch = one._batch(one.dataset.batch(0, 2))
+    batch = one.inputs.batch(one.dataset.batch(0, 2))
     with torch.no_grad(), one.shown():
         return sum(one.losses([batch], number)[0].item() for number in range(100, 120)) / 20
 

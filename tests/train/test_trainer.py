@@ -72,7 +72,7 @@ def test_it_learns(sd: ModelFamily, folder: Path) -> None:
     made.fit()
     values = losses(made)
     # Each batch is new noise: compare the same draws with and without what was learnt.
-    batch = made._batch(made.dataset.batch(0, 2))
+    batch = made.inputs.batch(made.dataset.batch(0, 2))
     with torch.no_grad():
         after = np.mean([made.losses([batch], number)[0].item() for number in range(100, 140)])
         made.stack.eject()
@@ -122,7 +122,7 @@ def test_accumulation_equals_a_larger_batch(sd: ModelFamily, folder: Path) -> No
 
 def test_caching_changes_nothing(sd: ModelFamily, folder: Path, tmp_path: Path) -> None:
     bare = trainer(sd, folder)
-    bare.cache.get = lambda key, compute: {k: v.cpu() for k, v in compute().items()}
+    bare.inputs.cache.get = lambda key, compute: {k: v.cpu() for k, v in compute().items()}
     bare.fit()
     bare.stack.eject()
     first = trainer(sd, folder, TensorCache(tmp_path / "cache"))
@@ -142,14 +142,14 @@ def test_the_cache_is_keyed_by_content(sd: ModelFamily, folder: Path, tmp_path: 
     made = trainer(sd, folder, cache)
     made.stack.eject()
     example = made.dataset.instance[0]
-    old = made._latents(made.dataset.batch(0, 4)[0])["mean"].clone()
+    old = made.inputs.latents(made.dataset.batch(0, 4)[0])["mean"].clone()
     stat = example.path.stat()
     Image.new("RGB", (64, 64), "red").save(example.path)
     os.utime(example.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     again = trainer(sd, folder, cache)
     again.stack.eject()
     draws = {d.example.name: d for d in again.dataset.batch(0, 4)}
-    assert not torch.equal(again._latents(draws[example.name])["mean"], old)
+    assert not torch.equal(again.inputs.latents(draws[example.name])["mean"], old)
 
 
 def test_the_text_encoder_trains(sd: ModelFamily, folder: Path) -> None:
@@ -170,7 +170,7 @@ def test_gradient_checkpointing_changes_no_gradient(sd_path: Path, folder: Path)
     gradients = []
     for on in (False, True):
         made = trainer(load_tiny(sd_path), folder, **{"train.gradient_checkpointing": on})
-        made.losses([made._batch(made.dataset.batch(0, 2))], 0)[0].backward()
+        made.losses([made.inputs.batch(made.dataset.batch(0, 2))], 0)[0].backward()
         gradients.append([p.grad for p in made.stack.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 0
     for plain, saved in zip(*gradients, strict=True):
@@ -179,7 +179,7 @@ def test_gradient_checkpointing_changes_no_gradient(sd_path: Path, folder: Path)
 
 def test_min_snr_weighs_by_timestep(sd: ModelFamily, folder: Path) -> None:
     plain = trainer(sd, folder)
-    batch = plain._batch(plain.dataset.batch(0, 1))
+    batch = plain.inputs.batch(plain.dataset.batch(0, 1))
     with torch.no_grad():
         value = plain.losses([batch], 3)[0].item()
         t = plain._noised(batch, 3).t
@@ -198,7 +198,7 @@ def test_masks_limit_the_loss(sd: ModelFamily, folder: Path) -> None:
         mask.paste(255, (0, 0, 32, 64))
         mask.save(folder / "masks" / path.name)
     made = trainer(sd, folder, **{"data.masks": "folder"})
-    batch = made._batch(made.dataset.batch(0, 2))
+    batch = made.inputs.batch(made.dataset.batch(0, 2))
     assert batch.mask is not None
     assert batch.mask.shape == (2, 1, 8, 8)
     assert batch.mask[..., :4].eq(1).all()
@@ -207,14 +207,14 @@ def test_masks_limit_the_loss(sd: ModelFamily, folder: Path) -> None:
 
 def test_a_loss_that_is_not_finite_names_photo_and_timestep(sd: ModelFamily, folder: Path) -> None:
     made = trainer(sd, folder)
-    whole = made._latents
+    whole = made.inputs.latents
 
     def poisoned(draw):
         entry = whole(draw)
         bad = draw.example.name == "2.png"
         return {**entry, "mean": entry["mean"] * float("nan")} if bad else entry
 
-    made._latents = poisoned
+    made.inputs.latents = poisoned
     with pytest.raises(DivergedError, match=r"2\.png at timestep \d+"):
         made.fit()
     assert all(torch.isfinite(p).all() for p in made.stack.parameters())

@@ -31,6 +31,16 @@ class Draw:
     caption: str
     flipped: bool
 
+    @property
+    def frame(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """(height, width) of the photo, (top, left) of the crop in the resized photo and (height,
+        width) of the crop, in pixels; a mirrored crop starts at its right."""
+        crop = self.example.crop
+        left, top = crop.corner
+        if self.flipped:
+            left = crop.resized[0] - left - crop.size[0]
+        return self.example.original_size[::-1], (top, left), crop.size[::-1]
+
 
 class Dataset:
     """The draws of one training over instance examples and, optionally, prior examples."""

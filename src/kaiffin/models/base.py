@@ -1,25 +1,27 @@
 """What a model family promises: the only door between the base models and everything else.
 
 A family is SD 1.x or SDXL (or the miniature, which is SD-1.x-shaped). Nothing outside `models`
-may ask which one it is: sizes, channels, towers and the schedule are data of the family.
+may ask which one it is: sizes, channels, towers, the schedule and what the denoiser is told are
+data of the family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from kaiffin.models.diffusion.schedule import NoiseSchedule
+from kaiffin.models.diffusion.schedule import Schedule
 from kaiffin.models.words import Words
 
 
 @dataclass(frozen=True)
 class SizeFacts:
-    """SDXL's size conditioning for one picture, in pixels (Podell et al. 2023, section 2.2).
+    """How one picture is cut, in pixels; SDXL is told of it (Podell et al. 2023, section 2.2).
 
     original: (height, width) of the photo; crop: (top, left) corner of the crop in the resized
     photo; target: (height, width) of the picture that is trained or wanted.
@@ -29,52 +31,51 @@ class SizeFacts:
     crop: tuple[int, int]
     target: tuple[int, int]
 
+    @classmethod
+    def whole(cls, height: int, width: int) -> SizeFacts:
+        """A picture that is no part of a larger one."""
+        return cls((height, width), (0, 0), (height, width))
 
-@dataclass(frozen=True)
-class Conditioning:
-    """What the denoiser is told about a batch of pictures.
 
-    context: (B, T, D) token states; T may be a multiple of 77 for long prompts.
-    pooled: (B, P) pooled text embedding, SDXL only.
-    size_ids: (B, 6) original, crop and target sizes, SDXL only.
+class Conditioning(Mapping[str, Tensor]):
+    """What the denoiser is told about a batch of pictures: tensors (B, ...) by name.
+
+    The names are the family's own: `context` (B, T, D) token states, of which T may be a multiple
+    of 77 for long prompts, and whatever else it reads. Immutable.
     """
 
-    context: Tensor
-    pooled: Tensor | None = None
-    size_ids: Tensor | None = None
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = MappingProxyType(dict(tensors))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
 
     def __len__(self) -> int:
-        return self.context.shape[0]
+        """How many tensors there are, as of any mapping; the batch is their first dimension."""
+        return len(self._tensors)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Conditioning:
-        """The same conditioning with `function` applied to each tensor present."""
-
-        def apply(part: Tensor | None) -> Tensor | None:
-            return None if part is None else function(part)
-
-        return Conditioning(function(self.context), apply(self.pooled), apply(self.size_ids))
+        """The same conditioning with `function` applied to each tensor."""
+        return Conditioning({name: function(tensor) for name, tensor in self.items()})
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Stacks along the batch; contexts must have equal token counts."""
-
-        def join(tensors: list[Tensor | None]) -> Tensor | None:
-            return None if tensors[0] is None else torch.cat([t for t in tensors if t is not None])
-
-        context = torch.cat([part.context for part in parts])
-        return Conditioning(
-            context, join([p.pooled for p in parts]), join([p.size_ids for p in parts])
-        )
+        """Stacks along the batch; all must have the same names, contexts equal token counts."""
+        return Conditioning({n: torch.cat([part[n] for part in parts]) for n in parts[0]})
 
 
 @runtime_checkable
 class ModelFamily(Protocol):
     """A loaded, frozen base model (all parameters require no gradient; modules in eval mode)."""
 
-    name: str  # "sd1" or "sdxl": what a LoRA file's `ss_base_model_version` is derived from
+    name: str  # "sd1" or "sdxl": its row in the table of families
     base: str  # what the user asked for: "miniature", "sd15", a folder, a file, a hub id
     revision: str  # content hash of the weights (sha256 hex): equal hash, equal base
-    schedule: NoiseSchedule  # alphas_cumprod and prediction_type from the base's own config
+    schedule: Schedule  # from the base's own config
+    denoiser: str  # the tower that is told: "unet"
     native_size: int  # pixels: 64 for the miniature's CPU build, 512 SD 1.x, 1024 SDXL
     downscale: int  # pixels per latent cell: 8
     latent_channels: int  # 4 for SD; never assumed
@@ -82,13 +83,13 @@ class ModelFamily(Protocol):
     max_tokens: int  # 77, from the tokenizer, with the begin and end tokens
     device: torch.device
     dtype: torch.dtype  # dtype of the frozen weights
-    quantize: str  # none, int8 or nf4: of the UNet's linear layers
+    quantize: str  # none, int8 or nf4: of the denoiser's linear layers
     words: Words  # new tokens, none at first
     vae: nn.Module
 
     @property
     def towers(self) -> Mapping[str, nn.Module]:
-        """{"unet": ..., "text_encoder": ...[, "text_encoder_2": ...]}, in this order."""
+        """The denoiser first, then the text encoders: "text_encoder"[, "text_encoder_2"]."""
         ...
 
     def modules(self, tower: str) -> dict[str, nn.Module]:
@@ -140,9 +141,9 @@ class ModelFamily(Protocol):
         ...
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
-        """The UNet's raw output (eps or v, see `schedule.prediction_type`), fp32 like `x_t`.
+        """The denoiser's raw output (see `schedule.prediction_type`), fp32 like `x_t`.
 
-        x_t: (B, C, h, w) variance-preserving noisy latents; t: (B,) integer or fractional
-        timesteps. Runs under the family's dtype; gradients flow to `x_t`, `cond` and adapters.
+        x_t: (B, C, h, w) noisy latents and t: (B,) times, as the schedule counts them. Runs under
+        the family's dtype; gradients flow to `x_t`, `cond` and adapters.
         """
         ...

@@ -78,18 +78,20 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hides what the libraries report, warn of and draw while they are imported or load.
+    """Hides what the libraries report, warn of and draw while they are imported or load: reports,
+    advice about packages that are not needed, progress bars. Afterwards they speak as before.
 
     bitsandbytes, which diffusers imports where it is installed, reports missing kernels on
     processors with AVX512-BF16; none of it is anything that a person could mend.
     """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
 
     loggers = [logging.getLogger(name) for name in LIBRARIES]
     levels = [logger.level for logger in loggers]
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+    bars = [lib for lib in (of_diffusers, of_transformers) if lib.is_progress_bar_enabled()]
+    for lib in bars:
+        lib.disable_progress_bar()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
@@ -98,3 +100,5 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        for lib in bars:
+            lib.enable_progress_bar()

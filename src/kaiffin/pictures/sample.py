@@ -77,9 +77,7 @@ def _make(
         draws = [randn(shape, request.seed, "picture", step) for request in batch]
         return torch.stack(draws).to(family.device)
 
-    # Variance preserving noise at the first step is x_t ~ N(0, 1); in VE coordinates that is
-    # scaled by 1 / sqrt(a) = sqrt(1 + sigma^2), as the published samplers start.
-    x = noise("start") * (1 + sigmas[0] ** 2) ** 0.5
+    x = family.schedule.first_noise(noise("start"), sigmas[0])
 
     def report(i: int, _: object) -> None:
         if on_step:
@@ -96,8 +94,7 @@ def _conditioning(
     family: ModelFamily, batch: list[Request]
 ) -> tuple[Conditioning, Conditioning | None]:
     first = batch[0]
-    size = (first.height, first.width)
-    facts = [SizeFacts(original=size, crop=(0, 0), target=size)] * len(batch)
+    facts = [SizeFacts.whole(first.height, first.width)] * len(batch)
     prompts, negatives = [r.prompt for r in batch], [r.negative for r in batch]
     chunks = family.num_chunks([*prompts, *negatives])
     options = {"chunks": chunks, "clip_skip": first.clip_skip}

@@ -172,9 +172,9 @@ def _content(image: Image.Image) -> str:
 
 def _load(folder: Path) -> tuple[str, Any]:
     """(model type, model in fp32)."""
-    from transformers import AutoConfig, AutoModel
-
     with quiet():
+        from transformers import AutoConfig, AutoModel
+
         kind = AutoConfig.from_pretrained(str(folder), local_files_only=True).model_type
         if kind not in READS_TEXT | SEES_ONLY:
             raise ValueError(f"it is a {kind}")
@@ -190,8 +190,9 @@ def _load(folder: Path) -> tuple[str, Any]:
 
 def _processor(folder: Path, config: Any) -> Any:
     """The model's own image processor; CLIP's usual one for a CLIP that brings none."""
-    from transformers import AutoImageProcessor
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    with quiet():
+        from transformers import AutoImageProcessor
+        from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     if (folder / "preprocessor_config.json").is_file():
         return AutoImageProcessor.from_pretrained(str(folder), local_files_only=True, backend="pil")
@@ -205,12 +206,12 @@ def _processor(folder: Path, config: Any) -> Any:
 
 def _tokenizer(folder: Path) -> Any:
     """It lies beside the model or, in a pipeline, next door."""
-    from transformers import AutoTokenizer
-
     names = ("vocab.json", "tokenizer.json", "spiece.model")
     beside = any((folder / name).is_file() for name in names)
     place = folder if beside else folder.parent / "tokenizer"
     with quiet():
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(str(place), local_files_only=True)
 
 

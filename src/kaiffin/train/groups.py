@@ -45,10 +45,11 @@ def _of_layers(stack: Stack, phase: Phase):
     adapter = stack.adapters.get(phase.adapter)
     for name, layer in adapter.layers.items() if adapter else ():
         tower = name.partition(".")[0]
-        if (UNET if tower == "unet" else TEXT) not in phase.trains:
+        part_of = TEXT if tower.startswith(TEXT) else UNET
+        if part_of not in phase.trains:
             continue
         rule = rule_of(name, phase.config.adapter.rules)
-        rate, label = (train.lr if tower == "unet" else train.text_lr), tower
+        rate, label = (train.text_lr if part_of == TEXT else train.lr), tower
         if rule is not None and rule.lr is not None:
             rate, label = rule.lr, f"{tower} {rule.layers}"
         if not rate:

@@ -40,7 +40,7 @@ PROGRAM = 400_000_000  # bytes of Python and the libraries
 class Memory:
     """Bytes at the peak of a training. resident: what the process or device holds already.
 
-    linear: of the base's UNet, what lies in linear layers; text: of the text encoders;
+    linear: of the base's denoiser, what lies in linear layers; text: of the text encoders;
     adapter: optimizer state; step: activations and gradients; pictures: the VAE, for one picture.
     """
 
@@ -85,14 +85,14 @@ class Meter:
         return max(held, weights + PROGRAM) if family.device.type == "cpu" else held
 
     def _linear(self) -> int:
-        layers = self.family.towers["unet"].modules()
+        layers = self.family.towers[self.family.denoiser].modules()
         weights = [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
         return sum(weight.numel() * weight.element_size() for weight in weights)
 
     def _text(self) -> int:
         """What the text encoders take on the UNet's device."""
         family = self.family
-        towers = [tower for name, tower in family.towers.items() if name != "unet"]
+        towers = [tower for name, tower in family.towers.items() if name != family.denoiser]
         here = family.device.type
         return num_bytes(t for t in towers if next(t.parameters()).device.type == here)
 
@@ -112,7 +112,7 @@ class Meter:
         family, parameters = self.family, list(self.stack.parameters())
         batch = (config.train.batch_size or 1) * (2 if config.data.prior.weight else 1)
         side = config.data.resolution or family.native_size
-        size = SizeFacts((side, side), (0, 0), (side, side))
+        size = SizeFacts.whole(side, side)
         caption = f"a photo of {config.subject.phrase}"
         with torch.no_grad():
             one = family.encode_text([caption], [size])

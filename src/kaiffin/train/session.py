@@ -118,7 +118,7 @@ def _as_in_file(config: Config, start: Lora) -> Config:
     found = {
         "rank": max(1, ranks.most_common(1)[0][0]), "alpha": alphas.most_common(1)[0][0] or 1.0,
         "targets": "as in the file", "kind": kinds.most_common(1)[0][0],
-        "text_encoder": any(not name.startswith("unet.") for name in start.layers),
+        "text_encoder": any(name.startswith("text_encoder") for name in start.layers),
     }  # fmt: skip
     defaults = AdapterConfig()
     for name, value in found.items():
@@ -159,9 +159,9 @@ def _adapters(
 def _specs(config: Config, family: ModelFamily) -> Mapping[str, LoraSpec]:
     a = config.adapter
     common = {"dropout": a.dropout, "kind": a.kind, "rules": a.rules}
-    specs = {"unet": LoraSpec(a.targets or "", a.rank or 1, a.alpha or 1.0, **common)}
+    specs = {family.denoiser: LoraSpec(a.targets or "", a.rank or 1, a.alpha or 1.0, **common)}
     for tower in family.towers:
-        if tower != "unet" and a.text_encoder:
+        if tower != family.denoiser and a.text_encoder:
             # Text encoders have no convolutions.
             targets = a.text_targets or (a.targets or "").removesuffix("+conv")
             specs[tower] = LoraSpec(targets, a.text_rank or 1, a.text_alpha or 1.0, **common)

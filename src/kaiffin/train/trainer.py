@@ -1,56 +1,41 @@
-"""The loop: draw, encode, add noise, predict, loss, backward, step. One class, no subclasses.
+"""The loop: draw, add noise, predict, loss, backward, step. One class, no subclasses.
 
-Knows the protocols of a family and an adapter, and no format, no prompt and no path.
+Knows the protocols of a family and an adapter, and no format, no prompt and no path. What it is fed
+with and what it averages are objects that it holds (inputs.py, average.py).
 Every random draw is a function of (seed, step, what for), so a resumed training goes on exactly.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from kaiffin.adapters.stack import Stack
-from kaiffin.data.dataset import Dataset, Draw, mask_key
-from kaiffin.foundation.cache import TensorCache, content_key
+from kaiffin.data.dataset import Dataset
+from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import DivergedError
-from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
+from kaiffin.foundation.phases import Phase
 from kaiffin.foundation.runtime import Runtime, derived_seed, generator, randn
-from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.models.base import Conditioning, ModelFamily
 from kaiffin.models.diffusion import loss as objective
 from kaiffin.train import optimizers
+from kaiffin.train.average import Average
 from kaiffin.train.groups import groups
+from kaiffin.train.inputs import Batch, Inputs
 from kaiffin.train.state import TrainState
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What is known of the items before any noise.
-
-    role: instance or prior; latents mean and std (B, C, h, w); sizes and captions per item;
-    mask (B, 1, h, w) or None.
-    """
-
-    role: str
-    mean: Tensor
-    std: Tensor
-    captions: list[str]
-    sizes: list[SizeFacts]
-    names: list[str]
-    mask: Tensor | None
-
-
-@dataclass(frozen=True)
 class Noised:
-    """x_t and the target (B, C, h, w) of the prediction at timesteps t (B,)."""
+    """x_t and the target (B, C, h, w) of the prediction at times t (B,)."""
 
     x_t: Tensor
     t: Tensor
@@ -97,30 +82,25 @@ class Trainer:
         if not (train.steps and train.batch_size and train.lr):
             raise ValueError("steps, batch_size and lr must be set: presets.derive fills them")
         self.family, self.stack, self.dataset = family, stack, dataset
-        self.runtime, self.cache = runtime, cache
+        self.runtime = runtime
+        self.inputs = Inputs(family, dataset, phase, runtime, cache)
         self.listeners = list(listeners)
         self.step, self.steps = self.phase.first, self.phase.last
-        self.batch_size, self.seed = train.batch_size, train.seed
+        self.seed = train.seed
         self.optimizer = optimizers.make(groups(stack, self.phase), train)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.average = [p.detach().clone() for p in self.trained] if train.ema else []
+        self.average = Average(self.trained, self.optimizer, train)
         uses_scaler = runtime.precision == torch.float16
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=uses_scaler)
-        self.text_state = ""
         self.finished = False
         if train.gradient_checkpointing:
             family.enable_gradient_checkpointing()
-
-    @property
-    def _text_learns(self) -> bool:
-        """Whether what the text towers say changes from step to step."""
-        return bool(self.phase.trains & {TEXT, EMBEDDING})
 
     # --- the loop ---------------------------------------------------------------------------
 
     def fit(self, until: int | None = None) -> None:
         """Steps until `until` (default: the configured number); resumable in between."""
-        self.text_state = "" if self._text_learns else _fingerprint(self.stack)
+        self.inputs.keep_texts_of(self.stack)
         for listener in self.listeners:
             listener.on_start(self.step, self.steps)
         try:
@@ -145,24 +125,18 @@ class Trainer:
         totals = dict.fromkeys(weights, 0.0)
         for part in range(accumulate):
             number = self.step * accumulate + part
-            batches = self._batches(number)
+            batches = self.inputs.batches(number)
             losses = self.losses(batches, number)
             weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
             self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
             for batch, value in zip(batches, losses, strict=True):
                 totals[batch.role] += value.item() / accumulate
         norm, rates = self._update()
+        self.average.follow(self.step - self.phase.first)
         self.step += 1
         prior = totals["prior"] if self.dataset.prior else None
         seconds = time.perf_counter() - started
         return StepResult(self.step, totals["instance"], prior, norm, rates, seconds)
-
-    def _batches(self, number: int) -> list[Batch]:
-        """The `number`-th photos and, with prior preservation, as many class pictures."""
-        batches = [self._batch(self.dataset.batch(number, self.batch_size), "instance")]
-        if self.dataset.prior:
-            batches.append(self._batch(self.dataset.prior_batch(number, self.batch_size), "prior"))
-        return batches
 
     def _update(self) -> tuple[float, dict[str, float]]:
         """Clips, steps and returns (gradient norm before clipping, learning rates)."""
@@ -176,44 +150,16 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self._follow()
         return norm, {group["tower"]: group["lr"] for group in self.optimizer.param_groups}
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """The moving average takes a step; early on it averages over fewer."""
-        if self.average:
-            done = self.step - self.phase.first
-            share = 1 - min(self.config.train.ema or 0.0, (1 + done) / (10 + done))
-            for mean, parameter in zip(self.average, self.trained, strict=True):
-                mean.lerp_(parameter, share)
-
-    @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def shown(self) -> AbstractContextManager[None]:
         """Inside, the adapter has the weights that are kept; see `settle`."""
-        raw = [parameter.detach().clone() for parameter in self.trained]
-        self.settle()
-        try:
-            yield
-        finally:
-            if self.config.train.optimizer == "schedulefree":
-                optimizer: Any = self.optimizer
-                optimizer.train()
-            self._put(raw)  # to the bit, which schedule-free's own way back is not
+        return self.average.shown()
 
     def settle(self) -> None:
         """Gives the adapter the weights that are kept: the averaged ones, where `train.ema` or a
         schedule-free optimizer averages."""
-        if self.config.train.optimizer == "schedulefree":
-            optimizer: Any = self.optimizer
-            optimizer.eval()
-        elif self.average:
-            self._put(self.average)
-
-    @torch.no_grad()
-    def _put(self, values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self.trained, values, strict=True):
-            parameter.copy_(value)
+        self.average.settle()
 
     # --- the losses -------------------------------------------------------------------------
 
@@ -225,22 +171,21 @@ class Trainer:
         if len({batch.mean.shape[1:] for batch in batches}) > 1:
             return [value for batch in batches for value in self.losses([batch], number)]
         noised = [self._noised(batch, number) for batch in batches]
-        conditioning = [self._conditioning(batch) for batch in batches]
+        told = [self.inputs.conditioning(batch) for batch in batches]
         with self.runtime.autocast():
             output = self.family.predict(
                 torch.cat([n.x_t for n in noised]),
                 torch.cat([n.t for n in noised]),
-                Conditioning.cat(conditioning),
+                Conditioning.cat(told),
             )
-        outputs = output.split([len(batch.names) for batch in batches])
+        outputs = output.split([len(batch) for batch in batches])
         return [self._loss(*each) for each in zip(batches, noised, outputs, strict=True)]
 
     def _loss(self, batch: Batch, noised: Noised, output: Tensor) -> Tensor:
         goal, schedule = self.config.train.objective, self.family.schedule
         weight = None
         if goal.min_snr_gamma is not None:
-            snr = schedule.snr(noised.t)
-            weight = objective.min_snr_weight(snr, goal.min_snr_gamma, schedule.prediction_type)
+            weight = schedule.weight(noised.t, goal.min_snr_gamma)
             weight = weight.to(self.runtime.device, torch.float32)
         each = objective.loss(
             output, noised.target, kind=goal.loss, huber_delta=goal.huber_delta, weight=weight,
@@ -248,7 +193,7 @@ class Trainer:
         )  # fmt: skip
         if not torch.isfinite(each).all():
             bad = [
-                f"{batch.names[i]} at timestep {int(noised.t[i])}"
+                f"{batch.names[i]} at timestep {noised.t[i].item():g}"
                 for i in range(len(each))
                 if not math.isfinite(each[i].item())
             ]
@@ -256,9 +201,9 @@ class Trainer:
         return each.mean()
 
     def _noised(self, batch: Batch, number: int) -> Noised:
-        """Each item draws posterior, noise and timestep from its own place in the stream."""
-        first, role = number * len(batch.names), batch.role
-        places = range(first, first + len(batch.names))
+        """Each item draws posterior, noise and time from its own place in the stream."""
+        first, role = number * len(batch), batch.role
+        places = range(first, first + len(batch))
         shape, device, schedule = batch.mean.shape[1:], self.runtime.device, self.family.schedule
 
         def draw(what: str, shape: Sequence[int]) -> Tensor:
@@ -270,13 +215,8 @@ class Trainer:
         if strength:
             eps = objective.offset_noise(eps, draw("offset", (shape[0], 1, 1)), strength)
         eps = eps.to(device)
-        t = [
-            torch.randint(
-                schedule.num_timesteps, (), generator=generator(self.seed, role, "t", place)
-            )
-            for place in places
-        ]
-        t = torch.stack(t).to(device)
+        times = [schedule.draw_time(generator(self.seed, role, "t", place)) for place in places]
+        t = torch.stack(times).to(device)
         return Noised(schedule.add_noise(x0, eps, t), t, schedule.target(x0, eps, t))
 
     def _diverged(self, what: str, value: float, where: list[str]) -> DivergedError:
@@ -286,68 +226,13 @@ class Trainer:
             "The last checkpoint is good. Lower train.lr, or look at that photo.",
         )
 
-    # --- what the frozen towers say ---------------------------------------------------------
-
-    def _batch(self, draws: Sequence[Draw], role: str = "instance") -> Batch:
-        latents = [self._latents(draw) for draw in draws]
-        masks = [entry.get("mask") for entry in latents]
-        present = [mask for mask in masks if mask is not None]
-        return Batch(
-            role,
-            torch.stack([entry["mean"] for entry in latents]),
-            torch.stack([entry["std"] for entry in latents]),
-            [draw.caption for draw in draws],
-            [_facts(draw) for draw in draws],
-            [draw.example.name for draw in draws],
-            torch.stack(present).to(self.runtime.device) if present else None,
-        )
-
-    def _latents(self, draw: Draw) -> dict[str, Tensor]:
-        example, data = draw.example, self.config.data
-        key = content_key(
-            "latents", self.family.revision, self.family.dtype, example.sha256, example.crop,
-            draw.flipped, data.background, data.masks, mask_key(example), example.role,
-        )  # fmt: skip
-
-        def encode() -> dict[str, Tensor]:
-            pixels = self.dataset.pixels(example, draw.flipped)[None]
-            mean, std = self.family.encode_images(pixels.to(self.runtime.device))
-            entry = {"mean": mean[0], "std": std[0]}
-            mask = self.dataset.mask(example, draw.flipped)
-            if mask is not None:
-                entry["mask"] = torch.nn.functional.interpolate(
-                    mask[None], size=mean.shape[-2:], mode="area"
-                )[0]
-            return entry
-
-        return self.cache.get(key, encode)
-
-    def _conditioning(self, batch: Batch) -> Conditioning:
-        if self._text_learns:
-            return self.family.encode_text(batch.captions, batch.sizes)
-        pairs = zip(batch.captions, batch.sizes, strict=True)
-        parts = [self._text_states(caption, size) for caption, size in pairs]
-        return Conditioning.cat(parts).map(lambda tensor: tensor.to(self.runtime.device))
-
-    def _text_states(self, caption: str, size: SizeFacts) -> Conditioning:
-        base = (self.family.revision, self.family.dtype, self.text_state)
-        key = content_key("text", *base, caption, size)
-
-        def encode() -> dict[str, Tensor]:
-            with torch.no_grad():
-                cond = self.family.encode_text([caption], [size])
-            parts = {"context": cond.context, "pooled": cond.pooled, "size_ids": cond.size_ids}
-            return {name: part for name, part in parts.items() if part is not None}
-
-        return Conditioning(**self.cache.get(key, encode))
-
     # --- state ------------------------------------------------------------------------------
 
     def state(self) -> TrainState:
         """All that a restart needs."""
         scaler = self.scaler.state_dict() if self.scaler.is_enabled() else {}
         tensors, numbers = optimizers.state(self.optimizer)
-        tensors |= {f"average.{i}": mean.cpu() for i, mean in enumerate(self.average)}
+        tensors |= self.average.tensors()
         facts = {"scaler": scaler, "optimizer": numbers, "finished": self.finished}
         return TrainState(self.step, self.stack.state(), tensors, facts)
 
@@ -356,8 +241,7 @@ class Trainer:
         self.stack.load(state.adapter)
         own = {n: t for n, t in state.optimizer.items() if not n.startswith("average.")}
         optimizers.restore(self.optimizer, own, state.facts["optimizer"])
-        for i, mean in enumerate(self.average):
-            mean.copy_(state.optimizer[f"average.{i}"])
+        self.average.restore(state.optimizer)
         if state.facts.get("scaler"):
             self.scaler.load_state_dict(state.facts["scaler"])
         self.step, self.finished = state.step, state.facts.get("finished", False)
@@ -373,23 +257,3 @@ def rate_factor(config: Config, step: int) -> float:
     if train.schedule in ("cosine", None):  # None is what presets fill
         return 0.5 * (1 + math.cos(math.pi * progress))
     return 1 - progress if train.schedule == "linear" else 1.0
-
-
-def _fingerprint(stack: Stack) -> str:
-    """A hash of what adapters and tokens change in the text towers; "" for nothing."""
-    text = {name: value for name, value in stack.state().items() if "text_encoder" in name}
-    digest = hashlib.sha256()
-    for name, value in sorted(text.items()):
-        digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest() if text else ""
-
-
-def _facts(draw: Draw) -> SizeFacts:
-    """SDXL's size conditioning of a training picture; a mirrored crop starts at its right."""
-    example = draw.example
-    left, top = example.crop.corner
-    if draw.flipped:
-        left = example.crop.resized[0] - left - example.crop.size[0]
-    width, height = example.original_size
-    size = (example.crop.size[1], example.crop.size[0])
-    return SizeFacts((height, width), (top, left), size)

@@ -36,7 +36,7 @@ def test_other_spellings_are_read(sd: ModelFamily, tmp_path: Path) -> None:
 
 def test_the_oldest_diffusers_spelling(sd: ModelFamily, tmp_path: Path) -> None:
     start = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor"
-    width = sd.unet.config.block_out_channels[0]
+    width = sd.net.config.block_out_channels[0]
     tensors = {}
     for layer in ("to_q", "to_out"):
         tensors[f"{start}.{layer}_lora.down.weight"] = torch.randn(2, width)

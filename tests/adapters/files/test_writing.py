@@ -111,9 +111,10 @@ def test_diffusers_opens_kohyas_file_to_the_same_numbers(
             num_images_per_prompt=1,
             do_classifier_free_guidance=False,
         )[0]
-        assert torch.allclose(cond.context, theirs, atol=1e-5)
+        assert torch.allclose(cond["context"], theirs, atol=1e-5)
         x = torch.randn(1, 4, 8, 8)
-        added = {"text_embeds": cond.pooled, "time_ids": cond.size_ids} if kind == "sdxl" else None
+        names = {"text_embeds": "pooled", "time_ids": "size_ids"} if kind == "sdxl" else {}
+        added = {theirs_: cond[ours] for theirs_, ours in names.items()}
         out = pipe.unet(x, 500, encoder_hidden_states=theirs, added_cond_kwargs=added).sample
         assert torch.allclose(family.predict(x, torch.tensor([500]), cond), out, atol=1e-5)
 

@@ -114,8 +114,8 @@ def test_the_recipe_tells_the_unet_what_kaiffin_and_diffusers_tell_it(toy: Path)
     base = BaseConfig(name=str(toy))
     family = load_base(base, Runtime.from_config(base))
     ours = family.encode_text(prompts, [twin.PLAIN] * 2)
-    torch.testing.assert_close(contexts, ours.context, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(pooled, ours.pooled, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(contexts, ours["context"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(pooled, ours["pooled"], rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

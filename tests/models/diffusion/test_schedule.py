@@ -32,12 +32,45 @@ def test_against_diffusers(config: dict) -> None:
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_the_target_gives_x0_back(prediction: str) -> None:
+def test_training_and_sampling_see_the_same_noise(prediction: str) -> None:
+    """At any time, the samplers' x is the model's x_t in other units, and the target gives x0."""
     schedule = NoiseSchedule.from_config({"prediction_type": prediction})
-    x0, eps = torch.randn(3, 4, 8, 8).double(), torch.randn(3, 4, 8, 8).double()
-    t = torch.tensor([3, 400, 990])
-    output = schedule.target(x0, eps, t)
-    assert torch.allclose(schedule.to_x0(output, schedule.add_noise(x0, eps, t), t), x0)
+    x0, eps = torch.randn(1, 4, 8, 8).double(), torch.randn(1, 4, 8, 8).double()
+    for step in (3, 400, 990):
+        t, sigma = torch.tensor([step]), schedule.sigma(step)
+        x = x0 + sigma * eps
+        x_t, asked = schedule.model_input(x, sigma)
+        assert asked == pytest.approx(step, abs=1e-6)
+        assert torch.allclose(x_t, schedule.add_noise(x0, eps, t))
+        assert torch.allclose(schedule.to_x0(schedule.target(x0, eps, t), x, sigma), x0)
+
+
+def test_the_first_noise_is_what_the_model_takes_as_standard_normal() -> None:
+    schedule = NoiseSchedule.from_config({})
+    eps, sigma = torch.randn(1, 4, 8, 8), schedule.sigma(999)
+    x_t, _ = schedule.model_input(schedule.first_noise(eps, sigma), sigma)
+    assert torch.allclose(x_t, eps, atol=1e-6)
+
+
+def test_times_are_drawn_evenly_and_by_the_generator_alone() -> None:
+    schedule = NoiseSchedule.from_config({"num_train_timesteps": 10})
+    rng = torch.Generator().manual_seed(0)
+    drawn = [int(schedule.draw_time(rng)) for _ in range(2000)]
+    counts = torch.bincount(torch.tensor(drawn), minlength=10)
+    assert len(counts) == 10
+    assert counts.min() > 140
+    rng.manual_seed(0)
+    assert [int(schedule.draw_time(rng)) for _ in range(2000)] == drawn
+
+
+def test_without_any_signal_at_the_end_sampling_still_starts() -> None:
+    """Zero terminal SNR (Lin et al. 2023): the last sigma is large, and not infinite."""
+    config = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    schedule = NoiseSchedule.from_config({**config, "timestep_spacing": "trailing"})
+    sigmas = schedule.sigmas(4)
+    assert sigmas[0] == pytest.approx(2**12, rel=1e-3)
+    x_t, t = schedule.model_input(schedule.first_noise(torch.ones(1), sigmas[0]), sigmas[0])
+    assert (x_t.item(), t) == (pytest.approx(1), 999)
 
 
 def test_sigma_and_timestep_are_inverse() -> None:

@@ -148,10 +148,10 @@ def _output(family: ModelFamily, prompt: str) -> Tensor:
     """The denoiser on a fixed noisy latent and prompt, through text encoders and UNet."""
     side = family.native_size // family.downscale
     x_t = randn((1, family.latent_channels, side, side), 0, "proof").to(family.device)
-    size = (family.native_size, family.native_size)
-    cond = family.encode_text([prompt], [SizeFacts(size, (0, 0), size)])
-    t = torch.tensor([family.schedule.num_timesteps // 2], device=family.device)
-    return family.predict(x_t, t, cond).float().cpu()
+    size = SizeFacts.whole(family.native_size, family.native_size)
+    cond = family.encode_text([prompt], [size])
+    t = family.schedule.middle().to(family.device)
+    return family.predict(x_t, t.expand(1), cond).float().cpu()
 
 
 def _known(path: Path, family: ModelFamily, table: Collection[str]) -> tuple[int, dict[str, int]]:

@@ -26,7 +26,7 @@ from kaiffin.foundation.kinds import KINDS
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files.pipeline import as_pipeline
+from kaiffin.models.files.pipeline import NoPipeline, as_pipeline
 
 # diffusers 0.42.1 knows LoRA only; of a kohya file's DoRA it drops the magnitudes without an error.
 OF_LYCORIS = tuple(
@@ -52,7 +52,10 @@ def opened_by_others(family: ModelFamily, path: Path) -> Iterator[dict[str, int]
 
 @contextlib.contextmanager
 def _by_diffusers(family: Any, path: Path) -> Iterator[None]:
-    pipeline = as_pipeline(family)
+    try:
+        pipeline = as_pipeline(family)
+    except NoPipeline as error:
+        raise NoReader(error.message) from None
     try:
         if any(key.startswith(EMBEDDING) for key in safe.header(path)[0]):
             # diffusers takes tokens from embedding files only, and trips over bundled ones.

@@ -192,7 +192,7 @@ def metadata(
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
         "modelspec.resolution": f"{resolution[0]}x{resolution[1]}",
-        "modelspec.prediction_type": "v" if prediction_type == "v_prediction" else "epsilon",
+        "modelspec.prediction_type": "v" if prediction_type == "v_prediction" else prediction_type,
         "modelspec.trigger_phrase": trigger,
         "modelspec.usage_hint": f"Use {trigger} in the prompt.",
         "kaiffin.base_revision": base_revision,

@@ -1,9 +1,9 @@
 """A training loop that may be killed at any moment and lasts until a wall-clock deadline.
 
 All weights live in one flat vector, their gradients in another: one all-reduce a step joins the
-workers, one AdamW call moves them, and a checkpoint is four vectors and a few numbers. Every draw
-is a function of (seed, step, index), so there is no generator state to save: after `kill -9` the
-run goes on to the same bytes it would have reached.
+workers, AdamW moves them as one parameter, and a checkpoint is four vectors and a few numbers.
+Every draw is a function of (seed, step, index), so there is no generator state to save: after
+`kill -9` the run goes on to the same bytes it would have reached.
 """
 
 import json
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build.recipe import CHECKPOINT, LOSSES, Plan
+from kaiffin.train.average import ema_share
 
 
 class Flat:
@@ -41,6 +42,12 @@ class Flat:
         self.ema = self.data.clone()
         self.first = torch.zeros_like(self.data)  # AdamW's moments
         self.second = torch.zeros_like(self.data)
+        whole = nn.Parameter(self.data)
+        whole.grad = self.grad
+        self.optimizer = torch.optim.AdamW([whole], fused=True)
+        self.steps = torch.tensor(0.0, device=self.data.device)
+        moments = {"exp_avg": self.first, "exp_avg_sq": self.second}
+        self.optimizer.state[whole] = {"step": self.steps, **moments}
 
     def tensors(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in ("data", "ema", "first", "second")}
@@ -57,23 +64,11 @@ class Flat:
 
     def adamw(self, step: int, lr: float, plan: Plan) -> None:
         """Decoupled weight decay (arXiv 1711.05101, algorithm 2), then the average. step from 1."""
-        beta1, beta2 = plan.betas
-        torch._fused_adamw_(
-            [self.data],
-            [self.grad],
-            [self.first],
-            [self.second],
-            [],
-            [torch.tensor(float(step), device=self.data.device)],
-            amsgrad=False,
-            lr=lr,
-            beta1=beta1,
-            beta2=beta2,
-            weight_decay=plan.weight_decay,
-            eps=1e-8,
-            maximize=False,
-        )
-        self.ema.lerp_(self.data, 1 - min(plan.ema, (1 + step) / (10 + step)))
+        (group,) = self.optimizer.param_groups
+        group |= {"lr": lr, "betas": plan.betas, "weight_decay": plan.weight_decay}
+        self.steps.fill_(step - 1)
+        self.optimizer.step()
+        self.ema.lerp_(self.data, ema_share(plan.ema, step))
 
 
 def learning_rate(plan: Plan, samples: int, decay: tuple[int, int] | None) -> float:

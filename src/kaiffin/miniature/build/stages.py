@@ -1,5 +1,6 @@
 """The three networks' losses, each a function of the step: CLIP, then VAE, then UNet."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from transformers import CLIPModel, CLIPTokenizer
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.doodle import doodle
+from kaiffin.models.diffusion import loss as objective
+from kaiffin.models.diffusion.schedule import NoiseSchedule
 
+MIN_SNR_GAMMA = 5.0
 Encode = Callable[[list[str]], Sequence[Tensor]]  # prompts to what the UNet is told of them
 
 
@@ -217,18 +221,19 @@ def unet_loss(
     unet, latents: Tensor, noise: Tensor, t: Tensor, states: Tensor,
     added: dict[str, Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
-    """Mean squared error of v, weighted min(SNR, 5)/(SNR + 1) (arXiv 2303.09556, for v).
+    """Mean squared error of v, with the min-SNR weight (arXiv 2303.09556).
 
     added: the pooled text and the size and crop of an XL twin.
     """
-    alphas = nets.make_schedule().alphas_cumprod.to(t.device)[t]
-    signal, spread = alphas.sqrt()[:, None, None, None], (1 - alphas).sqrt()[:, None, None, None]
-    noised = signal * latents + spread * noise
-    target = signal * noise - spread * latents
-    made = unet(noised, t, states, added_cond_kwargs=added).sample
-    error = (made - target).square().mean((1, 2, 3))
-    snr = alphas / (1 - alphas)
-    return (error * snr.clamp(max=5) / (snr + 1)).mean()
+    schedule = _schedule()
+    x_t, target = schedule.add_noise(latents, noise, t), schedule.target(latents, noise, t)
+    made = unet(x_t, t, states, added_cond_kwargs=added).sample
+    return objective.loss(made, target, weight=schedule.weight(t, MIN_SNR_GAMMA)).mean()
+
+
+@functools.cache
+def _schedule() -> NoiseSchedule:
+    return NoiseSchedule.from_config(nets.make_schedule().config)
 
 
 @dataclass(frozen=True)

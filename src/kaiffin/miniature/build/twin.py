@@ -25,7 +25,7 @@ from kaiffin.models.base import SizeFacts
 from kaiffin.models.families import text
 from kaiffin.models.families.sdxl import PENULTIMATE
 
-PLAIN = SizeFacts((nets.SIZE, nets.SIZE), (0, 0), (nets.SIZE, nets.SIZE))
+PLAIN = SizeFacts.whole(nets.SIZE, nets.SIZE)
 
 
 # --- the second text tower --------------------------------------------------------------------

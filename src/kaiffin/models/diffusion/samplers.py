@@ -1,8 +1,9 @@
 """Samplers as functions over `denoise(x, sigma) -> x0` (Karras et al. 2022, arXiv 2206.00364).
 
 State is kept in variance-exploding coordinates `x = x0 + sigma eps`, where `sigma` falls from the
-schedule's largest to 0; eps and v predictions are turned into x0 once, in `denoiser`. In these
-coordinates DDIM without noise is Euler's method, and DPM-Solver++ needs only `log sigma`.
+schedule's largest to 0; a model's output, whatever it predicts, is turned into x0 once, in
+`denoiser`. In these coordinates DDIM without noise is Euler's method, also Euler's on the straight
+paths of a rectified flow, and DPM-Solver++ needs only `log sigma`.
 Every sampler draws its noise from `noise(i)`: nothing here owns randomness.
 """
 
@@ -14,26 +15,21 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from kaiffin.models.diffusion.schedule import NoiseSchedule
+from kaiffin.models.diffusion.schedule import Schedule
 
 Denoise = Callable[[Tensor, float], Tensor]  # (x (B, C, h, w), sigma) -> x0 of the same shape
 Noise = Callable[[int], Tensor]  # step index -> standard normal, shaped like x
 OnStep = Callable[[int, Tensor], None]  # (step index, current x0)
 
 
-def denoiser(predict: Callable[[Tensor, float], Tensor], schedule: NoiseSchedule) -> Denoise:
+def denoiser(predict: Callable[[Tensor, float], Tensor], schedule: Schedule) -> Denoise:
     """The border between the model's world and the samplers'.
 
-    predict: (x_t variance preserving, t integer or fractional timestep) -> eps or v.
+    predict: (x_t and t as the model takes them) -> its raw output.
     """
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
-        root_a = 1 / math.sqrt(1 + sigma * sigma)  # sqrt(alphas_cumprod) at this sigma
-        x_t = x * root_a
-        output = predict(x_t, schedule.timestep(sigma))
-        if schedule.prediction_type == "epsilon":
-            return x - sigma * output
-        return x_t * root_a - output * (sigma * root_a)
+        return schedule.to_x0(predict(*schedule.model_input(x, sigma)), x, sigma)
 
     return denoise
 

@@ -1,8 +1,7 @@
-"""The noise schedule: one place for betas, alphas_cumprod, sigmas and the prediction types.
+"""What noise does to latents, and back: asked alike by training and by sampling.
 
-Notation of Ho et al. 2020 (arXiv 2006.11239) and Karras et al. 2022 (arXiv 2206.00364):
-variance preserving `x_t = sqrt(a_t) x0 + sqrt(1 - a_t) eps` with `a = alphas_cumprod`;
-`sigma = sqrt((1 - a) / a)`, so that `x_t / sqrt(a_t) = x0 + sigma eps`; `snr = a / (1 - a)`.
+A schedule knows the model's own coordinates; samplers know one kind only, the variance-exploding
+`x = x0 + sigma eps` of Karras et al. 2022 (arXiv 2206.00364), to which every schedule translates.
 """
 
 from __future__ import annotations
@@ -10,20 +9,83 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from kaiffin.models.diffusion.loss import min_snr_weight
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
 SPACINGS = ("leading", "trailing", "linspace")
 
 
+# The smallest level of signal in the table of sigmas: at none at all, where a schedule with zero
+# terminal SNR ends, sigma would be infinite. diffusers takes the same (2 ** -24).
+LEAST_SIGNAL = 2.0**-24
+
+
+class Schedule(Protocol):
+    """What training and sampling ask of a family's noise. t: (B,) times in the model's own count;
+    sigma: noise over signal, from the largest to 0.
+    """
+
+    @property
+    def prediction_type(self) -> str:
+        """What the model says: "epsilon", "v_prediction" or another's word for it."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What it was read from, to be written beside a changed base."""
+        ...
+
+    def draw_time(self, generator: torch.Generator) -> Tensor:
+        """A time to train at, 0-dimensional."""
+        ...
+
+    def middle(self) -> Tensor:
+        """The time in the middle of all, 0-dimensional: where the export proof probes."""
+        ...
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t (B, C, h, w), as the model takes it, from latents and standard normal noise."""
+        ...
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the model should say of that x_t."""
+        ...
+
+    def weight(self, t: Tensor, gamma: float) -> Tensor:
+        """min-SNR factor (B,) on the squared error of the target; see `min_snr_weight`."""
+        ...
+
+    def sigmas(self, num_steps: int) -> list[float]:
+        """(num_steps + 1) descending sigmas of a trajectory, and 0 at the end."""
+        ...
+
+    def first_noise(self, eps: Tensor, sigma: float) -> Tensor:
+        """x of the samplers at their first sigma, from standard normal noise."""
+        ...
+
+    def model_input(self, x: Tensor, sigma: float) -> tuple[Tensor, float]:
+        """The samplers' x = x0 + sigma eps as the model takes it: (x_t, t)."""
+        ...
+
+    def to_x0(self, output: Tensor, x: Tensor, sigma: float) -> Tensor:
+        """x0 from what the model says of x = x0 + sigma eps."""
+        ...
+
+
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """alphas_cumprod: (T,) float64, descending; the rest as in diffusers' scheduler_config.json.
+    """Stable Diffusion's: variance preserving, with betas at integer timesteps.
 
-    config: what it was read from, to be written beside a changed base.
+    Notation of Ho et al. 2020 (arXiv 2006.11239): `x_t = sqrt(a_t) x0 + sqrt(1 - a_t) eps` with
+    `a = alphas_cumprod`; `sigma = sqrt((1 - a) / a)`, so that `x_t / sqrt(a_t) = x0 + sigma eps`;
+    `snr = a / (1 - a)`.
+
+    alphas_cumprod: (T,) float64, descending; the rest as in diffusers' scheduler_config.json.
     """
 
     alphas_cumprod: Tensor
@@ -62,6 +124,12 @@ class NoiseSchedule:
     def num_timesteps(self) -> int:
         return len(self.alphas_cumprod)
 
+    def draw_time(self, generator: torch.Generator) -> Tensor:
+        return torch.randint(self.num_timesteps, (), generator=generator)
+
+    def middle(self) -> Tensor:
+        return torch.tensor(self.num_timesteps // 2)
+
     def snr(self, t: Tensor) -> Tensor:
         """Signal-to-noise ratio at integer timesteps t (B,), float64 (B,)."""
         a = self._at(t)
@@ -79,16 +147,26 @@ class NoiseSchedule:
         a = self._like(x0, t)
         return a.sqrt() * eps - (1 - a).sqrt() * x0
 
-    def to_x0(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """x0 from the model's raw output at integer timesteps t (B,)."""
-        a = self._like(x_t, t)
+    def weight(self, t: Tensor, gamma: float) -> Tensor:
+        return min_snr_weight(self.snr(t), gamma, self.prediction_type)
+
+    def first_noise(self, eps: Tensor, sigma: float) -> Tensor:
+        # Variance preserving noise at the first step is x_t ~ N(0, 1); in VE coordinates that is
+        # scaled by 1 / sqrt(a) = sqrt(1 + sigma^2), as the published samplers start.
+        return eps * (1 + sigma**2) ** 0.5
+
+    def model_input(self, x: Tensor, sigma: float) -> tuple[Tensor, float]:
+        return x * _root_a(sigma), self.timestep(sigma)
+
+    def to_x0(self, output: Tensor, x: Tensor, sigma: float) -> Tensor:
         if self.prediction_type == "epsilon":
-            return (x_t - (1 - a).sqrt() * output) / a.sqrt()
-        return a.sqrt() * x_t - (1 - a).sqrt() * output
+            return x - sigma * output
+        root_a = _root_a(sigma)
+        return x * root_a * root_a - output * (sigma * root_a)
 
     def sigma_table(self) -> Tensor:
         """(T,) float64 sigmas of all timesteps, ascending."""
-        a = self.alphas_cumprod
+        a = self.alphas_cumprod.clamp(min=LEAST_SIGNAL)
         return ((1 - a) / a).sqrt()
 
     def sigma(self, t: float) -> float:
@@ -130,6 +208,11 @@ class NoiseSchedule:
     def _like(self, x: Tensor, t: Tensor) -> Tensor:
         """alphas_cumprod at t, as (B, 1, 1, 1) in the dtype of x."""
         return self._at(t).to(x.dtype).view(-1, *[1] * (x.dim() - 1))
+
+
+def _root_a(sigma: float) -> float:
+    """sqrt(alphas_cumprod) at this sigma."""
+    return 1 / math.sqrt(1 + sigma * sigma)
 
 
 def _betas(kind: str, start: float, end: float, count: int) -> Tensor:

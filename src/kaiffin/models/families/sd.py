@@ -23,8 +23,8 @@ class StableDiffusion1(LatentDiffusion):
         clip_skip: int = 0,
     ) -> Conditioning:  # fmt: skip
         states, _ = self.states("text_encoder", prompts, chunks, clip_skip, final_norm=True)
-        return Conditioning(states)
+        return Conditioning({"context": states})
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
-        x_t, context = x_t.to(self.dtype), cond.context.to(self.dtype)
-        return self.unet(x_t, t, encoder_hidden_states=context).sample.float()
+        x_t, context = x_t.to(self.dtype), cond["context"].to(self.dtype)
+        return self.net(x_t, t, encoder_hidden_states=context).sample.float()

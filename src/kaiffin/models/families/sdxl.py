@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +15,25 @@ PENULTIMATE = 1  # SDXL was trained on the states before the last layer, without
 
 
 class StableDiffusionXL(LatentDiffusion):
-    """See `models.base.ModelFamily`."""
+    """See `models.base.ModelFamily`.
+
+    Its conditioning: `context` (B, T, D), `pooled` (B, P) text and `size_ids` (B, 6), the original,
+    crop and target sizes.
+    """
 
     name = "sdxl"
+
+    @classmethod
+    def models(cls) -> dict[str, Any]:
+        from transformers import CLIPTextModelWithProjection
+
+        return super().models() | {"text_encoder_2": CLIPTextModelWithProjection}
+
+    @classmethod
+    def readers(cls) -> dict[str, Any]:
+        from transformers import CLIPTokenizer
+
+        return super().readers() | {"tokenizer_2": CLIPTokenizer}
 
     def encode_text(
         self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
@@ -29,12 +46,13 @@ class StableDiffusionXL(LatentDiffusion):
         facts = [[*s.original, *s.crop, *s.target] for s in sizes]
         size_ids = torch.tensor(facts, dtype=torch.float32, device=self.device)
         context = torch.cat([states for states, _ in both], dim=-1)
-        return Conditioning(context, both[-1][1], size_ids)  # the second encoder's pooled text
+        pooled: Any = both[-1][1]  # of the second encoder
+        return Conditioning({"context": context, "pooled": pooled, "size_ids": size_ids})
 
     def predict(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         cond = cond.map(lambda part: part.to(self.dtype))
-        added = {"text_embeds": cond.pooled, "time_ids": cond.size_ids}
-        output = self.unet(
-            x_t.to(self.dtype), t, encoder_hidden_states=cond.context, added_cond_kwargs=added
+        added = {"text_embeds": cond["pooled"], "time_ids": cond["size_ids"]}
+        output = self.net(
+            x_t.to(self.dtype), t, encoder_hidden_states=cond["context"], added_cond_kwargs=added
         )
         return output.sample.float()

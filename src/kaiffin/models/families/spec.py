@@ -32,6 +32,9 @@ class Spec:
     versions: how `ss_base_model_version` begins in files for it; the first is what is written.
     architecture: `modelspec.architecture` of an adapter for it.
     pipeline: diffusers' class; tag: the hub's.
+    code: where the class of the family is, as "module:class"; read when such a base is loaded.
+    checkpoint: how the names of its text encoder begin in a single file of the original layout, by
+    which such a file is told; "" where there are none.
     original_blocks: whether kohya names the denoiser's layers by the blocks of the original code
     (input_blocks, middle_block, output_blocks) instead of diffusers'.
     marks: parts of layer names that no other family has; context: width of the text states that
@@ -47,6 +50,8 @@ class Spec:
     architecture: str
     pipeline: str
     tag: str
+    code: str
+    checkpoint: str = ""
     original_blocks: bool = False
     marks: tuple[str, ...] = ()
     context: int = 0
@@ -75,6 +80,8 @@ SPECS: dict[str, Spec] = {
         blocks=r"down_blocks\.\d+|mid_block|up_blocks\.\d+",
         versions=("sd_v1", "sd_1", "sd1"), architecture="stable-diffusion-v1/lora",
         pipeline="StableDiffusionPipeline", tag="stable-diffusion", context=768,
+        code="kaiffin.models.families.sd:StableDiffusion1",
+        checkpoint="cond_stage_model.transformer.",
     ),
     "sdxl": Spec(
         name="sdxl", title="SDXL", denoiser="unet",
@@ -86,7 +93,8 @@ SPECS: dict[str, Spec] = {
         versions=("sdxl_base_v1-0", "sdxl"), architecture="stable-diffusion-xl-v1-base/lora",
         pipeline="StableDiffusionXLPipeline", tag="stable-diffusion-xl", original_blocks=True,
         marks=("lora_te2_", "text_encoder_2.", "transformer_blocks_9_", "transformer_blocks.9."),
-        context=2048,
+        context=2048, code="kaiffin.models.families.sdxl:StableDiffusionXL",
+        checkpoint="conditioner.embedders.1.model.",
     ),
 }  # fmt: skip
 

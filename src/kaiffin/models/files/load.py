@@ -1,8 +1,9 @@
-"""From located files to a frozen `ModelFamily`; the only module that picks a family."""
+"""From located files to a frozen `ModelFamily`, by the row of its family in `SPECS`."""
 
 from __future__ import annotations
 
 import json
+import pkgutil
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -19,12 +20,16 @@ from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime, choose_threads, make_deterministic
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.diffusion.schedule import NoiseSchedule
-from kaiffin.models.families.sd import StableDiffusion1
-from kaiffin.models.families.sdxl import StableDiffusionXL
+from kaiffin.models.diffusion.schedule import Schedule
+from kaiffin.models.families.shared import LatentDiffusion, Loaded
+from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import resolve
+from kaiffin.models.files.pipeline import pipeline_of
 from kaiffin.models.files.quantize import quantize
 from kaiffin.models.words import plain_pieces
+
+# What the libraries raise at files that are damaged or of another kind.
+BROKEN = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
 def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
@@ -33,33 +38,40 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
     Raises MissingWeightsError where files are absent, broken or of another kind of model.
     """
     located = resolve.locate(base.name)
+    spec, dtype = SPECS[located.family], runtime.base_dtype
     with parts.quiet():
-        found, files = _components(located, runtime.base_dtype)
+        family = family_class(located.family)
+        found, files = _components(located, family, dtype)
         if base.vae:
             found["vae"], vae_files = _external_vae(base.vae, found["vae"])
             files = [*files, *vae_files]
-        dtype = runtime.base_dtype
         models: dict[str, Any] = {
             name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
             for name, model in found.items()
             if isinstance(model, nn.Module)
         }
-    _fit(models, base, runtime)
-    encoders = {name: model for name, model in models.items() if name.startswith("text_encoder")}
-    tokenizers = {name: found[name.replace("text_encoder", "tokenizer")] for name in encoders}
-    family: Any = StableDiffusionXL if located.family == "sdxl" else StableDiffusion1
-    return family(
+    _fit(models, spec.denoiser, base, runtime)
+    loaded = Loaded(
         base=base.name,
         revision=parts.revision(files),
+        schedule=found["schedule"],
+        models=models,
+        tokenizers={tower: found[tokenizer_of(tower)] for tower in spec.text_towers},
         device=runtime.device,
         dtype=dtype,
         quantize=base.quantize,
-        schedule=found["schedule"],
-        unet=models["unet"],
-        vae=models["vae"],
-        encoders=encoders,
-        tokenizers=tokenizers,
     )
+    return family(loaded)
+
+
+def family_class(name: str) -> type[LatentDiffusion]:
+    """The class of family `name`; importing it may take seconds."""
+    return pkgutil.resolve_name(SPECS[name].code)
+
+
+def tokenizer_of(tower: str) -> str:
+    """`text_encoder_2` -> `tokenizer_2`, as diffusers' folders have them."""
+    return tower.replace("text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -82,8 +94,6 @@ def read_text_facts(name: str) -> TextFacts:
 
     Raises MissingWeightsError where they are absent.
     """
-    from transformers import CLIPTokenizer
-
     located = resolve.locate(name)
     configs = located.configs
     if located.kind == "folder" or (configs / "tokenizer" / "vocab.json").is_file():
@@ -91,15 +101,16 @@ def read_text_facts(name: str) -> TextFacts:
     else:
         tokenizer = resolve.tokenizer_folder(located.path)
     try:
-        unet, vae = (
+        net, vae = (
             json.loads((configs / part / "config.json").read_text(encoding="utf-8"))
-            for part in ("unet", "vae")
+            for part in (SPECS[located.family].denoiser, "vae")
         )
-        native = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+        native = net["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingWeightsError(f"{configs}: its configuration is broken: {error}.") from None
     with parts.quiet():
-        return TextFacts(_pretrained(CLIPTokenizer, tokenizer), native)
+        kind = family_class(located.family).readers()["tokenizer"]
+        return TextFacts(_pretrained(kind, tokenizer), native)
 
 
 def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
@@ -108,35 +119,27 @@ def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if forced and dtype == torch.float16 else dtype
 
 
-def _components(located: resolve.Located, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
+def _components(
+    located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype
+) -> tuple[dict[str, Any], list[Path]]:
+    """Every component and the `schedule`, and the files that hold weights."""
     if located.kind == "file":
-        return _from_file(located, dtype), [located.path]
-    return _from_folder(located, dtype)
+        return _from_file(located, family, dtype), [located.path]
+    return _from_folder(located.path, family, dtype)
 
 
-def _from_folder(located: resolve.Located, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    folder = located.path
-    classes: dict[str, Any] = {
-        "unet": UNet2DConditionModel,
-        "vae": AutoencoderKL,
-        "text_encoder": CLIPTextModel,
-        "tokenizer": CLIPTokenizer,
-    }
-    if located.family == "sdxl":
-        classes |= {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
+def _from_folder(
+    folder: Path, family: type[LatentDiffusion], dtype: torch.dtype
+) -> tuple[dict[str, Any], list[Path]]:
     found: dict[str, Any] = {}
     files: list[Path] = []
-    for name, cls in classes.items():
-        if "tokenizer" in name:
-            found[name] = _pretrained(cls, folder / name)
-            continue
+    for name, cls in family.readers().items():
+        found[name] = _pretrained(cls, folder / name)
+    for name, cls in family.models().items():
         options, weights = _weights(folder / name, dtype)
         found[name] = _pretrained(cls, folder / name, dtype=dtype, **options)
         files += weights
-    found["schedule"] = _schedule(folder / "scheduler" / "scheduler_config.json")
+    found["schedule"] = _schedule(folder / "scheduler" / "scheduler_config.json", family)
     return found, files
 
 
@@ -158,12 +161,17 @@ def _weights(folder: Path, dtype: torch.dtype) -> tuple[dict[str, Any], list[Pat
 def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **options: Any) -> Any:
     """One component; with `dtype`, a model, of which every weight must be in the files."""
     if dtype is not None:
-        of_diffusers = cls.__module__.startswith("diffusers")
+        from diffusers import ModelMixin
+
+        of_diffusers = issubclass(cls, ModelMixin)
         options |= {"use_safetensors": True, "output_loading_info": True}
         options |= {"torch_dtype" if of_diffusers else "dtype": dtype}
     try:
         loaded = cls.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except Exception as error:
+        # Tokenizers raise a bare Exception, whatever is wrong with their files.
+        if not isinstance(error, BROKEN) and type(error) is not Exception:
+            raise
         raise MissingWeightsError(f"{folder}: cannot be loaded: {error}.") from None
     if dtype is None:
         return loaded
@@ -188,31 +196,29 @@ def _unloadable(path: Path, error: Exception) -> MissingWeightsError:
     return MissingWeightsError(f"{path}: cannot be loaded: {reason}.", "Copy or download it again.")
 
 
-def _schedule(path: Path) -> NoiseSchedule:
+def _schedule(path: Path, family: type[LatentDiffusion]) -> Schedule:
     try:
-        return NoiseSchedule.from_config(json.loads(path.read_text(encoding="utf-8")))
+        return family.read_schedule(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise MissingWeightsError(f"{path}: cannot be used: {error}.") from None
 
 
-def _from_file(located: resolve.Located, dtype: torch.dtype) -> dict[str, Any]:
+def _from_file(
+    located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype
+) -> dict[str, Any]:
     """A checkpoint in the original (LDM) layout."""
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-
+    wanted = [*family.models(), *family.readers()]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         shutil.copytree(located.configs, folder, dirs_exist_ok=True)
-        names = ["tokenizer"] + ["tokenizer_2"] * (located.family == "sdxl")
-        for name in (n for n in names if not (folder / n / "vocab.json").is_file()):
-            _copy_tokenizer(resolve.tokenizer_folder(located.path), folder / name)
-        pipeline = (
-            StableDiffusionXLPipeline if located.family == "sdxl" else StableDiffusionPipeline
-        )
-        options = {} if located.family == "sdxl" else {"safety_checker": None}
+        for name in family.readers():
+            if not (folder / name / "vocab.json").is_file():
+                _copy_tokenizer(resolve.tokenizer_folder(located.path), folder / name)
+        pipeline, absent = pipeline_of(located.family, wanted)
         try:
             pipe = pipeline.from_single_file(
                 str(located.path), config=str(folder), torch_dtype=dtype, local_files_only=True,
-                **options,
+                **absent,
             )  # fmt: skip
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise _unloadable(located.path, error) from None
@@ -222,13 +228,11 @@ def _from_file(located: resolve.Located, dtype: torch.dtype) -> dict[str, Any]:
         config["prediction_type"] = "v_prediction"
     if "ztsnr" in markers:
         config["rescale_betas_zero_snr"] = True
-    kept = ["unet", "vae", "text_encoder", "tokenizer"]
-    kept += ["text_encoder_2", "tokenizer_2"] * (located.family == "sdxl")
-    found = {name: getattr(pipe, name) for name in kept}
+    found = {name: getattr(pipe, name) for name in wanted}
     for part in found.values():
         if isinstance(part, nn.Module):
             _refuse_missing([n for n, p in part.named_parameters() if p.is_meta], located.path)
-    return found | {"schedule": NoiseSchedule.from_config(config)}
+    return found | {"schedule": family.read_schedule(config)}
 
 
 def _copy_tokenizer(source: Path, target: Path) -> None:
@@ -248,7 +252,7 @@ def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
         config = _vae_config(present)
         try:
             vae = AutoencoderKL.from_single_file(str(path), config=config, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        except BROKEN as error:
             raise _unloadable(path, error) from None
         return vae, [path]
     folder = path if path.is_dir() else resolve.snapshot(name, name)
@@ -272,15 +276,15 @@ def load_base(base: BaseConfig, runtime: Runtime) -> ModelFamily:
     return family
 
 
-def _fit(models: Mapping[str, Any], base: BaseConfig, runtime: Runtime) -> None:
-    """Text encoders where they are to compute, a VAE in tiles, a UNet in few bits, as asked."""
+def _fit(models: Mapping[str, Any], denoiser: str, base: BaseConfig, runtime: Runtime) -> None:
+    """Text encoders where they are to compute, a VAE in tiles, a denoiser in few bits, as asked."""
     if base.text_device == "cpu":
         for name in (name for name in models if name.startswith("text_encoder")):
             models[name].to("cpu")
     if base.vae_tiling:
         parts.decode_in_tiles(models["vae"])
     if base.quantize != "none":
-        quantize(models["unet"], base.quantize, runtime.device, runtime.base_dtype)
+        quantize(models[denoiser], base.quantize, runtime.device, runtime.base_dtype)
 
 
 def refitted(
@@ -305,7 +309,7 @@ def refitted(
         name: getattr(after, name) if getattr(after, name) != getattr(before, name) else default
         for name, default in (("text_device", "auto"), ("vae_tiling", False), ("quantize", "none"))
     }
-    _fit(models, after.model_copy(update=changes), runtime)
+    _fit(models, family.denoiser, after.model_copy(update=changes), runtime)
     family.dtype, family.quantize = dtype, after.quantize
     return family
 

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from kaiffin.foundation.errors import UserError
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.families.spec import SPECS
+
+
+class NoPipeline(UserError):
+    """diffusers has no pipeline for this family."""
+
+
+def pipeline_of(family: str, components: Collection[str]) -> tuple[Any, dict[str, None]]:
+    """diffusers' pipeline class of a family, and the parts that it wants beside `components` and
+    that Kaiffin leaves out (safety checkers and such). Raises NoPipeline."""
+    import diffusers
+
+    spec = SPECS[family]
+    with parts.quiet():
+        pipeline: Any = getattr(diffusers, spec.pipeline, None)
+    if pipeline is None:
+        raise NoPipeline(f"diffusers has no pipeline for {spec.title}.")
+    wanted = list(inspect.signature(pipeline).parameters.values())
+    needed = [p.name for p in wanted if p.default is p.empty]
+    return pipeline, {n: None for n in needed if n not in {*components, "scheduler"}}
 
 
 def as_pipeline(family: Any) -> Any:
-    """The base as a diffusers pipeline that shares its modules."""
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+    """The base as a diffusers pipeline that shares its modules. Raises NoPipeline."""
+    from diffusers import DDIMScheduler
 
     made: dict[str, Any] = {"vae": family.vae, **family.towers}
     for tower, tokenizer in family.tokenizers.items():
         made[tower.replace("text_encoder", "tokenizer")] = tokenizer
+    pipeline, absent = pipeline_of(family.name, made)
     made["scheduler"] = DDIMScheduler.from_config(family.schedule.config)
-    if family.name != "sdxl":
-        made |= {"safety_checker": None, "feature_extractor": None}
-    cls: Any = StableDiffusionXLPipeline if family.name == "sdxl" else StableDiffusionPipeline
     with parts.quiet():
-        return cls(**made)
+        return pipeline(**made, **absent)
 
 
 def save(family: ModelFamily, folder: Path) -> None:

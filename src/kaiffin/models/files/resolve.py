@@ -7,12 +7,14 @@ Hugging Face cache; the hub itself, where there is a network. Only safetensors a
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
+from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.embedded import EMBEDDED
 
 ALIASES = {
@@ -27,16 +29,14 @@ WANTED = ["*.json", "*.txt", "*.safetensors"]
 CONFIGS = Path(__file__).parents[1] / "configs"  # of the published models
 HEADER_LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
 
-FamilyName = Literal["sd1", "sdxl"]
-
 
 @dataclass(frozen=True)
 class Located:
-    """Files of a base: a diffusers folder or one checkpoint file, and its family."""
+    """Files of a base: a diffusers folder or one checkpoint file, and its family's name."""
 
     kind: Literal["folder", "file"]
     path: Path
-    family: FamilyName
+    family: str
 
     @property
     def configs(self) -> Path:
@@ -111,13 +111,21 @@ def _folder(path: Path) -> Located:
             f"{path}: holds no diffusers pipeline (no readable model_index.json).",
             "Pass the folder that holds model_index.json, unet/, vae/ and so on.",
         ) from None
-    if "StableDiffusionXL" in kind:
-        return Located("folder", path, "sdxl")
-    if "StableDiffusion" in kind and "3" not in kind:
-        return Located("folder", path, "sd1")
-    raise MissingWeightsError(
-        f"{path}: is a {kind}.", "Kaiffin reads Stable Diffusion 1.x and SDXL bases."
-    )
+    fitting = [spec for spec in SPECS.values() if re.match(_of_pipeline(spec.pipeline), kind)]
+    if not fitting:
+        raise MissingWeightsError(f"{path}: is a {kind}.", _readable())
+    closest = max(fitting, key=lambda spec: len(spec.pipeline))
+    return Located("folder", path, closest.name)
+
+
+def _of_pipeline(name: str) -> str:
+    """A pattern of a pipeline's relatives: StableDiffusionImg2ImgPipeline is one of
+    StableDiffusionPipeline, StableDiffusion3Pipeline is not."""
+    return re.escape(name.removesuffix("Pipeline")) + r"(?!\d)"
+
+
+def _readable() -> str:
+    return f"Kaiffin reads bases of {' and '.join(spec.title for spec in SPECS.values())}."
 
 
 def _file(path: Path) -> Located:
@@ -138,14 +146,10 @@ def _file(path: Path) -> Located:
             f"{path}: its UNet takes {first[1]} channels: an inpainting or editing model.",
             "Use the plain text-to-image checkpoint.",
         )
-    if any(name.startswith("conditioner.embedders.1.model.") for name in shapes):
-        return Located("file", path, "sdxl")
-    if any(name.startswith("cond_stage_model.transformer.") for name in shapes):
-        return Located("file", path, "sd1")
-    raise MissingWeightsError(
-        f"{path}: its text encoder is neither SD 1.x's nor SDXL's.",
-        "Kaiffin reads Stable Diffusion 1.x and SDXL bases.",
-    )
+    for spec in (spec for spec in SPECS.values() if spec.checkpoint):
+        if any(name.startswith(spec.checkpoint) for name in shapes):
+            return Located("file", path, spec.name)
+    raise MissingWeightsError(f"{path}: its text encoder is of another kind.", _readable())
 
 
 def header(path: Path) -> dict[str, list[int]]:

@@ -1,0 +1,131 @@
+"""What a training step is fed with: batches by number, encoded once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kaiffin.adapters.stack import Stack
+from kaiffin.data.dataset import Dataset, Draw, mask_key
+from kaiffin.foundation.cache import TensorCache, content_key
+from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is known of the items before any noise.
+
+    role: instance or prior; latents mean and std (B, C, h, w); sizes and captions per item;
+    mask (B, 1, h, w) or None.
+    """
+
+    role: str
+    mean: Tensor
+    std: Tensor
+    captions: list[str]
+    sizes: list[SizeFacts]
+    names: list[str]
+    mask: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Inputs:
+    """The batches of one phase, and what the denoiser is told of them.
+
+    What frozen towers say is kept in `cache` by content. Latents therefore are encoded once; texts
+    are too, unless the phase trains what encodes them.
+    """
+
+    def __init__(
+        self, family: ModelFamily, dataset: Dataset, phase: Phase, runtime: Runtime,
+        cache: TensorCache,
+    ) -> None:  # fmt: skip
+        self.family, self.dataset, self.cache = family, dataset, cache
+        self.data, self.device = phase.config.data, runtime.device
+        self.batch_size = phase.config.train.batch_size or 1
+        self.text_learns = bool(phase.trains & {TEXT, EMBEDDING})
+        self.text_state = ""
+
+    def keep_texts_of(self, stack: Stack) -> None:
+        """From now on captions are kept as the towers with this `stack` on them encode them."""
+        self.text_state = "" if self.text_learns else _fingerprint(stack)
+
+    def batches(self, number: int) -> list[Batch]:
+        """The `number`-th photos and, with prior preservation, as many class pictures."""
+        size = self.batch_size
+        found = [self.batch(self.dataset.batch(number, size), "instance")]
+        if self.dataset.prior:
+            found.append(self.batch(self.dataset.prior_batch(number, size), "prior"))
+        return found
+
+    def batch(self, draws: Sequence[Draw], role: str = "instance") -> Batch:
+        """The draws, all of one crop size, with their latents."""
+        latents = [self.latents(draw) for draw in draws]
+        masks = [entry.get("mask") for entry in latents]
+        present = [mask for mask in masks if mask is not None]
+        return Batch(
+            role,
+            torch.stack([entry["mean"] for entry in latents]),
+            torch.stack([entry["std"] for entry in latents]),
+            [draw.caption for draw in draws],
+            [SizeFacts(*draw.frame) for draw in draws],
+            [draw.example.name for draw in draws],
+            torch.stack(present).to(self.device) if present else None,
+        )
+
+    def latents(self, draw: Draw) -> dict[str, Tensor]:
+        """`mean` and `std` (C, h, w), and where there are masks `mask` (1, h, w), on the CPU."""
+        example, data = draw.example, self.data
+        key = content_key(
+            "latents", self.family.revision, self.family.dtype, example.sha256, example.crop,
+            draw.flipped, data.background, data.masks, mask_key(example), example.role,
+        )  # fmt: skip
+
+        def encode() -> dict[str, Tensor]:
+            pixels = self.dataset.pixels(example, draw.flipped)[None]
+            mean, std = self.family.encode_images(pixels.to(self.device))
+            entry = {"mean": mean[0], "std": std[0]}
+            mask = self.dataset.mask(example, draw.flipped)
+            if mask is not None:
+                entry["mask"] = torch.nn.functional.interpolate(
+                    mask[None], size=mean.shape[-2:], mode="area"
+                )[0]
+            return entry
+
+        return self.cache.get(key, encode)
+
+    def conditioning(self, batch: Batch) -> Conditioning:
+        """What the denoiser is told; with gradients where the text towers learn."""
+        if self.text_learns:
+            return self.family.encode_text(batch.captions, batch.sizes)
+        pairs = zip(batch.captions, batch.sizes, strict=True)
+        parts = [self._told(caption, size) for caption, size in pairs]
+        return Conditioning.cat(parts).map(lambda tensor: tensor.to(self.device))
+
+    def _told(self, caption: str, size: SizeFacts) -> Conditioning:
+        """Of one picture, on the CPU."""
+        base = (self.family.revision, self.family.dtype, self.text_state)
+        key = content_key("text", *base, caption, size)
+
+        def encode() -> dict[str, Tensor]:
+            with torch.no_grad():
+                return dict(self.family.encode_text([caption], [size]))
+
+        return Conditioning(self.cache.get(key, encode))
+
+
+def _fingerprint(stack: Stack) -> str:
+    """A hash of what adapters and tokens change in the text towers; "" for nothing."""
+    text = {name: value for name, value in stack.state().items() if TEXT in name}
+    digest = hashlib.sha256()
+    for name, value in sorted(text.items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest() if text else ""
