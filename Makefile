@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check format install clean
+.PHONY: demo test test-slow check format golden install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kaiffin needs Python 3.11 or newer")'
@@ -35,6 +35,9 @@ test-slow: $(READY)  ## the long tests: full-size UNets, many kills
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+golden: $(READY)  ## store the golden numbers anew, where a change is meant to move them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_golden.py -n 0 --renew-golden
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
