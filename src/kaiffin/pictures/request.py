@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.models.base import ModelFamily
+
+if TYPE_CHECKING:
+    from kaiffin.models.base import ModelFamily
 
 
 def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
@@ -69,7 +71,7 @@ class Request:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as weights.py
+    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as strength.py
     reads it."""
 
     path: str

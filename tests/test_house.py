@@ -1,0 +1,198 @@
+"""The house itself: its rules find what they are for, torch-free is torch-free, nothing is left
+out of the wheel, and the way to the loss is the one that docs/architecture.md tells."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import house
+import pytest
+from conftest import REPO
+from diffusers import UNet2DConditionModel
+
+from kaiffin.cli.main import main
+
+SOURCE = REPO / "src" / "kaiffin"
+PAGE = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A repository of one module that keeps all the rules."""
+    files = {
+        "src/kaiffin/__init__.py": '"""A small house."""\n',
+        "src/kaiffin/room/__init__.py": '"""A room."""\n',
+        "src/kaiffin/room/part.py": '"""Its one job.\n\nMore."""\n\n\ndef f():\n    return 1\n',
+        "tests/room/test_part.py": "def test_f():\n    # counts for nothing\n    assert True\n",
+        "tests/unmirrored.txt": "# none\n",
+        "docs/architecture.md": f"before\n{house.START}\n{house.END}\nafter\n",
+    }
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    page = tmp_path / house.PAGE
+    page.write_text(house.with_map(page.read_text(), house.file_map(tmp_path)))
+    assert problems(tmp_path) == []
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def problems(repo: Path) -> list[str]:
+    checks = (house.too_long, house.not_mirrored, house.thinly_tested, house.map_is_old)
+    return [found for check in checks for found in check(repo)]
+
+
+def test_the_map_is_by_folder(small: Path) -> None:
+    page = (small / house.PAGE).read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    assert (
+        "**`room/`** A room.\n\n| file | its one job |\n|---|---|\n| `part.py` | Its one job. |"
+        in page
+    )
+
+
+def test_a_function_may_have_sixty_lines(small: Path) -> None:
+    body = "        pass\n" * 59
+    path = small / "tests" / "test_more.py"
+    write(
+        path, f"def fits():\n{body}\n\nclass A:\n    async def not_so(self):\n{body}        pass\n"
+    )
+    assert problems(small) == ["tests/test_more.py:64: not_so has 61 lines, more than 60."]
+
+
+def test_a_file_may_have_four_hundred_lines(small: Path) -> None:
+    path = small / "src" / "kaiffin" / "room" / "page.js"
+    write(path, "x\n" * 400)
+    assert problems(small) == []
+    write(path, "x\n" * 401)
+    (found,) = problems(small)
+    assert found.startswith("src/kaiffin/room/page.js: has 401 lines, more than 400.")
+
+
+def test_a_module_without_a_test_is_named_until_a_reason_is_given(small: Path) -> None:
+    (small / "tests" / "room" / "test_part.py").rename(small / "tests" / "test_other.py")
+    (found,) = problems(small)
+    assert found.startswith("src/kaiffin/room/part.py: has no tests/room/test_part.py.")
+    reasons = small / house.UNMIRRORED
+    write(reasons, "room/part.py: test_other.py\n")
+    assert problems(small) == []
+    write(reasons, "room/part.py: room/test_gone.py\nroom/gone.py: no reason\n")
+    assert problems(small) == [
+        "tests/unmirrored.txt: room/part.py: there is no tests/room/test_gone.py.",
+        "tests/unmirrored.txt: there is no room/gone.py. Take its line away.",
+    ]
+    write(reasons, "room/part.py: it is needless\n")
+    write(small / "tests" / "room" / "test_part.py", "")
+    (found,) = problems(small)
+    assert found.endswith("room/part.py has tests/room/test_part.py now. Take its line away.")
+
+
+def test_lines_that_hold_code_are_counted(small: Path) -> None:
+    text = '"""Doc."""\n\n# why\nx = """two\nlines"""  # code\n\n\n'
+    text += 'def f():\n    """Doc."""\n    g(\n        1)\n'
+    assert house.code_lines(text) == 5
+    assert house.share_tested(small) == 1
+    write(small / "src" / "kaiffin" / "room" / "part.py", '"""Its one job."""\n' + "x = 1\n" * 10)
+    (found,) = problems(small)
+    assert found.startswith("lines of tests for a line of code: 0.20 (room 0.20); at least ")
+
+
+def test_a_new_docstring_makes_the_map_old(small: Path) -> None:
+    part = small / "src" / "kaiffin" / "room" / "part.py"
+    write(part, '"""Another job."""\nx = 1\n')
+    assert problems(small) == [
+        "docs/architecture.md: its map is not that of the tree. Run `make docs`."
+    ]
+    write(part, "x = 1\n")
+    assert problems(small)[0].startswith("src/kaiffin/room/part.py: does not say what it is for.")
+
+
+def test_the_map_of_this_house_is_that_of_its_tree() -> None:
+    assert list(house.map_is_old(REPO)) == []
+
+
+# --- what the modules claim -----------------------------------------------------------------------
+
+ALONE = """
+import importlib, os, sys
+import numpy, PIL.Image, pydantic, rich.console, yaml  # once for all, to be quick
+failed = []
+for name in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        try:
+            importlib.import_module(name)
+            os._exit("torch" in sys.modules)
+        finally:
+            os._exit(2)
+    if os.waitpid(child, 0)[1]:
+        failed.append(name)
+sys.exit(", ".join(failed) or 0)
+"""
+
+
+def test_torch_free_is_torch_free() -> None:
+    """Each module that says so, and each door, imported by a process that has imported no other."""
+    claims = []
+    for module in house.modules(REPO):
+        text = ast.get_docstring(ast.parse((SOURCE / module).read_text(encoding="utf-8"))) or ""
+        is_door = module.parts[0] == "cli" and module.name != "__main__.py"
+        if is_door or re.search(r"torch-free|nothing here loads torch", text, re.IGNORECASE):
+            claims.append(".".join(("kaiffin", *module.with_suffix("").parts)))
+    assert len(claims) > 30
+    done = subprocess.run([sys.executable, "-c", ALONE, *claims], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_left_out_of_the_wheel() -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    builder = WheelBuilder(str(REPO))
+    held = {file.distribution_path for file in builder.recurse_included_files()}
+    files = [path.relative_to(SOURCE.parent) for path in SOURCE.rglob("*") if path.is_file()]
+    wanted = {path.as_posix() for path in files if "__pycache__" not in path.parts}
+    assert held == wanted
+    assert "kaiffin/py.typed" in held
+    kinds = {Path(name).suffix for name in held}
+    assert {".safetensors", ".yaml", ".json", ".txt", ".j2", ".js", ".css", ".md"} <= kinds
+    assert builder.metadata.core.license_files == ["LICENSE"]
+    assert "Version 2.0, January 2004" in (REPO / "LICENSE").read_text()
+
+
+# --- from the command to the loss -----------------------------------------------------------------
+
+
+def test_the_way_to_the_loss_is_the_one_that_is_told(
+    sd_path: Path, photos6: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way: list[str] = []
+    forward = UNet2DConditionModel.forward
+
+    def watched(*given: object, **more: object) -> object:
+        if not way:
+            way.extend(callers(sys._getframe()))
+        return forward(*given, **more)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", watched)
+    call = ["--base", str(sd_path), "--class", "thing", "--steps", "1", "--data.prior.weight", "0"]
+    assert main(["train", str(photos6), *call, "--out", str(tmp_path / "run")]) == 0
+    told, hops = " ".join(PAGE.split()), [name.endswith(".losses") for name in way].index(True)
+    assert " -> ".join(way) in told, "docs/architecture.md tells another way"
+    assert f"it is {hops} hops" in told
+
+
+def callers(frame) -> list[str]:
+    """Kaiffin's functions that have not returned, from the command on; methods by their class."""
+    names = []
+    while frame:
+        module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
+        if module.startswith("kaiffin."):
+            names.append(name if "." in name else f"{module.removeprefix('kaiffin.')}.{name}")
+        frame = frame.f_back
+    return names[::-1][1:]  # without `main`, which reads argv
