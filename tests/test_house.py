@@ -5,6 +5,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import house
@@ -115,6 +116,22 @@ def test_a_new_docstring_makes_the_map_old(small: Path) -> None:
 
 def test_the_map_of_this_house_is_that_of_its_tree() -> None:
     assert list(house.map_is_old(REPO)) == []
+
+
+def test_the_floors_that_are_told_are_those_of_the_contract() -> None:
+    project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    block = PAGE.partition("## The floors\n\n")[2].partition("\n\n")[0]
+    assert [re.split(r"\s{2,}", line.strip())[0] for line in block.splitlines()] == layers
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_path_that_is_told_is_there(name: str) -> None:
+    text = (REPO / name).read_text(encoding="utf-8").partition(house.START)[0]
+    paths = re.findall(r"`([\w./]+(?:/|\.py|\.txt|\.md))`", text)
+    assert len(paths) > 15
+    gone = [path for path in paths if not any((root / path).exists() for root in (REPO, SOURCE))]
+    assert gone == []
 
 
 # --- what the modules claim -----------------------------------------------------------------------
