@@ -86,12 +86,17 @@ def test_a_module_without_a_test_is_named_until_a_reason_is_given(small: Path) -
     write(reasons, "room/part.py: room/test_gone.py\nroom/gone.py: no reason\n")
     assert problems(small) == [
         "tests/unmirrored.txt: room/part.py: there is no tests/room/test_gone.py.",
-        "tests/unmirrored.txt: there is no room/gone.py. Take its line away.",
+        "tests/unmirrored.txt: there is no room/gone.py. Run `make docs`.",
     ]
-    write(reasons, "room/part.py: it is needless\n")
-    write(small / "tests" / "room" / "test_part.py", "")
+    write(reasons, "# why\n\nroom/part.py: it is needless\n")
+    house.renew(small)
+    assert reasons.read_text() == "# why\n\nroom/part.py: it is needless\n"
+    write(small / "tests" / "room" / "test_part.py", "assert 1\n" * 9)
     (found,) = problems(small)
-    assert found.endswith("room/part.py has tests/room/test_part.py now. Take its line away.")
+    assert found.endswith("room/part.py has a test file now. Run `make docs`.")
+    house.renew(small)
+    assert problems(small) == []
+    assert reasons.read_text() == "# why\n\n"
 
 
 def test_lines_that_hold_code_are_counted(small: Path) -> None:
@@ -112,6 +117,9 @@ def test_a_new_docstring_makes_the_map_old(small: Path) -> None:
     ]
     write(part, "x = 1\n")
     assert problems(small)[0].startswith("src/kaiffin/room/part.py: does not say what it is for.")
+    write(part, '"""Another job."""\nx = 1\n')
+    house.renew(small)
+    assert problems(small) == []
 
 
 def test_the_map_of_this_house_is_that_of_its_tree() -> None:

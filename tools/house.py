@@ -1,7 +1,8 @@
 """The rules of the house that no linter has: sizes, tests that mirror the source, the file map.
 
-`python tools/house.py` checks (a part of `make check`); `--write` renews the map in
-docs/architecture.md (`make docs`). Loads nothing of Kaiffin, so it takes less than a second.
+`python tools/house.py` checks (a part of `make check`). With `--write` it renews the map in
+docs/architecture.md and takes lines that are no longer true out of tests/unmirrored.txt (`make docs`).
+Loads nothing of Kaiffin, so it is done in a few seconds.
 """
 
 from __future__ import annotations
@@ -37,13 +38,21 @@ END = "<!-- end of the map -->"
 
 def main(arguments: list[str]) -> int:
     if arguments == ["--write"]:
-        page = REPO / PAGE
-        text = with_map(page.read_text(encoding="utf-8"), file_map(REPO))
-        page.write_text(text, encoding="utf-8")
+        renew(REPO)
         return 0
     found = [*too_long(REPO), *not_mirrored(REPO), *thinly_tested(REPO), *map_is_old(REPO)]
     print("\n".join(found or [f"the house is in order; {tests_by_room(REPO)}"]))
     return 1 if found else 0
+
+
+def renew(repo: Path) -> None:
+    """Writes what can be derived from the tree."""
+    page, reasons = repo / PAGE, repo / UNMIRRORED
+    page.write_text(with_map(page.read_text("utf-8"), file_map(repo)), encoding="utf-8")
+    lines = reasons.read_text(encoding="utf-8").splitlines(keepends=True)
+    untested = {module.as_posix() for module in modules(repo) if not test_of(repo, module)}
+    kept = [line for line in lines if line[0] in "#\n" or line.partition(":")[0] in untested]
+    reasons.write_text("".join(kept), encoding="utf-8")
 
 
 # --- sizes --------------------------------------------------------------------------------------
@@ -80,6 +89,12 @@ def modules(repo: Path) -> list[Path]:
     return sorted(path.relative_to(package) for path in package.rglob("*.py"))
 
 
+def test_of(repo: Path, module: Path) -> Path | None:
+    """The test file of a module's own name, if it is there."""
+    test = repo / "tests" / module.with_name(f"test_{module.name}")
+    return test if test.is_file() else None
+
+
 def not_mirrored(repo: Path) -> Iterator[str]:
     """`room/part.py` without `tests/room/test_part.py`, unless tests/unmirrored.txt says why.
 
@@ -97,14 +112,14 @@ def not_mirrored(repo: Path) -> Iterator[str]:
     for module in modules(repo):
         if module.name.startswith("__"):
             continue
-        test = Path("tests") / module.with_name(f"test_{module.name}")
         reason = reasons.pop(module.as_posix(), None)
-        if (repo / test).is_file():
+        if test_of(repo, module):
             if reason is not None:
-                yield f"{UNMIRRORED}: {module} has {test} now. Take its line away."
+                yield f"{UNMIRRORED}: {module} has a test file now. Run `make docs`."
         elif not reason:
+            test = Path("tests") / module.with_name(f"test_{module.name}")
             yield f"{PACKAGE / module}: has no {test}. Write it, or say why not in {UNMIRRORED}."
-    yield from (f"{UNMIRRORED}: there is no {name}. Take its line away." for name in reasons)
+    yield from (f"{UNMIRRORED}: there is no {name}. Run `make docs`." for name in reasons)
 
 
 def lines_by_room(folder: Path) -> dict[str, int]:
