@@ -1,8 +1,8 @@
 """The rules of the house that no linter has: sizes, tests that mirror the source, the file map.
 
-`python tools/house.py` checks (a part of `make check`). With `--write` it renews the map in
-docs/architecture.md and takes lines that are no longer true out of tests/unmirrored.txt (`make docs`).
-Loads nothing of Kaiffin, so it is done in a few seconds.
+`python tools/house.py` checks (a part of `make check`). With `--write` (`make docs`) it renews the
+map in docs/architecture.md and takes out of tests/unmirrored.txt what is no longer true. Loads
+nothing of Kaiffin, so it is done in a few seconds.
 """
 
 from __future__ import annotations
