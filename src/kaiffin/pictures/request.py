@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
-
-if TYPE_CHECKING:
-    from kaiffin.models.base import ModelFamily
+from kaiffin.models.base import ModelFamily
 
 
 def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
@@ -71,7 +69,7 @@ class Request:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as strength.py
+    """An adapter as a recipe names it. sha256: of the file; weight: a number, or as weights.py
     reads it."""
 
     path: str
