@@ -36,8 +36,7 @@ def train(folder, plan: Plan = PLAN, dies_at: int | None = None) -> tuple[nn.Mod
         x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))[part]
         return (net(x) - x.sum(1, keepdim=True)).square().mean()
 
-    marathon = Marathon(folder, net, plan, loss, log=lambda line: None)
-    marathon.save_every_s = 0
+    marathon = Marathon(folder, net, plan, loss, log=lambda line: None, save_every_s=0)
     marathon.run()
     return net, marathon
 

@@ -109,10 +109,10 @@ def _train(rank: int, workers: int, stage: str, config: BuildConfig, meeting: st
         rank,
         workers,
         log.info,
+        config.save_seconds,
         _preview(config, stage, network),
+        config.preview_minutes * 60,
     )
-    marathon.save_every_s = config.save_seconds
-    marathon.preview_every_s = config.preview_minutes * 60
     marathon.run()
     if rank == 0:
         (config.out / stage / "done").write_text(f"{marathon.samples} {marathon.elapsed():.0f}\n")

@@ -123,9 +123,6 @@ def read_deadline(path: Path, budget_s: float) -> float:
 class Marathon:
     """One stage: `loss(step, part)` on this worker's part of batch `step`, until done."""
 
-    save_every_s = 60.0
-    preview_every_s = 300.0
-
     def __init__(
         self,
         folder: Path,
@@ -135,12 +132,18 @@ class Marathon:
         rank: int = 0,
         workers: int = 1,
         log: Callable[[str], None] = print,
+        save_every_s: float = 60.0,
         preview: Callable[[int], None] | None = None,
+        preview_every_s: float = 300.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.plan, self.loss = folder, plan, loss
-        self.rank, self.workers = rank, workers
-        self.log, self.preview = log, preview
+        self.rank, self.workers, self.log = rank, workers, log
+        self.save_every_s, self.preview, self.preview_every_s = (
+            save_every_s,
+            preview,
+            preview_every_s,
+        )
         self.flat = Flat(network)
         self.step, self.decay = 0, self._planned_decay()
         self.seconds, self.started = 0.0, time.time()
