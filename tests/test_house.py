@@ -178,11 +178,14 @@ def test_the_way_to_the_loss_is_the_one_that_is_told(
 
 
 def callers(frame) -> list[str]:
-    """Kaiffin's functions that have not returned, from the command on; methods by their class."""
+    """Kaiffin's functions that have not returned, from the command on, which is what calls the
+    story; methods by their class."""
     names = []
     while frame:
         module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
         if module.startswith("kaiffin."):
             names.append(name if "." in name else f"{module.removeprefix('kaiffin.')}.{name}")
         frame = frame.f_back
-    return names[::-1][1:]  # without `main`, which reads argv
+    names.reverse()
+    story = next(i for i, name in enumerate(names) if name.startswith("stories."))
+    return names[story - 1 :]
