@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check format install clean
+.PHONY: demo test test-slow check format docs golden install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kaiffin needs Python 3.11 or newer")'
@@ -20,11 +20,13 @@ install: $(READY)
 demo: $(READY)  ## teach the miniature Kaiffin and show it in new scenes
 	$(BIN)/kaiffin demo --out demo
 
-check: $(READY)  ## format, lint, types, import contracts
+check: $(READY)  ## format, lint and sizes, types, import contracts, shared lines, the house
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/ty check
 	$(BIN)/lint-imports
+	$(BIN)/pylint --score n src/kaiffin benchmarks tools
+	$(BIN)/python tools/house.py
 
 test: check  ## the checks, then the default test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -35,6 +37,12 @@ test-slow: $(READY)  ## the long tests: full-size UNets, many kills
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## renew what is generated in docs/architecture.md
+	$(BIN)/python tools/house.py --write
+
+golden: $(READY)  ## store the golden numbers anew, where a change is meant to move them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_golden.py -n 0 --renew-golden
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

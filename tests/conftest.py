@@ -107,3 +107,9 @@ def photos() -> Path:
             f"real photos are not there: {PHOTOS.parent.parent.name}/data/photos is missing"
         )
     return PHOTOS
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--renew-golden", action="store_true", help="store the numbers of tests/golden anew"
+    )

@@ -10,7 +10,7 @@ from conftest import REPO
 from diffusers import StableDiffusionPipeline
 from peft import PeftModel
 from safetensors.torch import load_file
-from test_demonstration import the_card_works
+from test_demo import the_card_works
 
 from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main

@@ -1,1 +1,1 @@
-
+"""The frozen base models behind one protocol. Knows no adapter."""

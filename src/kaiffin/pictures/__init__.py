@@ -1,0 +1,1 @@
+"""Making pictures: what is asked for, the making, and the recipe inside each PNG."""

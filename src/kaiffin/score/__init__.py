@@ -1,1 +1,1 @@
-
+"""Judges and measures of pictures, and which checkpoint they recommend."""

@@ -1,0 +1,1 @@
+"""One page for each command, read from top to bottom: takes a config, answers with a value."""

@@ -1,0 +1,1 @@
+"""Adapter files of every layout: read, written, edited; without a base."""

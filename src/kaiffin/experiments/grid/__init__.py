@@ -1,0 +1,1 @@
+"""A grid: its axes, its pictures, its sheet and tables."""

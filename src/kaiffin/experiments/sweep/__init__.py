@@ -1,0 +1,1 @@
+"""A sweep: its trials, and how they stand."""

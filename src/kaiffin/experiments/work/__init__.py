@@ -1,0 +1,1 @@
+"""Jobs and the places where they are done: here, in processes, on GPUs, on a cluster."""

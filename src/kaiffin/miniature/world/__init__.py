@@ -1,0 +1,1 @@
+"""The world that the miniature knows, drawn: animals, places, words."""

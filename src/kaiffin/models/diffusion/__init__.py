@@ -1,0 +1,1 @@
+"""The mathematics: noise schedule, objective, samplers. Pure functions, each with its paper."""

@@ -1,0 +1,1 @@
+"""From a name to files to a family, and back to a diffusers folder."""
