@@ -24,7 +24,7 @@ from kaiffin.models.files.load import load_base
         (
             "train_step.py",
             ["--batch", "1", "--kinds", "dora,oft"],
-            ["floor", "ours", "plain", "dora", "oft"],
+            ["floor", "bound", "plain", "ours", "dora", "oft"],
             "floor",
         ),
         ("generate.py", ["--steps", "2"], ["unet", "ours", "diffusers"], "unet"),
