@@ -56,6 +56,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, sd_path: Path, clip: Path)
     return top / "run"
 
 
+def few(folder: Path) -> str:
+    """A file with as few prompts as a choice can do with."""
+    path = folder / "few.yaml"
+    path.write_text(yaml.safe_dump({"scenes": PROMPTS["scenes"], "class": PROMPTS["class"]}))
+    return str(path)
+
+
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     return shutil.copytree(trained, tmp_path / "run")
@@ -187,7 +194,7 @@ def test_photos_that_were_held_out_are_the_references(
     listed = json.loads((run / "data" / "manifest.json").read_text())["photos"]
     assert [p["file"] for p in listed if p["held_out"]] == ["1.png", "3.png"]
     assert json.loads((run / "manifest.json").read_text())["num_photos"] == 3
-    facts = chosen(run, "--judge", str(clip), "--seeds", "1")
+    facts = chosen(run, "--judge", str(clip), "--seeds", "1", "--prompts", few(tmp_path))
     assert facts["references"]["kind"] == "held-out"
     assert facts["references"]["photos"] == ["1.png", "3.png"]
     assert {row["nearest"] for row in facts["candidates"][0]["rows"]} <= {
@@ -209,7 +216,7 @@ def test_one_photo_is_said_to_be_one(
     photos.mkdir()
     grainy_photos(photos, 1)
     assert main(call(photos, sd_path, run)) == 0
-    facts = chosen(run, "--judge", str(clip), "--seeds", "1")
+    facts = chosen(run, "--judge", str(clip), "--seeds", "1", "--prompts", few(tmp_path))
     assert facts["references"]["kind"] == "one photo"
     assert facts["references"]["ceiling"] is None
     assert "nothing could be held out" in capsys.readouterr().out
