@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.phases import Phase
-from kaiffin.models.base import ModelFamily
+from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.parts import num_bytes
+from kaiffin.train.memory import lived
 
 # Forward and backward of a frozen UNet with adapters, as a multiple of one forward's operations.
 STEP_FACTOR = 2.5
+_COSTS: dict[Hashable, tuple[int, int]] = {}
 
 
 @dataclass(frozen=True)
 class Plan:
     """trainable: weights; epochs: passes over the photos; memory: bytes at the peak (estimate);
-    macs: multiply-adds of one forward of one picture (estimate, Linear and Conv2d only)."""
+    macs: multiply-adds of one forward of one picture, in layers with weights."""
 
     trainable: int
     modules: int
@@ -41,13 +44,13 @@ class Plan:
     ) -> Plan:  # fmt: skip
         """From the config (with nothing left open) and the loaded base.
 
-        Its memory is a rough estimate, made in no time; `memory.Meter` counts it.
+        Its memory is a rough estimate of one picture times the batch; `memory.Meter` counts it.
         """
         train = config.train
         trainable = [p.numel() for p in stack.parameters()]
         batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
         side = (config.data.resolution or family.native_size) // family.downscale
-        macs, activations = _unet_cost(family, side)
+        macs, activations = unet_cost(family, side)
         weights = num_bytes(family.towers.values())
         kept = 0.25 if train.gradient_checkpointing else 1.0
         # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
@@ -67,35 +70,34 @@ class Plan:
         return self.steps * self.batch * self.macs * STEP_FACTOR / macs_per_second
 
 
-def _unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:
-    """Multiply-adds and activation bytes of one picture through the UNet's layers.
+def unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:
+    """Multiply-adds of one picture of `side` latent cells through the UNet, and the bytes that a
+    backward pass finds kept of it; counted on tensors that have shapes and no contents.
 
-    Places per layer follow from its block: each down block halves the side.
+    Of the layers with weights: attention's own products are counted on some devices only. It
+    takes a second, so it is done once for each base and size.
     """
-    unet: Any = family.towers["unet"]
-    levels = len(unet.config.block_out_channels)
-    width = 2 if family.dtype != torch.float32 else 4
-    macs, activations = 0, 0
-    for path, module in cast("dict[str, Any]", family.modules("unet")).items():
-        places = (side >> _level(path, levels)) ** 2 if "embedding" not in path else 1
-        if "time_emb_proj" in path:
-            places = 1
-        if ".attn2.to_k" in path or ".attn2.to_v" in path:
-            places = family.max_tokens
-        macs += module.weight.numel() * places
-        activations += 3 * module.weight.shape[0] * places * width
-    return macs, activations
+    key = (family.revision, family.dtype, family.quantize, side)
+    if key not in _COSTS:
+        _COSTS[key] = _counted(family, side)
+    return _COSTS[key]
 
 
-def _level(path: str, levels: int) -> int:
-    """How often the side has been halved where a module stands."""
-    if path.startswith("mid_block"):
-        return levels - 1
-    if path.startswith("down_blocks."):
-        return min(int(path.split(".")[1]), levels - 1)
-    if path.startswith("up_blocks."):
-        return max(levels - 1 - int(path.split(".")[1]), 0)
-    return 0
+def _counted(family: ModelFamily, side: int) -> tuple[int, int]:
+    counter = FlopCounterMode(display=False)
+    pixels = (side * family.downscale, side * family.downscale)
+
+    def forward(_: FakeTensorMode) -> object:
+        with torch.no_grad():
+            cond = family.encode_text([""], [SizeFacts(pixels, (0, 0), pixels)])
+        x_t = torch.zeros((1, family.latent_channels, side, side), device=family.device)
+        t = torch.zeros(1, dtype=torch.long, device=family.device)
+        with counter:
+            return family.predict(x_t.requires_grad_(), t, cond)
+
+    kept = lived(forward)
+    counts = counter.get_flop_counts()["Global"]
+    return sum(n for operation, n in counts.items() if "attention" not in str(operation)) // 2, kept
 
 
 def measured_speed(device: torch.device) -> float:
