@@ -1,6 +1,7 @@
 """Every place where a person's text becomes a file name; the subject's word: test_train.py."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -65,11 +66,18 @@ def test_a_grid_of_long_values(tmp_path: Path) -> None:
 
 def test_the_file_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep itself is not run; its folder is asked for."""
+    from kaiffin.cli.show import sweep as show
     from kaiffin.stories import sweep
 
     asked: list[Path] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweep, "run", lambda _, out, *__, **___: asked.append(out) or True)
+
+    def swept(_: Path, out: Path, *__: object, **___: object) -> SimpleNamespace:
+        asked.append(out)
+        return SimpleNamespace(failed={})
+
+    monkeypatch.setattr(sweep, "sweep", swept)
+    monkeypatch.setattr(show, "sweep", lambda made: None)
     for name in ("con.yaml", "...yaml", "my sweep.yaml"):
         main(["sweep", str(sweep_file(tmp_path / name, "a"))])
     assert asked == [Path("sweeps") / name for name in ("_con", "sweep", "my sweep")]
