@@ -101,8 +101,8 @@ def trained(training: Training, out: Path) -> Run:
             (photos / f"{number}.txt").write_text(caption, encoding="utf-8")
     folder = out / "runs" / training.name
     if (folder / "config.yaml").is_file():
-        return train.resume(folder)
-    return train.train(config_of(training, photos), folder)
+        return train.resume(folder).run
+    return train.train(config_of(training, photos), folder).run
 
 
 def test_set(training: Training, family: ModelFamily) -> tuple[Asked, list[str]]:

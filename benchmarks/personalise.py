@@ -76,7 +76,7 @@ def study(
         "base.name": base, "train.tensorboard": False, **changes,
     }  # fmt: skip
     started = time.time()
-    run = train.train(build(override({}, given), subject), out / "runs" / subject)
+    run = train.train(build(override({}, given), subject), out / "runs" / subject).run
     seconds = time.time() - started
     adapters = (Wanted(run.adapter_path),)
     sample = with_size(run.config.sample, family)

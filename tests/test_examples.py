@@ -54,7 +54,7 @@ def test_viking_puffin(tmp_path: Path) -> None:
     })  # fmt: skip
     assert run.config.train.optimizer == "adamw8bit"
     assert run.config.train.gradient_checkpointing
-    assert [step for step, _ in run.checkpoints()] == [2, 4]
+    assert [step for step, _ in run.restart_points()] == [2, 4]
     previews = sorted(path.name for path in (run.path / "previews").iterdir())
     assert previews == [f"step-{step:08d}.png" for step in (0, 2, 4)]
 

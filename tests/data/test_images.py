@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,16 @@ def test_memory_is_bounded_by_reading_once(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(buffer.getvalue())
     assert images.open_photo(path).sha256 == images.open_photo(path).sha256
+
+
+def test_pillows_limit_is_as_it_was_whatever_threads_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one for the process: two that open at once must not keep each other's."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # somebody's own
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 40)).save(path)
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda _: images.open_photo(path).size, range(64)))
+    assert sizes == [(40, 40)] * 64
+    assert Image.MAX_IMAGE_PIXELS == 10

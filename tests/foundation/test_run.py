@@ -22,7 +22,7 @@ def run(tmp_path: Path) -> Run:
 def test_create_and_open(run: Run) -> None:
     assert Run.open(run.path).config == run.config
     Run.create(run.path, Config())  # nothing has been trained in it yet
-    run.new_checkpoint(1, {"a": b"x"}, keep=1)
+    run.new_restart_point(1, {"a": b"x"}, keep=1)
     with pytest.raises(RunError, match="kaiffin resume"):
         Run.create(run.path, Config())
     with pytest.raises(RunError, match="no run folder"):
@@ -37,25 +37,25 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path: Path) -> None:
 
 def test_checkpoints_are_kept_and_pruned(run: Run) -> None:
     for step in (10, 20, 30, 40):
-        run.new_checkpoint(step, {"a.txt": str(step).encode()}, keep=2)
-    assert [step for step, _ in run.checkpoints()] == [30, 40]
-    latest = run.latest_checkpoint()
+        run.new_restart_point(step, {"a.txt": str(step).encode()}, keep=2)
+    assert [step for step, _ in run.restart_points()] == [30, 40]
+    latest = run.latest_restart_point()
     assert latest is not None
     assert (latest / "a.txt").read_text() == "40"
     assert not list((run.path / "checkpoints").glob(".*"))
 
 
 def test_what_a_kill_leaves_is_ignored_and_cleaned(run: Run) -> None:
-    run.new_checkpoint(10, {"a": b"x"}, keep=2)
+    run.new_restart_point(10, {"a": b"x"}, keep=2)
     torn = run.path / "checkpoints" / ".step-00000020.part"
     torn.mkdir()
     (torn / "a").write_bytes(b"half")
     (run.path / ".config.yaml.part").write_bytes(b"half")
-    assert [step for step, _ in run.checkpoints()] == [10]
+    assert [step for step, _ in run.restart_points()] == [10]
     run.clean()
     assert not torn.exists()
     assert not (run.path / ".config.yaml.part").exists()
-    assert [step for step, _ in run.checkpoints()] == [10]
+    assert [step for step, _ in run.restart_points()] == [10]
 
 
 def test_metrics_are_cut_to_the_step_resumed_from(run: Run) -> None:
@@ -101,7 +101,7 @@ import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 try:
-    run.new_checkpoint(20, {"small": b"x", "big": b"y" * 10_000}, keep=1)
+    run.new_restart_point(20, {"small": b"x", "big": b"y" * 10_000}, keep=1)
 except RunError as error:
     print(error)
 """
@@ -110,13 +110,13 @@ except RunError as error:
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no file size limits here")
 def test_a_disk_that_takes_no_more_costs_nothing_saved_before(run: Run) -> None:
     """A file size limit stops the write in the middle, as a full disk does."""
-    run.new_checkpoint(10, {"a": b"good"}, keep=1)
+    run.new_restart_point(10, {"a": b"good"}, keep=1)
     done = subprocess.run(
         [sys.executable, "-c", FILLER, str(run.path)], capture_output=True, text=True, check=True
     )
     assert "cannot be written" in done.stdout
     assert "what was saved before is intact" in done.stdout
-    assert [step for step, _ in run.checkpoints()] == [10]
+    assert [step for step, _ in run.restart_points()] == [10]
     assert not list((run.path / "checkpoints").glob(".*"))
 
 
@@ -124,3 +124,16 @@ def test_names_are_never_taken_twice(tmp_path: Path) -> None:
     assert free_name(tmp_path / "k") == tmp_path / "k"
     (tmp_path / "k" / "checkpoints").mkdir(parents=True)
     assert free_name(tmp_path / "k") == tmp_path / "k-2"
+
+
+def test_only_the_run_spells_the_names_of_its_files(run: Run) -> None:
+    names = {
+        "manifest_path": "manifest.json", "proof_path": "proof.json", "choice_path": "choice.json",
+        "photos_manifest": "data/manifest.json", "evaluation": "evaluation", "cache": "cache",
+        "images": "images", "previews": "previews", "best_path": "best.safetensors",
+    }  # fmt: skip
+    assert {name: getattr(run, name) for name in names} == {
+        name: run.path / path for name, path in names.items()
+    }
+    assert run.photos_folder() == run.path / "data"
+    assert run.photos_folder(2) == run.path / "data-2"

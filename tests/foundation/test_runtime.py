@@ -5,7 +5,15 @@ import torch
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.runtime import Runtime, derived_seed, randn, uniform
+from kaiffin.foundation.runtime import (
+    Runtime,
+    choose_threads,
+    contained,
+    derived_seed,
+    make_deterministic,
+    randn,
+    uniform,
+)
 
 
 def test_draws_are_pure_and_independent() -> None:
@@ -36,3 +44,30 @@ def test_devices_and_dtypes() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match=r"base\.device = 'cuda'"):
             Runtime.from_config(BaseConfig(device="cuda"))
+
+
+def test_what_is_set_for_the_process_is_put_back() -> None:
+    """Also where it was not the default, and where the story fails."""
+
+    @contained()
+    def story(fails: bool) -> tuple[int, bool]:
+        make_deterministic()
+        choose_threads(64, torch.device("cpu"))
+        if fails:
+            raise ConfigError("fails")
+        return torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+
+    torch.set_num_threads(3)
+    torch.use_deterministic_algorithms(True)  # stricter than ours
+    torch.backends.cudnn.benchmark = True
+    try:
+        assert story(False) == (1, True)
+        with pytest.raises(ConfigError):
+            story(True)
+        assert torch.get_num_threads() == 3
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.backends.cudnn.benchmark
+    finally:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = False

@@ -104,7 +104,7 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
         "data.photos": tmp_path / "photos", "train.steps": 80, "train.batch_size": 2,
         "train.tensorboard": False, "score.candidates": 1, "data.prior.weight": 0,
     }  # fmt: skip
-    run = train.train(build(override({}, given), "xl"), tmp_path / "run")
+    run = train.train(build(override({}, given), "xl"), tmp_path / "run").run
     prompts = demo.new_scenes(who.name)
     scenes = [scene for scene in SCENES if scene not in demo.TAUGHT]
     true = [world.subject_render(who.name, scene, detail=99) for scene in scenes]

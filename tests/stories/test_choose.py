@@ -23,7 +23,7 @@ from kaiffin.pictures import sample
 from kaiffin.score import questions
 from kaiffin.score.judge import Scorer
 from kaiffin.score.table import SUBJECT
-from kaiffin.train.watch import Checkpoints
+from kaiffin.train.watch import RestartPoints
 
 PROMPTS = {
     "scenes": ["a {token} in the snow", "a {token} on a boat"],
@@ -204,9 +204,9 @@ def test_one_photo_is_said_to_be_one(
 
 def stop_after(step: int):
     """A stand-in for Ctrl-C right after the checkpoint of `step`."""
-    save = Checkpoints.save
+    save = RestartPoints.save
 
-    def save_and_stop(self: Checkpoints) -> None:
+    def save_and_stop(self: RestartPoints) -> None:
         save(self)
         if self.trainer.step == step:
             raise Interrupted("stopped.", "", signal.SIGINT)
@@ -231,7 +231,7 @@ def test_early_stop_is_the_same_after_a_restart(
     assert len(Run.open(whole).metrics()) == stopped
     for step in (1, stopped):
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoints, "save", stop_after(step))
+            patch.setattr(RestartPoints, "save", stop_after(step))
             first = ["resume", str(parts)] if parts.is_dir() else call(
                 folder, sd_path, parts, *more
             )  # fmt: skip

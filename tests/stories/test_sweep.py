@@ -17,7 +17,7 @@ from kaiffin.foundation.errors import ConfigError, Interrupted
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build
 from kaiffin.stories import train
-from kaiffin.train.watch import Checkpoints
+from kaiffin.train.watch import RestartPoints
 
 
 def written(folder: Path, base: Path, photos: Path, **changes: object) -> Path:
@@ -213,14 +213,14 @@ def test_stopped_and_gone_on_with(
     """Ctrl-C is no failed trial: the sweep stops, and the same command ends it."""
     path = written(tmp_path, sd_path, folder, trials={"baseline": {}})
     out = tmp_path / "out"
-    save = Checkpoints.save
+    save = RestartPoints.save
 
     def save_and_stop(self) -> None:
         save(self)
         raise Interrupted("stopped.", "", signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", save_and_stop)
+        patch.setattr(RestartPoints, "save", save_and_stop)
         assert main(["sweep", str(path), "--out", str(out)]) == 128 + signal.SIGINT
     assert not (out / "sweep.json").exists()
     assert main(["sweep", str(path), "--out", str(out)]) == 0

@@ -23,7 +23,7 @@ from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, changed, override
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.files.load import load
-from kaiffin.stories import train
+from kaiffin.stories import plan
 from kaiffin.train import memory
 from kaiffin.train.session import Session, open_session
 
@@ -175,8 +175,8 @@ def test_a_full_device_is_said_and_mended_where_asked(
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     room = memory.resident(torch.device("cpu"))
-    monkeypatch.setattr(memory, "available", lambda _: room)
-    monkeypatch.setattr(train, "SMALL_SHARE", 0.0)  # a tiny base would not be looked at
+    monkeypatch.setattr(plan, "available", lambda _: room)
+    monkeypatch.setattr(plan, "SMALL_SHARE", 0.0)  # a tiny base would not be looked at
     more = ["--train.fit_memory", "true"] * taken
     assert main(call(folder, sd_path, tmp_path / "run", *more)) == 0
     said = capsys.readouterr().out

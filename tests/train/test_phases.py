@@ -19,7 +19,7 @@ from kaiffin.foundation.presets import derive
 from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.pictures.recipe import read_recipe
-from kaiffin.train.watch import Checkpoints
+from kaiffin.train.watch import RestartPoints
 
 TWO = [{"name": "face", "steps": 4}, {"name": "body", "steps": 4, "own_adapter": True}]
 
@@ -130,7 +130,7 @@ def test_resumed_anywhere_it_ends_in_the_same_bytes(
     data = config(sd_path, folder, phases, **more)
     whole = trained(tmp_path / "whole", data, tmp_path / "a")
 
-    save = Checkpoints.save
+    save = RestartPoints.save
 
     def save_and_die(self) -> None:
         save(self)
@@ -138,7 +138,7 @@ def test_resumed_anywhere_it_ends_in_the_same_bytes(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "save", save_and_die)
+        patch.setattr(RestartPoints, "save", save_and_die)
         assert main(["train", str(tmp_path / "whole" / "config.yaml"), "--out",
                      str(tmp_path / "b")]) == 130  # fmt: skip
     assert main(["resume", str(tmp_path / "b")]) == 0

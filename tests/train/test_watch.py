@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from conftest import grainy_photos
 from PIL import Image
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kaiffin.cli import terminal
 from kaiffin.cli.main import main
+from kaiffin.cli.terminal import TERMINAL
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.sheets import GAP, MIN_TILE, sheet
 from kaiffin.train.trainer import StepResult
-from kaiffin.train.watch import Smoothed, SpillAlarm
+from kaiffin.train.watch import Pace, Smoothed, SpillAlarm
 
 STEPS = 4
 
@@ -81,8 +82,26 @@ def test_smoothing_is_unbiased_from_the_start() -> None:
     assert [smoothed.add(3.0) for _ in range(5)] == pytest.approx([3.0] * 5)
 
 
+def test_pace_is_told_with_the_time_left(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no terminal a line now and then; what a resumed run had done took no time."""
+    monkeypatch.setattr(terminal, "PLAIN_SECONDS", 0.0)
+    clock = iter(range(0, 100, 2))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: float(next(clock)))
+    pace = Pace(TERMINAL)
+    pace.on_start(40, 50)
+    for step in (41, 42, 50):
+        pace.on_step(StepResult(step, 0.5, None, 1.0, {"unet": 1e-4, "text_encoder": 5e-5}, 2.0))
+    pace.on_end()
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first == "training 41/50  loss 0.5000  rate 0.0001  0.5 steps/s  18 s left"
+    assert second == "training 42/50  loss 0.5000  rate 0.0001  0.5 steps/s  16 s left"
+    assert last.startswith("training 50/50")
+
+
 def test_steps_that_become_slow_are_said_once(capsys: pytest.CaptureFixture) -> None:
-    alarm = SpillAlarm(Console())
+    alarm = SpillAlarm(TERMINAL)
     alarm.on_start(0, 100)
     for step, seconds in enumerate([9.0] + 14 * [0.1] + 2 * [0.5] + 3 * [0.1] + 20 * [0.5], 1):
         alarm.on_step(StepResult(step, 1.0, None, 1.0, {"unet": 1e-4}, seconds))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.folder import file_name
 
 app = typer.Typer()
 
@@ -149,7 +150,7 @@ def sweep(
     """Train with some settings changed at a time, on equal seeds; skips what is finished."""
     from kaiffin.stories import sweep
 
-    folder = out or Path("sweeps") / file.stem
+    folder = out or Path("sweeps") / file_name(file.stem, "sweep", keep=" .,=+")
     if not sweep.run(file, folder, ctx.obj, judge=judge, yes=yes, on=on):
         raise typer.Exit(1)
 

@@ -68,7 +68,7 @@ def prepare(
     from kaiffin.data.findings import refuse_problems
     from kaiffin.stories import prepare
 
-    found = prepare.prepare(config, out or Path("prepared") / photos.resolve().name, tell=TERMINAL)
+    found = prepare.prepare(config, out, tell=TERMINAL)
     show.photo_set(found)
     refuse_problems(found.prepared)
 
@@ -101,20 +101,24 @@ def train(
         | _identity(subject, noun, base),
         source if is_config else None,
     )
+    from kaiffin.cli.show import training as show
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import plan, train
 
     if dry_run:
-        plan.plan(config)
+        show.planned(plan.plan(config, tell=TERMINAL))
     else:
-        train.train(config, out or Path("runs") / config.subject.token)
+        show.trained(train.train(config, out, tell=TERMINAL))
 
 
 @app.command()
 def resume(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
     """Go on with an interrupted training; ends in the same file as if it had never stopped."""
+    from kaiffin.cli.show import training as show
+    from kaiffin.cli.terminal import TERMINAL
     from kaiffin.stories import train
 
-    train.resume(run)
+    show.trained(train.resume(run, tell=TERMINAL))
 
 
 @app.command()

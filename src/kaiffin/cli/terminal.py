@@ -72,9 +72,11 @@ class _Plain(Progress):
         self.first: int | None = None
 
     def update(self, done: int, total: int | None = None, text: str = "") -> None:
-        self.first = self.done if self.first is None else self.first
         super().update(done, total, text)
         now = time.monotonic()
+        if self.first is None:  # what was done before, as in a resumed training, took no time here
+            self.first, self.started, self.said = done, now, now
+            return
         spoke = self.said > self.started
         ended = spoke and self.done == self.total
         if now - self.said < PLAIN_SECONDS and not ended:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ SUFFIXES = {
 MAX_PIXELS = 100_000_000  # a decompression bomb is refused from its header alone
 MAX_BYTES = 400_000_000
 HEIF_SUFFIXES = {".heic", ".heif"}
+_PILLOWS_LIMIT = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,8 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
         b"ftypmif1",
     ):
         _register_heif(path)
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked below
     try:
-        Image.init()
-        known = [name for name in FORMATS if name in Image.OPEN]
-        image = Image.open(io.BytesIO(data), formats=known)
+        image = _header(data)
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise PhotoError(
@@ -122,9 +121,21 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
             f"{path.name}: is damaged or cut off ({type(error).__name__}: {error}).",
             "Copy it again from where it came from, or use --skip-bad.",
         ) from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     return image
+
+
+def _header(data: bytes) -> Image.Image:
+    """The picture known by its first bytes, no pixels read; of any size, which Pillow would refuse
+    without saying what it is. Its limit is one for the whole process: it is off for the moment, and
+    not for two threads at once, of which one would restore what the other has set."""
+    with _PILLOWS_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            Image.init()
+            known = [name for name in FORMATS if name in Image.OPEN]
+            return Image.open(io.BytesIO(data), formats=known)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _register_heif(path: Path) -> None:

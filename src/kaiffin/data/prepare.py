@@ -22,7 +22,10 @@ from kaiffin.data.images import Crop
 from kaiffin.data.inspect import Examined, Finding, Item
 from kaiffin.data.sources import Source
 from kaiffin.foundation.config import DataConfig, SubjectConfig
-from kaiffin.foundation.errors import PhotoError, RunError
+from kaiffin.foundation.errors import PhotoError
+from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.foundation.run import CONTACT_SHEET, PHOTOS_MANIFEST
+from kaiffin.foundation.sheets import png_bytes
 
 PARALLEL_FROM = 64  # photos; below, starting processes costs more than it saves
 CHUNK = 16
@@ -115,10 +118,10 @@ def prepare(
     held_out = _held_out(examples, data.hold_out, top)
     manifest = _manifest(examples, held_out, items, found, refused, listing, data, resolution)
     if out is not None:
-        _write(out / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+        write_bytes(out / PHOTOS_MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
         paths = [example.path for example in examples]
         sheet = inspect.contact_sheet(items, paths, found, refused, data.background)
-        _save_sheet(sheet, out / "contact_sheet.png")
+        write_bytes(out / CONTACT_SHEET, png_bytes(sheet))
     trained = tuple(example for example in examples if example not in held_out)
     return Prepared(
         trained, tuple(found), tuple(refused), tuple(listing.notes), manifest, held_out,
@@ -244,11 +247,9 @@ class _Journal:
 
     def __enter__(self) -> _Journal:
         if self.path is not None:
-            try:
+            with explained(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("a", encoding="utf-8")
-            except OSError as error:
-                raise _unwritable(self.path, error) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -259,11 +260,9 @@ class _Journal:
         self.known[key] = result
         if self._file and isinstance(result, Examined):
             entry = {"key": key, "background": self.background, "facts": result.as_json()}
-            try:
+            with explained(Path(self._file.name)):
                 self._file.write("\n" + json.dumps(entry))
                 self._file.flush()
-            except OSError as error:
-                raise _unwritable(Path(self._file.name), error) from None
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -302,28 +301,3 @@ def _manifest(
         "notes": listing.notes,
         "findings": [asdict(finding) for finding in found],
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
-
-
-def _save_sheet(sheet: Any, path: Path) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    _write(path, buffer.getvalue())
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"{path}: cannot be written ({error.strerror or error}).", "Choose another --out."
-    )

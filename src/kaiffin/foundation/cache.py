@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
+
+from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.folder import write_bytes
 
 MEMORY = 512 * 2**20  # bytes of entries kept in memory; the rest is read from disk again
 
@@ -80,15 +82,9 @@ class TensorCache:
         path = self._path(key)
         if path is None:
             return
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         # A cache that cannot be written (a full disk) costs speed, not the training.
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(to_bytes(entry))
-            os.replace(partial, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        with contextlib.suppress(RunError):
+            write_bytes(path, to_bytes(entry), sync=False)
 
 
 def _size(entry: dict[str, Tensor]) -> int:

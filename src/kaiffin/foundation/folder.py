@@ -36,20 +36,12 @@ class Folder:
         return path
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
-        return self.write(name, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+        write_json(self.path / name, data)
+        return self.path / name
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The mapping in a JSON file, {} where there is none; RunError for what is no mapping."""
-        path = self.path / name
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read: {error}.") from None
-        if not isinstance(found, dict):
-            raise RunError(f"{path}: cannot be read: it holds no mapping.")
-        return found
+        return read_json(self.path / name)
 
     def folder(self, name: str) -> Path:
         """A folder below this one, made if absent."""
@@ -57,6 +49,14 @@ class Folder:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def in_use(self) -> bool:
+        """Whether a process holds the lock of this folder, which must be there."""
+        try:
+            with self.lock():
+                return False
+        except RunError:
+            return True
 
     @contextlib.contextmanager
     def lock(self, name: str = "lock") -> Iterator[None]:
@@ -95,6 +95,24 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
         except OSError:
             partial.unlink(missing_ok=True)
             raise
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """A mapping as a JSON file that people can read, whole or not at all."""
+    write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file, {} where there is none; RunError for what is no mapping."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read: {error}.") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: cannot be read: it holds no mapping.")
+    return found
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -162,6 +180,23 @@ def _first_line(path: Path) -> str:
 
 
 # --- hashes and names ---------------------------------------------------------------------------
+
+# What Windows keeps for devices, whatever stands behind a dot.
+DEVICES = {"con", "prn", "aux", "nul"}
+DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"}
+LONGEST = 120  # bytes of a name: file systems take 255, and steps, seeds and endings follow
+
+
+def file_name(text: str, otherwise: str = "subject", *, keep: str = "") -> str:
+    """`text`, which anyone may have written, as files and folders may be called on any system:
+    `<cheburashka>` is `cheburashka`, `../x` is `x`. The one way from a person's text to a name.
+
+    Letters, digits, - and _ stay, and within the name the marks in `keep`; otherwise: the name
+    where nothing is left.
+    """
+    safe = "".join(c if c.isalnum() or c in "-_" or c in keep else "_" for c in text)
+    safe = safe.lstrip("-_. ").encode()[:LONGEST].decode(errors="ignore").rstrip("_. ")
+    return f"_{safe}" if safe.partition(".")[0].lower() in DEVICES else safe or otherwise
 
 
 def file_sha256(path: Path) -> str:

@@ -6,7 +6,8 @@
     data/  cache/  previews/  images/  tensorboard/
 
 Every file is written aside, synced and renamed, so that a reader or a restart sees all of it or
-none. A checkpoint is one folder that appears by one rename; the old ones go last.
+none. What lies in checkpoints/ are restart points: all that a training needs to go on, each a
+folder that appears by one rename; the old ones go last. Candidates are adapters ready for use.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from typing import Any
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import Folder, explained, write_folder
+from kaiffin.foundation.folder import Folder, explained, file_name, write_folder
 from kaiffin.foundation.settings import dump, load
 
 PREFIX = "step-"
+# What lies in a folder that `prepare` or a training wrote about photos.
+PHOTOS_MANIFEST, CONTACT_SHEET = "manifest.json", "contact_sheet.png"
 
 
 class Run(Folder):
@@ -41,7 +44,7 @@ class Run(Folder):
     def create(cls, path: Path, config: Config) -> Run:
         """A new run at `path`. A folder in which nothing has been trained yet is taken over."""
         run = cls(path, config)
-        if run.latest_checkpoint() or run.finished:
+        if run.latest_restart_point() or run.finished:
             raise RunError(
                 f"{path}: holds a run already.",
                 f"Go on with `kaiffin resume {path}`, or choose another --out.",
@@ -50,7 +53,8 @@ class Run(Folder):
             raise RunError(f"{path}: is a folder with other things in it.", "Choose another --out.")
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
-        run.save_config(config)
+        with run.lock():  # another process may train in it and have saved nothing yet
+            run.save_config(config)
         return run
 
     @classmethod
@@ -101,6 +105,46 @@ class Run(Folder):
         return self.path / "best.safetensors"
 
     @property
+    def proof_path(self) -> Path:
+        """Whether others read its adapter to what was trained."""
+        return self.path / "proof.json"
+
+    @property
+    def choice_path(self) -> Path:
+        """What `choose` measured and recommends; its sheet has the same name and ends in .png."""
+        return self.path / "choice.json"
+
+    def photos_folder(self, number: int = 1) -> Path:
+        """What was found in the photos: manifest and contact sheet; one for each folder of
+        photos that a phase trains on, by its 1-based number."""
+        return self.path / ("data" if number == 1 else f"data-{number}")
+
+    @property
+    def photos_manifest(self) -> Path:
+        """Of the first folder of photos: every file, its crop and captions."""
+        return self.photos_folder() / PHOTOS_MANIFEST
+
+    @property
+    def evaluation(self) -> Path:
+        """Pictures that were made to be scored."""
+        return self.path / "evaluation"
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again: latents, text states, class pictures, scores."""
+        return self.path / "cache"
+
+    @property
+    def images(self) -> Path:
+        """Pictures that `generate` makes, unless told otherwise."""
+        return self.path / "images"
+
+    @property
+    def previews(self) -> Path:
+        """Sheets made on the way."""
+        return self.path / "previews"
+
+    @property
     def metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -136,25 +180,29 @@ class Run(Folder):
         found = (self.path / "candidates").glob(f"*-{PREFIX}*.safetensors")
         return sorted((int(path.stem.rpartition(PREFIX)[2]), path) for path in found)
 
-    # --- checkpoints ------------------------------------------------------------------------
+    # --- restart points ---------------------------------------------------------------------
 
-    def checkpoints(self) -> list[tuple[int, Path]]:
-        """Complete checkpoints as (step, folder), oldest first."""
-        folder = self.path / "checkpoints"
+    @property
+    def _restart_points(self) -> Path:
+        return self.path / "checkpoints"
+
+    def restart_points(self) -> list[tuple[int, Path]]:
+        """Complete ones as (step, folder), oldest first."""
+        folder = self._restart_points
         names = folder.iterdir() if folder.is_dir() else ()
         found = [path for path in names if path.name.startswith(PREFIX)]
         return sorted((int(path.name.removeprefix(PREFIX)), path) for path in found)
 
-    def latest_checkpoint(self) -> Path | None:
-        every = self.checkpoints()
+    def latest_restart_point(self) -> Path | None:
+        every = self.restart_points()
         return every[-1][1] if every else None
 
-    def new_checkpoint(self, step: int, files: Mapping[str, bytes], keep: int) -> Path:
-        """Writes a checkpoint by one rename, then removes all but the newest `keep`."""
-        final = self.path / "checkpoints" / f"{PREFIX}{step:08d}"
+    def new_restart_point(self, step: int, files: Mapping[str, bytes], keep: int) -> Path:
+        """Writes one by one rename, then removes all but the newest `keep`."""
+        final = self._restart_points / f"{PREFIX}{step:08d}"
         write_folder(final, files)
-        for _, old in self.checkpoints()[:-keep]:
-            # Renamed first: a kill in the middle of removing must not leave half a checkpoint.
+        for _, old in self.restart_points()[:-keep]:
+            # Renamed first: a kill in the middle of removing must not leave half of one.
             doomed = old.with_name(f".{old.name}.old")
             os.replace(old, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
@@ -162,10 +210,10 @@ class Run(Folder):
 
     def clean(self) -> None:
         """Removes what a killed process left half-written."""
-        for folder in (self.path, self.path / "checkpoints", self.path / "candidates"):
+        for folder in (self.path, self._restart_points, self.path / "candidates"):
             for path in folder.glob(".*.part") if folder.is_dir() else ():
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-        for path in (self.path / "checkpoints").glob(".*.old"):
+        for path in self._restart_points.glob(".*.old"):
             shutil.rmtree(path, ignore_errors=True)
 
     def truncate_metrics(self, step: int) -> None:
@@ -180,16 +228,15 @@ class Run(Folder):
         self.write("metrics.jsonl", "".join(kept).encode())
 
 
-def file_name(token: str) -> str:
-    """The subject's word as a file may be called: `<cheburashka>` is `cheburashka`."""
-    safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in token)
-    return safe.strip("_") or "subject"
-
-
 def free_name(path: Path) -> Path:
-    """`path`, or the first of path-2, path-3, ... in which nothing has been trained."""
+    """`path`, or the first of path-2, path-3, ... in which nothing is or has been trained."""
     candidate, number = path, 1
-    while (candidate / "checkpoints").is_dir() or any(candidate.glob("*.safetensors")):
+    while _taken(candidate):
         number += 1
         candidate = path.with_name(f"{path.name}-{number}")
     return candidate
+
+
+def _taken(path: Path) -> bool:
+    trained = (path / "checkpoints").is_dir() or any(path.glob("*.safetensors"))
+    return trained or ((path / "config.yaml").is_file() and Folder(path).in_use())

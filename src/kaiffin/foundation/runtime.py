@@ -80,6 +80,24 @@ class Runtime:
             yield
 
 
+@contextlib.contextmanager
+def contained() -> Iterator[None]:
+    """What is set for the whole process is afterwards what it was: threads, determinism, cuDNN's
+    search. Loading a base sets them, and whoever computes with it lives by them; so every story
+    that loads one runs inside, and a process that tells many stories stays its own. Also a
+    decorator: `@contained()`."""
+    threads = torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    searches = torch.backends.cudnn.benchmark
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = searches
+
+
 def choose_threads(native_size: int, device: torch.device) -> None:
     """A miniature computes on one thread: nearly as fast as on two (docs/performance.md), steady on
     a busy machine, and to the same bytes however many cores there are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ PAGE = 6000  # pixels of a page's side; what does not fit becomes smaller, down 
 LEAST = 96
 GUTTER = 180  # pixels of the titles beside the rows, at most
 TITLE, NAME, LINE = 18, 14, 18  # points of titles and of names, pixels of a line of names
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """A picture as a PNG file's bytes, for the one writer of files."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def sheet(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from kaiffin.foundation.folder import file_sha256
 
 TILE = 512  # pixels
+LIBRARIES = ("diffusers", "transformers", "accelerate", "peft", "bitsandbytes")  # that say much
 
 
 def frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -76,12 +78,16 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hides what diffusers and transformers say and draw while they are imported or load: reports,
-    advice about packages that are not needed, progress bars. Afterwards they speak as before."""
+    """Hides what the libraries report, warn of and draw while they are imported or load. Afterwards
+    they speak as before.
+
+    bitsandbytes, which diffusers imports where it is installed, reports missing kernels on
+    processors with AVX512-BF16; none of it is anything that a person could mend.
+    """
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
-    loggers = [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
     levels = [logger.level for logger in loggers]
     bars = [lib for lib in (of_diffusers, of_transformers) if lib.is_progress_bar_enabled()]
     for lib in bars:
@@ -89,7 +95,8 @@ def quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

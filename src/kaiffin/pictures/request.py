@@ -9,6 +9,7 @@ from typing import Any
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.folder import file_name
 from kaiffin.models.base import ModelFamily
 
 
@@ -28,7 +29,7 @@ def with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
 
 def slug(prompt: str) -> str:
     """The prompt as a file may be called."""
-    return re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60] or "picture"
+    return file_name(re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60], "picture")
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:

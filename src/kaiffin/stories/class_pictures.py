@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from kaiffin.data.images import open_photo, square_crop
 from kaiffin.data.prepare import Example
-from kaiffin.foundation import tell
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.config import Config, SubjectConfig
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.subject import without_token
-from kaiffin.foundation.tell import console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures import sample as pictures
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request
+from kaiffin.pictures.sample import generate
 
 
 def class_pictures(
-    config: Config, family: ModelFamily, run: Run, examples: Sequence[Example]
-) -> list[Example]:
+    config: Config, family: ModelFamily, run: Run, examples: Sequence[Example], *,
+    tell: Tell = SILENT,
+) -> list[Example]:  # fmt: skip
     """Pictures of the class for prior preservation, made by the base itself; resumable.
 
     They lie in a folder named by everything that decides them, so that a changed prompt or base
@@ -39,20 +39,20 @@ def class_pictures(
         for i in range(prior.num_images)
     ]  # fmt: skip
     decided = content_key(family.revision, requests[0], *prompts[1:])
-    folder = run.folder("cache") / f"prior-{decided[:16]}"
-    folder.mkdir(exist_ok=True)
+    folder = run.cache / f"prior-{decided[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{request.seed:06d}.png" for request in requests]
     # Whole batches: the last bit of a picture depends on those it is computed with.
     batches = [range(i, min(i + 8, len(paths))) for i in range(0, len(paths), 8)]
     todo = [i for batch in batches if not all(paths[k].is_file() for k in batch) for i in batch]
     if todo:
         more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
-        console.print(f'making {len(todo)} class pictures: "{prompts[0]}"{more}')
-        made = pictures.generate(family, [requests[i] for i in todo], batch_size=8)
-        with tell.progress("class pictures", len(todo)) as advance:
+        tell.note(f'making {len(todo)} class pictures: "{prompts[0]}"{more}')
+        made = generate(family, [requests[i] for i in todo], batch_size=8)
+        with tell.progress("class pictures", len(todo)) as progress:
             for i, image in zip(todo, made, strict=True):
                 save_png(image, paths[i])
-                advance(1)
+                progress.advance()
     crop = square_crop((side, side), side)
     return [
         Example(path, open_photo(path).sha256, (one.prompt,), crop, (side, side), "prior")

@@ -50,7 +50,7 @@ def run(out: Path, subject: str = "kaiffin", seed: int = 0, steps: int | None = 
         f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}"
     )
     console.print("2/4  teaching the embedded base")
-    trained = train.train(demo_config(out / "photos", subject, seed, steps), out / "run")
+    trained = train.train(demo_config(out / "photos", subject, seed, steps), out / "run").run
     console.print("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)
     base = make_pictures(MINIATURE, prompts, out / "base")

@@ -11,15 +11,17 @@ from torch import Tensor
 
 from kaiffin import __version__
 from kaiffin.adapters.elsewhere import card
-from kaiffin.adapters.elsewhere.proof import NoReader, prove
+from kaiffin.adapters.elsewhere.proof import NoReader, Proof, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.foundation.cache import content_key
+from kaiffin.foundation.folder import read_json, write_json
 from kaiffin.foundation.kinds import KINDS
+from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import dump
-from kaiffin.foundation.tell import console
+from kaiffin.models.base import ModelFamily
 from kaiffin.train.session import Session
 
 
@@ -49,7 +51,7 @@ def export(run: Run, session: Session, step: int) -> None:
         path = folder if layout == "peft" else folder / "pytorch_lora_weights.safetensors"
         writing.write(whole, path, layout, session.family.layers_per_block)
     whole.embeddings = bundled
-    run.write(card.NAME, card.text(run).encode())
+    write_card(run)
     _save(whole, run.adapter_path, session)
 
 
@@ -120,26 +122,44 @@ def _header(session: Session, part: str, step: int) -> dict[str, str]:
     return header | {"kaiffin.run": content_key(dump(config), family.revision)[:16]}
 
 
-def prove_files(run: Run, session: Session) -> None:
-    """Others' code must read every adapter to what was trained; the result stays in the run."""
-    names = list(session.stack.adapters)
+def prove_files(run: Run, family: ModelFamily) -> dict[str, Proof | NoReader]:
+    """Others' code must read every adapter to what was trained; the result stays in the run.
+
+    By name of the adapter, "" for the run's own file; empty for an embedding alone, which has no
+    layers.
+    """
+    names = expand(run.config)[-1].attached
     if not names:
-        return  # an embedding alone has no layers
-    made = _proof(run.adapter_path, session)
+        return {}
+    found = {"": _proof(run.adapter_path, family)}
     if len(names) > 1:
-        made["phases"] = {name: _proof(run.part_path(name), session) for name in names}
-    run.write_json("proof.json", made)
+        found |= {name: _proof(run.part_path(name), family) for name in names}
+    whole, *phases = ((name, _as_json(proof)) for name, proof in found.items())
+    write_json(run.proof_path, whole[1] | ({"phases": dict(phases)} if phases else {}))
+    return found
 
 
-def _proof(path: Path, session: Session) -> dict[str, Any]:
+def _proof(path: Path, family: ModelFamily) -> Proof | NoReader:
     try:
-        made = prove(path, session.family, opened_by_others)
+        return prove(path, family, opened_by_others)
     except NoReader as error:
-        console.print(f"proof: not made: {error}")
-        return {"holds": None, "problems": [str(error)]}
-    for line in made.lines:
-        console.print(line)
-    return made.as_json()
+        return error
+
+
+def _as_json(proof: Proof | NoReader) -> dict[str, Any]:
+    if isinstance(proof, NoReader):
+        return {"holds": None, "problems": [str(proof)]}
+    return proof.as_json()
+
+
+def unproven(run: Run) -> bool:
+    """Whether a finished run was killed before its proof was written."""
+    return not run.proof_path.is_file() and bool(expand(run.config)[-1].attached)
+
+
+def write_card(run: Run) -> None:
+    """README.md: what a stranger who finds the adapter needs to know."""
+    run.write(card.NAME, card.text(run).encode())
 
 
 def write_manifest(run: Run, session: Session) -> None:
@@ -150,8 +170,8 @@ def write_manifest(run: Run, session: Session) -> None:
         {"name": p.name, "first": p.first, "last": p.last, "trains": sorted(p.trains)}
         for p in session.phases
     ]
-    run.write_json(
-        "manifest.json",
+    write_json(
+        run.manifest_path,
         {
             "kaiffin": __version__,
             "versions": versions | {"python": platform.python_version()},
@@ -166,6 +186,6 @@ def write_manifest(run: Run, session: Session) -> None:
             "refused": prepared.manifest["refused"],
             "phases": phases,
             # A run that goes on finds all derived already.
-            "derived": session.derived or run.read_json("manifest.json").get("derived", []),
+            "derived": session.derived or read_json(run.manifest_path).get("derived", []),
         },
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import Config
+from kaiffin.foundation.folder import file_name
+from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files import resolve
 from kaiffin.models.files.embedded import EMBEDDED
@@ -23,18 +25,21 @@ class PhotoSet:
     sheet: Path
 
 
-def prepare(config: Config, out: Path, *, tell: Tell = SILENT) -> PhotoSet:
-    """Looks at every photo and writes a manifest and a contact sheet into `out`.
+def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> PhotoSet:
+    """Looks at every photo and writes a manifest and a contact sheet into `out`, by default
+    prepared/<name of the photos' folder>.
 
     What must be mended before a training stands in `prepared.problems`; it is no error here.
     """
     facts = read_text_facts(config.base.name)
     resolution = config.data.resolution or facts.native_size
+    photos = (config.data.photos or Path()).expanduser().resolve()
+    out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
     prepared = look_at(
         config.data, config.subject, resolution,
         pieces=facts.token_pieces, max_tokens=facts.max_tokens, out=out, tell=tell,
     )  # fmt: skip
-    return PhotoSet(prepared, resolution, out / "contact_sheet.png")
+    return PhotoSet(prepared, resolution, out / CONTACT_SHEET)
 
 
 @dataclass(frozen=True)

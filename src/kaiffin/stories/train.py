@@ -1,122 +1,172 @@
-"""The story pages of training: prepare, plan, train, resume, each as one function that reads top
-to bottom.
-
-Recipes choose and connect; they hold no maths, no loop over training steps and no file format.
-"""
+"""`kaiffin train` and `kaiffin resume`: from photos to an adapter that others open."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from kaiffin.adapters.elsewhere.card import NAME as CARD
+from kaiffin.adapters.elsewhere.proof import NoReader, Proof
 from kaiffin.data.dataset import Dataset
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.phases import Phase
-from kaiffin.foundation.run import Run, file_name, free_name
-from kaiffin.foundation.settings import changed
+from kaiffin.foundation.folder import file_name, read_json
+from kaiffin.foundation.phases import Phase, expand
+from kaiffin.foundation.run import Run, free_name
+from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.subject import fill
-from kaiffin.foundation.tell import VOICE, console
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures import sample as pictures
+from kaiffin.models.files.load import load_base
 from kaiffin.pictures.request import request
-from kaiffin.stories import choose, export
+from kaiffin.pictures.sample import generate
+from kaiffin.stories import choose, export, plan
 from kaiffin.stories.class_pictures import class_pictures
-from kaiffin.stories.plan import say_plan
-from kaiffin.train.session import Session, open_session
+from kaiffin.stories.plan import Planned
+from kaiffin.train.session import Session, changed_session, open_session
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
 from kaiffin.train.watch import (
     Candidates,
-    Checkpoints,
     Metrics,
+    Pace,
+    Preview,
     Previews,
-    ProgressBar,
+    RestartPoints,
     SpillAlarm,
     TensorBoard,
 )
 
 
-def train(config: Config, out: Path | None = None) -> Run:
-    """Photos -> adapter: a new run folder at `out` (default: runs/<token>), trained to its end."""
+@dataclass(frozen=True)
+class Trained:
+    """A finished run. steps: that it was trained for; seconds: of this call.
+
+    planned: what was derived and expected, None where the run was finished already; proofs: those
+    made now, by name of the adapter, "" for the run's own file; candidates: adapters kept on the
+    way, among them the last.
+    """
+
+    run: Run
+    steps: int
+    seconds: float
+    planned: Planned | None = None
+    proofs: Mapping[str, Proof | NoReader] = field(default_factory=dict)
+    candidates: int = 0
+
+    @property
+    def adapter(self) -> Path:
+        return self.run.adapter_path
+
+
+@contained()
+def train(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> Trained:
+    """Photos -> adapter: a new run folder, trained to its end.
+
+    out: default: runs/<token>, or the first of runs/<token>-2, ... in which nothing is trained yet.
+    """
     fill(config.data.template, config.subject)
     path = out or free_name(Path("runs") / file_name(config.subject.token))
-    run = Run.create(path, config)
-    return _train(run)
+    return _train(Run.create(path, config), tell)
 
 
-def resume(path: Path) -> Run:
-    """Goes on with an interrupted run; ends in the same file as if it had never stopped."""
+@contained()
+def resume(path: Path, *, tell: Tell = SILENT) -> Trained:
+    """Goes on with an interrupted run; ends in the same file as if it had never stopped.
+
+    Of a finished run it makes what a kill has left out: proof and card.
+    """
     run = Run.open(path)
-    if run.finished:
-        console.print(f"{path} is finished: {run.adapter_path}")
-        return run
-    return _train(run)
+    return _made_up(run) if run.finished else _train(run, tell)
 
 
-def _train(run: Run) -> Run:
+def _train(run: Run, tell: Tell) -> Trained:
+    started = time.monotonic()
     with run.lock():
         run.clean()
-        started = time.time()
-        session = open_session(run.config, run, tell=VOICE)
-        _, changes = say_plan(session)
-        if changes:
-            session = open_session(changed(run.config, **changes), run, tell=VOICE)
+        session = open_session(run.config, run, tell=tell)
+        planned = plan.of_session(session)
+        plan.say(planned, tell)
+        if planned.changes:
+            session = changed_session(session, planned.changes)
         run.save_config(session.config)
         _check_same_base(run, session.family)
         export.write_manifest(run, session)
-        latest = run.latest_checkpoint()
-        state = TrainState.read(latest) if latest else None
-        step = 0
-        for phase in session.phases:
-            if not state or state.step <= phase.last:
-                step = _train_phase(run, session, phase, state)
+        step = _train_phases(run, session, tell)
         export.export(run, session, step)
-        export.prove_files(run, session)
-        console.print(f"trained in {time.time() - started:.0f} s: {run.adapter_path}")
-        kept = len(run.candidates())
-        if kept > 1:
-            console.print(f"which of its {kept} candidates is best: `kaiffin choose {run.path}`")
-    return run
+        proofs = export.prove_files(run, session.family)
+    seconds = time.monotonic() - started
+    return Trained(run, step, seconds, planned, proofs, len(run.candidates()))
 
 
-def _train_phase(run: Run, session: Session, phase: Phase, state: TrainState | None) -> int:
+def _made_up(run: Run) -> Trained:
+    """A finished run, with its proof and card."""
+    started, proofs = time.monotonic(), {}
+    if not (run.path / CARD).is_file():
+        export.write_card(run)
+    if export.unproven(run):
+        with run.lock():
+            base = run.config.base
+            family = load_base(base, Runtime.from_config(base, run.config.train.precision))
+            _check_same_base(run, family)
+            proofs = export.prove_files(run, family)
+    points = run.restart_points()
+    step = points[-1][0] if points else expand(run.config)[-1].last
+    seconds = time.monotonic() - started
+    return Trained(run, step, seconds, None, proofs, len(run.candidates()))
+
+
+def _train_phases(run: Run, session: Session, tell: Tell) -> int:
+    """Trains what is still to be trained; returns the last step."""
+    latest = run.latest_restart_point()
+    state = TrainState.read(latest) if latest else None
+    step = 0
+    for phase in session.phases:
+        if not state or state.step <= phase.last:
+            step = _train_phase(run, session, phase, state, tell)
+    return step
+
+
+def _train_phase(
+    run: Run, session: Session, phase: Phase, state: TrainState | None, tell: Tell
+) -> int:
     """Trains `phase` to its end, from `state` where that lies within it; returns the last step."""
     if len(session.phases) > 1:
-        console.print(
+        tell.note(
             f"phase {phase.name}: steps {phase.first + 1} to {phase.last}, trains"
             f" {', '.join(sorted(phase.trains))}"
         )
-    trainer = _trainer(run, session, phase)
+    trainer = _trainer(run, session, phase, tell)
     if state and state.step > phase.first:
         trainer.restore(state)
-        console.print(f"going on after step {trainer.step}")
+        tell.note(f"going on after step {trainer.step}")
     trainer.fit()
     trainer.settle()
     session.stack.eject()
     return trainer.step
 
 
-def _trainer(run: Run, session: Session, phase: Phase) -> Trainer:
+def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
     """The trainer of a phase with its listeners; tokens and adapters are attached."""
     config, family, runtime = phase.config, session.family, session.runtime
     examples = session.photos[config.data.photos].examples
-    prior = class_pictures(config, family, run, examples)
+    prior = class_pictures(config, family, run, examples, tell=tell)
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
-    cache = TensorCache(run.folder("cache"))
-    trainer = Trainer(family, session.stack, dataset, phase, runtime, cache)
+    trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache))
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []
     candidates = Candidates(trainer, _candidate_steps(session), _keeper(run, session, trainer))
-    # Checkpoints come last: what others write of a step is there when the step counts as done.
+    # Restart points come last: what others write of a step is there when the step counts as done.
     listeners = [
-        ProgressBar(console), SpillAlarm(console), Metrics(run), board, *previews, candidates,
-        Checkpoints(run, trainer),
+        Pace(tell), SpillAlarm(tell), Metrics(run), board, *previews, candidates,
+        RestartPoints(run, trainer),
     ]  # fmt: skip
     trainer.listeners = [listener for listener in listeners if listener]
     return trainer
@@ -128,7 +178,7 @@ def _candidate_steps(session: Session) -> set[int]:
     return {max(1, round(last * i / count)) for i in range(1, count + 1)}
 
 
-def _keeper(run: Run, session: Session, trainer: Trainer):
+def _keeper(run: Run, session: Session, trainer: Trainer) -> Callable[[int], bool]:
     """A function that keeps the adapter as it is now, and says whether training is to go on."""
     last = session.phases[-1]
 
@@ -146,7 +196,7 @@ def _keeper(run: Run, session: Session, trainer: Trainer):
     return keep
 
 
-def _previewer(session: Session, trainer: Trainer):
+def _previewer(session: Session, trainer: Trainer) -> Preview:
     """A function that makes the preview pictures with the adapter as it is now."""
     config, stack = session.config, session.stack
     prompts = [fill(p, config.subject) for p in config.sample.preview_prompts]
@@ -156,7 +206,7 @@ def _previewer(session: Session, trainer: Trainer):
     def make() -> list[tuple[str, Image.Image]]:
         stack.train(False)
         with trainer.shown():
-            images = list(pictures.generate(session.family, requests))
+            images = list(generate(session.family, requests))
         stack.train(True)
         return list(zip(prompts, images, strict=True))
 
@@ -164,7 +214,7 @@ def _previewer(session: Session, trainer: Trainer):
 
 
 def _check_same_base(run: Run, family: ModelFamily) -> None:
-    before = run.read_json("manifest.json").get("base", {}).get("revision", family.revision)
+    before = read_json(run.manifest_path).get("base", {}).get("revision", family.revision)
     if before != family.revision:
         raise RunError(
             f"{run.path}: was begun on base weights {before[:10]}, and {family.base} is now"

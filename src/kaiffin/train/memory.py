@@ -103,7 +103,7 @@ class Meter:
         try:
             if config.train.gradient_checkpointing:
                 family.enable_gradient_checkpointing()
-            return _lived(self._one_step(config))
+            return lived(self._one_step(config))
         finally:
             self.stack.eject()
             family.disable_gradient_checkpointing()
@@ -143,10 +143,10 @@ class Meter:
             family.encode_images(torch.zeros((1, 3, side, side), device=family.device))
             family.decode(torch.zeros(shape, device=family.device))
 
-        return _lived(both)
+        return lived(both)
 
 
-def _lived(run: Callable[[FakeTensorMode], Any]) -> int:
+def lived(run: Callable[[FakeTensorMode], Any]) -> int:
     """Peak of the bytes that `run` holds at once, on tensors without contents."""
     lives = _Lives()
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, lives:

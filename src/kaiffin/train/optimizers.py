@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kaiffin.foundation.config import TrainConfig
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.models.parts import quiet
 
 Groups = Sequence[dict[str, Any]]
 EXTRAS = {"pytorch_optimizer": "optimizers", "bitsandbytes": "8bit"}
@@ -50,7 +51,8 @@ def _door(module: str, name: str) -> Any:
     import importlib
 
     try:
-        return importlib.import_module(module)
+        with quiet():
+            return importlib.import_module(module)
     except ImportError:
         raise ConfigError(
             f"train.optimizer = {name!r} needs the extra {EXTRAS[module]}.",

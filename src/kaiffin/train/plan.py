@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.data.prepare import Prepared
-from kaiffin.foundation.config import SMALL_BASE, Config
+from kaiffin.foundation.config import Config
 from kaiffin.foundation.phases import Phase
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.parts import num_bytes
+from kaiffin.train.memory import lived
 
-# Forward and backward of a frozen denoiser with adapters, as a multiple of a forward's operations.
+# Forward and backward of a frozen UNet with adapters, as a multiple of one forward's operations.
 STEP_FACTOR = 2.5
+_COSTS: dict[Hashable, tuple[int, int]] = {}
 
 
 @dataclass(frozen=True)
 class Plan:
     """trainable: weights; epochs: passes over the photos; memory: bytes at the peak (estimate);
-    macs: multiply-adds of one forward of one picture (estimate, Linear and Conv2d only)."""
+    macs: multiply-adds of one forward of one picture, in layers with weights."""
 
     trainable: int
     modules: int
@@ -44,13 +44,13 @@ class Plan:
     ) -> Plan:  # fmt: skip
         """From the config (with nothing left open) and the loaded base.
 
-        Its memory is a rough estimate, made in no time; `memory.Meter` counts it.
+        Its memory is a rough estimate of one picture times the batch; `memory.Meter` counts it.
         """
         train = config.train
         trainable = [p.numel() for p in stack.parameters()]
         batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
         side = (config.data.resolution or family.native_size) // family.downscale
-        macs, activations = _cost(family, side)
+        macs, activations = unet_cost(family, side)
         weights = num_bytes(family.towers.values())
         kept = 0.25 if train.gradient_checkpointing else 1.0
         # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
@@ -70,34 +70,34 @@ class Plan:
         return self.steps * self.batch * self.macs * STEP_FACTOR / macs_per_second
 
 
-@torch.no_grad()
-def _cost(family: ModelFamily, side: int) -> tuple[int, int]:
-    """Multiply-adds and activation bytes of one picture through the denoiser's layers.
+def unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:
+    """Multiply-adds of one picture of `side` latent cells through the UNet, and the bytes that a
+    backward pass finds kept of it; counted on tensors that have shapes and no contents.
 
-    side: of its latents. One forward is looked at, which for all but the smallest bases computes
-    shapes only.
+    Of the layers with weights: attention's own products are counted on some devices only. It
+    takes a second, so it is done once for each base and size.
     """
-    macs, numbers = 0, 0
+    key = (family.revision, family.dtype, family.quantize, side)
+    if key not in _COSTS:
+        _COSTS[key] = _counted(family, side)
+    return _COSTS[key]
 
-    def count(layer: Any, _: object, out: Tensor) -> None:
-        nonlocal macs, numbers
-        macs += out.numel() * layer.weight[0].numel()
-        numbers += 3 * out.numel()
 
+def _counted(family: ModelFamily, side: int) -> tuple[int, int]:
+    counter = FlopCounterMode(display=False)
     pixels = side * family.downscale
-    cond = family.encode_text([""], [SizeFacts.whole(pixels, pixels)])
-    hooks = [m.register_forward_hook(count) for m in family.modules(family.denoiser).values()]
-    pretend = FakeTensorMode(allow_non_fake_inputs=True)
-    small = family.native_size < SMALL_BASE
-    try:
-        with contextlib.nullcontext() if small else pretend:
-            x_t = torch.zeros((1, family.latent_channels, side, side), device=family.device)
-            t = torch.zeros(1, dtype=torch.long, device=family.device)
-            family.predict(x_t, t, cond if small else cond.map(pretend.from_tensor))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return macs, numbers * (2 if family.dtype != torch.float32 else 4)
+
+    def forward(_: FakeTensorMode) -> object:
+        with torch.no_grad():
+            cond = family.encode_text([""], [SizeFacts.whole(pixels, pixels)])
+        x_t = torch.zeros((1, family.latent_channels, side, side), device=family.device)
+        t = torch.zeros(1, dtype=torch.long, device=family.device)
+        with counter:
+            return family.predict(x_t.requires_grad_(), t, cond)
+
+    kept = lived(forward)
+    counts = counter.get_flop_counts()["Global"]
+    return sum(n for operation, n in counts.items() if "attention" not in str(operation)) // 2, kept
 
 
 def measured_speed(device: torch.device) -> float:

@@ -23,13 +23,18 @@ from kaiffin.foundation.runtime import Runtime, derived_seed
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.files.load import load_base
+from kaiffin.models.files.load import load_base, refitted
 
 
 @dataclass(frozen=True)
 class Session:
-    """config: with nothing left open; photos: by folder, for the phases that use it."""
+    """A training's base and photos, and all that follows from its settings.
 
+    given: the config as it was asked for; config: with nothing left open; photos: by folder, for
+    the phases that use it; derived: what the preset chose, in words.
+    """
+
+    given: Config
     config: Config
     runtime: Runtime
     family: ModelFamily
@@ -48,20 +53,41 @@ def open_session(config: Config, run: Run | None, *, tell: Tell = SILENT) -> Ses
     """Loads the base, looks at the photos, derives what the config leaves open."""
     runtime = Runtime.from_config(config.base, config.train.precision)
     family = load_base(config.base, runtime)
-    start = load_adapter(config.adapter.init_from, family) if config.adapter.init_from else None
-    if start:
-        config = _as_in_file(config, start.adapters[""])
+    start = _start(config, family)
     tokens = _tokens(config, family, start)
     for token in tokens:
         token.inject(family)  # so that captions are counted as they will be read
     photos = _look_at_photos(config, family, run, tell)
     for token in tokens:
         token.eject()
+    return _derived(config, runtime, family, photos, start)
+
+
+def changed_session(session: Session, changes: Mapping[str, object]) -> Session:
+    """The session with other settings of `base` and `train`, as if opened with them: the base is
+    refitted in place and the photos are not looked at again. `session` is of no use afterwards."""
+    given = changed(session.given, **changes)
+    runtime = Runtime.from_config(given.base, given.train.precision)
+    family = refitted(session.family, session.given.base, given.base, runtime)
+    return _derived(given, runtime, family, session.photos, _start(given, family))
+
+
+def _derived(
+    given: Config, runtime: Runtime, family: ModelFamily, photos: dict[Path | None, Prepared],
+    start: Stack | None,
+) -> Session:  # fmt: skip
+    """What follows from the settings, the base and the number of photos: phases and adapters."""
+    config = _as_in_file(given, start.adapters[""]) if start else given
     first = next(iter(photos.values()))
     full, derived = derive(config, len(first.examples), family.native_size)
     phases = expand(full)
-    stack = Stack(_adapters(full, phases, family, start), tokens)
-    return Session(full, runtime, family, phases, photos, stack, derived)
+    stack = Stack(_adapters(full, phases, family, start), _tokens(full, family, start))
+    return Session(given, full, runtime, family, phases, photos, stack, derived)
+
+
+def _start(config: Config, family: ModelFamily) -> Stack | None:
+    """The adapter that the training goes on from."""
+    return load_adapter(config.adapter.init_from, family) if config.adapter.init_from else None
 
 
 def _look_at_photos(
@@ -73,7 +99,7 @@ def _look_at_photos(
     found: dict[Path | None, Prepared] = {}
     for folder in dict.fromkeys(folders or [config.data.photos]):
         data = config.data.model_copy(update={"photos": folder})
-        out = run.folder("data" if not found else f"data-{len(found) + 1}") if run else None
+        out = run.photos_folder(len(found) + 1) if run else None
         found[folder] = look_at(
             data, config.subject, resolution,
             pieces=family.token_pieces, max_tokens=family.max_tokens, out=out, tell=tell,

@@ -1,7 +1,8 @@
-"""Listeners of a training: progress, metrics.jsonl, TensorBoard, checkpoints, previews, signals."""
+"""Listeners of a training: pace, metrics, TensorBoard, restart points, candidates, previews."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import statistics
@@ -9,19 +10,18 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kaiffin.foundation.errors import Interrupted
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import dump
-from kaiffin.foundation.sheets import sheet
+from kaiffin.foundation.sheets import png_bytes, sheet
+from kaiffin.foundation.tell import Tell
 from kaiffin.train.trainer import StepResult, Trainer
 
 SMOOTHING = 0.98  # of the shown loss: single steps vary with the timestep drawn
 CALIBRATION, WINDOW = 10, 5  # steps that say what is usual, and that are compared with it
 SPILL_FACTOR = 3.0
-PLAIN_EVERY = 50  # steps between lines where the output is no terminal
 Preview = Callable[[], Sequence[tuple[str, Image.Image]]]  # -> (label, picture)
 
 
@@ -37,39 +37,25 @@ class Smoothed:
         return self.sum / (1 - SMOOTHING**self.count)
 
 
-class ProgressBar:
-    """Loss, rate, speed and time left; plain lines where the output is no terminal."""
+class Pace:
+    """The wait for the last step: loss, rate and speed are told as it goes on."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.smoothed = Smoothed()
-        self.bar: Progress | None = None
-        self.seconds = Smoothed()
-        self.steps = 0
+    def __init__(self, tell: Tell) -> None:
+        self.tell, self.waits = tell, contextlib.ExitStack()
+        self.loss, self.seconds = Smoothed(), Smoothed()
 
     def on_start(self, step: int, steps: int) -> None:
-        self.steps = steps
-        if self.console.is_terminal:
-            self.bar = Progress(
-                TextColumn("training"), BarColumn(), MofNCompleteColumn(),
-                TextColumn("{task.fields[text]}"), TimeRemainingColumn(), console=self.console,
-            )  # fmt: skip
-            self.bar.start()
-            self.task = self.bar.add_task("", total=steps, completed=step, text="")
+        self.progress = self.waits.enter_context(self.tell.progress("training", steps))
+        self.progress.update(step)
 
     def on_step(self, result: StepResult) -> None:
-        loss, seconds = self.smoothed.add(result.loss), self.seconds.add(result.seconds)
+        loss, seconds = self.loss.add(result.loss), self.seconds.add(result.seconds)
         rate, speed = max(result.rates.values()), 1 / max(seconds, 1e-9)
         text = f"loss {loss:.4f}  rate {rate:.2g}  {speed:.1f} steps/s"
-        if self.bar:
-            self.bar.update(self.task, completed=result.step, text=text)
-        elif result.step % PLAIN_EVERY == 0 or result.step == self.steps:
-            left = (self.steps - result.step) * seconds
-            self.console.print(f"step {result.step}/{self.steps}  {text}  {left:.0f} s left")
+        self.progress.update(result.step, text=text)
 
     def on_end(self) -> None:
-        if self.bar:
-            self.bar.stop()
+        self.waits.close()
 
 
 class SpillAlarm:
@@ -78,8 +64,8 @@ class SpillAlarm:
     The usual reason is memory: a driver that moves the GPU's into the computer's, or swapping.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
         self.seconds: list[float] = []
         self.said = False
 
@@ -95,8 +81,8 @@ class SpillAlarm:
         now = statistics.median(self.seconds[-WINDOW:])
         if now > SPILL_FACTOR * usual:
             self.said = True
-            self.console.print(
-                f"warning: steps take {now / usual:.1f} times as long as the first ones did"
+            self.tell.warning(
+                f"steps take {now / usual:.1f} times as long as the first ones did"
                 f" ({now:.2f} s, {usual:.2f} s). Memory has probably spilled over, or another"
                 " program takes the device: look at its memory; then lower train.batch_size, or"
                 " set train.gradient_checkpointing or base.quantize."
@@ -165,7 +151,7 @@ class TensorBoard:
         self.writer.close()
 
 
-class Checkpoints:
+class RestartPoints:
     """Saves every N steps and at the end; on Ctrl-C or SIGTERM saves and stops."""
 
     def __init__(self, run: Run, trainer: Trainer) -> None:
@@ -199,7 +185,7 @@ class Checkpoints:
 
     def save(self) -> None:
         state = self.trainer.state()
-        self.run.new_checkpoint(state.step, state.files(), self.run.config.train.keep)
+        self.run.new_restart_point(state.step, state.files(), self.run.config.train.keep)
 
     def on_end(self) -> None:
         for number, handler in self.previous.items():
@@ -242,7 +228,7 @@ class Previews:
     def show(self, step: int) -> None:
         labels, pictures = zip(*self.make(), strict=True)
         page = sheet(pictures, labels, title=f"step {step}")
-        page.save(self.run.folder("previews") / f"step-{step:08d}.png")
+        write_bytes(self.run.previews / f"step-{step:08d}.png", png_bytes(page))
         if self.board:
             self.board.image("previews", page, step)
 

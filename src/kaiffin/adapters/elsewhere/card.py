@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
+from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.run import Run
 from kaiffin.models.families.spec import SPECS, Spec
@@ -17,7 +18,7 @@ NAME = "README.md"
 
 def text(run: Run) -> str:
     """Markdown with Hugging Face front matter. The licence is the user's to choose."""
-    config, manifest = run.config, run.read_json(run.manifest_path.name)
+    config, manifest = run.config, read_json(run.manifest_path)
     spec = SPECS[manifest.get("base", {}).get("family", "sd1")]
     # A folder or file on this machine tells strangers nothing and may tell too much.
     name = config.base.name

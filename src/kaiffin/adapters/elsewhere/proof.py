@@ -34,6 +34,11 @@ ROUNDING = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 class NoReader(UserError):
     """The package that reads this kind of adapter is not installed."""
 
+    @property
+    def sentences(self) -> list[str]:
+        """For people, as a `Proof`'s."""
+        return [f"proof: not made: {self}"]
+
 
 Opener = Callable[[ModelFamily, Path], AbstractContextManager[dict[str, int]]]
 
@@ -58,6 +63,18 @@ class Proof:
     @property
     def holds(self) -> bool:
         return not self.problems
+
+    @property
+    def sentences(self) -> list[str]:
+        """For people: one when all is well, else one for each problem."""
+        if not self.holds:
+            return [f"proof fails: {problem}" for problem in self.problems]
+        known = f"; {', '.join(self.known)} know all {self.keys} keys" if self.known else ""
+        return [
+            f"proof: an independent reader attaches all {sum(self.layers.values())} layers and"
+            f" gives the same output (difference {self.difference:.1g}, effect"
+            f" {self.effect:.1g}){known}"
+        ]
 
     @property
     def problems(self) -> list[str]:

@@ -23,9 +23,11 @@ from pydantic import Field, ValidationError
 
 from kaiffin.foundation.config import Config, Strict
 from kaiffin.foundation.errors import ConfigError, nearest
+from kaiffin.foundation.folder import LONGEST, file_name
 from kaiffin.foundation.settings import build, fields, override, read_yaml
 
 MANY = 50  # trainings above which a sweep asks; ten times as many trials
+KEPT = ".,=+"  # marks within the name of a trial, besides - and _
 HELP = "docs/experiments.md shows one."
 
 
@@ -101,7 +103,8 @@ def _read_file(path: Path) -> SweepFile:
         _refuse_twice(values, f"{path}: grid.{name}")
     _refuse_twice(file.seeds, f"{path}: seeds")
     for name in file.trials:
-        if not re.fullmatch(r"\w[\w.,=+-]*", name):
+        folder = f"{name}-seed0"
+        if file_name(folder, keep=KEPT) != folder:
             raise ConfigError(
                 f"{path}: trial {name!r} cannot be the name of a folder.",
                 "Use letters, digits and, within, the marks - _ = + , and the dot.",
@@ -150,7 +153,7 @@ def _settings(file: SweepFile) -> Iterator[tuple[str, dict[str, Any]]]:
     taken: set[str] = set()
     for values in itertools.product(*file.grid.values()) if file.grid else ():
         name = ",".join(f"{k}={_word(value)}" for k, value in zip(short, values, strict=True))
-        name = name[:100]
+        name = name[:100].encode()[:LONGEST].decode(errors="ignore")
         while name.lower() in taken:  # long values, or such as differ in odd marks only
             name += "+"
         taken.add(name.lower())

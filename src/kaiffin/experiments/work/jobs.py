@@ -51,7 +51,7 @@ class Job:
     def begun(self) -> bool:
         """Whether something has been trained."""
         run = Run(self.run, self.config)
-        return run.finished or run.latest_checkpoint() is not None
+        return run.finished or run.latest_restart_point() is not None
 
     @property
     def pictures_made(self) -> bool:

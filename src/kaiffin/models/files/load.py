@@ -6,7 +6,7 @@ import json
 import pkgutil
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,7 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
             for name, model in found.items()
             if isinstance(model, nn.Module)
         }
-    if base.text_device == "cpu":
-        for tower in spec.text_towers:
-            models[tower].to("cpu")
-    if base.vae_tiling:
-        parts.decode_in_tiles(models["vae"])
-    if base.quantize != "none":
-        quantize(models[spec.denoiser], base.quantize, runtime.device, dtype)
+    _fit(models, spec.denoiser, base, runtime)
     loaded = Loaded(
         base=base.name,
         revision=parts.revision(files),
@@ -280,3 +274,50 @@ def load_base(base: BaseConfig, runtime: Runtime) -> ModelFamily:
     family = load(base, runtime)
     choose_threads(family.native_size, family.device)
     return family
+
+
+def _fit(models: Mapping[str, Any], denoiser: str, base: BaseConfig, runtime: Runtime) -> None:
+    """Text encoders where they are to compute, a VAE in tiles, `denoiser` in few bits, as asked."""
+    if base.text_device == "cpu":
+        for name in (name for name in models if name.startswith("text_encoder")):
+            models[name].to("cpu")
+    if base.vae_tiling:
+        parts.decode_in_tiles(models["vae"])
+    if base.quantize != "none":
+        quantize(models[denoiser], base.quantize, runtime.device, runtime.base_dtype)
+
+
+def refitted(
+    family: ModelFamily, before: BaseConfig, after: BaseConfig, runtime: Runtime
+) -> ModelFamily:
+    """`family`, which was loaded as `before` says, as `after` would load it.
+
+    For settings that save memory: in place, and no weights are read again, unless another dtype has
+    other files (the fp16 variant of a base); then the old ones are let go first.
+    """
+    if not _of_one_file(before, family.dtype, runtime.base_dtype):
+        for module in (*family.towers.values(), family.vae):
+            module.to("meta")
+        return load(after, runtime)
+    dtype = runtime.base_dtype
+    models: dict[str, Any] = {**family.towers, "vae": family.vae}
+    with parts.quiet():
+        for name, model in models.items() if dtype != family.dtype else ():
+            device = next(model.parameters()).device
+            parts.frozen(model, device, _dtype_of(name, model, dtype))
+    changes = {
+        name: getattr(after, name) if getattr(after, name) != getattr(before, name) else default
+        for name, default in (("text_device", "auto"), ("vae_tiling", False), ("quantize", "none"))
+    }
+    _fit(models, family.denoiser, after.model_copy(update=changes), runtime)
+    family.dtype, family.quantize = dtype, after.quantize
+    return family
+
+
+def _of_one_file(base: BaseConfig, one: torch.dtype, other: torch.dtype) -> bool:
+    """Whether both dtypes are loaded from the same files."""
+    located = resolve.locate(base.name)
+    if one == other or located.kind == "file":
+        return True
+    folders = [path for path in located.path.iterdir() if any(path.glob("*.safetensors"))]
+    return all(_weights(path, one) == _weights(path, other) for path in folders)

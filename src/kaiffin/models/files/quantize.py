@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.models import parts
 
 
 def quantize(model: nn.Module, how: str, device: torch.device, dtype: torch.dtype) -> None:
@@ -21,7 +22,8 @@ def quantize(model: nn.Module, how: str, device: torch.device, dtype: torch.dtyp
     Raises ConfigError where bitsandbytes is not installed.
     """
     try:
-        import bitsandbytes as bnb
+        with parts.quiet():
+            import bitsandbytes as bnb
     except ImportError:
         raise ConfigError(
             f"base.quantize = {how!r} needs the extra 8bit.",
