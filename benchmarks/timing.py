@@ -15,16 +15,17 @@ CALLS = 5  # of each candidate in each round
 
 
 def interleaved(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Seconds per call, one value per round (the median of CALLS calls), after a warm-up."""
+    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device,
+    calls: int = CALLS,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Seconds per call, one value per round (the median of `calls`), after a warm-up."""
     for call in candidates.values():
         call()
         call()
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, call in candidates.items():
-            times[name].append(statistics.median(_seconds(call, device) for _ in range(CALLS)))
+            times[name].append(statistics.median(_seconds(call, device) for _ in range(calls)))
     return times
 
 

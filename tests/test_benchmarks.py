@@ -2,10 +2,10 @@
 
 import importlib.util
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import pytest
 import torch
 from conftest import REPO
@@ -24,7 +24,7 @@ from kaiffin.models.files.load import load_base
         (
             "train_step.py",
             ["--batch", "1", "--kinds", "dora,oft"],
-            ["floor", "ours", "plain", "dora", "oft"],
+            ["floor", "bound", "plain", "ours", "dora", "oft"],
             "floor",
         ),
         ("generate.py", ["--steps", "2"], ["unet", "ours", "diffusers"], "unet"),
@@ -34,9 +34,8 @@ def test_a_benchmark(
     script: str, options: list[str], names: list[str], unit: str, sd_path: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "times.json"
-    call = [sys.executable, str(REPO / "benchmarks" / script), "--base", str(sd_path), "--rounds",
-            "2", "--json", str(file), *options]  # fmt: skip
-    done = subprocess.run(call, capture_output=True, text=True)
+    call = [REPO / "benchmarks" / script, "--base", sd_path, "--rounds", 2, "--json", file]
+    done = fresh.run([*map(str, call), *options])
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert list(found["seconds"]) == names

@@ -2,10 +2,9 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+import fresh
 import pytest
 from conftest import REPO
 
@@ -43,10 +42,7 @@ def test_the_three_commands_for_ones_own_photos(tmp_path: Path) -> None:
         words = shlex.split(command)[1:]
         if words[0] == "train":
             words += ["--steps", "3"]
-        done = subprocess.run(
-            [sys.executable, "-m", "kaiffin.cli", *words], cwd=tmp_path, capture_output=True,
-            text=True,
-        )  # fmt: skip
+        done = fresh.run(words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     made = list((tmp_path / "runs" / "kaiffin" / "images").glob("a-photo*.png"))
     assert len(made) == 8

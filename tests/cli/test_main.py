@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fresh
 import pytest
 from conftest import grainy_photos
 from PIL import Image
@@ -207,24 +208,13 @@ def test_the_miniature_gives_the_same_bytes_on_any_number_of_cores(
     photos6: Path, tmp_path: Path
 ) -> None:
     files = []
-    for threads in ("1", "4"):
-        out = tmp_path / threads
-        call = [
-            *KAIFFIN,
-            "train",
-            str(photos6),
-            "--class",
-            "bear",
-            "--steps",
-            "2",
-            "--out",
-            str(out),
-        ]
+    for name, threads in (("usual", None), ("four", fresh.four_threads)):
+        out = tmp_path / name
+        call = ["train", photos6, "--class", "bear", "--steps", "2", "--out", out]
         call += ["--data.prior.weight", "0"]
-        environment = {**os.environ, "OMP_NUM_THREADS": threads}
-        subprocess.run(call, env=environment, check=True, capture_output=True)
-        call = [*KAIFFIN, "generate", str(out), "a bear", "--steps", "2", "--out", str(out / "i")]
-        subprocess.run(call, env=environment, check=True, capture_output=True)
+        assert fresh.run(call, before=threads).returncode == 0
+        call = ["generate", out, "a bear", "--steps", "2", "--out", out / "i"]
+        assert fresh.run(call, before=threads).returncode == 0
         with Image.open(out / "i" / "a-bear-seed0.png") as image:
             files.append(((out / "kaiffin.safetensors").read_bytes(), image.tobytes()))
     assert files[0] == files[1]

