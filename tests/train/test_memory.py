@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from test_optimizers import NAMES, made
 
 from kaiffin.adapters.stack import Stack
@@ -22,7 +24,7 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, changed, override
 from kaiffin.models.base import ModelFamily, SizeFacts
-from kaiffin.models.files.load import load
+from kaiffin.models.files.load import load, refitted
 from kaiffin.stories import plan
 from kaiffin.train import memory
 from kaiffin.train.session import Session, open_session
@@ -286,3 +288,23 @@ def test_tiles_take_less_memory(sd_path: Path) -> None:
     assert meter.pictures(tiled) < 0.3 * meter.pictures(config)
     vae = loaded(sd_path, vae_tiling=True).vae
     assert (vae.use_tiling, vae.tile_sample_min_size, vae.tile_latent_min_size) == (True, 512, 64)
+
+
+@pytest.mark.parametrize("variant", [False, True])
+def test_a_refitted_base_is_the_one_that_would_be_loaded(
+    variant: bool, sd_path: Path, tmp_path: Path
+) -> None:
+    """In place, or from its fp16 files where the other dtype has such."""
+    path = shutil.copytree(sd_path, tmp_path / "sd")
+    for file in list(path.rglob("*.safetensors")) if variant else ():
+        half = {name: value.half() for name, value in load_file(file).items()}
+        save_file(half, file.with_suffix(".fp16.safetensors"), {"format": "pt"})
+    before = BaseConfig(name=str(path), device="cpu")
+    after = before.model_copy(update={"dtype": "bf16", "quantize": "nf4", "vae_tiling": True})
+    family = loaded(path)
+    made = refitted(family, before, after, Runtime.from_config(after))
+    wanted = load(after, Runtime.from_config(after))
+    assert (made is family) == (not variant)
+    assert (made.dtype, made.quantize, made.revision) == (torch.bfloat16, "nf4", wanted.revision)
+    assert made.vae.use_tiling
+    assert torch.equal(predicted(made), predicted(wanted))
