@@ -54,7 +54,7 @@ def test_the_unet_of_stable_diffusion_takes_what_is_published(
     family: Any = SimpleNamespace(
         revision="meta", dtype=torch.float32, quantize="none", downscale=8, latent_channels=4,
         device=torch.device("meta"),
-        encode_text=lambda *_: Conditioning(torch.zeros(1, 77, 768, device="meta")),
-        predict=lambda x, t, cond: unet(x, t, encoder_hidden_states=cond.context).sample,
+        encode_text=lambda *_: Conditioning({"context": torch.zeros(1, 77, 768, device="meta")}),
+        predict=lambda x, t, cond: unet(x, t, encoder_hidden_states=cond["context"]).sample,
     )  # fmt: skip
     assert unet_cost(family, 64)[0] == pytest.approx(339e9, rel=0.01)

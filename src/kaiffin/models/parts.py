@@ -78,8 +78,8 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hides what the libraries report, warn of and draw while they are imported or load: reports,
-    advice about packages that are not needed, progress bars. Afterwards they speak as before.
+    """Hides what the libraries report, warn of and draw while they are imported or load. Afterwards
+    they speak as before.
 
     bitsandbytes, which diffusers imports where it is installed, reports missing kernels on
     processors with AVX512-BF16; none of it is anything that a person could mend.

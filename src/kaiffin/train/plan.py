@@ -85,11 +85,11 @@ def unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:
 
 def _counted(family: ModelFamily, side: int) -> tuple[int, int]:
     counter = FlopCounterMode(display=False)
-    pixels = (side * family.downscale, side * family.downscale)
+    pixels = side * family.downscale
 
     def forward(_: FakeTensorMode) -> object:
         with torch.no_grad():
-            cond = family.encode_text([""], [SizeFacts(pixels, (0, 0), pixels)])
+            cond = family.encode_text([""], [SizeFacts.whole(pixels, pixels)])
         x_t = torch.zeros((1, family.latent_channels, side, side), device=family.device)
         t = torch.zeros(1, dtype=torch.long, device=family.device)
         with counter:

@@ -277,7 +277,7 @@ def load_base(base: BaseConfig, runtime: Runtime) -> ModelFamily:
 
 
 def _fit(models: Mapping[str, Any], denoiser: str, base: BaseConfig, runtime: Runtime) -> None:
-    """Text encoders where they are to compute, a VAE in tiles, a denoiser in few bits, as asked."""
+    """Text encoders where they are to compute, a VAE in tiles, `denoiser` in few bits, as asked."""
     if base.text_device == "cpu":
         for name in (name for name in models if name.startswith("text_encoder")):
             models[name].to("cpu")
