@@ -101,36 +101,3 @@ def duration(seconds: float) -> str:
 def size_text(size: int) -> str:
     """Bytes as people read them: `4.3 GB`, `12 MB`."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-# --- until every story takes a `tell` -----------------------------------------------------------
-
-from collections.abc import Callable  # noqa: E402
-
-from rich.console import Console  # noqa: E402
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: E402
-from rich.progress import Progress as _Progress  # noqa: E402
-
-console = Console(highlight=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def progress(text: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar with time left on a terminal; silent elsewhere."""
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with _Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda amount: bar.advance(task, amount)
-
-
-class Voice(Tell):
-    """What commands print, until the command line gives its own."""
-
-    def note(self, text: str) -> None:
-        console.print(text, markup=False)
-
-    def warning(self, text: str) -> None:
-        console.print(f"warning: {text}", markup=False)
-
-
-VOICE = Voice()
