@@ -88,20 +88,39 @@ def resume(path: Path, *, tell: Tell = SILENT) -> Trained:
 def _train(run: Run, tell: Tell) -> Trained:
     started = time.monotonic()
     with run.lock():
-        run.clean()
-        session = open_session(run.config, run, tell=tell)
-        planned = plan.of_session(session)
-        plan.say(planned, tell)
-        if planned.changes:
-            session = changed_session(session, planned.changes)
-        run.save_config(session.config)
-        _check_same_base(run, session.family)
-        export.write_manifest(run, session)
-        step = _train_phases(run, session, tell)
+        session, planned = _opened(run, tell)
+        latest = run.latest_restart_point()
+        state = TrainState.read(latest) if latest else None
+        step = 0
+        for phase in session.phases:
+            if state and state.step > phase.last:
+                continue  # done before
+            trainer = _trainer(run, session, phase, tell)
+            if state and state.step > phase.first:
+                trainer.restore(state)
+                tell.note(f"going on after step {trainer.step}")
+            trainer.fit()
+            trainer.settle()
+            session.stack.eject()
+            step = trainer.step
         export.export(run, session, step)
         proofs = export.prove_files(run, session.family)
     seconds = time.monotonic() - started
     return Trained(run, step, seconds, planned, proofs, len(run.candidates()))
+
+
+def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
+    """What is trained, as far as it fits into the memory; it stands in the run from now on."""
+    run.clean()
+    session = open_session(run.config, run, tell=tell)
+    planned = plan.of_session(session)
+    plan.say(planned, tell)
+    if planned.changes:
+        session = changed_session(session, planned.changes)
+    run.save_config(session.config)
+    _check_same_base(run, session.family)
+    export.write_manifest(run, session)
+    return session, planned
 
 
 def _made_up(run: Run) -> Trained:
@@ -121,38 +140,13 @@ def _made_up(run: Run) -> Trained:
     return Trained(run, step, seconds, None, proofs, len(run.candidates()))
 
 
-def _train_phases(run: Run, session: Session, tell: Tell) -> int:
-    """Trains what is still to be trained; returns the last step."""
-    latest = run.latest_restart_point()
-    state = TrainState.read(latest) if latest else None
-    step = 0
-    for phase in session.phases:
-        if not state or state.step <= phase.last:
-            step = _train_phase(run, session, phase, state, tell)
-    return step
-
-
-def _train_phase(
-    run: Run, session: Session, phase: Phase, state: TrainState | None, tell: Tell
-) -> int:
-    """Trains `phase` to its end, from `state` where that lies within it; returns the last step."""
+def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
+    """The trainer of a phase with its listeners; tokens and adapters are attached."""
     if len(session.phases) > 1:
         tell.note(
             f"phase {phase.name}: steps {phase.first + 1} to {phase.last}, trains"
             f" {', '.join(sorted(phase.trains))}"
         )
-    trainer = _trainer(run, session, phase, tell)
-    if state and state.step > phase.first:
-        trainer.restore(state)
-        tell.note(f"going on after step {trainer.step}")
-    trainer.fit()
-    trainer.settle()
-    session.stack.eject()
-    return trainer.step
-
-
-def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
-    """The trainer of a phase with its listeners; tokens and adapters are attached."""
     config, family, runtime = phase.config, session.family, session.runtime
     examples = session.photos[config.data.photos].examples
     prior = class_pictures(config, family, run, examples, tell=tell)

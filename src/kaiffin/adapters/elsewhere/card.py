@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.run import Run
@@ -29,31 +32,15 @@ def text(run: Run) -> str:
         tags=["text-to-image", "diffusers", "lora", "template:sd-lora", spec.tag, "kaiffin"],
         instance_prompt=prompt, widget=[{"text": prompt}],
     )  # fmt: skip
-    train, adapter, kind = config.train, config.adapter, KINDS[config.adapter.kind]
     # Markdown takes <word> for a tag and shows nothing.
     title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
-    sizes = f"{adapter.rank} / {adapter.alpha:g}" if adapter.alpha else adapter.rank
-    rows = {
-        "photos": manifest.get("num_photos"),
-        "steps": manifest.get("phases", [{"last": train.steps}])[-1]["last"],
-        "batch size": train.batch_size,
-        "optimizer": train.optimizer,
-        "learning rate": train.lr,
-        f"{kind.rank} / alpha": sizes,
-        "trained layers": adapter.targets,
-        "trainable weights": f"{manifest.get('trainable', 0):,}",
-        "prior weight": config.data.prior.weight,
-        "seed": train.seed,
-        "base weights (SHA-256)": manifest.get("base", {}).get("revision", "")[:16],
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"""---
 {front.to_yaml()}
 ---
 
 # {title}
 
-{kind.title} adapter that teaches `{base}` the subject {title}. Put
+{KINDS[config.adapter.kind].title} adapter that teaches `{base}` the subject {title}. Put
 `{config.subject.phrase}` into the prompt.
 
 ## Use
@@ -70,7 +57,7 @@ kaiffin generate {run.path.name} "{prompt} on an icy cliff" -n 4
 
 | | |
 |---|---|
-{table}
+{_training(config, manifest)}
 
 ## Limits
 
@@ -78,6 +65,26 @@ It learnt from few photos: poses and places far from them come out less faithful
 for this file yourself, and have the consent of people who are shown. Made with Kaiffin
 {manifest.get("kaiffin", "")}.
 """
+
+
+def _training(config: Config, manifest: Mapping[str, Any]) -> str:
+    """The rows of its table."""
+    train, adapter, kind = config.train, config.adapter, KINDS[config.adapter.kind]
+    sizes = f"{adapter.rank} / {adapter.alpha:g}" if adapter.alpha else adapter.rank
+    rows = {
+        "photos": manifest.get("num_photos"),
+        "steps": manifest.get("phases", [{"last": train.steps}])[-1]["last"],
+        "batch size": train.batch_size,
+        "optimizer": train.optimizer,
+        "learning rate": train.lr,
+        f"{kind.rank} / alpha": sizes,
+        "trained layers": adapter.targets,
+        "trainable weights": f"{manifest.get('trainable', 0):,}",
+        "prior weight": config.data.prior.weight,
+        "seed": train.seed,
+        "base weights (SHA-256)": manifest.get("base", {}).get("revision", "")[:16],
+    }
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
 
 def _elsewhere(run: Run, base: str, spec: Spec, prompt: str) -> str:
