@@ -165,8 +165,9 @@ def test_the_way_to_the_loss_is_the_one_that_is_told(
     forward = UNet2DConditionModel.forward
 
     def watched(*given: object, **more: object) -> object:
-        if not way:
-            way.extend(callers(sys._getframe()))
+        chain = callers(sys._getframe())
+        if not way and any(name.endswith(".losses") for name in chain):  # the plan asks it, too
+            way.extend(chain)
         return forward(*given, **more)
 
     monkeypatch.setattr(UNet2DConditionModel, "forward", watched)
