@@ -75,12 +75,20 @@ def split(text: str) -> tuple[Path, Weights]:
     Raises ConfigError where what follows the file's colon is no weight.
     """
     name, colon, given = text.rpartition(":")
-    if not colon or Path(text).exists() or (len(name) == 1 and given[:1] in ("\\", "/")):
+    if not colon or _is_there(text) or (len(name) == 1 and given[:1] in ("\\", "/")):
         return Path(text), PLAIN
-    is_file = name.strip().lower().endswith(FILES) or (name and Path(name).exists())
+    is_file = name.strip().lower().endswith(FILES) or (name and _is_there(name))
     if is_file or _is_weights(given.strip()):
         return Path(name), parse(given)
     return Path(text), PLAIN
+
+
+def _is_there(name: str) -> bool:
+    """Whether a file or folder has that name; one too long for any has not."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_weights(text: str) -> bool:
