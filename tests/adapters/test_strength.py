@@ -53,7 +53,7 @@ def test_a_ramp_is_linear_and_text_takes_its_mean(first: float, last: float, at:
     assert found.at(TEXT, at) == pytest.approx(first + last, abs=1e-9)
 
 
-@pytest.mark.parametrize("text", ["unet=x", "=1", "1..", "0.5,,1"])
+@pytest.mark.parametrize("text", ["unet=x", "=1", "1..", "0.5,,1", "1e999", "nan", ""])
 def test_what_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         strength.parse(text)
@@ -66,11 +66,53 @@ def test_what_cannot_be_read(text: str) -> None:
         ("a.safetensors:0.5", "a.safetensors", "0.5"),
         ("a.safetensors:unet=1..0.2,text=0", "a.safetensors", "1,unet.*=1..0.2,text_encoder*=0"),
         (r"C:\adapters\a.safetensors", r"C:\adapters\a.safetensors", "1"),
+        (r"C:\a.safetensors:0.8", r"C:\a.safetensors", "0.8"),
+        ("C:/a.safetensors:1..0", "C:/a.safetensors", "1..0"),
+        ("a.safetensors:1e-1", "a.safetensors", "0.1"),
+        ("a.safetensors: 0.8 ", "a.safetensors", "0.8"),
+        ("a: b.safetensors", "a: b.safetensors", "1"),
+        ("a:b", "a:b", "1"),
     ],
 )
 def test_files_with_weights(text: str, path: str, shown: str) -> None:
     found = parse_adapter(text)
     assert (str(found.path), str(found.weights)) == (path, shown)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("0,8", "everything two values. Write 0.8."), ("-1,5", "Write -1.5."),
+        ("80%", "'80%' of '80%' cannot be read. Write 0.8."), ("", "cannot be read. Write"),
+        ("1.0.0", "'1.0.0' of '1.0.0' cannot be read. Write 0.8, unet="), ("inf", "cannot be read"),
+        ("strong", "'strong' of"), ("unet=1,unet=0", "give unet two values"), ("0.8x", "'0.8x'"),
+    ],
+)  # fmt: skip
+def test_what_stands_behind_a_file_is_a_weight_or_is_refused(given: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_adapter(f"a.safetensors:{given}")
+    assert said in str(caught.value)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_any_text_behind_a_file_is_read_or_refused(text: str) -> None:
+    try:
+        found = parse_adapter(f"a.safetensors:{text}")
+    except ConfigError:
+        return
+    assert str(found.path) == "a.safetensors" or ":" in text
+
+
+def test_a_file_with_a_colon_in_its_name_is_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a:0.8").touch()
+    Path("folder").mkdir()
+    assert parse_adapter("a:0.8").path == Path("a:0.8")
+    assert parse_adapter("a:0.8:0.5").weights.number == 0.5
+    with pytest.raises(ConfigError, match="cannot be read"):
+        parse_adapter("folder:strong")
 
 
 def test_a_part_of_weight_zero_is_as_if_it_were_not_there(

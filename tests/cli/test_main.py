@@ -86,7 +86,7 @@ def _seconds(command: list[str]) -> float:
         (["generate", "RUN"], "one prompt, or a file"),
         (["generate"], "Name a run folder or a base"),
         (["generate", "--from", "PLAIN.png"], "carries no Kaiffin recipe"),
-        (["generate", "RUN", "x", "-n", "0"], "greater than or equal to 1"),
+        (["generate", "RUN", "x", "-n", "0"], "must be at least 1"),
         (["prepare", "PHOTOS", "--data.background", "nocolour"], "not a colour"),
         (["demo", "--subject", "cat"], "kaiffin or plush"),
         (["demo", "--train.steps", "3"], "has no effect on `kaiffin demo`"),

@@ -47,9 +47,9 @@ def test_a_build_says_when_and_where(built: list[Any], capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--pictures", "many"], "--pictures many: Input should be a valid integer"),
+        (["--pictures", "many"], "--pictures many: is not a whole number"),
         (["--unet-channels", "32", "wide"], "--unet-channels"),
-        (["--only", "tea"], "--only tea: Input should be 'render'"),
+        (["--only", "tea"], "--only tea: is none of render"),
         (["--unet-chanels", "32"], 'Did you mean "--unet-channels"'),
     ],
 )

@@ -34,6 +34,31 @@ def test_an_order_is_all_that_was_asked(asked: list[Any]) -> None:
     assert more["changes"] == {"sample.steps": "9", "sample.eta": "0.1"}
 
 
+def test_any_seed_is_drawn_and_said(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert main(["generate", "RUN", "a dog", "--seed", "-1"]) == 0
+    seeds = [order.seed for order, _ in asked]
+    assert min(seeds) >= 0
+    assert seeds[0] != seeds[1]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"seed {seed}, drawn as --seed -1 asks" for seed in seeds]
+
+
+@pytest.mark.parametrize(
+    ("seed", "said"),
+    [("-2", "must be at least -1"), (str(2**63), "too large"), ("1.5", "not a whole number"),
+     ("x", "not a whole number"), ("", "not a whole number")],
+)  # fmt: skip
+def test_what_is_no_seed(
+    seed: str, said: str, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "RUN", "a dog", f"--seed={seed}"]) == 2
+    error = capsys.readouterr().err
+    assert "--seed" in error
+    assert said in error
+    assert not asked
+
+
 def test_a_picture_is_made_again_without_a_prompt(
     asked: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

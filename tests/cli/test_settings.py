@@ -70,8 +70,8 @@ def test_folders_whose_names_are_numbers_stay_names() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--steps", "-5"), "--steps: train.steps = -5: Input should be greater than"),
-        (("--train.lr", "fast"), "--train.lr = 'fast': Input should be a valid number"),
+        (("--steps", "-5"), "--steps: train.steps = -5: must be at least 1"),
+        (("--train.lr", "fast"), "--train.lr = 'fast': is not a number"),
         (("--resolution", "65"), "--resolution: data.resolution = 65: must be divisible by 8"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_wrong_setting_of_the_file_keeps_the_file(
 
 
 def test_a_wrong_value_of_the_command_itself() -> None:
-    with pytest.raises(ConfigError, match="-n 0: Input should be greater than or equal to 1"):
+    with pytest.raises(ConfigError, match="-n 0: must be at least 1"):
         called("a", "-n", "0")
-    with pytest.raises(ConfigError, match="-n 'a b': Input should be a valid integer"):
+    with pytest.raises(ConfigError, match="-n 'a b': is not a whole number"):
         called("a", "-n", "a b")

@@ -79,7 +79,7 @@ def test_every_field_is_documented() -> None:
 
 
 def test_names_stay_names_and_none_means_derived() -> None:
-    given = {"data.photos": "2024", "subject.token": "1e5", "base.vae": "none", "train.ema": "null"}
+    given = {"data.photos": "2024", "subject.token": "1e5", "base.vae": "", "train.ema": "null"}
     config = build(override({}, given))
     assert config.data.photos == Path("2024")
     assert config.subject.token == "1e5"

@@ -48,6 +48,21 @@ def test_values_with_commas_are_quoted(sd: ModelFamily) -> None:
     assert 'Lora hashes: "one: 111111111111, two: 222222222222"' in text
 
 
+@pytest.mark.parametrize(
+    ("prompt", "written"),
+    [
+        ("a (kaiffin:1.3) bird in [snow]", r"a \(kaiffin:1.3\) bird in \[snow\]"),
+        ("a bird <lora:other:0.8>", "a bird "), ("a BREAK b AND c", "a break b and c"),
+        (r"a \(bird\), BREAKfast", r"a \(bird\), BREAKfast"),
+    ],
+)  # fmt: skip
+def test_what_was_plain_words_is_so_elsewhere(sd: ModelFamily, prompt: str, written: str) -> None:
+    made = recipe(Request(prompt, 0, negative=prompt, **CALL), sd, [])
+    first, second, *_ = parameters_text(made).split("\n")
+    assert (first, second) == (written, f"Negative prompt: {written}")
+    assert made["request"]["prompt"] == prompt
+
+
 def test_a_bare_picture_carries_nothing(sd: ModelFamily, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     save_png(Image.new("RGB", (8, 8)), path, None)

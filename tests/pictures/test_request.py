@@ -7,7 +7,15 @@ import pytest
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures.request import Request, read_prompts, request, settings, slug, with_size
+from kaiffin.pictures.request import (
+    Request,
+    read_prompts,
+    remarks,
+    request,
+    settings,
+    slug,
+    with_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +56,43 @@ def test_prompts_that_are_none(tmp_path: Path, text: str | None, said: str) -> N
         file.write_text(text)
     with pytest.raises(ConfigError, match=said):
         read_prompts(None, file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_prompts_are_read_however_they_were_saved(tmp_path: Path, encoding: str, end: str) -> None:
+    file = tmp_path / "prompts.txt"
+    lines = ["a dög\u2028in snow", "#1 dad <lora:x:1>"]
+    file.write_bytes(end.join([*lines, "  ", ""]).encode(encoding))
+    assert read_prompts(None, file) == lines
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [("é".encode("latin-1"), "is not UTF-8 text"), (b"a\n# b", "line 2: '# b' would be read as")],
+)
+def test_prompts_that_would_be_others(tmp_path: Path, data: bytes, said: str) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match=said):
+        read_prompts(None, file)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "said"),
+    [
+        ("a <lora:other:0.8> dog", {}, ["tags such as"]), ("a (dog:1.3)", {}, ["weights and"]),
+        ("a [dog] BREAK in snow", {}, ["weights and brackets, BREAK and AND"]),
+        ("a dog in the snow, and BREAKfast", {}, []), ("x", {"negative": "(bad)"}, ["weights"]),
+        ("x", {"guidance": 0.0}, ["leaves the prompt out"]), ("x", {"guidance": 1.0}, []),
+        ("x", {"guidance": 1.0, "negative": "bad"}, ["negative prompt has no effect"]),
+    ],
+)  # fmt: skip
+def test_what_will_be_ignored_is_said(prompt: str, changes: dict, said: list[str]) -> None:
+    found = remarks(["a dog", prompt], SampleConfig(**changes))
+    assert len(found) == len(said)
+    for line, words in zip(found, said, strict=True):
+        assert words in line
 
 
 def test_neither_prompt_nor_file_and_both(tmp_path: Path) -> None:

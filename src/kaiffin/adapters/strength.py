@@ -9,13 +9,17 @@ unet=0.9,text=0.4         parts: unet, text, or glob patterns over layer names
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.models.families.spec import TEXT
 
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")  # what adapters are kept in
+WAYS = "Write 0.8, unet=0.8,text=0.4 or 1..0.3."
 
 
 @dataclass(frozen=True)
@@ -65,28 +69,69 @@ class Weights:
 PLAIN = Weights(Ramp(1.0, 1.0))
 
 
-def is_weights(text: str) -> bool:
+def split(text: str) -> tuple[Path, Weights]:
+    """FILE or FILE:WEIGHTS. A colon that is part of the path, as in C:\\a.safetensors, stays there.
+
+    Raises ConfigError where what follows the file's colon is no weight.
+    """
+    name, colon, given = text.rpartition(":")
+    if not colon or _is_there(text) or (len(name) == 1 and given[:1] in ("\\", "/")):
+        return Path(text), PLAIN
+    is_file = name.strip().lower().endswith(FILES) or (name and _is_there(name))
+    if is_file or _is_weights(given.strip()):
+        return Path(name), parse(given)
+    return Path(text), PLAIN
+
+
+def _is_there(name: str) -> bool:
+    """Whether a file or folder has that name; one too long for any has not."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_weights(text: str) -> bool:
     """Whether `text` may be meant as weights: what stands after the colon of FILE:WEIGHTS."""
     return bool(re.fullmatch(rf"{NUMBER}(\.\..*|,.*)?|[\w.*?\[\]-]+=.*", text))
 
 
 def parse(text: str) -> Weights:
     """Reads weights as above; ConfigError says what is wrong."""
-    rest, parts = Ramp(1.0, 1.0), []
+    rest, parts = None, {}
     for entry in text.split(","):
         pattern, equals, value = entry.rpartition("=")
-        match = re.fullmatch(rf"\s*({NUMBER})(?:\.\.({NUMBER}))?\s*", value)
-        if match is None or (equals and not pattern.strip()):
+        ramp = _ramp(value)
+        if ramp is None or (equals and not pattern.strip()):
             raise ConfigError(
-                f"the weight {entry.strip()!r} of {text!r} cannot be read.",
-                "Write 0.8, unet=0.8,text=0.4 or 1..0.3.",
+                f"the weight {entry.strip()!r} of {text.strip()!r} cannot be read.", _way(text)
             )
-        ramp = Ramp(float(match[1]), float(match[2] or match[1]))
-        if equals:
-            parts.append((_pattern(pattern.strip()), ramp))
-        else:
+        name = _pattern(pattern.strip()) if equals else None
+        if name in parts or (name is None and rest is not None):
+            what = pattern.strip() if equals else "everything"
+            raise ConfigError(f"the weights {text.strip()!r} give {what} two values.", _way(text))
+        if name is None:
             rest = ramp
-    return Weights(rest, tuple(parts))
+        else:
+            parts[name] = ramp
+    return Weights(rest or Ramp(1.0, 1.0), tuple(parts.items()))
+
+
+def _ramp(text: str) -> Ramp | None:
+    """`0.8` or `1..0.3`; None for what is no finite number."""
+    match = re.fullmatch(rf"\s*({NUMBER})(?:\.\.({NUMBER}))?\s*", text)
+    if match is None:
+        return None
+    ramp = Ramp(float(match[1]), float(match[2] or match[1]))
+    return ramp if math.isfinite(ramp.first) and math.isfinite(ramp.last) else None
+
+
+def _way(text: str) -> str:
+    """What was probably meant, or all that can be written."""
+    if percent := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text):
+        return f"Write {float(percent[1]) / 100:g}."
+    comma = re.fullmatch(r"\s*([-+]?\d+),(\d+)\s*", text)
+    return f"Write {comma[1]}.{comma[2]}." if comma else WAYS
 
 
 def _pattern(name: str) -> str:

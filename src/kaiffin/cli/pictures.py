@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import secrets
 from pathlib import Path
 
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import ConfigError, SettingError
+
+SEEDS = 2**63  # the first that is too large
 
 
 class Generate(Command):
@@ -18,7 +22,10 @@ class Generate(Command):
     prompt: str | None = argument("what to show", None)
     prompts: Path | None = option(None, "text file, one prompt a line", panel="Pictures")
     count: int = option(1, "pictures per prompt", "-n", ge=1, panel="Pictures")
-    seed: int = option(0, "seed of the first picture; the next are +1", panel="Pictures")
+    seed: int = option(
+        0, "seed of the first picture; the next are +1; -1 draws one, and says it", ge=-1,
+        panel="Pictures",
+    )  # fmt: skip
     batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
     picture: Path | None = option(
         None, "make this picture of Kaiffin's again", "--from", panel="Pictures"
@@ -60,7 +67,7 @@ class Generate(Command):
             self.source,
             read_prompts(self.prompt, self.prompts),
             count=self.count,
-            seed=self.seed,
+            seed=self._first_seed(),
             adapters=self.adapter,
             blends=numbers("--blend", self.blend),
             checkpoint=self.checkpoint,
@@ -71,13 +78,26 @@ class Generate(Command):
         )
         show.made(generate(order, changes=self.settings, tell=self.tell))
 
+    def _first_seed(self) -> int:
+        """That was given; -1 stands for any, as in other programs, and is never written down."""
+        if self.seed == -1:
+            drawn = secrets.randbelow(2**32)
+            self.tell.note(f"seed {drawn}, drawn as --seed -1 asks")
+            return drawn
+        if self.seed + self.count > SEEDS:
+            raise ConfigError(f"--seed {self.seed}: is too large.", f"Stay below {SEEDS}.")
+        return self.seed
+
 
 def numbers(flag: str, text: str | None) -> list[float]:
     """`0,0.5,1` as numbers."""
     try:
-        return [float(part) for part in text.split(",")] if text else []
+        found = [float(part) for part in text.split(",")] if text else []
     except ValueError:
-        raise ConfigError(f"{flag} {text!r} is not a list of numbers.", "Write 0,0.5,1.") from None
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise ConfigError(f"{flag} {text!r} is not a list of numbers.", "Write 0,0.5,1.")
+    return found
 
 
 class Rank(Command):
@@ -105,7 +125,7 @@ class Demo(Command):
     """From photos to pictures on the embedded base, in about two minutes on a laptop."""
 
     subject: str = option("kaiffin", "kaiffin or plush")
-    seed: int = option(0, "seed of the training")
+    seed: int = option(0, "seed of the training", ge=0)
     steps: int | None = option(None, "training steps; derived when left out")
     out: Path = option(Path("demo"), "folder that is written", panel="Output")
 

@@ -70,9 +70,9 @@ class Command(Strict):
 
     def config(self, given: Mapping[str, Any], file: Path | None = None) -> Config:
         """The config in `file`, if any, changed by `given` and then by the settings."""
-        from kaiffin.foundation.settings import build, override, read_yaml
+        from kaiffin.foundation.settings import build, override, read_config
 
-        data = read_yaml(file) if file else {}
+        data = read_config(file) if file else {}
         changed = override(data, {**given, **self.settings})
         return build(changed, str(file) if file else "command line")
 
@@ -168,9 +168,11 @@ class SchemaCommand(Page):
 
     def _explained(self, error: ValidationError) -> ConfigError:
         """The first problem, under the name that the person used."""
+        from kaiffin.foundation.settings import reason_of
+
         first = error.errors()[0]
         flag = next(f.flag for f in self.fields if f.field == first["loc"][0])
-        return ConfigError(f"{flag} {shlex.quote(str(first['input']))}: {first['msg']}.")
+        return ConfigError(f"{flag} {shlex.quote(str(first['input']))}: {reason_of(first)}.")
 
 
 LAST = ("Output",)  # panels of a command that stand below the config's

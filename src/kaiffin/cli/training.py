@@ -46,7 +46,9 @@ class Train(Command):
     )
 
     def __call__(self) -> None:
-        is_config = self.source.suffix.lower() in {".yaml", ".yml"} or self.source.is_file()
+        is_config = (
+            self.source.suffix.lower() in {".yaml", ".yml", ".toml"} or self.source.is_file()
+        )
         if is_config:
             config = self.config({}, self.source)
         else:

@@ -1,8 +1,8 @@
-"""A configuration from YAML and flags, and back: read, merged, explained. Torch-free."""
+"""A configuration from files and flags, and back: read, merged, explained. Torch-free."""
 
 from __future__ import annotations
 
-import types
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, SettingError, nearest
 from kaiffin.foundation.schema import facts, leaves, value_name
+from kaiffin.foundation.written import given, meant, natural, read
 
 
 def fields() -> Iterator[tuple[str, FieldInfo]]:
@@ -25,39 +26,55 @@ def fields() -> Iterator[tuple[str, FieldInfo]]:
 def build(data: Mapping[str, Any], source: str = "config") -> Config:
     """Validates `data`; every error names `source`, the field, the value and the way out."""
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(_meant(data, source))
     except ValidationError as error:
         raise _explained(error, source) from None
 
 
 def load(path: Path) -> Config:
-    """Reads a YAML config. Relative `data.photos` and `adapter.init_from` are taken from where
-    the command runs, as on the command line."""
-    return build(read_yaml(path), str(path))
+    """Reads a YAML or TOML config. Relative `data.photos` and `adapter.init_from` are taken from
+    where the command runs, as on the command line."""
+    return build(read_config(path), str(path))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a YAML or TOML file by section, for `override` and `build`.
+
+    Raises ConfigError for what is no such file, and for what stands there twice.
+    """
+    return _meant(read(path), str(path))
+
+
+def _meant(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+    try:
+        return meant(data, Config)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.message}", error.fix) from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, or a `ConfigError` that says where it is not one."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text.", "Is it a YAML config?") from None
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: holds a {type(data).__name__}, not sections such as train:")
-    return data
+    """The mapping in a file of other fields than the config's, plain scalars as YAML 1.2 has
+    them."""
+    return natural(read(path))
 
 
 def dump(config: Config) -> str:
     """YAML text from which `load` makes an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    data = config.model_dump(mode="json")
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes the line ends of Unicode, which PyYAML writes as they are and reads as blanks."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        node = super().represent_str(data)
+        if re.search("[\x85\u2028\u2029]", data):
+            node.style = '"'
+        return node
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def override(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,24 +88,13 @@ def override(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         node = merged
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = _parsed(value, known[name].annotation) if isinstance(value, str) else value
+        node[leaf] = given(value, known[name].annotation) if isinstance(value, str) else value
     return merged
 
 
 def changed(config: Config, **changes: Any) -> Config:
     """A copy with dotted fields replaced: `changed(c, **{"train.steps": 10})`."""
     return build(override(config.model_dump(mode="python"), changes))
-
-
-def _parsed(text: str, annotation: Any) -> Any:
-    optional = types.NoneType in typing.get_args(annotation)
-    kinds = typing.get_args(annotation) if optional else (annotation,)
-    if str in kinds or Path in kinds:  # a folder may be called 2024
-        return None if optional and text in ("null", "none") else text
-    try:
-        return float(text) if "e" in text.lower() and text[:1].isdigit() else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        return text
 
 
 def _deep_copy(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,10 +109,50 @@ def _explained(error: ValidationError, source: str) -> ConfigError:
         known = [known for known, _ in fields()]
         leaves = known + sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
         return ConfigError(f"{source}: unknown setting {name!r}.", nearest(name, leaves))
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = reason_of(first)
     if not name:
         return ConfigError(f"{source}: {reason}.")
     return SettingError(source, name, first.get("input"), reason)
+
+
+_REASONS = {
+    "int_": "is not a whole number",
+    "float_": "is not a number",
+    "finite_number": "is not a finite number",
+    "bool_": "is neither true nor false",
+    "string_type": "is not text; put it in quotes",
+    "path_type": "is not text; put it in quotes",
+    "string_too_short": "must not be empty",
+    "tuple_type": "is not a list; write [ONE, ANOTHER]",
+    "list_type": "is not a list; write [ONE, ANOTHER]",
+    "model_": "is not a section; write its settings below it, each with its name",
+    "missing": "must be given",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+}  # by the beginning of pydantic's name of an error, the first that fits
+
+
+def reason_of(error: Mapping[str, Any]) -> str:
+    """What is wrong with a value, in the user's words; `error`: one of pydantic's."""
+    kind, found, more = error["type"], error.get("input"), error.get("ctx") or {}
+    if kind == "literal_error":
+        choices = re.findall("'([^']*)'", more["expected"])
+        near = re.match("Did you mean (.*)[?]", nearest(str(found), choices))
+        hint = f"; the nearest is {near[1]}" if near else ""
+        return f"is none of {', '.join(choices)}{hint}"
+    for start, words in _REASONS.items():
+        if kind.startswith(start):
+            decimal = str(found).replace(",", ".")
+            comma = kind == "float_parsing" and re.fullmatch(r"-?\d*\.\d+", decimal)
+            bounds = {name: _shown(bound) for name, bound in more.items()}
+            return words.format(**bounds) + (f"; write {decimal}" if comma else "")
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _shown(bound: object) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else f"{bound}"
 
 
 def flat(config: Config) -> dict[str, Any]:

@@ -123,7 +123,4 @@ def _weigh(stacks: Sequence[Stack]) -> Weigh:
 
 def parse_adapter(text: str) -> WeightedAdapter:
     """`FILE` or `FILE:WEIGHTS`, as `adapters.strength` reads them."""
-    name, colon, given = text.rpartition(":")
-    if colon and strength.is_weights(given):
-        return WeightedAdapter(Path(name), strength.parse(given))
-    return WeightedAdapter(Path(text))
+    return WeightedAdapter(*strength.split(text))

@@ -58,8 +58,19 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "Version": f"Kaiffin {recipe['kaiffin']}",
     }
     line = ", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items() if value != "")
-    negative = f"\nNegative prompt: {request['negative']}" if request["negative"] else ""
-    return f"{request['prompt']}{tags}{negative}\n{line}"
+    negative = f"\nNegative prompt: {_literal(request['negative'])}" if request["negative"] else ""
+    return f"{_literal(request['prompt'])}{tags}{negative}\n{line}"
+
+
+def _literal(text: str) -> str:
+    """A prompt that the web UI takes for the plain words that it was here.
+
+    Brackets are escaped, <lora:...> is left out, and its two commands go into small letters, which
+    are the same to CLIP.
+    """
+    bare = re.sub(r"<\w+:[^<>]*>", "", text)
+    bare = re.sub(r"\b(?:BREAK|AND)\b", lambda word: word[0].lower(), bare)
+    return re.sub(r"(?<!\\)([()\[\]])", r"\\\1", bare)
 
 
 def _number(weight: float | str) -> str:

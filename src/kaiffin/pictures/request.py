@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,23 +38,74 @@ def slug(prompt: str) -> str:
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """The prompt, or the lines of a file; an empty line is an error that names it."""
+    """The prompt, or the lines of a file (UTF-8, or UTF-16 with its mark).
+
+    Raises ConfigError naming a line that is empty or a comment.
+    """
     if (prompt is None) == (file is None):
         raise ConfigError(
             "give one prompt, or a file of prompts.", 'As in "a photo of kaiffin" or --prompts F.'
         )
     if file is None:
         return [prompt or ""]
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as prompts: {error}.") from None
+    lines = _lines(file)
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line:
             raise ConfigError(f"{file} line {number}: is empty.", "Remove it or write a prompt.")
+        if re.match(r"#(\s|$)", line):
+            raise ConfigError(
+                f"{file} line {number}: {line[:40]!r} would be read as a prompt.",
+                "Remove it: these files have no comments.",
+            )
     if not lines:
         raise ConfigError(f"{file}: holds no prompts.", "Write one a line.")
-    return [line.strip() for line in lines]
+    return lines
+
+
+def _lines(file: Path) -> list[str]:
+    """Its lines without blanks around them; whatever is blank after the last prompt is left out."""
+    try:
+        data = file.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read as prompts: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{file}: is not UTF-8 text, so its prompts cannot be read.", "Save it as UTF-8."
+        ) from None
+    lines = [line.strip() for line in re.split(r"\r\n|\n|\r", text)]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+# What A1111 and ComfyUI act on, and what is plain text here: title and pattern.
+_MARKS = {
+    "tags such as <lora:...>": r"<\w+:[^<>]*>",
+    "weights and brackets": r"\([^()]*\)|\[[^\[\]]*\]",
+    "BREAK and AND": r"\b(?:BREAK|AND)\b",
+}
+
+
+def remarks(prompts: Sequence[str], sample: SampleConfig) -> list[str]:
+    """What of the prompts will have no effect, or another than elsewhere: a line each."""
+    texts = [*prompts, sample.negative]
+    marks = [name for name, mark in _MARKS.items() if any(re.search(mark, t) for t in texts)]
+    found = []
+    if marks:
+        found.append(
+            f"note: {', '.join(marks)} in prompts are read as plain words; adapters are given as"
+            " --adapter FILE:0.8"
+        )
+    if sample.guidance == 0:
+        found.append(
+            "note: guidance 0 leaves the prompt out: what is painted is the negative prompt, or"
+            " nothing in particular; 1 is the prompt alone"
+        )
+    elif sample.guidance == 1 and sample.negative:
+        found.append("note: guidance 1 is the prompt alone: the negative prompt has no effect")
+    return found
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.recipe import read_recipe, save_png
-from kaiffin.pictures.request import Request, request, slug, with_size
+from kaiffin.pictures.request import Request, remarks, request, slug, with_size
 from kaiffin.pictures.source import checkpoint_of, of_run, open_source
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
@@ -95,6 +95,8 @@ def generate(
     run, config = open_source(order.source, changes)
     adapters = _adapters(order, run)
     texts = [fill(prompt, config.subject) for prompt in order.prompts]
+    for remark in remarks(texts, config.sample):
+        tell.note(remark)
     panel = _open_panel(order, run, config, texts, tell)
     family = load_base(config.base, Runtime.from_config(config.base))
     sample = with_size(config.sample, family)

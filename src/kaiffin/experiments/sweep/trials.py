@@ -24,7 +24,9 @@ from pydantic import Field, ValidationError
 from kaiffin.foundation.config import Config, Strict
 from kaiffin.foundation.errors import ConfigError, nearest
 from kaiffin.foundation.folder import LONGEST, file_name
-from kaiffin.foundation.settings import build, fields, override, read_yaml
+from kaiffin.foundation.settings import build, fields, override, read_config
+from kaiffin.foundation.written import meant
+from kaiffin.foundation.written import read as read_written
 
 MANY = 50  # trainings above which a sweep asks; ten times as many trials
 KEPT = ".,=+"  # marks within the name of a trial, besides - and _
@@ -69,7 +71,7 @@ def read(
     file = _read_file(path)
     if not yes:
         _ask(file, path)
-    base = read_yaml(path.parent / file.config)
+    base = read_config(path.parent / file.config)
     shared: dict[str, str] = {}
     trials, more = [], changes or {}
     for name, own in _settings(file):
@@ -84,7 +86,7 @@ def read(
 
 def _read_file(path: Path) -> SweepFile:
     try:
-        file = SweepFile.model_validate(read_yaml(path))
+        file = SweepFile.model_validate(_meant(read_written(path)))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -110,6 +112,29 @@ def _read_file(path: Path) -> SweepFile:
                 "Use letters, digits and, within, the marks - _ = + , and the dot.",
             )
     return file
+
+
+def _meant(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The file with each setting's values as its field means them."""
+    known = {name: info.annotation for name, info in fields()}
+
+    def settings(given: Any, several: bool = False) -> Any:
+        if not isinstance(given, Mapping):
+            return {} if given == "" else given
+        return {
+            name: [meant(one, known.get(name)) for one in value]
+            if several and isinstance(value, list)
+            else meant(value, known.get(name))
+            for name, value in given.items()
+        }
+
+    found = {name: value for name, value in data.items() if value != ""}
+    for name, value in found.items():
+        if name in ("set", "grid"):
+            found[name] = settings(value, several=name == "grid")
+        elif name == "trials" and isinstance(value, Mapping):
+            found[name] = {trial: settings(own) for trial, own in value.items()}
+    return found
 
 
 def _refuse_unknown(settings: Mapping[str, Any], where: str) -> None:
