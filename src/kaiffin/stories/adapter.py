@@ -116,13 +116,16 @@ class MergedBase:
 
 
 def merge_into(
-    base: str, specs: Sequence[tuple[Path, float]], out: Path, *, tell: Tell = SILENT
-) -> MergedBase:
+    base: str, specs: Sequence[tuple[Path, float]], out: Path, *, skip_unknown: bool = False,
+    tell: Tell = SILENT,
+) -> MergedBase:  # fmt: skip
     """A copy of `base` in diffusers' layout with the adapters in its weights."""
     _refuse_existing(out)
     family = _on_cpu(base)
     for path, weight in specs:
-        stack = load_adapter(path, family, PLAIN.times(weight))
+        stack = load_adapter(path, family, PLAIN.times(weight), skip_unknown)
+        if stack.skipped:
+            tell.note(f"note: {path.name} without {skipped_of(stack.skipped)}")
         if stack.tokens:
             raise AdapterError(
                 f"{path}: the token {stack.tokens[0].word!r} cannot be merged into a base.",

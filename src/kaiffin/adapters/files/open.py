@@ -59,6 +59,12 @@ def peek(path: Path) -> tuple[Mapping[str, Shape], dict[str, str]]:
     raise AdapterError(f"{path}: holds no adapter_model.safetensors.", "Name a PEFT folder.")
 
 
+def file_of(path: Path) -> Path:
+    """The one file of a PEFT folder of one model, which can be hashed; else `path` itself."""
+    inside = path / "adapter_model.safetensors"
+    return inside if inside.is_file() else path
+
+
 def _guess_family(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Spec:
     """By the header, else by layers that one family alone has, else by how wide its context is."""
     named = of_version(reading.base_of(metadata))
