@@ -42,7 +42,7 @@ def test_a_file_holds_it_exactly(kind: str, family: ModelFamily, tmp_path: Path)
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"hada_t1": (4, 4, 1, 1)}, "Tucker"),
+        ({"oft_blocks": (2, 4, 2, 2)}, "BOFT"),
         ({"oft_blocks": (4, 4, 4), "alpha": ()}, "constraint"),
     ],
 )
@@ -161,15 +161,28 @@ BROKEN = {
     ),
     "a key of nobody's": (lora(Q, 32, 32) | lora(f"{Q}_x", 1, 1), {}, "no home in SD 1.x"),
     "an alpha for each rank": (lora(Q, 32, 32, alpha=torch.ones(2)), {}, "do not fit together"),
-    "a magnitude per input": (
-        lora(FC, 64, 32, dora_scale=torch.ones(1, 32)), {}, "magnitude per input",
+    "a flat magnitude": (lora(FC, 64, 32, dora_scale=torch.ones(32)), {}, "where this base needs"),
+    "Tucker's form without a kernel": (
+        lora(Q, 32, 32, **{"lora_mid.weight": torch.ones(2, 2, 3, 3)}), {}, "where this base needs",
     ),
-    "of a square layer": (
-        lora(Q, 32, 32, dora_scale=torch.ones(1, 32)), {}, "magnitude per input",
+    "norms": (
+        lora(Q, 32, 32) | {"lora_unet_mid_block_attentions_0_norm.w_norm": torch.ones(32)}, {},
+        "norm layers",
     ),
-    "a flat magnitude": (lora(FC, 64, 32, dora_scale=torch.ones(64)), {}, "where this base needs"),
-    "Tucker's form": (
-        lora(Q, 32, 32, **{"lora_mid.weight": torch.ones(2, 2, 3, 3)}), {}, "does not apply",
+    "a scalar": (lora(Q, 32, 32, scalar=torch.ones(())), {}, "scalars"),
+    "a bias": (lora(Q, 32, 32, diff_b=torch.ones(32)), {}, "differences of biases"),
+    "a full difference": ({f"{Q}.diff": torch.ones(32, 32)}, {}, "full differences"),
+    "IA3": ({f"{Q}.weight": torch.ones(1, 32), f"{Q}.on_input": torch.ones(1)}, {}, "IA3"),
+    "BOFT": ({f"{Q}.oft_blocks": torch.ones(2, 4, 8, 8)}, {}, "BOFT"),
+    "GLoRA": ({f"{Q}.{p}.weight": torch.ones(2, 2) for p in ("a1", "b1")}, {}, "GLoRA"),
+    "a projection": (
+        lora(Q, 32, 32) | lora("lora_te2_text_projection", 32, 32), {}, "encoder's projection",
+    ),
+    "Flux by its header": (lora(Q, 32, 32), {"modelspec.architecture": "flux-1-dev/lora"}, "flux"),
+    "Flux by its names": (lora("lora_unet_double_blocks_0_img_attn_qkv", 8, 8), {}, "for Flux"),
+    "SD 3": (lora("transformer.transformer_blocks.0.attn.add_q_proj", 8, 8), {}, "for SD 3"),
+    "SD 2 by its width": (
+        lora(Q.replace("attn1_to_q", "attn2_to_k"), 32, 1024), {}, r"made for SD 2\.x",
     ),
     "factors of another size": (
         {f"{Q}.lokr_w1": torch.ones(2, 2), f"{Q}.lokr_w2": torch.ones(4, 4)}, {}, "of its factors",

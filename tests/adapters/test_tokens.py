@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from made_adapters import FACTS
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.load import load_adapter, load_embedding
 from kaiffin.adapters.tokens import Token, read_bundle
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError, ConfigError
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.pipeline import as_pipeline
 from kaiffin.models.words import FIRST_ID
+from kaiffin.pictures.recipe import read_recipe
 
 WORD = "<toy>"
 
@@ -162,3 +164,81 @@ def test_a_token_goes_on_from_a_file(sd_path: Path, folder: Path, tmp_path: Path
     before, after = (load_file(run / "toy-embedding.safetensors") for run in (first, second))
     moved = (before["emb_params"] - after["emb_params"]).abs().max()
     assert 0 < moved < 2 * 5e-3 * 2
+
+
+FILES = {  # of one text encoder: keys and shapes
+    "A1111's": {"emb_params": (2, 32)},
+    "of a pickle's names": {"string_to_param.*": (2, 32)},
+    "diffusers'": {"<cat-toy>": (2, 32)},
+    "diffusers' of one vector": {"<cat-toy>": (32,)},
+}
+PAIRS = {
+    "of both": {"clip_l": (2, 32), "clip_g": (2, 48)},
+    "of diffusers' script": {"text_encoders_0": (2, 32), "text_encoders_1": (2, 48)},
+}
+
+
+@pytest.mark.parametrize("what", [*FILES, *PAIRS])
+def test_an_embedding_file_is_its_words(
+    what: str, sd: ModelFamily, sdxl: ModelFamily, tmp_path: Path
+) -> None:
+    """Under the file's name, and the word of its own: what the token in an adapter file does."""
+    family, shapes = (sd, FILES[what]) if what in FILES else (sdxl, PAIRS[what])
+    widths = [e.weight.shape[1] for e in family.words.embeddings.values()]
+    rng = torch.Generator().manual_seed(0)
+    tensors = {
+        key: torch.randn((*shape[:-1], width), generator=rng)
+        for (key, shape), width in zip(shapes.items(), widths, strict=True)
+    }
+    path = tmp_path / "my_style.safetensors"
+    save_file(tensors, path)
+    with pytest.raises(AdapterError, match="is a textual inversion embedding"):
+        load_adapter(path, family)
+    stack = load_embedding(path, family)
+    values = [value.reshape(-1, value.shape[-1]) for value in tensors.values()]
+    token = Token("xyz", dict(zip(family.words.embeddings, values, strict=True)))
+    token.inject(family)
+    expected = encoded(family, "a xyz dog")
+    token.eject()
+    before = encoded(family, "a my_style dog")
+    stack.inject(family)
+    for word in ("my_style", "MY_STYLE", *(["<cat-toy>"] if "<cat-toy>" in shapes else [])):
+        assert torch.equal(encoded(family, f"a {word} dog"), expected)
+    stack.eject()
+    assert torch.equal(encoded(family, "a my_style dog"), before)
+
+
+def encoded(family: ModelFamily, text: str) -> torch.Tensor:
+    with torch.no_grad():
+        values = family.encode_text([text], FACTS[:1]).values()
+    return torch.cat([value.flatten() for value in values])
+
+
+def test_an_embedding_for_another_base_is_named(sd: ModelFamily, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for shapes in ({"emb_params": (2, 768)}, {"clip_l": (2, 768), "clip_g": (2, 1280)}):
+        save_file({key: torch.ones(shape) for key, shape in shapes.items()}, path)
+        with pytest.raises(AdapterError, match=r"a\.safetensors: holds .*, where this base's"):
+            load_embedding(path, sd)
+    save_file({"lora_unet_a.alpha": torch.ones(())}, path)
+    with pytest.raises(AdapterError, match="is no textual inversion"):
+        load_embedding(path, sd)
+
+
+def test_pictures_with_an_embedding(
+    sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the prompt and in the negative one; the recipe makes the picture again."""
+    path, out = tmp_path / "bad.safetensors", tmp_path / "out"
+    save_file({"emb_params": 3 * torch.randn(2, 32)}, path)
+    call = ["generate", sd.base, "a dog", "--steps", "1", "--out", str(out), "--negative", "bad"]
+    assert main(call) == 0
+    assert main([*call, "--embedding", str(path)]) == 0
+    assert "is called by 'bad'" in " ".join(capsys.readouterr().out.split())
+    plain, new = (out / f"a-dog-seed0{end}.png" for end in ("", "-2"))
+    assert Image.open(plain).tobytes() != Image.open(new).tobytes()
+    (entry,) = read_recipe(new)["embeddings"]
+    assert (entry["name"], entry["path"]) == ("bad", str(path))
+    assert main(["generate", "--from", str(new), "--out", str(tmp_path / "again")]) == 0
+    (again,) = (tmp_path / "again").glob("*.png")
+    assert again.read_bytes() == new.read_bytes()

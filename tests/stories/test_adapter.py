@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_adapters import one_alpha, output, varied
 from made_run import made_run
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from test_load import BROKEN
+from test_load import Q as FULL
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files import reading, safe, writing
@@ -21,8 +23,9 @@ from kaiffin.adapters.files.open import open_file
 from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
-from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.models.base import ModelFamily
+from kaiffin.pictures.recipe import read_recipe
 from kaiffin.stories import adapter
 
 
@@ -224,3 +227,70 @@ def test_the_workflow_of_a_run(tmp_path: Path) -> None:
     text = made.out.read_text()
     assert "a photo of embedding:toy-embedding bird" in text
     assert "v_prediction" in text
+
+
+SAME = ["another width", "a half", "norms", "a scalar", "IA3", "Flux by its names", "an embedding"]
+EMBEDDING = {"emb_params": torch.ones(2, 32)}
+
+
+@pytest.mark.parametrize("what", SAME)
+def test_four_commands_say_the_same(
+    what: str, sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What keeps a file from being used is said alike, whoever is asked."""
+    tensors, header, _ = BROKEN.get(what) or (EMBEDDING, {}, "")
+    path = tmp_path / "a.safetensors"
+    save_file(tensors, path, header)
+    with pytest.raises(AdapterError) as refused:
+        load_adapter(path, sd)
+    reason = " ".join(refused.value.message.removeprefix(f"{path}: ").split())
+    out = tmp_path / "out"
+    for call in (
+        ["adapter", "inspect", path, "--base", sd.base],
+        ["adapter", "verify", path, "--base", sd.base],
+        ["adapter", "convert", path, out, "--to", "kohya", "--base", sd.base],
+        ["generate", sd.base, "x", "--adapter", path, "--steps", 1, "--out", out],
+    ):
+        assert main([str(part) for part in call]) > 0
+        said = capsys.readouterr()
+        assert reason in " ".join((said.out + said.err).split()), call[:2]
+        assert "Traceback" not in said.err
+
+
+def test_skip_unknown_goes_on_without_and_writes_it_down(
+    sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors, header, _ = BROKEN["norms"]
+    path, out = tmp_path / "a.safetensors", tmp_path / "o.safetensors"
+    save_file(tensors, path, header)
+    to = ["--to", "kohya", "--base", sd.base, "--skip-unknown"]
+    assert run("convert", path, out, *to) == 0
+    assert "without 1 keys (norm layers)" in " ".join(capsys.readouterr().out.split())
+    kept, written = safe.read(out)
+    assert written["kaiffin.skipped"] == "norm layers: lora_unet_mid_block_attentions_0_norm.w_norm"
+    assert not any("norm" in key for key in kept)
+    assert run("inspect", out, "--base", sd.base) == 0
+    call = ["generate", sd.base, "x", "--adapter", path, "--skip-unknown", "--steps", 1, "--out"]
+    assert main([str(part) for part in (*call, tmp_path / "p")]) == 0
+    picture = next((tmp_path / "p").glob("x-*.png"))
+    assert read_recipe(picture)["skip_unknown"] is True
+    assert main(["generate", "--from", str(picture), "--out", str(tmp_path / "again")]) == 0
+    (again,) = (tmp_path / "again").glob("*.png")
+    assert again.read_bytes() == picture.read_bytes()
+    save_file({f"{FULL}.diff": torch.ones(32, 32)}, tmp_path / "b.safetensors")
+    assert run("convert", tmp_path / "b.safetensors", tmp_path / "c", *to) == 2
+    assert "nothing is left" in capsys.readouterr().err
+
+
+def test_the_file_that_is_named_is_read(sd: ModelFamily, tmp_path: Path) -> None:
+    """A second one of PEFT's beside `adapter_model.safetensors`, as programs keep checkpoints."""
+    folder = tmp_path / "peft"
+    writing.write(one_alpha(varied(sd)), folder, "peft")
+    inner = folder / "unet"
+    tensors, header = safe.read(inner / "adapter_model.safetensors")
+    other = {key: value * 2 for key, value in tensors.items()}
+    safe.save(inner / "step-100.safetensors", other, header)
+    found = [open_file(inner / name, sd.base).file for name in
+             ("adapter_model.safetensors", "step-100.safetensors")]  # fmt: skip
+    one, two = (next(iter(file.modules.values()))["lora_up.weight"] for file in found)
+    assert torch.equal(two, 2 * one)

@@ -147,38 +147,54 @@ class LoraLayer(Layer):
         return update.view(self.size) * (self.alpha / self.rank)
 
 
-class DoraLayer(LoraLayer):
-    """LoRA whose updated weight has rows of a learnt length. magnitude: (out, 1[, 1, 1])."""
+class Decomposed(Layer):
+    """DoRA's part, before any other kind: the updated weight's rows have a learnt length.
 
-    kind = "dora"
-    parts: ClassVar = {**LoraLayer.parts, "magnitude": "dora_scale"}
+    magnitude: (out, 1[, 1, 1]); or, in files of LyCORIS with `wd_on_out` off, that of its columns:
+    (1, in[, 1, 1]).
+    """
+
     magnitude: nn.Parameter
-    add_to = Layer.add_to
+    axis = 0  # of the weight, along which the magnitudes lie
 
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
-        if found["dora_scale"].shape[:1] == (1,) != weight_size(target)[:1]:
-            raise AdapterError("has a DoRA magnitude per input, which Kaiffin does not apply.")
-        return super().of_parts(target, found)
+        made: Any = super().of_parts(target, found)
+        if found["dora_scale"].shape[:1] == (1,) != made.size[:1]:
+            made.axis = 1
+            made.magnitude = nn.Parameter(made.magnitude.new_zeros(made.magnitude_size))
+        return made
+
+    @property
+    def magnitude_size(self) -> Size:
+        return tuple(n if i == self.axis else 1 for i, n in enumerate(self.size))
 
     def shapes(self) -> dict[str, Size]:
-        return super().shapes() | {"magnitude": (self.size[0], *[1] * (len(self.size) - 1))}
+        return super().shapes() | {"magnitude": self.magnitude_size}
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator, target: Any) -> None:
         super().reset(rng, target)
-        self.magnitude.copy_(_row_norms(target.weight.float()))
+        self.magnitude.copy_(self._norms(target.weight.float()))
 
     def weight_update(self, target: Any) -> Tensor:
         base = target.weight.float()
         moved = base + super().weight_update(target)
         # The norm is a constant for the gradient (section 4.3 of the paper).
-        return self.magnitude * moved / _row_norms(moved.detach()) - base
+        return self.magnitude * moved / self._norms(moved.detach()) - base
+
+    def _norms(self, weight: Tensor) -> Tensor:
+        """In the magnitude's shape: the length of each output's weights, or of each input's."""
+        others = tuple(i for i in range(weight.dim()) if i != self.axis)
+        return torch.linalg.vector_norm(weight, dim=others, keepdim=True)
 
 
-def _row_norms(weight: Tensor) -> Tensor:
-    """(out, 1[, 1, 1]): the length of each output's weights."""
-    return torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
+class DoraLayer(Decomposed, LoraLayer):
+    """LoRA whose updated weight has rows of a learnt length."""
+
+    kind = "dora"
+    parts: ClassVar = {**LoraLayer.parts, "magnitude": "dora_scale"}
+    add_to = Layer.add_to
 
 
 class LohaLayer(Layer):
@@ -190,12 +206,6 @@ class LohaLayer(Layer):
     w1_b: nn.Parameter
     w2_a: nn.Parameter
     w2_b: nn.Parameter
-
-    @classmethod
-    def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
-        if "hada_t1" in found:
-            raise AdapterError("is LoHa in Tucker's form, which Kaiffin does not apply.")
-        return super().of_parts(target, found)
 
     def shapes(self) -> dict[str, Size]:
         a, b = (self.size[0], self.rank), (self.rank, math.prod(self.size[1:]))
@@ -235,8 +245,6 @@ class LokrLayer(Layer):
 
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
-        if "lokr_t2" in found:
-            raise AdapterError("is LoKr in Tucker's form, which Kaiffin does not apply.")
         rank = rank_of(found)
         shapes = {
             name: tuple(found[part].shape) for name, part in cls.parts.items() if part in found
@@ -305,8 +313,6 @@ class OftLayer(Layer):
 
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
-        if float(found.get("alpha", 0.0)):
-            raise AdapterError("is OFT with a constraint, which programs read differently.")
         return cls(target, rank_of(found), 0.0)
 
     def shapes(self) -> dict[str, Size]:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from kaiffin.adapters.kinds import by_module, kind_of
+from kaiffin.adapters.forms import form_of
+from kaiffin.adapters.kinds import by_module
 from kaiffin.adapters.layers import LAYERS, Layer
 from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.foundation.errors import AdapterError
@@ -135,11 +136,8 @@ def layer_of(name: str, target: nn.Module, parts: Mapping[str, Tensor]) -> Layer
 
     Raises AdapterError that names it and says why it does not fit.
     """
-    kind = kind_of(parts)
-    if kind not in LAYERS:
-        raise AdapterError(f"{name} is {kind}, which Kaiffin does not apply.")
     try:
-        layer = LAYERS[kind].of_parts(target, parts)
+        layer = form_of(parts).of_parts(target, parts)
     except AdapterError as error:
         raise AdapterError(f"{name} {error.message}", error.fix) from None
     _fill(name, layer, parts)

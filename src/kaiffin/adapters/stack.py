@@ -30,6 +30,7 @@ class Stack:
         self.adapters = dict(adapters)
         self.tokens = list(tokens)
         self.weights: Weights = PLAIN
+        self.skipped: Mapping[str, str] = {}  # keys of its file that are not applied, and why
 
     def inject(self, family: ModelFamily, names: Sequence[str] | None = None) -> None:
         """Attaches the tokens and the adapters `names` (default: all)."""

@@ -7,7 +7,7 @@ embedding file, of which A1111 and ComfyUI take the file's name for the word.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from kaiffin.models.words import Words
 ALONE = {"text_encoder": "emb_params"}
 BUNDLED = {"text_encoder": "string_to_param.*"}
 PAIR = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+_OLD_PAIR = {"text_encoder": "text_encoders_0", "text_encoder_2": "text_encoders_1"}
+_FIXED = {key for keys in (ALONE, BUNDLED, PAIR, _OLD_PAIR) for key in keys.values()}
+WORD = "kaiffin.word"  # in the header of an embedding file: what it was trained as
 
 
 class HasWords(Protocol):
@@ -79,6 +82,46 @@ class Token:
         """As an embedding file holds it."""
         keys = ALONE if len(self.vectors) == 1 else PAIR
         return {keys[tower]: value for tower, value in self.state().items()}
+
+
+def is_embedding(shapes: Mapping[str, Any]) -> bool:
+    """Whether a file's keys are those of a textual inversion. shapes: or tensors, by key.
+
+    A1111 and ComfyUI have fixed names, diffusers one key, which is the word: `<cat-toy>`.
+    """
+    if set(shapes) <= _FIXED:
+        return bool(shapes)
+    (key, *others), (value, *_) = shapes, shapes.values()
+    shape = tuple(getattr(value, "shape", value))
+    vectors = len(shape) in (1, 2) and shape[-1] >= 16
+    return not others and vectors and ("." not in key or key.startswith("<"))
+
+
+def unpack_embedding(
+    tensors: Mapping[str, Tensor], widths: Mapping[str, int]
+) -> tuple[str, dict[str, Tensor]]:
+    """The word that a textual inversion's file names, or "", and the vectors of each text tower.
+
+    widths: what the base's towers have. Raises AdapterError where the file is for other towers.
+    """
+    spelled = [ALONE, BUNDLED] if len(widths) == 1 else [PAIR, _OLD_PAIR]
+    towers = {key: tower for table in spelled for tower, key in table.items()}
+    word = ""
+    if len(tensors) == 1 and len(widths) == 1 and not tensors.keys() & _FIXED:
+        (word,), (tower,) = tensors, widths
+        towers = {word: tower}
+    found = {towers.get(key, key): value.float() for key, value in tensors.items()}
+    found = {t: v[None] if v.dim() == 1 else v for t, v in found.items()}
+    if {t: v.shape[-1] for t, v in found.items()} != dict(widths):
+        has = ", ".join(f"{key} {tuple(value.shape)}" for key, value in tensors.items())
+        wants = ", ".join(f"{tower} {width}" for tower, width in widths.items())
+        raise AdapterError(
+            f"holds {has}, where this base's vectors are {wants} wide.",
+            "The embedding was made for another base.",
+        )
+    if len({len(value) for value in found.values()}) != 1:
+        raise AdapterError("has not as many vectors for one text encoder as for the other.")
+    return word, found
 
 
 def read_bundle(bundled: Mapping[str, Tensor], family: HasWords) -> list[Token]:

@@ -12,6 +12,7 @@ FILE = "a .safetensors file or a PEFT folder"
 TARGET = "what is written; must not be there yet"
 BASE = "the base it is for; default: what the file says"
 RANK = "ranks that every layer keeps"
+SKIP = "go on without what Kaiffin does not apply; the header says what it was"
 ENERGY = "share of the squared norm to keep, such as 0.95"
 
 
@@ -37,12 +38,16 @@ class Convert(Command):
     out: Path = argument(TARGET)
     to: Literal["kohya", "peft", "diffusers"] = option(..., "layout")
     base: str | None = option(None, BASE)
+    skip_unknown: bool = option(False, SKIP)
 
     def __call__(self) -> None:
         from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        show.converted(adapter.convert(self.file, self.out, self.to, self.base, tell=self.tell))
+        made = adapter.convert(
+            self.file, self.out, self.to, self.base, skip_unknown=self.skip_unknown, tell=self.tell
+        )
+        show.converted(made)
 
 
 class Verify(Command):
@@ -68,6 +73,7 @@ class Merge(Command):
     rank: int | None = option(None, RANK)
     base: str | None = option(None, BASE)
     into: str | None = option(None, "merge into this base; --out is then a folder", metavar="BASE")
+    skip_unknown: bool = option(False, SKIP)
 
     def __call__(self) -> None:
         from kaiffin.cli.show import adapter as show
@@ -80,12 +86,19 @@ class Merge(Command):
                 raise ConfigError(f"{one.path}: a merge takes one number for each.", "Write :0.8.")
             specs.append((one.path, one.weights.number))
         if self.into is None:
-            made = adapter.merge(specs, self.out, self.rank, self.base, tell=self.tell)
+            made = adapter.merge(
+                specs, self.out, self.rank, self.base,
+                skip_unknown=self.skip_unknown, tell=self.tell,
+            )  # fmt: skip
             show.merged(made)
             return
         if self.rank is not None or self.base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")
-        show.merged_base(adapter.merge_into(self.into, specs, self.out, tell=self.tell))
+        show.merged_base(
+            adapter.merge_into(
+                self.into, specs, self.out, skip_unknown=self.skip_unknown, tell=self.tell
+            )
+        )
 
 
 class Resize(Command):
@@ -96,14 +109,16 @@ class Resize(Command):
     rank: int | None = option(None, RANK)
     energy: float | None = option(None, ENERGY)
     base: str | None = option(None, BASE)
+    skip_unknown: bool = option(False, SKIP)
 
     def __call__(self) -> None:
         from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
         made = adapter.resize(
-            self.file, self.out, self.rank, self.energy, self.base, tell=self.tell
-        )
+            self.file, self.out, self.rank, self.energy, self.base,
+            skip_unknown=self.skip_unknown, tell=self.tell,
+        )  # fmt: skip
         show.resized(made)
 
 

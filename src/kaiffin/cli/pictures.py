@@ -34,6 +34,14 @@ class Generate(Command):
         [], "another adapter; weights such as 0.8, unet=0.8,text=0.4 or 1..0.3; repeatable",
         metavar="FILE[:WEIGHTS]", panel="Adapters",
     )  # fmt: skip
+    embedding: list[Path] = option(
+        [], "a textual inversion file; its name is its word in prompts; repeatable",
+        metavar="FILE", panel="Adapters",
+    )  # fmt: skip
+    skip_unknown: bool = option(
+        False, "go on without what an adapter file holds and Kaiffin does not apply",
+        panel="Adapters",
+    )  # fmt: skip
     blend: str | None = option(
         None, "mix two phases or adapters: w takes (1-w) and w of them; 0,0.5,1 is a grid",
         metavar="X,...", panel="Adapters",
@@ -75,6 +83,8 @@ class Generate(Command):
             batch_size=self.batch_size,
             out=self.out,
             metadata=not self.no_metadata,
+            embeddings=self.embedding,
+            skip_unknown=self.skip_unknown,
         )
         show.made(generate(order, changes=self.settings, tell=self.tell))
 

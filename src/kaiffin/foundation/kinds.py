@@ -71,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
             "lokr", "A LoKr", _KRONECKER, (*_KRONECKER, "lokr_t2"), formula="lokr",
             network_args={"algo": "lokr"},
         ),
-        # In files of others only: nothing here makes or applies it.
+        # In files of others only: nothing here makes it (see adapters.forms).
         Kind("tucker", "A LoRA in Tucker's form", (*_UP_DOWN, "lora_mid.weight"),
              ("lora_mid.weight",), up=True),
         Kind(

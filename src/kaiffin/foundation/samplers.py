@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 class Sampler:
     """One way from noise to a picture.
 
-    a1111: its name in A1111's web UI; comfyui: the sampler and the scheduler of ComfyUI's KSampler;
+    a1111: its name in A1111's web UI; comfyui: the sampler and the scheduler of ComfyUI's KSampler:
+    `ddim_uniform` has our noise levels where the steps divide 1000 (`normal` begins higher);
     options: the fields of `sample` that have an effect on it alone.
     """
 
@@ -24,12 +25,14 @@ class Sampler:
     options: tuple[str, ...] = ()
 
 
+UNIFORM = "ddim_uniform"  # ComfyUI's name of our noise levels
+
 SAMPLERS: dict[str, Sampler] = {
-    "ddpm": Sampler("ancestral, fresh noise at every step", "DDPM", ("ddpm", "normal")),
-    "ddim": Sampler("noise by eta, none at 0", "DDIM", ("ddim", "ddim_uniform"), ("eta",)),
-    "euler": Sampler("first order, no fresh noise", "Euler", ("euler", "normal")),
-    "dpm++2m": Sampler("second order, good in few steps", "DPM++ 2M", ("dpmpp_2m", "normal")),
-    "dpm++2m-sde": Sampler("second order, fresh noise", "DPM++ 2M SDE", ("dpmpp_2m_sde", "normal")),
+    "ddpm": Sampler("ancestral, fresh noise at every step", "DDPM", ("ddpm", UNIFORM)),
+    "ddim": Sampler("noise by eta, none at 0", "DDIM", ("ddim", UNIFORM), ("eta",)),
+    "euler": Sampler("first order, no fresh noise", "Euler", ("euler", UNIFORM)),
+    "dpm++2m": Sampler("second order, good in few steps", "DPM++ 2M", ("dpmpp_2m", UNIFORM)),
+    "dpm++2m-sde": Sampler("second order, fresh noise", "DPM++ 2M SDE", ("dpmpp_2m_sde", UNIFORM)),
 }
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ from typing import Any
 from PIL import Image
 
 from kaiffin.adapters import strength
-from kaiffin.adapters.load import load_adapter, was_trained_on
+from kaiffin.adapters.files import safe
+from kaiffin.adapters.files.open import file_of
+from kaiffin.adapters.files.spelling import skipped_of
+from kaiffin.adapters.load import load_adapter, load_embedding, was_trained_on
 from kaiffin.adapters.stack import Stack
 from kaiffin.adapters.strength import PLAIN, Weights
-from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
@@ -25,26 +27,35 @@ from kaiffin.pictures.sample import OnStep, Weigh, generate
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """An adapter file and how strong it is to be."""
+    """An adapter file and how strong it is to be; skip_unknown: as `load_adapter` has it."""
 
     path: Path
     weights: Weights = PLAIN
+    skip_unknown: bool = False
 
 
 @dataclass(frozen=True)
 class Task:
-    """A picture that is wanted: what is asked, and all adapters on the base."""
+    """A picture that is wanted: what is asked, and all adapters and embeddings on the base."""
 
     request: Request
     adapters: tuple[WeightedAdapter, ...] = ()
+    embeddings: tuple[Path, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return tuple(one.path for one in self.adapters)
+        return (*(one.path for one in self.adapters), *self.embeddings)
 
     def recipe(self, family: ModelFamily) -> dict[str, Any]:
         """All that is needed to make the picture again."""
-        return recipe(self.request, family, [_reference(one) for one in self.adapters])
+        made = recipe(self.request, family, [_reference(one) for one in self.adapters])
+        if self.embeddings:
+            made["embeddings"] = [
+                {"path": str(p), "name": p.stem, "sha256": file_sha256(p)} for p in self.embeddings
+            ]
+        if any(one.skip_unknown for one in self.adapters):
+            made["skip_unknown"] = True
+        return made
 
 
 def _reference(one: WeightedAdapter) -> AdapterRef:
@@ -55,27 +66,35 @@ def _reference(one: WeightedAdapter) -> AdapterRef:
 
 
 @contextlib.contextmanager
-def _attached(
-    family: ModelFamily, adapters: Sequence[WeightedAdapter], tell: Tell
-) -> Iterator[list[Stack]]:
-    """The adapters attached to the family while the block runs."""
-    stacks: list[Stack] = []
-    for one in adapters:
-        stack = load_adapter(one.path, family, one.weights)
-        if not was_trained_on(one.path, family):
-            tell.note(f"note: {one.path.name} was trained on other weights than {family.base}")
-        stack.train(False)
-        stacks.append(stack)
+def _attached(family: ModelFamily, task: Task, tell: Tell) -> Iterator[list[Stack]]:
+    """The task's adapters, which are yielded, and embeddings on the family while the block runs."""
+    adapters = [_loaded(one, family, tell) for one in task.adapters]
+    stacks = [*adapters, *(_embedding(path, family, tell) for path in task.embeddings)]
     try:
-        for one, stack in zip(adapters, stacks, strict=True):
-            try:
+        for path, stack in zip(task.files, stacks, strict=True):
+            with safe.about(path):
                 stack.inject(family)
-            except AdapterError as error:
-                raise AdapterError(f"{one.path}: {error.message}", error.fix) from None
-        yield stacks
+        yield adapters
     finally:
         for stack in stacks:
             stack.eject()
+
+
+def _loaded(one: WeightedAdapter, family: ModelFamily, tell: Tell) -> Stack:
+    stack = load_adapter(one.path, family, one.weights, one.skip_unknown)
+    if stack.skipped:
+        tell.note(f"note: {one.path.name} without {skipped_of(stack.skipped)}")
+    if not was_trained_on(one.path, family):
+        tell.note(f"note: {one.path.name} was trained on other weights than {family.base}")
+    stack.train(False)
+    return stack
+
+
+def _embedding(path: Path, family: ModelFamily, tell: Tell) -> Stack:
+    stack = load_embedding(path, family)
+    words = " or ".join(repr(token.word) for token in stack.tokens)
+    tell.note(f"note: {path.name} is called by {words} in a prompt")
+    return stack
 
 
 def make(
@@ -88,7 +107,7 @@ def make(
     `sample.generate` has it.
     """
     for of_files in _grouped(range(len(tasks)), lambda i: tasks[i].files):
-        with _attached(family, tasks[of_files[0]].adapters, tell) as stacks:
+        with _attached(family, tasks[of_files[0]], tell) as stacks:
             for alike in _grouped(of_files, lambda i: _setting(tasks[i])):
                 for one, stack in zip(tasks[alike[0]].adapters, stacks, strict=True):
                     stack.weights = one.weights
@@ -123,4 +142,5 @@ def _weigh(stacks: Sequence[Stack]) -> Weigh:
 
 def parse_adapter(text: str) -> WeightedAdapter:
     """`FILE` or `FILE:WEIGHTS`, as `adapters.strength` reads them."""
-    return WeightedAdapter(*strength.split(text))
+    path, weights = strength.split(text)
+    return WeightedAdapter(file_of(path), weights)

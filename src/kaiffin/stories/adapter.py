@@ -22,8 +22,9 @@ from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.edit import BlockCut, Cut, Difference
 from kaiffin.adapters.files.open import Opened, open_file
 from kaiffin.adapters.files.reading import AdapterFile, Layout
+from kaiffin.adapters.files.spelling import skipped_of
 from kaiffin.adapters.kinds import rank_of
-from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.load import faults, load_adapter
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.strength import PLAIN
 from kaiffin.foundation.config import BaseConfig
@@ -51,14 +52,16 @@ class Converted:
 
 
 def convert(
-    path: Path, out: Path, layout: Layout, base: str | None = None, *, tell: Tell = SILENT
-) -> Converted:
+    path: Path, out: Path, layout: Layout, base: str | None = None, *,
+    skip_unknown: bool = False, tell: Tell = SILENT,
+) -> Converted:  # fmt: skip
     """Writes the adapter in another layout, exact in weight and strength.
 
-    Raises AdapterError for what that layout cannot say.
+    skip_unknown: without what Kaiffin does not apply, which the header then names. Raises
+    AdapterError for what that layout cannot say.
     """
     _refuse_existing(out)
-    opened = _opened(path, base)
+    opened = _opened(path, base, skip_unknown, tell)
     writing.write(opened.file, out, layout, opened.table.layers_per_block)
     return Converted(out, len(opened.file.modules), opened.file.layout, layout)
 
@@ -86,12 +89,15 @@ class Merged:
 
 def merge(
     specs: Sequence[tuple[Path, float]], out: Path, rank: int | None = None,
-    base: str | None = None, *, tell: Tell = SILENT,
+    base: str | None = None, *, skip_unknown: bool = False, tell: Tell = SILENT,
 ) -> Merged:  # fmt: skip
     """The weighted sum of adapters as one file; exact unless cut down to `rank`."""
     _refuse_existing(out)
-    opened = [(_opened(path, base), weight) for path, weight in specs]
+    opened = [(_opened(path, base, skip_unknown, tell), weight) for path, weight in specs]
     made = edit.merge([(one.file, weight) for one, weight in opened])
+    skipped = [one.file.metadata.get(reading.SKIPPED, "") for one, _ in opened]
+    if any(skipped):
+        made.metadata[reading.SKIPPED] = "; ".join(text for text in skipped if text)
     cuts: Mapping[str, Cut] = {}
     if rank:
         made, cuts = edit.resize(made, rank=rank)
@@ -110,13 +116,16 @@ class MergedBase:
 
 
 def merge_into(
-    base: str, specs: Sequence[tuple[Path, float]], out: Path, *, tell: Tell = SILENT
-) -> MergedBase:
+    base: str, specs: Sequence[tuple[Path, float]], out: Path, *, skip_unknown: bool = False,
+    tell: Tell = SILENT,
+) -> MergedBase:  # fmt: skip
     """A copy of `base` in diffusers' layout with the adapters in its weights."""
     _refuse_existing(out)
     family = _on_cpu(base)
     for path, weight in specs:
-        stack = load_adapter(path, family, PLAIN.times(weight))
+        stack = load_adapter(path, family, PLAIN.times(weight), skip_unknown)
+        if stack.skipped:
+            tell.note(f"note: {path.name} without {skipped_of(stack.skipped)}")
         if stack.tokens:
             raise AdapterError(
                 f"{path}: the token {stack.tokens[0].word!r} cannot be merged into a base.",
@@ -144,12 +153,12 @@ class Resized:
 
 def resize(
     path: Path, out: Path, rank: int | None = None, energy: float | None = None,
-    base: str | None = None, *, tell: Tell = SILENT,
+    base: str | None = None, *, skip_unknown: bool = False, tell: Tell = SILENT,
 ) -> Resized:  # fmt: skip
     """Fewer ranks by SVD: `rank` in every layer, or as many as keep `energy` of its squares."""
     _refuse_existing(out)
     _refuse_cut(rank, energy)
-    opened = _opened(path, base)
+    opened = _opened(path, base, skip_unknown, tell)
     made, cuts = edit.resize(opened.file, rank, energy)
     writing.write(made, out, "kohya", opened.table.layers_per_block)
     return Resized(out, _size(path), _size(out), edit.by_block(cuts, made.family))
@@ -282,10 +291,14 @@ def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) 
 # --- what they share --------------------------------------------------------------------------
 
 
-def _opened(path: Path, base: str | None) -> Opened:
-    """The file, of which every key must have a home: what is written must hold all of it."""
-    opened = open_file(path, base)
-    reading.refuse_strays(opened.file)
+def _opened(path: Path, base: str | None, skip_unknown: bool, tell: Tell) -> Opened:
+    """The file, which must apply to its base: what is written must hold all of it."""
+    opened = open_file(path, base, skip_unknown=skip_unknown)
+    with safe.about(path):
+        for fault in faults(opened.file, opened.table):
+            raise fault
+    if opened.file.skipped:
+        tell.note(f"note: {path.name} without {skipped_of(opened.file.skipped)}")
     return opened
 
 

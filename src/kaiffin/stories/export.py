@@ -15,6 +15,7 @@ from kaiffin.adapters.elsewhere.proof import NoReader, Proof, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
+from kaiffin.adapters.tokens import WORD
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.folder import read_json, write_json
 from kaiffin.foundation.kinds import KINDS
@@ -44,7 +45,7 @@ def export(run: Run, session: Session, step: int) -> None:
             _save(part, run.part_path(name), session)
             part.embeddings = {}
     for token in session.stack.tokens:
-        safe.save(run.part_path("embedding"), token.alone(), {})
+        safe.save(run.part_path("embedding"), token.alone(), {WORD: token.word})
     whole = _whole(parts, session, step)
     for layout in _layouts(session) if whole.modules else ():
         folder = run.folder(layout)

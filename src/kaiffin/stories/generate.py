@@ -42,7 +42,8 @@ class Order:
     FILE[:WEIGHTS]; blends: with two adapters, each w gives pictures of (1 - w) of the first and w
     of the second; checkpoint: of the run, as `checkpoint_of` has it; best: how many of each
     prompt's are chosen, None for no choice; out: default images in the run or here; metadata:
-    whether each picture carries its recipe.
+    whether each picture carries its recipe; embeddings: files of textual inversion; skip_unknown:
+    whether to go on without what adapter files hold and Kaiffin does not apply.
     """
 
     source: str
@@ -56,6 +57,8 @@ class Order:
     batch_size: int = 4
     out: Path | None = None
     metadata: bool = True
+    embeddings: Sequence[Path] = ()
+    skip_unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def generate(
     sample = with_size(config.sample, family)
     requests = [request(t, order.seed + k, sample) for t in texts for k in range(order.count)]
     mixes = [_blended(adapters, blend) for blend in order.blends] or [tuple(adapters)]
-    tasks = [Task(one, mix) for mix in mixes for one in requests]
+    words = tuple(order.embeddings)
+    tasks = [Task(one, mix, words) for mix in mixes for one in requests]
     folder = order.out or (run.images if run else Path("images"))
     made = _write_pictures(family, tasks, folder, order.batch_size, order.metadata, tell)
     page = _new_name(folder, "sheet")
@@ -118,6 +122,7 @@ def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
     else:
         own = of_run(run, bool(order.blends)) if run else []
     adapters = [*own, *map(parse_adapter, order.adapters)]
+    adapters = [replace(one, skip_unknown=order.skip_unknown) for one in adapters]
     _refuse_unclear(adapters, order.blends)
     return adapters
 
@@ -248,14 +253,24 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
             f" {base.name} is now {family.revision[:10]}.",
             "Put those weights back.",
         )
-    adapters = []
-    for entry in found["adapters"]:
-        path = Path(entry["path"])
-        if not path.is_file() or file_sha256(path) != entry["sha256"]:
-            raise UserError(
-                f"{picture}: its adapter {path} is missing or has changed.",
-                f"It has SHA-256 {entry['sha256'][:12]}.",
-            )
-        adapters.append(WeightedAdapter(path, strength.parse(str(entry["weight"]))))
-    task = Task(Request(**found["request"]), tuple(adapters))
+    skip = bool(found.get("skip_unknown"))
+    adapters = [
+        WeightedAdapter(
+            _unchanged(picture, "adapter", one), strength.parse(str(one["weight"])), skip
+        )
+        for one in found["adapters"]
+    ]
+    words = [_unchanged(picture, "embedding", one) for one in found.get("embeddings", ())]
+    task = Task(Request(**found["request"]), tuple(adapters), tuple(words))
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
+
+
+def _unchanged(picture: Path, what: str, entry: Mapping[str, Any]) -> Path:
+    """The file that a recipe names, as it was when the picture was made."""
+    path = Path(entry["path"])
+    if not path.is_file() or file_sha256(path) != entry["sha256"]:
+        raise UserError(
+            f"{picture}: its {what} {path} is missing or has changed.",
+            f"It has SHA-256 {entry['sha256'][:12]}.",
+        )
+    return path

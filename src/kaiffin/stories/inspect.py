@@ -73,7 +73,7 @@ def inspect(path: Path, base: str | None = None, *, tell: Tell = SILENT) -> Insp
         towers=_parts(opened, {name: name.partition(".")[0] for name in opened.table.layers}),
         blocks=_parts(opened, {name: spec.block_of(name) for name in opened.table.layers}),
         tokens={name: tuple(value.shape) for name, value in file.embeddings.items()},
-        metadata=file.metadata, strays=file.strays, problems=_problems(opened),
+        metadata=file.metadata, strays=list(file.strays), problems=_problems(opened),
     )  # fmt: skip
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from made_adapters import (
+    moved,
     one_alpha,
     output,
+    saved,
     varied,
 )
 
@@ -109,3 +111,15 @@ def test_what_programs_accept_on_the_published_bases() -> None:
     assert "lora_unet_input_blocks_1_1_proj_in" in sd1["ComfyUI"]
     assert "lora_unet_output_blocks_2_1_conv" in sd1["ComfyUI"]  # no attention: the second place
     assert "lora_unet_input_blocks_1_1_proj_in" not in sd1["sd-scripts"]
+    for known in (sd1, sdxl):
+        top = {"conv_in", "input_blocks_0_0", "time_embedding_linear_1", "time_embed_0"}
+        assert not any(f"lora_unet_{name}" in known["sd-scripts"] for name in top)
+        assert any(f"lora_unet_{name}" in known["ComfyUI"] for name in top)
+
+
+def test_what_becomes_of_dora_in_comfyui_is_said(sd: ModelFamily, tmp_path: Path) -> None:
+    for kind, said in (("dora", 1), ("loha", 0)):
+        path = saved(moved(sd, kind), sd, tmp_path / f"{kind}.safetensors")
+        made = proof(path, sd)
+        assert made.holds
+        assert sum("ComfyUI divides" in line for line in made.sentences) == said

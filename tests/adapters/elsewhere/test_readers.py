@@ -1,5 +1,6 @@
 """What others' code attaches of our files: diffusers, PEFT and LyCORIS."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,16 @@ from made_adapters import (
     predict,
     saved,
 )
+from safetensors.torch import save_file
+from test_forms import MODULES, theirs
 
 from kaiffin.adapters.elsewhere.proof import NoReader, prove
-from kaiffin.adapters.elsewhere.readers import opened_by_others
+from kaiffin.adapters.elsewhere.readers import opened_by_others, weight_by_lycoris
+from kaiffin.adapters.files.tables import published
+from kaiffin.adapters.kinds import by_module
+from kaiffin.adapters.layers import LAYERS, stand_in
+from kaiffin.adapters.lora import layer_of
+from kaiffin.adapters.stack import full_modules
 from kaiffin.models.base import ModelFamily
 
 KINDS = ["rslora", "dora", "loha", "lokr", "oft"]
@@ -39,3 +47,45 @@ def test_without_lycoris_the_proof_says_what_it_needs(
     monkeypatch.setitem(sys.modules, "lycoris.modules", None)
     with pytest.raises(NoReader, match="not installed"):
         prove(path, sd, opened_by_others)
+
+
+SHAPES = sorted(
+    {shape for family in ("sd1", "sdxl") for shape in published(family).layers.values()}
+)
+
+
+@pytest.mark.parametrize("kind", ["dora", "loha", "lokr", "oft"])
+@pytest.mark.parametrize("rank", [4, 512])
+def test_lycoris_makes_every_published_layer(kind: str, rank: int) -> None:
+    """Every shape of SD 1.x and SDXL, on tensors without contents: it is matched, in its shape.
+
+    LyCORIS' LoHa reads a number off a tensor, so of it the small shapes are made with contents.
+    """
+    where = "cpu" if kind == "loha" else "meta"
+    for shape in SHAPES:
+        if where == "cpu" and math.prod(shape) > 2**20:
+            continue
+        target = stand_in(shape).to_empty(device=where)
+        layer = LAYERS[kind].fresh(target, rank, 6.0, 0.0)
+        tensors = {f"x.{part}": value.detach() for part, value in layer.tensors().items()}
+        tensors["x.alpha"] = torch.tensor(layer.alpha)
+        with torch.device(where):
+            weight = weight_by_lycoris(tensors, "x", target)
+        assert weight is not None, shape
+        assert weight.shape == shape
+        assert layer_of("x", target, by_module(tensors)["x"]).weight_update(target).shape == shape
+
+
+@pytest.mark.parametrize("kind", list(MODULES))
+@pytest.mark.parametrize("axis", ["out", "in"])
+def test_the_proof_reads_magnitudes_along_either_axis(
+    kind: str, axis: str, sd: ModelFamily, tmp_path: Path
+) -> None:
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v"
+    parts, _ = theirs(kind, full_modules(sd)[name], False, axis)
+    spelled = f"lora_{name.replace('.', '_')}"
+    path = tmp_path / "a.safetensors"
+    save_file({f"{spelled}.{part}": value for part, value in parts.items()}, path)
+    made = prove(path, sd, opened_by_others)
+    assert made.holds, made.problems
+    assert made.difference < 1e-5

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kaiffin.adapters.files import names, safe
 from kaiffin.adapters.files.reading import EMBEDDING
+from kaiffin.adapters.kinds import kohya_split
 from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.foundation.errors import UserError
@@ -40,6 +41,11 @@ class NoReader(UserError):
         return [f"proof: not made: {self}"]
 
 
+OF_COMFYUI = (
+    "note: ComfyUI divides a DoRA's magnitudes by the norm of the weight as it was, not as it is"
+    " changed: there it comes out 0.2 to 7 % weaker or stronger"
+)
+
 Opener = Callable[[ModelFamily, Path], AbstractContextManager[dict[str, int]]]
 
 
@@ -48,7 +54,7 @@ class Proof:
     """layers, matched: of each tower; known: keys that each program knows, of `keys`.
 
     effect: relative change of the denoiser's output by the adapter; difference: between ours and
-    the independent reader's, relative as well.
+    the independent reader's, relative as well; decomposed: whether it has DoRA's magnitudes.
     """
 
     layers: dict[str, int]
@@ -59,6 +65,7 @@ class Proof:
     effect: float
     difference: float
     allowed: float
+    decomposed: bool = False
 
     @property
     def holds(self) -> bool:
@@ -70,10 +77,12 @@ class Proof:
         if not self.holds:
             return [f"proof fails: {problem}" for problem in self.problems]
         known = f"; {', '.join(self.known)} know all {self.keys} keys" if self.known else ""
+        notes = [OF_COMFYUI] if self.decomposed else []
         return [
             f"proof: an independent reader attaches all {sum(self.layers.values())} layers and"
             f" gives the same output (difference {self.difference:.1g}, effect"
-            f" {self.effect:.1g}){known}"
+            f" {self.effect:.1g}){known}",
+            *notes,
         ]
 
     @property
@@ -135,6 +144,7 @@ def prove(path: Path, family: ModelFamily, open_by_others: Opener) -> Proof:
     return Proof(
         layers, matched, keys, known, vary, effect, difference,
         TOLERANCE * effect + ROUNDING.get(family.dtype, 2e-2),
+        decomposed=any(key.endswith(".dora_scale") for key in stack.state()),
     )  # fmt: skip
 
 
@@ -159,7 +169,10 @@ def _known(path: Path, family: ModelFamily, table: Collection[str]) -> tuple[int
     if path.is_dir():
         return 0, {}
     shapes, _ = safe.header(path)
-    spelled = [key.partition(".")[0] for key in shapes if not key.startswith(EMBEDDING)]
+    keys = [key for key in shapes if not key.startswith(EMBEDDING)]
+    spelled = [name for name, part in map(kohya_split, keys) if part]
+    if len(spelled) < len(keys):
+        return 0, {}
     if not all(names.is_kohya(name) for name in spelled):
         return 0, {}
     accepted = accepted_names(table, family.name, family.layers_per_block)
@@ -175,16 +188,19 @@ def accepted_names(
 
     ComfyUI takes both ways to name blocks and either prefix of CLIP-L; A1111 and sd-scripts take
     `lora_te` alone on SD 1.x; sd-scripts names SD 1.x's blocks as diffusers does. None takes text
-    layers without `text_model`.
+    layers without `text_model`; sd-scripts makes no layer of the first and last convolution and of
+    the embeddings of time and size, so it takes none.
     """
     homes = names.homes(table, family, layers_per_block)
     whole = {spelled for spelled in homes if not names.is_misspelled(spelled)}
     spec = SPECS[family]
     others = tuple(f"{prefix}_" for tower in spec.towers.values() for prefix in tower.others)
     strict = {spelled for spelled in whole if not spelled.startswith(others)}
+    ends = {f"{spec.denoiser}.{path}" for path in names.TOP}
+    plain = {spelled for spelled in strict if homes[spelled] not in ends}
     if spec.original_blocks:
-        return {"ComfyUI": whole, "A1111": strict, "sd-scripts": strict}
+        return {"ComfyUI": whole, "A1111": strict, "sd-scripts": plain}
     start = spec.towers[spec.denoiser].kohya
     original = tuple(f"{start}_{side}_block" for side in ("input", "middle", "output"))
-    plain = {spelled for spelled in strict if not spelled.startswith(original)}
+    plain = {spelled for spelled in plain if not spelled.startswith(original)}
     return {"ComfyUI": whole, "A1111": strict, "sd-scripts": plain}

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
     """LyCORIS' own classes recognise each layer's kind and make its merged weight."""
     try:
         logging.getLogger("LyCORIS").setLevel(logging.ERROR)
-        from lycoris.modules import get_module, make_module
+        import lycoris.modules  # noqa: F401
     except ImportError:
         raise NoReader(
             "DoRA, LoHa, LoKr and OFT are read by LyCORIS, which is not installed.",
@@ -118,13 +118,11 @@ def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
     try:
         for name in (name for name in spelled if name in homes):
             target: Any = modules[homes[name]]
-            kind, weights = get_module(tensors, name)
-            made = make_module(kind, weights, name, target) if kind else None
-            if made is None:
+            weight = weight_by_lycoris(tensors, name, target)
+            if weight is None:
                 continue
-            weight = _merged(made, target).to(target.weight)
             before.append((target, target.weight.data))
-            target.weight.data = weight
+            target.weight.data = weight.to(target.weight)
             matched[homes[name].partition(".")[0]] += 1
         yield matched
     finally:
@@ -133,15 +131,54 @@ def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
 
 
 @torch.no_grad()
-def _merged(made: Any, target: Any) -> torch.Tensor:
-    """The weight as LyCORIS turns it, or with what it adds.
+def weight_by_lycoris(
+    tensors: Mapping[str, torch.Tensor], name: str, target: Any
+) -> torch.Tensor | None:
+    """The weight of `target`, fp32, as LyCORIS changes it; None where it knows no such kind.
 
-    Not by its `get_diff_weight`, which in 4.1.3 multiplies LoHa and LoKr by alpha / rank twice,
-    where ComfyUI and PEFT do so once.
+    Not by its modules' `get_diff_weight`, which in 4.1.3 multiplies LoHa and LoKr by alpha / rank
+    twice, where ComfyUI and PEFT do so once. Nor are magnitudes given to modules, which made of
+    tensors take them for those of the outputs.
     """
-    if made.name in ("diag-oft", "locon"):
-        return made.get_merged_weight(shape=target.weight.shape)[0].view_as(target.weight)
-    return target.weight.float() + made.get_weight(target.weight.shape)
+    from lycoris.functional.general import weight_decompose
+    from lycoris.modules import LokrModule, get_module, make_module
+
+    kind, weights = get_module(tensors, name)
+    if kind is None:
+        return None
+    parts = dict(zip(kind.weight_list, weights, strict=True))
+    magnitude = parts.pop("dora_scale", None)
+    shape, base = target.weight.shape, target.weight.float()
+    if kind is LokrModule:
+        moved = base + _kronecker(parts).view(shape)
+    else:
+        plain = [parts.get(part) for part in kind.weight_list]
+        made: Any = make_module(kind, plain, name, target)
+        if made is None:
+            return None
+        if made.name in ("diag-oft", "locon"):
+            moved = made.get_merged_weight(shape=shape)[0].float().view(shape)
+        else:
+            moved = base + made.get_weight(shape).view(shape)
+    if magnitude is None:
+        return moved
+    return weight_decompose(moved, magnitude, 1, len(magnitude) == len(base))
+
+
+def _kronecker(parts: Mapping[str, torch.Tensor | None]) -> torch.Tensor:
+    """A LoKr's update by LyCORIS' functions, from the tensors as they are.
+
+    Not by its module, which in 4.1.3 guesses the factors of the layer's widths anew and finds
+    others for a convolution of 1920 to 640 channels.
+    """
+    from lycoris.functional.lokr import diff_weight
+
+    names = ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")
+    weights = [parts[f"lokr_{name}"] for name in names]
+    thin = [w for w in (parts["lokr_w1_b"], parts["lokr_w2_b"]) if w is not None]
+    alpha = parts["alpha"]
+    given = float(thin[-1].shape[0] if alpha is None else alpha) if thin else 1.0
+    return diff_weight(*weights, gamma=given)  # whole factors have no alpha
 
 
 def _count(module: Any) -> int:

@@ -97,6 +97,26 @@ def homes(names: Collection[str], family: str, layers_per_block: int = 2) -> dic
     return table
 
 
+def dotted(names: Collection[str], family: str, layers_per_block: int = 2) -> dict[str, str]:
+    """Every known spelling of `names` that keeps its dots -> the name itself.
+
+    `unet.<path>`, `diffusion_model.<original path>` and the like; the denoiser's also bare, as
+    diffusers' `save_attn_procs` writes them, and the text encoder's where there is one alone.
+    """
+    spec, table = SPECS[family], {}
+    bare = {spec.denoiser, *(spec.text_towers if len(spec.text_towers) == 1 else ())}
+    for name in names:
+        tower, _, path = name.partition(".")
+        paths = [path, path.removeprefix("text_model.")]
+        if tower == spec.denoiser:
+            paths = [path, *_original(path, tower, names, layers_per_block)]
+        starts = [f"{start}." for start in (tower, *spec.towers[tower].dotted)]
+        for start in [*starts, ""] if tower in bare else starts:
+            for spelled in paths:
+                table.setdefault(f"{start}{spelled}", name)
+    return table
+
+
 def is_misspelled(spelled: str) -> bool:
     """A text-encoder name without `text_model`: ComfyUI and A1111 ignore it without a word."""
     return re.match(r"lora_te\d?_encoder_", spelled) is not None

@@ -23,12 +23,14 @@ class Opened:
     table: Table
 
 
-def open_file(path: Path, base: str | None = None) -> Opened:
+def open_file(path: Path, base: str | None = None, *, skip_unknown: bool = False) -> Opened:
     """Reads `path` against base `base` (its configurations only), or what the file says it is for.
 
     Raises AdapterError where the file is missing, broken or a pickle.
     """
-    shapes, metadata = _peek(path)
+    shapes, metadata = peek(path)
+    with safe.about(path):
+        reading.refuse_embedding(shapes)
     if base is None and metadata.get("ss_sd_model_name") in EMBEDDED:
         base = metadata["ss_sd_model_name"]
     if base is None:
@@ -36,10 +38,12 @@ def open_file(path: Path, base: str | None = None) -> Opened:
     else:
         located = resolve.locate(base)
         table = tables.of_folder(located.configs, located.family)
-    return Opened(reading.read(path, table), table)
+    with safe.about(path):
+        return Opened(reading.read(path, table, skip_unknown=skip_unknown), table)
 
 
-def _peek(path: Path) -> tuple[Mapping[str, Shape], dict[str, str]]:
+def peek(path: Path) -> tuple[Mapping[str, Shape], dict[str, str]]:
+    """Shapes and header of a file, or of the first in a PEFT folder; nothing else is read."""
     if not path.is_dir():
         return safe.header(path)
     towers = dict.fromkeys(tower for spec in SPECS.values() for tower in spec.towers)
@@ -55,9 +59,15 @@ def _peek(path: Path) -> tuple[Mapping[str, Shape], dict[str, str]]:
     raise AdapterError(f"{path}: holds no adapter_model.safetensors.", "Name a PEFT folder.")
 
 
+def file_of(path: Path) -> Path:
+    """The one file of a PEFT folder of one model, which can be hashed; else `path` itself."""
+    inside = path / "adapter_model.safetensors"
+    return inside if inside.is_file() else path
+
+
 def _guess_family(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> Spec:
     """By the header, else by layers that one family alone has, else by how wide its context is."""
-    named = of_version(metadata.get("ss_base_model_version", ""))
+    named = of_version(reading.base_of(metadata))
     marked = (s for s in SPECS.values() if any(mark in key for key in shapes for mark in s.marks))
     heard = {
         width

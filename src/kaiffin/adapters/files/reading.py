@@ -3,10 +3,11 @@
 | layout | keys | alpha |
 |---|---|---|
 | kohya | `lora_unet_<path>.lora_down.weight`, LyCORIS' and DoRA's parts as well | tensor |
-| diffusers | `unet.<path>.lora_A.weight` (older: `lora.down`, `..._lora.down`) | header, or rank |
+| diffusers | `unet.<path>.lora_A.weight`, and all other names with dots | header, tensor or rank |
 | peft | folder of `base_model.model.<path>.lora_A.weight` and a config | config |
 
-Alphas are kept as tensors `alpha`, so that reading is the same for all; see names.py for paths.
+Alphas are kept as tensors `alpha`, so that reading is the same for all. See names.py for paths,
+spelling.py for keys.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,37 +23,27 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from kaiffin.adapters.files import names, safe
+from kaiffin.adapters.files import names, safe, spelling
 from kaiffin.adapters.files.tables import Table
-from kaiffin.adapters.kinds import by_module, kind_of, kohya_split, rank_of
-from kaiffin.adapters.tokens import ALONE, BUNDLED, PAIR
+from kaiffin.adapters.kinds import by_module, kind_of, rank_of
+from kaiffin.adapters.tokens import is_embedding
 from kaiffin.foundation.errors import AdapterError
-from kaiffin.foundation.kinds import KINDS, PARTS
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.models.families.spec import SPECS, TEXT
 
 Layout = Literal["kohya", "diffusers", "peft"]
 EMBEDDING = "bundle_emb."
-OF_EMBEDDINGS = {*ALONE.values(), *BUNDLED.values(), *PAIR.values()}
+OF_PEFT = "base_model.model."
+PEFT_CONFIG = "adapter_config.json"
+SKIPPED = "kaiffin.skipped"  # in a header: what a file was made without
 DIFFUSERS_HEADER = "lora_adapter_metadata"
-
-# Other spellings of the two factors and of DoRA's magnitude -> kohya's.
-_ENDINGS = {
-    ".lora_A.weight": "lora_down.weight", ".lora_B.weight": "lora_up.weight",
-    ".lora.down.weight": "lora_down.weight", ".lora.up.weight": "lora_up.weight",
-    "_lora.down.weight": "lora_down.weight", "_lora.up.weight": "lora_up.weight",
-    ".lora_linear_layer.down.weight": "lora_down.weight",
-    ".lora_linear_layer.up.weight": "lora_up.weight",
-    ".lora_down.weight": "lora_down.weight", ".lora_up.weight": "lora_up.weight",
-    ".lora_magnitude_vector.weight": "dora_scale", ".lora_magnitude_vector": "dora_scale",
-    ".dora_scale": "dora_scale", ".alpha": "alpha",
-}  # fmt: skip
 
 
 @dataclass
 class AdapterFile:
-    """One adapter. modules: canonical name -> part -> tensor; strays: keys without a home.
-
-    misspelled: keys that were read but that ComfyUI and A1111 ignore; embeddings: custom tokens.
+    """One adapter. modules: canonical name -> part -> tensor; strays: keys without a home, with
+    what they are (see spelling.py); skipped: those that it was gone on without; misspelled: keys
+    that were read but that ComfyUI and A1111 ignore; embeddings: custom tokens.
     """
 
     layout: Layout
@@ -60,7 +51,8 @@ class AdapterFile:
     modules: dict[str, dict[str, Tensor]]
     metadata: dict[str, str] = field(default_factory=dict)
     embeddings: dict[str, Tensor] = field(default_factory=dict)
-    strays: list[str] = field(default_factory=list)
+    strays: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     misspelled: list[str] = field(default_factory=list)
 
     def kinds(self) -> dict[str, int]:
@@ -86,80 +78,79 @@ def from_state(
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read(path: Path, table: Table) -> AdapterFile:
+def read(path: Path, table: Table, *, skip_unknown: bool = False) -> AdapterFile:
     """Reads a file or PEFT folder against the layers of a base.
 
-    What has no home in the table is listed in `strays`; what is broken is an `AdapterError`.
+    What has no home in the table is listed in `strays`, or in `skipped` where it is to be gone on
+    without; what is broken is an `AdapterError`.
     """
     if path.is_dir():
-        return _read_peft(path, table)
-    tensors, metadata = safe.read(path)
-    if set(tensors) <= OF_EMBEDDINGS:
-        raise AdapterError(
-            f"{path}: is a textual inversion embedding, not an adapter.",
-            "It belongs into ComfyUI's or A1111's folder of embeddings.",
-        )
-    if any(key.startswith("base_model.model.") for key in tensors):
-        return _read_peft(path.parent, table)
-    if any(names.is_kohya(key) or key.startswith(EMBEDDING) for key in tensors):
-        return _read_kohya(tensors, metadata, table)
-    return _read_diffusers(tensors, metadata, table)
-
-
-def refuse_strays(found: AdapterFile) -> None:
-    """`AdapterError` naming keys without a home."""
-    if found.strays:
-        more = f" and {len(found.strays) - 2} more" if len(found.strays) > 2 else ""
-        raise AdapterError(
-            f"{len(found.strays)} keys have no home in {SPECS[found.family].title}: "
-            f"{', '.join(found.strays[:2])}{more}.",
-            "The adapter was made for another base or another kind of adapter.",
-        )
-
-
-def _read_kohya(
-    tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Table
-) -> AdapterFile:
-    homes = names.homes(table.layers, table.family, table.layers_per_block)
-    found = AdapterFile("kohya", table.family, {}, metadata)
-    for key, value in tensors.items():
-        spelled, part = kohya_split(key)
-        home = homes.get(spelled)
-        if key.startswith(EMBEDDING):
-            found.embeddings[key.removeprefix(EMBEDDING)] = value
-        elif home is None or part not in PARTS:
-            found.strays.append(key)
+        found = _read_folder(path, table)
+    else:
+        tensors, metadata = safe.read(path)
+        refuse_embedding(tensors)
+        if any(key.startswith(OF_PEFT) for key in tensors):
+            found = AdapterFile("peft", table.family, {}, metadata)
+            _read_peft(found, tensors, path.parent, table, "")
         else:
-            if part in found.modules.get(home, {}):
-                raise AdapterError(f"{home}: {part} is there twice, under two spellings.")
-            found.modules.setdefault(home, {})[part] = value
-            if names.is_misspelled(spelled):
-                found.misspelled.append(key)
-    _without_alphas_alone(found, homes)
+            found = _read_plain(tensors, metadata, table)
+    if skip_unknown:
+        _skip(found)
     _complete(found)
     return found
 
 
-def _without_alphas_alone(found: AdapterFile, homes: Mapping[str, str]) -> None:
-    """A layer of a kind that is unknown here has one part that is known: its alpha, a stray too."""
-    for key in list(found.strays):
-        spelled = key.partition(".")[0]  # such as GLoRA's a1.weight
-        home = homes.get(spelled, "")
-        if set(found.modules.get(home, ())) == {"alpha"}:
-            del found.modules[home]
-            found.strays.append(f"{spelled}.alpha")
+def base_of(metadata: Mapping[str, str]) -> str:
+    """What a header says that the file is for, as trainers write it; "" where it does not."""
+    keys = ("ss_base_model_version", "modelspec.architecture")
+    return next((metadata[key] for key in keys if metadata.get(key)), "")
 
 
-def _read_diffusers(
+def refuse_embedding(shapes: Mapping[str, Any]) -> None:
+    """`AdapterError` where a file's keys are those of a textual inversion."""
+    if is_embedding(shapes):
+        raise AdapterError(
+            "is a textual inversion embedding, not an adapter.",
+            "Use it with `kaiffin generate ... --embedding FILE`.",
+        )
+
+
+def refuse_strays(found: AdapterFile) -> None:
+    """`AdapterError` naming what has no home in the base, each by what it is."""
+    if not found.strays:
+        if found.skipped and not found.modules and not found.embeddings:
+            raise AdapterError("nothing is left without what is not applied.")
+        return
+    title, said = SPECS[found.family].title, []
+    for what, keys in spelling.grouped(found.strays).items():
+        is_what = f"are {what}, which is not applied" if what else f"have no home in {title}"
+        said.append(f"{len(keys)} keys {is_what}: {spelling.summary(keys)}")
+    fix = "Go on without them by --skip-unknown."
+    if spelling.HOMELESS in found.strays.values():
+        fix = f"The adapter was made for another base or another kind of adapter. {fix}"
+    raise AdapterError(f"{'; '.join(said)}.", fix)
+
+
+def _skip(found: AdapterFile) -> None:
+    """Goes on without the strays, and writes down what they were."""
+    found.skipped, found.strays = found.strays, {}
+    if found.skipped:
+        parts = spelling.grouped(found.skipped).items()
+        found.metadata[SKIPPED] = "; ".join(
+            f"{what or 'unknown keys'}: {', '.join(keys)}" for what, keys in parts
+        )
+
+
+def _read_plain(
     tensors: Mapping[str, Tensor], metadata: dict[str, str], table: Table
 ) -> AdapterFile:
-    found = AdapterFile("diffusers", table.family, {}, metadata)
-    for key, value in tensors.items():
-        name, part = _diffusers_split(key)
-        if part is None or name not in table.layers:
-            found.strays.append(key)
-        else:
-            found.modules.setdefault(name, {})[part] = _kohya_shape(part, value)
+    """A file that says by itself all there is to know, under whosever names."""
+    kohya = any(names.is_kohya(key) or key.startswith(EMBEDDING) for key in tensors)
+    found = AdapterFile("kohya" if kohya else "diffusers", table.family, {}, metadata)
+    given = {key: value for key, value in tensors.items() if not key.startswith(EMBEDDING)}
+    bundled = tensors.keys() - given.keys()
+    found.embeddings = {k.removeprefix(EMBEDDING): tensors[k] for k in tensors if k in bundled}
+    _take(found, {key: (key, value) for key, value in given.items()}, table)
     configs = _json(metadata.get(DIFFUSERS_HEADER, "{}"), DIFFUSERS_HEADER)
     for tower in SPECS[table.family].towers:
         config = {
@@ -168,41 +159,89 @@ def _read_diffusers(
             if key.startswith(f"{tower}.")
         }
         _set_alphas(found, tower, config)
-    _complete(found)
     return found
 
 
-def _read_peft(folder: Path, table: Table) -> AdapterFile:
+def _take(found: AdapterFile, given: Mapping[str, tuple[str, Tensor]], table: Table) -> None:
+    """Every tensor to its layer, or among the strays. given: key -> (key to be read, tensor)."""
+    homes = names.homes(table.layers, table.family, table.layers_per_block)
+    homes |= names.dotted(table.layers, table.family, table.layers_per_block)
+    of_layer: dict[str, list[str]] = {}
+    for key, (spelled, value) in given.items():
+        name, part = spelling.split(spelled)
+        home = homes.get(name)
+        if home is None or not part:
+            found.strays[key] = spelling.kind_of_stray(spelled)
+            of_layer.setdefault(spelling.home_of(spelled, homes), []).append(key)
+            continue
+        if part in found.modules.get(home, {}):
+            raise AdapterError(f"{home}: {part} is there twice, under two spellings.")
+        if spelling.is_magnitude_of_peft(spelled):
+            value = value.flatten()
+        parts = found.modules.setdefault(home, {})
+        parts[part] = as_layer(part, value, table.layers[home])
+        of_layer.setdefault(home, []).append(key)
+        if names.is_misspelled(name):
+            found.misspelled.append(key)
+    _without_unapplied(found, of_layer)
+
+
+def _without_unapplied(found: AdapterFile, of_layer: Mapping[str, list[str]]) -> None:
+    """Layers of which nothing can be applied are strays as a whole, with all of their keys."""
+    for home, parts in list(found.modules.items()):
+        what = next((found.strays[k] for k in of_layer.get(home, ()) if k in found.strays), None)
+        blocks = parts.get("oft_blocks")
+        if blocks is not None and blocks.dim() == 4:
+            what = spelling.BOFT
+        elif blocks is not None and parts.get("alpha", blocks.new_zeros(())).any():
+            what = spelling.CONSTRAINED
+        elif set(parts) != {"alpha"} or what is None:
+            continue
+        del found.modules[home]
+        found.strays |= {key: found.strays.get(key, what) for key in of_layer[home]}
+
+
+def as_layer(part: str, value: Tensor, size: Sequence[int]) -> Tensor:
+    """A part in the form that the base's layer has: some programs store a linear layer as a 1x1
+    convolution, or the other way round. A flat magnitude is PEFT's: one number for each output."""
+    if part == "dora_scale" and value.shape == tuple(size[:1]):
+        return value.reshape(-1, *[1] * (len(size) - 1))
+    if part not in ("lora_down.weight", "lora_up.weight", "dora_scale", "lokr_w2"):
+        return value
+    if len(size) == 2 and value.dim() == 4 and value.shape[2:] == (1, 1):
+        return value.flatten(1)
+    ones = size[2:] == (1, 1) if part == "lora_down.weight" else part != "lokr_w2"
+    return value[..., None, None] if len(size) == 4 and value.dim() == 2 and ones else value
+
+
+def _read_folder(folder: Path, table: Table) -> AdapterFile:
     """A PEFT folder, or a folder of them named after the towers."""
     found = AdapterFile("peft", table.family, {})
     inner = [folder / tower for tower in SPECS[table.family].towers]
-    parts = [path for path in inner if (path / "adapter_config.json").is_file()] or [folder]
-    for part in parts:
-        _read_one_peft(found, part, table, part.name if part in inner else "")
-    _complete(found)
+    for part in [path for path in inner if (path / PEFT_CONFIG).is_file()] or [folder]:
+        tensors, metadata = safe.read(part / "adapter_model.safetensors")
+        found.metadata |= metadata
+        _read_peft(found, tensors, part, table, part.name if part in inner else "")
     return found
 
 
-def _read_one_peft(found: AdapterFile, folder: Path, table: Table, tower: str) -> None:
-    path = folder / "adapter_config.json"
+def _read_peft(
+    found: AdapterFile, tensors: Mapping[str, Tensor], folder: Path, table: Table, tower: str
+) -> None:
+    """Tensors of one model, with PEFT's configuration that lies in `folder`."""
+    path = folder / PEFT_CONFIG
     try:
         config = _json(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError):
         raise AdapterError(
-            f"{folder}: holds no readable adapter_config.json.",
-            "Name a .safetensors file, or a PEFT folder.",
+            f"has PEFT's names, and {folder} holds no readable {PEFT_CONFIG}.",
+            "It says the alpha: put it beside the file.",
         ) from None
     if config.get("peft_type") != "LORA":
         raise AdapterError(f"{path}: is a {config.get('peft_type')!r}, not a LoRA.")
-    tensors, metadata = safe.read(folder / "adapter_model.safetensors")
-    found.metadata |= metadata
     fits = tower or _tower_of(tensors, table)
-    for key, value in tensors.items():
-        name, part = _diffusers_split(f"{fits}.{key.removeprefix('base_model.model.')}")
-        if part is None or name not in table.layers:
-            found.strays.append(key)
-        else:
-            found.modules.setdefault(name, {})[part] = _kohya_shape(part, value)
+    given = {key: (f"{fits}.{key.removeprefix(OF_PEFT)}", value) for key, value in tensors.items()}
+    _take(found, given, table)
     _set_alphas(found, fits, config)
 
 
@@ -255,32 +294,9 @@ def _number(value: object, what: str) -> float:
     return float(value)
 
 
-def _kohya_shape(part: str, value: Tensor) -> Tensor:
-    """DoRA's magnitude is (out) or (1, out, 1, 1) in PEFT, and (out, 1) or (out, 1, 1, 1) here."""
-    if part != "dora_scale" or value.dim() not in (1, 4):
-        return value
-    return value.reshape(-1, 1) if value.dim() == 1 else value.reshape(-1, 1, 1, 1)
-
-
-def _diffusers_split(key: str) -> tuple[str, str | None]:
-    """Canonical module name and part; part None where the key is no known one."""
-    key = key.replace(".default.weight", ".weight")
-    for ending, part in _ENDINGS.items():
-        if not key.endswith(ending):
-            continue
-        name = key.removesuffix(ending)
-        if ending.startswith("_lora"):  # the oldest: attn1.processor.to_q_lora.down.weight
-            name = name.replace(".processor.", ".")
-            name = re.sub(r"\.to_out$", ".to_out.0", name)
-        return re.sub(rf"^({TEXT}\w*)\.(text_model\.)?", r"\1.text_model.", name), part
-    return key, None
-
-
 def _complete(found: AdapterFile) -> None:
     """Factors come in pairs that fit, ranks are positive, and every module has its alpha."""
     for name, parts in found.modules.items():
-        if "oft_blocks" in parts and parts["oft_blocks"].dim() == 4:
-            raise AdapterError(f"{name} is BOFT, which Kaiffin does not apply.")
         if not _fits_together(parts):
             shapes = ", ".join(f"{part} {tuple(t.shape)}" for part, t in sorted(parts.items()))
             raise AdapterError(
@@ -320,11 +336,11 @@ def _fits_together(parts: Mapping[str, Tensor]) -> bool:
         tucker = "hada_t1" in parts
         return tucker or all(_multiply(parts, f"hada_w{i}_a", f"hada_w{i}_b") for i in (1, 2))
     if kind == "lokr":
-        return "lokr_t2" in parts or all(
+        return all(
             _multiply(parts, f"lokr_w{i}_a", f"lokr_w{i}_b")
             if f"lokr_w{i}" not in parts
             else parts[f"lokr_w{i}"].dim() in (2, 2 * i) and parts[f"lokr_w{i}"].numel() > 0
-            for i in (1, 2)
+            for i in ((1,) if "lokr_t2" in parts else (1, 2))
         )
     return True
 

@@ -80,6 +80,17 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 @contextlib.contextmanager
+def about(path: Path) -> Iterator[None]:
+    """An `AdapterError` inside that does not say of which file it is says so outside."""
+    try:
+        yield
+    except AdapterError as error:
+        if error.message.startswith(str(path)):
+            raise
+        raise AdapterError(f"{path}: {error.message}", error.fix) from None
+
+
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if path.is_dir():
         raise AdapterError(f"{path}: is a folder.", "Name the .safetensors file in it.")

@@ -17,10 +17,21 @@ class Tower:
     """A part of a base that adapters are put on.
 
     kohya: how its layers' names begin in kohya's files; others: how some programs begin them.
+    dotted: how programs begin names that keep their dots, the tower's own beside them.
     """
 
     kohya: str
     others: tuple[str, ...] = ()
+    dotted: tuple[str, ...] = ()
+
+
+# In front of the original code's names, and of LyCORIS' own for a model that it wraps.
+_UNET = Tower("lora_unet", ("lycoris",), ("diffusion_model", "model.diffusion_model"))
+_CLIP_L = ("clip_l.transformer", "text_encoders.clip_l.transformer")
+_CLIP_G = ("clip_g.transformer", "text_encoders.clip_g.transformer")
+
+
+_OF_SDXL = ("pony", "illustrious", "noobai", "animagine")  # tuned SDXL, named by their makers
 
 
 @dataclass(frozen=True)
@@ -76,9 +87,9 @@ class Spec:
 SPECS: dict[str, Spec] = {
     "sd1": Spec(
         name="sd1", title="SD 1.x", denoiser="unet",
-        towers={"unet": Tower("lora_unet"), "text_encoder": Tower("lora_te", ("lora_te1",))},
+        towers={"unet": _UNET, "text_encoder": Tower("lora_te", ("lora_te1",), _CLIP_L)},
         blocks=r"down_blocks\.\d+|mid_block|up_blocks\.\d+",
-        versions=("sd_v1", "sd_1", "sd1"), architecture="stable-diffusion-v1/lora",
+        versions=("sd_v1", "sd1", "stable-diffusion-v1"), architecture="stable-diffusion-v1/lora",
         pipeline="StableDiffusionPipeline", tag="stable-diffusion", context=768,
         code="kaiffin.models.families.sd:StableDiffusion1",
         checkpoint="cond_stage_model.transformer.",
@@ -86,11 +97,12 @@ SPECS: dict[str, Spec] = {
     "sdxl": Spec(
         name="sdxl", title="SDXL", denoiser="unet",
         towers={
-            "unet": Tower("lora_unet"), "text_encoder": Tower("lora_te1"),
-            "text_encoder_2": Tower("lora_te2"),
+            "unet": _UNET, "text_encoder": Tower("lora_te1", dotted=_CLIP_L),
+            "text_encoder_2": Tower("lora_te2", dotted=_CLIP_G),
         },
         blocks=r"down_blocks\.\d+|mid_block|up_blocks\.\d+",
-        versions=("sdxl_base_v1-0", "sdxl"), architecture="stable-diffusion-xl-v1-base/lora",
+        versions=("sdxl_base_v1-0", "sdxl", "stable-diffusion-xl", *_OF_SDXL),
+        architecture="stable-diffusion-xl-v1-base/lora",
         pipeline="StableDiffusionXLPipeline", tag="stable-diffusion-xl", original_blocks=True,
         marks=("lora_te2_", "text_encoder_2.", "transformer_blocks_9_", "transformer_blocks.9."),
         context=2048, code="kaiffin.models.families.sdxl:StableDiffusionXL",
@@ -98,10 +110,50 @@ SPECS: dict[str, Spec] = {
     ),
 }  # fmt: skip
 
-# How files say that they are for bases which none of ours is, though names of layers may agree.
-OTHER_BASES = ("sd_v2", "sd_2", "sd2", "sd_v3", "sd_3", "sd3", "flux")
+
+@dataclass(frozen=True)
+class Other:
+    """A model that is none of ours, known so that its files can be named.
+
+    versions: as `Spec.versions`; marks: parts of layer names that only it has; context: as
+    `Spec.context`, where it shares the names of our layers.
+    """
+
+    title: str
+    versions: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+    context: int = 0
+
+
+OTHERS = (
+    Other("SD 2.x", ("sd_v2", "sd2", "stable-diffusion-v2"), context=1024),
+    Other("SD 3", ("sd_v3", "sd3", "stable-diffusion-v3", "stable-diffusion-3"),
+          ("joint_blocks", "joint_transformer_blocks", "lora_te3_", ".attn.add_q_proj")),
+    Other("Flux", ("flux", "chroma"),
+          ("double_blocks", "single_blocks", "single_transformer_blocks", "context_embedder")),
+    Other("Qwen-Image", ("qwen",), ("img_mlp", "txt_mlp")),
+    Other("Wan", ("wan",), ("cross_attn_k_img", ".cross_attn.", "_cross_attn_")),
+    Other("Stable Cascade", ("stable_cascade", "stable-cascade"), ("kv_mapper",)),
+    Other("PixArt", ("pixart",), ("adaln_single", "caption_projection")),
+    Other("Z-Image or Lumina", ("z_image", "z-image", "lumina"),
+          ("context_refiner", "noise_refiner")),
+)  # fmt: skip
 
 
 def of_version(version: str) -> Spec | None:
     """The family that `ss_base_model_version` names; None where it is none of ours."""
-    return next((s for s in SPECS.values() if version.lower().startswith(s.versions)), None)
+    return next((s for s in SPECS.values() if _begins(version, s.versions)), None)
+
+
+def other_of_version(version: str) -> Other | None:
+    """The model of nobody's here that `ss_base_model_version` names."""
+    return next((other for other in OTHERS if _begins(version, other.versions)), None)
+
+
+def _begins(version: str, known: tuple[str, ...]) -> bool:
+    """`SD 1.5`, `sd_1.5` and `sd15` are one: programs write it as they please."""
+    return _bare(version).startswith(tuple(_bare(name) for name in known))
+
+
+def _bare(version: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", version.lower())

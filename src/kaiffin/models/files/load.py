@@ -56,7 +56,10 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
         revision=parts.revision(files),
         schedule=found["schedule"],
         models=models,
-        tokenizers={tower: found[tokenizer_of(tower)] for tower in spec.text_towers},
+        tokenizers={
+            tower: _as_long(found[tokenizer_of(tower)], vars(found[tower].config))
+            for tower in spec.text_towers
+        },
         device=runtime.device,
         dtype=dtype,
         quantize=base.quantize,
@@ -105,12 +108,22 @@ def read_text_facts(name: str) -> TextFacts:
             json.loads((configs / part / "config.json").read_text(encoding="utf-8"))
             for part in (SPECS[located.family].denoiser, "vae")
         )
+        tower = SPECS[located.family].text_towers[0]
+        words = json.loads((configs / tower / "config.json").read_text(encoding="utf-8"))
         native = net["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingWeightsError(f"{configs}: its configuration is broken: {error}.") from None
     with parts.quiet():
         kind = family_class(located.family).readers()["tokenizer"]
-        return TextFacts(_pretrained(kind, tokenizer), native)
+        return TextFacts(_as_long(_pretrained(kind, tokenizer), words), native)
+
+
+def _as_long(tokenizer: Any, encoder: Mapping[str, Any]) -> Any:
+    """The tokenizer with blocks no longer than the encoder has positions: some copies, such as
+    ComfyUI's, say 8192. encoder: its configuration."""
+    positions = encoder.get("max_position_embeddings", tokenizer.model_max_length)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return tokenizer
 
 
 def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
