@@ -9,6 +9,7 @@ numbers of threads) still start one.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import runpy
@@ -131,3 +132,11 @@ def four_threads() -> None:
     import torch
 
     torch.set_num_threads(4)
+
+
+def frees_at_once() -> None:
+    """As with MALLOC_MMAP_THRESHOLD_=65536: glibc gives freed memory back, also what it has."""
+    libc = ctypes.CDLL(None)
+    m_mmap_threshold = -3  # malloc.h
+    libc.mallopt(m_mmap_threshold, 65536)
+    libc.malloc_trim(0)

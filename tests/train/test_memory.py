@@ -1,13 +1,12 @@
 """The memory plan against what training really takes, the ladder, and each of its rungs."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -32,7 +31,7 @@ from kaiffin.train.session import Session, open_session
 # The kernel's high-water mark of memory, reset after everything is loaded. glibc keeps freed memory
 # for itself, up to twice what is in use; told to give it back, it hides nothing.
 MEASURE = """
-import json, sys, torch
+import json, sys
 from pathlib import Path
 from kaiffin.foundation import settings
 from kaiffin.train import memory
@@ -47,7 +46,6 @@ found = memory.Meter(s.family, s.stack, s.phases, s.runtime).memory(s.config)
 dataset = Dataset(s.prepared.examples, [], s.config.data, 0)
 s.stack.inject(s.family)
 trainer = Trainer(s.family, s.stack, dataset, s.phases[0], s.runtime, TensorCache(None))
-trainer.inputs.batches(0)
 trainer.inputs.conditioning(trainer.inputs.batches(0)[0])
 before = memory.resident(s.family.device)
 Path("/proc/self/clear_refs").write_text("5")
@@ -74,17 +72,16 @@ print(json.dumps({"predicted": found.adapter + found.step, "measured": peak - be
     ],
     ids=["plain", "checkpointing", "all"],
 )
-def test_predicted_is_measured(more: dict, photos6: Path) -> None:
+def test_predicted_is_measured(more: dict, photos6: Path, tmp_path: Path) -> None:
     """On the CPU, within 15 %, for steps large enough to be seen."""
     given = {
         "data.photos": str(photos6), "data.upscale": True, "subject.noun": "thing",
         "train.batch_size": 16, "data.prior.weight": 0, "train.steps": 2, "adapter.rank": 64,
     } | more  # fmt: skip
-    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, json.dumps(override({}, given))],
-        capture_output=True, text=True, env=env,
-    )  # fmt: skip
+    script = tmp_path / "measure.py"
+    script.write_text(MEASURE)
+    call = [script, json.dumps(override({}, given))]
+    done = fresh.run(call, before=fresh.frees_at_once)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["measured"] > 30e6
@@ -108,6 +105,7 @@ def test_the_states_of_optimizers_take_what_is_planned(
     one.stack.eject()
 
 
+FEW = "*.attn1.to_q"  # layers: each adds a dozen operations to a step that is counted
 RESIDENT = 400_000_000  # what the program itself holds, held still
 
 
@@ -116,21 +114,27 @@ def session(photos6: Path, sd_path: Path) -> Session:
     given = {
         "data.photos": photos6, "base.name": str(sd_path), "subject.noun": "thing",
         "data.upscale": True, "base.device": "cpu", "train.batch_size": 4, "adapter.rank": 16,
+        "adapter.targets": FEW,
     }  # fmt: skip
     return open_session(build(override({}, given)), None)
 
 
-def climbed(session: Session, room: int, device: str = "cuda") -> list[memory.Rung]:
+def meter_of(session: Session) -> memory.Meter:
+    return memory.Meter(session.family, session.stack, session.phases, session.runtime)
+
+
+def climbed(
+    session: Session, meter: memory.Meter, room: int, device: str = "cuda"
+) -> list[memory.Rung]:
     """The rungs as they are offered on `device`; all is measured here."""
-    s = session
-    meter = memory.Meter(s.family, s.stack, s.phases, s.runtime)
     meter.device = torch.device(device)
-    measured = replace(meter.memory(s.config), resident=RESIDENT)
-    return memory.ladder(s.config, measured, meter, room)
+    measured = replace(meter.memory(session.config), resident=RESIDENT)
+    return memory.ladder(session.config, measured, meter, room)
 
 
 def test_the_ladder_goes_down_rung_by_rung(session: Session) -> None:
-    rungs = climbed(session, 0)
+    meter = meter_of(session)
+    rungs = climbed(session, meter, 0)
     names = [next(iter(rung.changes)) for rung in rungs]
     assert names[:4] == [
         "train.batch_size", "base.text_device", "train.gradient_checkpointing", "base.dtype",
@@ -143,10 +147,32 @@ def test_the_ladder_goes_down_rung_by_rung(session: Session) -> None:
     taken = changed(session.config, **every)
     assert taken.train.batch_size * taken.train.accumulate == 4
     assert all(rung.price for rung in rungs)
-    assert len(climbed(session, peaks[1])) == 2  # no further than needed
-    assert climbed(session, 10**12) == []
+    assert len(climbed(session, meter, peaks[1])) == 2  # no further than needed
+    assert climbed(session, meter, 10**12) == []
     # Text encoders that are on the CPU already cannot go there.
-    assert not any("base.text_device" in rung.changes for rung in climbed(session, 0, "cpu"))
+    here = climbed(session, meter, 0, "cpu")
+    assert not any("base.text_device" in rung.changes for rung in here)
+
+
+def test_what_is_known_is_not_measured_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only by settings that change no step and no picture; by others it is."""
+    sizes = iter(range(10))
+    monkeypatch.setattr(memory, "lived", lambda _: next(sizes))
+    meter, config = meter_of(session), session.config
+    assert config.data.prior.weight, "so that a step sees twice as many pictures"
+    changes = [
+        ({}, 0), ({"train.lr": 1.0, "train.optimizer": "lion", "base.dtype": "bf16"}, 0),
+        ({"train.batch_size": 3}, 1), ({"train.gradient_checkpointing": True}, 2),
+        ({"data.resolution": 128}, 3), ({"data.prior.weight": 0}, 4),
+        ({"subject.noun": "bear"}, 5), ({"train.batch_size": 3}, 1),
+    ]  # fmt: skip
+    assert [meter.step(changed(config, **one)) for one, _ in changes] == [n for _, n in changes]
+    pictures = [{}, {"train.batch_size": 2}, {"data.resolution": 1024}, {}]
+    assert [meter.pictures(changed(config, **one)) for one in pictures] == [6, 6, 7, 6]
+    tiled = {"data.resolution": 1024, "base.vae_tiling": True}
+    assert meter.pictures(changed(config, **tiled)) == 8
 
 
 def test_nothing_is_left_behind(session: Session) -> None:
@@ -159,7 +185,7 @@ def test_nothing_is_left_behind(session: Session) -> None:
             return family.predict(x, torch.tensor([5]), family.encode_text(["a"], [size]))
 
     before = output()
-    climbed(session, 0)
+    climbed(session, meter_of(session), 0)
     assert torch.equal(output(), before)
     assert all(p.grad is None for p in session.stack.parameters())
     assert not family.towers["unet"].is_gradient_checkpointing
@@ -179,7 +205,7 @@ def test_a_full_device_is_said_and_mended_where_asked(
     room = memory.resident(torch.device("cpu"))
     monkeypatch.setattr(plan, "available", lambda _: room)
     monkeypatch.setattr(plan, "SMALL_SHARE", 0.0)  # a tiny base would not be looked at
-    more = ["--train.fit_memory", "true"] * taken
+    more = ["--adapter.targets", FEW, *["--train.fit_memory", "true"] * taken]
     assert main(call(folder, sd_path, tmp_path / "run", *more)) == 0
     said = capsys.readouterr().out
     assert "that does not fit" in said

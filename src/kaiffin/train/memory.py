@@ -58,7 +58,10 @@ class Memory:
 
 
 class Meter:
-    """Measures one training under changing settings; the base and adapters are loaded already."""
+    """Measures one training under changing settings; the base and adapters are loaded already.
+
+    What it has measured it knows: settings that come to the same step are measured once.
+    """
 
     def __init__(
         self, family: ModelFamily, stack: Stack, phases: Sequence[Phase], runtime: Runtime
@@ -66,6 +69,7 @@ class Meter:
         self.family, self.stack, self.runtime = family, stack, runtime
         self.device = family.device
         self.learns_text = any(phase.trains & {TEXT, EMBEDDING} for phase in phases)
+        self.known: dict[object, int] = {}
 
     def memory(self, config: Config) -> Memory:
         """All of it, as the settings are."""
@@ -98,32 +102,35 @@ class Meter:
 
     def step(self, config: Config) -> int:
         """Bytes that live at most during forward and backward of a step, gradients included."""
+        made = _Step.of(config, self.family)
+        if made not in self.known:
+            self.known[made] = self._measured(made)
+        return self.known[made]
+
+    def _measured(self, made: _Step) -> int:
         family = self.family
         self.stack.inject(family)
         try:
-            if config.train.gradient_checkpointing:
+            if made.checkpointing:
                 family.enable_gradient_checkpointing()
-            return lived(self._one_step(config))
+            return lived(self._one_step(made))
         finally:
             self.stack.eject()
             family.disable_gradient_checkpointing()
 
-    def _one_step(self, config: Config) -> Callable[[FakeTensorMode], object]:
-        family, parameters = self.family, list(self.stack.parameters())
-        batch = (config.train.batch_size or 1) * (2 if config.data.prior.weight else 1)
-        side = config.data.resolution or family.native_size
-        size = SizeFacts.whole(side, side)
-        caption = f"a photo of {config.subject.phrase}"
+    def _one_step(self, made: _Step) -> Callable[[FakeTensorMode], object]:
+        family, parameters, batch = self.family, list(self.stack.parameters()), made.batch
+        size = SizeFacts.whole(made.side, made.side)
         with torch.no_grad():
-            one = family.encode_text([caption], [size])
+            one = family.encode_text([made.caption], [size])
 
         def step(fake: FakeTensorMode) -> object:
-            shape = (batch, family.latent_channels, *2 * [side // family.downscale])
+            shape = (batch, family.latent_channels, *2 * [made.side // family.downscale])
             x_t = torch.randn(shape, device=family.device)
             t = torch.zeros(batch, dtype=torch.long, device=family.device)
             with self.runtime.autocast():
                 if self.learns_text:
-                    cond = family.encode_text([caption] * batch, [size] * batch)
+                    cond = family.encode_text([made.caption] * batch, [size] * batch)
                 else:
                     cond = Conditioning.cat([one.map(fake.from_tensor)] * batch)
                 output = family.predict(x_t, t, cond)
@@ -143,7 +150,27 @@ class Meter:
             family.encode_images(torch.zeros((1, 3, side, side), device=family.device))
             family.decode(torch.zeros(shape, device=family.device))
 
-        return lived(both)
+        if side not in self.known:
+            self.known[side] = lived(both)
+        return self.known[side]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """All of the settings that decides how much one step takes."""
+
+    batch: int
+    side: int
+    caption: str
+    checkpointing: bool
+
+    @classmethod
+    def of(cls, config: Config, family: ModelFamily) -> _Step:
+        train, data = config.train, config.data
+        batch = (train.batch_size or 1) * (2 if data.prior.weight else 1)
+        caption = f"a photo of {config.subject.phrase}"
+        side = data.resolution or family.native_size
+        return cls(batch, side, caption, train.gradient_checkpointing)
 
 
 def lived(run: Callable[[FakeTensorMode], Any]) -> int:
