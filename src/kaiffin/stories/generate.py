@@ -14,7 +14,7 @@ from kaiffin.adapters import strength
 from kaiffin.adapters.files import safe
 from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
-from kaiffin.foundation.folder import explained, file_sha256
+from kaiffin.foundation.folder import explained
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
@@ -26,7 +26,7 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import Request, request, slug, with_size
-from kaiffin.pictures.source import checkpoint_of, of_run, open_source
+from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -248,12 +248,9 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
         )
     adapters = []
     for entry in found["adapters"]:
-        path = Path(entry["path"])
-        if not path.is_file() or file_sha256(path) != entry["sha256"]:
-            raise UserError(
-                f"{picture}: its adapter {path} is missing or has changed.",
-                f"It has SHA-256 {entry['sha256'][:12]}.",
-            )
+        path = find_adapter(picture, entry)
+        if path != Path(entry["path"]):
+            tell.note(f"note: its adapter {entry['path']} is now {path}")
         adapters.append(WeightedAdapter(path, strength.parse(str(entry["weight"]))))
     task = Task(Request(**found["request"]), tuple(adapters))
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
