@@ -1,14 +1,17 @@
 """Many pictures: each adapter loaded once, equal settings together, and the family left clean."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import load_tiny
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny import tiny_sd
 
 from kaiffin.adapters import strength
+from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.run import Run
@@ -16,6 +19,7 @@ from kaiffin.foundation.tell import Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import make as module
 from kaiffin.pictures.make import Task, WeightedAdapter, make
+from kaiffin.pictures.recipe import parameters_text
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import generate
 
@@ -72,6 +76,26 @@ def test_a_recipe_names_the_file_and_its_strength(run: Run, sd: ModelFamily) -> 
         assert found["path"] == str(run.adapter_path)
         assert found["name"] == "kaiffin"
         assert (found["weight"], len(found["sha256"])) == (weight, 64)
+
+
+def test_the_hash_by_which_others_know_an_adapter(
+    run: Run, sd: ModelFamily, tmp_path: Path
+) -> None:
+    """SHA-256 of what follows the header, unless the header says it; computed here once more."""
+    data = run.adapter_path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    expected = hashlib.sha256(data[start:]).hexdigest()
+    assert safe.header(run.adapter_path)[1]["sshs_model_hash"] == expected
+    legacy = hashlib.sha256(data[0x100000:0x110000]).hexdigest()[:8]  # the file is shorter
+    assert safe.header(run.adapter_path)[1]["sshs_legacy_hash"] == legacy
+    bare, other = tmp_path / "bare.safetensors", tmp_path / "other.safetensors"
+    save_file(load_file(run.adapter_path), bare)
+    save_file(load_file(run.adapter_path), other, {"sshs_model_hash": "c" * 64})
+    assert [module.model_hash(p) for p in (run.adapter_path, bare)] == [expected] * 2
+    assert module.model_hash(other) == "c" * 64
+    assert module.model_hash(tmp_path) == ""
+    task = Task(Request("x", 0, **CALL), (WeightedAdapter(run.adapter_path),))
+    assert f"kaiffin: {expected[:12]}" in parameters_text(task.recipe(sd))
 
 
 def test_an_adapter_of_other_weights_is_said(run: Run, sd: ModelFamily, tmp_path: Path) -> None:

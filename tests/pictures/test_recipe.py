@@ -1,6 +1,7 @@
 """A picture's recipe inside its PNG: written, read by others, and refused where it is none."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_what_was_plain_words_is_so_elsewhere(sd: ModelFamily, prompt: str, writ
     first, second, *_ = parameters_text(made).split("\n")
     assert (first, second) == (written, f"Negative prompt: {written}")
     assert made["request"]["prompt"] == prompt
+
+
+def test_hashes_are_those_that_other_programs_look_up(sd: ModelFamily) -> None:
+    """By A1111's own pattern of the entry; an older recipe has but the hash of the file."""
+    refs = [AdapterRef("a", "a: b, c", "1" * 64, 1.0, "a" * 64), AdapterRef("b", "d", "2" * 64, 1)]
+    text = parameters_text(recipe(Request("x", 0, **CALL), sd, refs))
+    quoted = re.search(r'Lora hashes: ("(?:\\.|[^\\"])+")', text)
+    assert quoted is not None
+    entries = [re.match(r"\s*([^:]+):\s*(.*)", one) for one in json.loads(quoted[1]).split(",")]
+    assert [m.groups() for m in entries if m] == [("a b c", "a" * 12), ("d", "2" * 12)]
 
 
 def test_a_bare_picture_carries_nothing(sd: ModelFamily, tmp_path: Path) -> None:

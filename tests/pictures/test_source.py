@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from made_run import judge, made_run
 
-from kaiffin.foundation.errors import ConfigError, RunError
-from kaiffin.pictures.source import checkpoint_of, of_run, open_source
+from kaiffin.foundation.errors import ConfigError, RunError, UserError
+from kaiffin.foundation.folder import file_sha256
+from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
 
 
 def test_a_run_with_its_settings_but_the_base_s_size(tmp_path: Path) -> None:
@@ -57,3 +58,28 @@ def test_checkpoints(tmp_path: Path) -> None:
         checkpoint_of(run, "41")
     with pytest.raises(RunError, match="none is named"):
         checkpoint_of(None, "best")
+
+
+@pytest.mark.parametrize(
+    "to",
+    ["recorded.safetensors", "pictures/x.safetensors", "run/other.safetensors",
+     "run/candidates/x.safetensors", "work/x.safetensors", "work/runs/a/x.safetensors",
+     "work/runs/a/candidates/x.safetensors"],
+)  # fmt: skip
+def test_an_adapter_is_found_by_its_content(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture lies in the run or anywhere; a file of the same name that is another is none."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    path = tmp_path / to
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"the adapter")
+    entry = {"path": str(tmp_path / "recorded.safetensors"), "name": "recorded",
+             "sha256": file_sha256(path)}  # fmt: skip
+    below = "run/images" if to.startswith("run/") else "pictures"
+    picture = tmp_path / below / "a.png"
+    assert find_adapter(picture, entry) == path
+    path.write_bytes(b"another")
+    with pytest.raises(UserError, match=r"recorded \(SHA-256 [0-9a-f]{12}\) is missing or has"):
+        find_adapter(picture, entry)

@@ -1,6 +1,7 @@
 """A run folder: the only module that knows its layout. Torch-free.
 
-    config.yaml  manifest.json  metrics.jsonl  lock  README.md  report.html  <token>.safetensors
+    config.yaml  beginning.json  manifest.json  proof.json  metrics.jsonl  lock  README.md
+    report.html  <token>.safetensors
     checkpoints/step-00000500/{adapter.safetensors, optimizer.safetensors, state.json}
     candidates/<token>-step-00000500.safetensors  best.safetensors  choice.json  evaluation/
     data/  cache/  previews/  images/  tensorboard/
@@ -23,7 +24,7 @@ from typing import Any
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import Folder, explained, file_name, write_folder
+from kaiffin.foundation.folder import Folder, explained, file_name, read_json, write_folder
 from kaiffin.foundation.settings import dump, load
 
 PREFIX = "step-"
@@ -54,6 +55,7 @@ class Run(Folder):
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
         with run.lock():  # another process may train in it and have saved nothing yet
+            run.beginning_path.unlink(missing_ok=True)
             run.save_config(config)
         return run
 
@@ -98,6 +100,15 @@ class Run(Folder):
     def manifest_path(self) -> Path:
         """What the run is made of: versions, base, photos, what was derived."""
         return self.path / "manifest.json"
+
+    @property
+    def beginning_path(self) -> Path:
+        """What the run was begun with, by content (see train.beginning)."""
+        return self.path / "beginning.json"
+
+    def beginning(self) -> dict[str, Any]:
+        """What the run was begun with; empty before that, and in older runs."""
+        return read_json(self.beginning_path)
 
     @property
     def workflow_path(self) -> Path:
@@ -165,6 +176,11 @@ class Run(Folder):
     @property
     def finished(self) -> bool:
         return self.adapter_path.is_file()
+
+    def reopen(self) -> None:
+        """Makes a finished run one that goes on; its adapter stays among the candidates."""
+        self.proof_path.unlink(missing_ok=True)
+        self.adapter_path.unlink(missing_ok=True)
 
     # --- metrics ----------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "Model hash": base["revision"][:10],
         "Model": base["name"],
         "Clip skip": request["clip_skip"] + 1,
-        "Lora hashes": ", ".join(f"{a['name']}: {a['sha256'][:12]}" for a in recipe["adapters"]),
+        "Lora hashes": ", ".join(map(_lora_hash, recipe["adapters"])),
         "RNG": "CPU",
         "Version": f"Kaiffin {recipe['kaiffin']}",
     }
@@ -71,6 +71,13 @@ def _literal(text: str) -> str:
     bare = re.sub(r"<\w+:[^<>]*>", "", text)
     bare = re.sub(r"\b(?:BREAK|AND)\b", lambda word: word[0].lower(), bare)
     return re.sub(r"(?<!\\)([()\[\]])", r"\\\1", bare)
+
+
+def _lora_hash(adapter: dict[str, Any]) -> str:
+    """`name: hash` as A1111 and Forge write it: 12 digits, and no mark in the name that would end
+    it early. An older recipe knows the file's own hash alone."""
+    name = adapter["name"].replace(":", "").replace(",", "")
+    return f"{name}: {(adapter.get('model_hash') or adapter['sha256'])[:12]}"
 
 
 def _number(weight: float | str) -> str:

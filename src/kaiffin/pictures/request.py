@@ -132,12 +132,14 @@ class Request:
 @dataclass(frozen=True)
 class AdapterRef:
     """An adapter as a recipe names it. sha256: of the file; weight: a number, or as
-    `adapters.strength` reads it."""
+    `adapters.strength` reads it; model_hash: what other programs know it by (see
+    `make.model_hash`), empty in older recipes."""
 
     path: str
     name: str
     sha256: str
     weight: float | str
+    model_hash: str = ""
 
 
 def settings(request: Request) -> dict[str, Any]:

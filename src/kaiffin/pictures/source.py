@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.config import BaseConfig, Config
-from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.errors import RunError, UserError
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import changed
+from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.pictures.make import WeightedAdapter
+
+# A run's pictures lie up to so many folders below it (grids/<name>/pictures).
+LEVELS = 4
+LARGEST = 2**32  # bytes; a base model beside the adapters is not hashed
 
 
 def open_source(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Run | None, Config]:
@@ -49,3 +54,37 @@ def checkpoint_of(run: Run | None, name: str) -> Path:
         there = ", ".join(found) or "none"
         raise RunError(f"{run.path}: has no candidate {name!r}.", f"There are best and: {there}.")
     return found[name]
+
+
+def find_adapter(picture: Path, adapter: Mapping[str, Any]) -> Path:
+    """Where the adapter of a picture's recipe is now: known by its content, whatever it is called.
+
+    It is looked for where the recipe says, in the folders around the picture (a run's pictures lie
+    in the run), in the working folder, and in the runs below that. UserError that names what was
+    looked for.
+    """
+    recorded, wanted = Path(adapter["path"]), adapter["sha256"]
+    files = [recorded, *sorted(_adapters_near(picture), key=lambda p: p.name != recorded.name)]
+    for path in files:
+        if path.exists() and content_sha256(path) == wanted:
+            return path
+    raise UserError(
+        f"{picture}: its adapter {adapter['name']} (SHA-256 {wanted[:12]}) is missing or has"
+        f" changed: it is neither {recorded} nor any other of {len(files) - 1} adapters around the"
+        " picture, in the working folder and in runs/ below it.",
+        "Put it beside the picture, under any name.",
+    )
+
+
+def _adapters_near(picture: Path) -> Iterator[Path]:
+    """Files that may be it, each once; what is larger than any adapter is no candidate."""
+    places = [*picture.resolve().parents[:LEVELS], Path.cwd(), *Path("runs").glob("*")]
+    files = (
+        path.resolve()
+        for place in places
+        for folder in (place, place / "candidates")
+        for path in folder.glob("*.safetensors")
+    )
+    yield from dict.fromkeys(
+        path for path in files if path.is_file() and path.stat().st_size < LARGEST
+    )

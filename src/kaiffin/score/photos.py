@@ -12,6 +12,7 @@ from kaiffin.foundation.errors import PhotoError, UserError
 from kaiffin.foundation.folder import file_sha256, read_json
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.whereabouts import photos_now
 from kaiffin.pictures import png
 
 
@@ -44,7 +45,7 @@ def subject_photos(runs: Sequence[Run], like: Path | None = None, *, tell: Tell 
 
 def _listed(run: Run) -> list[tuple[Path, bool]]:
     """(file, whether it was held out) of each photo of the run that is still there."""
-    folder = run.config.data.photos
+    folder = photos_now(run)[0]
     if folder is None:
         return []
     files = [(folder / entry["file"], bool(entry.get("held_out"))) for entry in _entries(run)]

@@ -16,19 +16,18 @@ from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.adapters.tokens import WORD
-from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.folder import read_json, write_json
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.settings import dump
 from kaiffin.models.base import ModelFamily
+from kaiffin.train import beginning
 from kaiffin.train.session import Session
 
 
 def export_candidate(run: Run, session: Session, step: int) -> Path:
     """The adapter as it is after `step`, as a file like the final one."""
-    whole = _whole(_parts(session), session, step)
+    whole = _whole(_parts(session), run, session, step)
     whole.embeddings = _bundled(session)
     path = run.candidate_path(step)
     _save(whole, path, session)
@@ -41,12 +40,12 @@ def export(run: Run, session: Session, step: int) -> None:
     parts, bundled = _parts(session), _bundled(session)
     if len(parts) > 1:
         for name, part in parts.items():
-            part.embeddings, part.metadata = bundled, _header(session, name, step)
+            part.embeddings, part.metadata = bundled, _header(run, session, name, step)
             _save(part, run.part_path(name), session)
             part.embeddings = {}
     for token in session.stack.tokens:
         safe.save(run.part_path("embedding"), token.alone(), {WORD: token.word})
-    whole = _whole(parts, session, step)
+    whole = _whole(parts, run, session, step)
     for layout in _layouts(session) if whole.modules else ():
         folder = run.folder(layout)
         path = folder if layout == "peft" else folder / "pytorch_lora_weights.safetensors"
@@ -80,7 +79,7 @@ def _layouts(session: Session) -> list[Layout]:
     return wanted
 
 
-def _whole(parts: dict[str, AdapterFile], session: Session, step: int) -> AdapterFile:
+def _whole(parts: dict[str, AdapterFile], run: Run, session: Session, step: int) -> AdapterFile:
     """All adapters as one: several are added up exactly, their ranks side by side."""
     family = session.family.name
     if not parts:
@@ -90,7 +89,7 @@ def _whole(parts: dict[str, AdapterFile], session: Session, step: int) -> Adapte
     else:
         whole = edit.merge([(part, 1.0) for part in parts.values()])
     sums = {k: v for k, v in whole.metadata.items() if k.startswith("ss_network_")}
-    whole.metadata = _header(session, "", step) | sums  # what merging made of ranks and alphas
+    whole.metadata = _header(run, session, "", step) | sums  # what merging made of ranks and alphas
     return whole
 
 
@@ -99,7 +98,7 @@ def _save(adapter: AdapterFile, path: Path, session: Session) -> None:
     safe.save(path, tensors, adapter.metadata)
 
 
-def _header(session: Session, part: str, step: int) -> dict[str, str]:
+def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
     config, family = session.config, session.family
     a, resolution = config.adapter, config.data.resolution or family.native_size
     title = f"{config.subject.token}-{part}" if part else config.subject.token
@@ -120,7 +119,7 @@ def _header(session: Session, part: str, step: int) -> dict[str, str]:
         },
     )  # fmt: skip
     # The files of one run may stand beside each other; two subjects of one name may not.
-    return header | {"kaiffin.run": content_key(dump(config), family.revision)[:16]}
+    return header | beginning.header(run)
 
 
 def prove_files(run: Run, family: ModelFamily) -> dict[str, Proof | NoReader]:

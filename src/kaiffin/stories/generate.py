@@ -14,7 +14,7 @@ from kaiffin.adapters import strength
 from kaiffin.adapters.files import safe
 from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
-from kaiffin.foundation.folder import explained, file_sha256
+from kaiffin.foundation.folder import explained
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
@@ -26,7 +26,7 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
-from kaiffin.pictures.source import checkpoint_of, of_run, open_source
+from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -255,22 +255,17 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
         )
     skip = bool(found.get("skip_unknown"))
     adapters = [
-        WeightedAdapter(
-            _unchanged(picture, "adapter", one), strength.parse(str(one["weight"])), skip
-        )
+        WeightedAdapter(_found(picture, one, tell), strength.parse(str(one["weight"])), skip)
         for one in found["adapters"]
     ]
-    words = [_unchanged(picture, "embedding", one) for one in found.get("embeddings", ())]
+    words = [_found(picture, one, tell) for one in found.get("embeddings", ())]
     task = Task(Request(**found["request"]), tuple(adapters), tuple(words))
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
 
 
-def _unchanged(picture: Path, what: str, entry: Mapping[str, Any]) -> Path:
-    """The file that a recipe names, as it was when the picture was made."""
-    path = Path(entry["path"])
-    if not path.is_file() or file_sha256(path) != entry["sha256"]:
-        raise UserError(
-            f"{picture}: its {what} {path} is missing or has changed.",
-            f"It has SHA-256 {entry['sha256'][:12]}.",
-        )
+def _found(picture: Path, entry: Mapping[str, Any], tell: Tell) -> Path:
+    """Where a file of the recipe is now."""
+    path = find_adapter(picture, entry)
+    if path != Path(entry["path"]):
+        tell.note(f"note: its adapter {entry['path']} is now {path}")
     return path

@@ -52,8 +52,11 @@ def plan(config: Config, *, tell: Tell = SILENT) -> Planned:
     return of_session(open_session(config, None, tell=tell), look=True)
 
 
-def of_session(session: Session, *, look: bool = False) -> Planned:
-    """The plan of what is loaded; the memory measured where it may matter or `look` asks for it."""
+def of_session(session: Session, *, look: bool = False, begun: bool = False) -> Planned:
+    """The plan of what is loaded; the memory measured where it may matter or `look` asks for it.
+
+    begun: a training that has begun keeps its settings, also where the memory is short.
+    """
     config, family = session.config, session.family
     made = Plan.of(config, family, session.stack, session.phases, session.photos)
     room = available(family.device)
@@ -64,7 +67,7 @@ def of_session(session: Session, *, look: bool = False) -> Planned:
     meter = Meter(family, session.stack, session.phases, session.runtime)
     measured = meter.memory(config)
     rungs = tuple(ladder(config, measured, meter, room))
-    taken = bool(rungs) and config.train.fit_memory
+    taken = bool(rungs) and config.train.fit_memory and not begun
     return Planned(config, made, derived, seconds, room, measured, rungs, taken)
 
 

@@ -14,20 +14,20 @@ from kaiffin.adapters.elsewhere.proof import NoReader, Proof
 from kaiffin.data.dataset import Dataset
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import file_name, read_json
+from kaiffin.foundation.folder import file_name
 from kaiffin.foundation.phases import Phase, expand
 from kaiffin.foundation.run import Run, free_name
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.models.base import ModelFamily
+from kaiffin.foundation.whereabouts import anchored
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.request import request
 from kaiffin.pictures.sample import generate
 from kaiffin.stories import choose, export, plan
 from kaiffin.stories.class_pictures import class_pictures
 from kaiffin.stories.plan import Planned
+from kaiffin.train import beginning, edits
 from kaiffin.train.session import Session, changed_session, open_session
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
@@ -72,17 +72,19 @@ def train(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> Tr
     """
     fill(config.data.template, config.subject)
     path = out or free_name(Path("runs") / file_name(config.subject.token))
-    return _train(Run.create(path, config), tell)
+    return _train(Run.create(path, anchored(config)), tell)
 
 
 @contained()
 def resume(path: Path, *, tell: Tell = SILENT) -> Trained:
     """Goes on with an interrupted run; ends in the same file as if it had never stopped.
 
-    Of a finished run it makes what a kill has left out: proof and card.
+    Of a finished run it makes what a kill has left out: proof and card; where its config has been
+    given more steps since, it trains them. Raises RunError naming what is not as the run was begun.
     """
     run = Run.open(path)
-    return _made_up(run) if run.finished else _train(run, tell)
+    longer = "train.steps" in edits.edits_of(run)
+    return _made_up(run) if run.finished and not longer else _train(run, tell)
 
 
 def _train(run: Run, tell: Tell) -> Trained:
@@ -98,6 +100,7 @@ def _train(run: Run, tell: Tell) -> Trained:
             trainer = _trainer(run, session, phase, tell)
             if state and state.step > phase.first:
                 trainer.restore(state)
+                trainer.finished &= not beginning.is_prolonged(run, trainer.step)
                 tell.note(f"going on after step {trainer.step}")
             trainer.fit()
             trainer.settle()
@@ -112,13 +115,19 @@ def _train(run: Run, tell: Tell) -> Trained:
 def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     """What is trained, as far as it fits into the memory; it stands in the run from now on."""
     run.clean()
+    begun = bool(run.beginning()) or run.latest_restart_point() is not None
+    edited = beginning.check(run, tell)
     session = open_session(run.config, run, tell=tell)
-    planned = plan.of_session(session)
+    family = session.family
+    beginning.refuse_other_base(run, family.revision, family.base)
+    planned = plan.of_session(session, begun=begun)
     plan.say(planned, tell)
     if planned.changes:
         session = changed_session(session, planned.changes)
     run.save_config(session.config)
-    _check_same_base(run, session.family)
+    if run.finished:
+        run.reopen()
+    beginning.begin(run, family.revision, session.examples, edited)
     export.write_manifest(run, session)
     return session, planned
 
@@ -132,7 +141,7 @@ def _made_up(run: Run) -> Trained:
         with run.lock():
             base = run.config.base
             family = load_base(base, Runtime.from_config(base, run.config.train.precision))
-            _check_same_base(run, family)
+            beginning.refuse_other_base(run, family.revision, family.base)
             proofs = export.prove_files(run, family)
     points = run.restart_points()
     step = points[-1][0] if points else expand(run.config)[-1].last
@@ -150,6 +159,7 @@ def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
     config, family, runtime = phase.config, session.family, session.runtime
     examples = session.photos[config.data.photos].examples
     prior = class_pictures(config, family, run, examples, tell=tell)
+    beginning.hold_class_pictures(run, prior)
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
     trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache))
@@ -206,13 +216,3 @@ def _previewer(session: Session, trainer: Trainer) -> Preview:
         return list(zip(prompts, images, strict=True))
 
     return make
-
-
-def _check_same_base(run: Run, family: ModelFamily) -> None:
-    before = read_json(run.manifest_path).get("base", {}).get("revision", family.revision)
-    if before != family.revision:
-        raise RunError(
-            f"{run.path}: was begun on base weights {before[:10]}, and {family.base} is now"
-            f" {family.revision[:10]}.",
-            "Put the old weights back, or start a new run.",
-        )

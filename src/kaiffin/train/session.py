@@ -13,7 +13,7 @@ from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
 from kaiffin.data.findings import look_at, refuse_problems
-from kaiffin.data.prepare import Prepared
+from kaiffin.data.prepare import Example, Prepared
 from kaiffin.foundation.config import AdapterConfig, Config
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.phases import Phase, expand
@@ -22,6 +22,7 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, derived_seed
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.whereabouts import photo_folders
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base, refitted
 
@@ -47,6 +48,11 @@ class Session:
     def prepared(self) -> Prepared:
         """The photos of the first phase."""
         return self.photos[self.phases[0].config.data.photos]
+
+    @property
+    def examples(self) -> list[Example]:
+        """All photos, those that are held out as well."""
+        return [ex for p in self.photos.values() for ex in (*p.examples, *p.held_out)]
 
 
 def open_session(config: Config, run: Run | None, *, tell: Tell = SILENT) -> Session:
@@ -95,9 +101,8 @@ def _look_at_photos(
 ) -> dict[Path | None, Prepared]:
     """Every folder that a phase trains on, examined once."""
     resolution = config.data.resolution or family.native_size
-    folders = [phase.photos or config.data.photos for phase in config.phases]
     found: dict[Path | None, Prepared] = {}
-    for folder in dict.fromkeys(folders or [config.data.photos]):
+    for folder in photo_folders(config):
         data = config.data.model_copy(update={"photos": folder})
         out = run.photos_folder(len(found) + 1) if run else None
         found[folder] = look_at(

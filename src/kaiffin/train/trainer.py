@@ -233,7 +233,7 @@ class Trainer:
         shown = f": {', '.join(where)}" if where else ""
         return DivergedError(
             f"the {what} became {value} in step {self.step + 1}{shown}.",
-            "The last checkpoint is good. Lower train.lr, or look at that photo.",
+            "The last checkpoint is good. Look at that photo, or start anew with a lower train.lr.",
         )
 
     # --- state ------------------------------------------------------------------------------

@@ -42,6 +42,21 @@ def test_a_good_file(family: ModelFamily, layout, tmp_path: Path) -> None:
     assert torch.equal(output(family), before)  # nothing stays behind
 
 
+@pytest.mark.parametrize("layout", ["kohya", "diffusers"])
+def test_an_adapter_that_does_nothing_is_not_proven(
+    sd: ModelFamily, layout, tmp_path: Path
+) -> None:
+    """As one is that was never trained: its up matrices are zero."""
+    found, path = one_alpha(varied(sd)), tmp_path / "a.safetensors"
+    for parts in found.modules.values():
+        parts["lora_up.weight"] = torch.zeros_like(parts["lora_up.weight"])
+    writing.write(found, path, layout, sd.layers_per_block)
+    made = proof(path, sd)
+    assert made.effect == made.difference == 0
+    assert made.as_json()["holds"] is False
+    assert made.sentences[0].startswith("proof fails: it does nothing")
+
+
 def test_a_wrong_strength_is_caught(sd: ModelFamily, tmp_path: Path) -> None:
     """The other reader is given factors that are a tenth too strong."""
     path = tmp_path / "a.safetensors"

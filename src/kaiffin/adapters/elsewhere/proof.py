@@ -94,6 +94,8 @@ class Proof:
             for tower, count in self.layers.items()
             if self.matched.get(tower, 0) != count
         ]
+        if not self.effect > 0:
+            found.append("it does nothing: with it the output is the base's own, to the bit")
         if self.difference > self.allowed:
             found.append(
                 f"its output differs by {self.difference:.2g}, of an effect of {self.effect:.2g}"

@@ -14,6 +14,7 @@ from typing import Any
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
+from kaiffin.foundation.whereabouts import photos_now
 from kaiffin.pictures import png
 from kaiffin.score import choice
 from kaiffin.score.choice import Choice, inside
@@ -78,11 +79,9 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _photos(run: Run) -> tuple[list[PhotoRecord], list[str]]:
     """Photos of every folder that a phase trained on, and what was said about them."""
-    given = run.config.data.photos
-    folders = list(dict.fromkeys(phase.photos or given for phase in run.config.phases)) or [given]
     photos: list[PhotoRecord] = []
     notes: list[str] = []
-    for number, folder in enumerate(folders, 1):
+    for number, folder in enumerate(photos_now(run), 1):
         path = run.photos_folder(number) / PHOTOS_MANIFEST
         manifest = read_json(path)
         try:

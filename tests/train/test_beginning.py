@@ -1,0 +1,206 @@
+"""A run is what it was begun with: photos, captions, masks, class pictures, base; by content."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from begun_run import STEPS, begun_run, call, copied, edit
+from conftest import load_tiny
+from PIL import Image
+from tiny import tiny_sd
+
+from kaiffin.cli.main import main
+from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.score.photos import subject_photos
+from kaiffin.stories.train import resume
+from kaiffin.train import beginning
+
+
+@pytest.fixture(scope="module")
+def begun(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return begun_run(tmp_path_factory.mktemp("begun"), sd_path)
+
+
+@pytest.fixture(scope="module")
+def whole(begun: Run, sd_path: Path) -> bytes:
+    """The adapter of the same run, never stopped."""
+    out = begun.path.with_name("whole")
+    assert main(call(sd_path, out)) == 0
+    return Run.open(out).adapter_path.read_bytes()
+
+
+class Ear(Tell):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+# --- photos -------------------------------------------------------------------------------------
+
+
+def paint(path: Path) -> None:
+    mode = "L" if path.parent.name == "masks" else "RGB"
+    Image.new(mode, (64, 64), 77).save(path)
+
+
+def rename(pics: Path) -> None:
+    for folder in (pics, pics / "masks"):
+        (folder / "1.png").rename(folder / "7.png")
+
+
+def add(pics: Path) -> None:
+    paint(pics / "masks" / "9.png")
+    paint(pics / "9.png")
+
+
+def remove(pics: Path) -> None:
+    (pics / "2.png").unlink()
+
+
+def several(pics: Path) -> None:
+    add(pics)
+    remove(pics)
+    paint(pics / "0.png")
+    (pics / "1.txt").write_text("kaiffin thing by day")
+
+
+DIFFERENT: dict[str, Callable[[Path], object]] = {
+    "replaced: 1.png": lambda pics: paint(pics / "1.png"),
+    "missing: 2.png": remove,
+    "new: 9.png": add,
+    "renamed: 1.png to 7.png": rename,
+    "captioned otherwise: 1.png": lambda pics: (pics / "1.txt").write_text("kaiffin thing, red"),
+    "captioned otherwise: 0.png": lambda pics: (pics / "0.txt").unlink(),
+    "with another mask: 1.png": lambda pics: paint(pics / "masks" / "1.png"),
+    "replaced: 0.png; missing: 2.png; new: 9.png; captioned otherwise: 1.png": several,
+    "replaced: 0.png, 1.png, 2.png": lambda pics: [paint(pics / f"{i}.png") for i in range(3)],
+}
+
+
+@pytest.mark.parametrize("told", DIFFERENT)
+def test_other_photos_are_refused_by_name(told: str, begun: Run, tmp_path: Path) -> None:
+    run = copied(begun, tmp_path)
+    if told.count(".png") == 3:  # nothing is left by which its folder could be known elsewhere
+        shutil.move(begun.path.parent, tmp_path / "away")
+    try:
+        DIFFERENT[told](tmp_path / "pics")
+        before = {path: path.read_bytes() for path in run.path.rglob("*.*") if path.is_file()}
+        with pytest.raises(RunError, match=f"begun with: {told}\\. Put them back"):
+            resume(run.path)
+        after = {path: path.read_bytes() for path in before}
+        assert {p.name for p in before if before[p] != after[p]} <= {"lock"}
+    finally:
+        if (tmp_path / "away").exists():
+            shutil.move(tmp_path / "away", begun.path.parent)
+
+
+def test_what_is_no_photo_may_come_and_go(begun: Run, tmp_path: Path) -> None:
+    run = copied(begun, tmp_path)
+    (tmp_path / "pics" / "notes.md").write_text("sunny")
+    (tmp_path / "pics" / ".hidden").write_text("")
+    assert beginning.check(run, SILENT) == {}
+
+
+def test_class_pictures_and_base_are_the_same(begun: Run, sd_path: Path, tmp_path: Path) -> None:
+    run = copied(begun, tmp_path)
+    picture = next(run.cache.glob("prior-*/*.png"))
+    paint(picture)
+    with pytest.raises(RunError, match=f"class pictures.*: {picture.parent.name}/{picture.name}"):
+        resume(run.path)
+    other = edit(copied(begun, tmp_path / "b"), base__name=str(tiny_sd(tmp_path / "other", seed=1)))
+    with pytest.raises(RunError, match="was begun on base weights"):
+        resume(other.path)
+    same = shutil.copytree(sd_path, tmp_path / sd_path.name)
+    assert beginning.check(edit(copied(begun, tmp_path / "c"), base__name=str(same)), SILENT) == {}
+    assert load_tiny(same).revision == begun.beginning()["base"]
+
+
+# --- places -------------------------------------------------------------------------------------
+
+
+def test_the_run_knows_its_photos_from_anywhere(
+    sd_path: Path, tmp_path: Path, begun: Run, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun with relative paths, and asked from elsewhere after a move of both."""
+    here = tmp_path / "here"
+    shutil.copytree(begun.path.with_name("pics"), here / "pics")
+    monkeypatch.chdir(here)
+    assert main(call(sd_path, Path("run"))) == 0
+    run = Run.open(Path("run"))
+    assert run.config.data.photos == here / "pics"
+    assert run.adapter_path.read_bytes() == whole
+    (here / "elsewhere" / "pics").mkdir(parents=True)
+    paint(here / "elsewhere" / "pics" / "0.png")
+    monkeypatch.chdir(here / "elsewhere")
+    there = here.rename(tmp_path / "there")
+    moved = Run.open(there / "run")
+    assert {path.parent for path in subject_photos([moved]).trained} == {there / "pics"}
+
+
+@pytest.mark.parametrize("how", ["together", "renamed", "the run alone", "named", "the photos"])
+def test_moved_it_ends_in_the_same_bytes(
+    how: str, begun: Run, whole: bytes, tmp_path: Path
+) -> None:
+    run = copied(begun, tmp_path / "a")
+    pics = tmp_path / "a" / "pics"
+    if how == "the run alone":
+        run = Run.open(run.path.rename(tmp_path / "other"))
+        shutil.rmtree(pics)
+        pics = begun.path.with_name("pics")
+    elif how == "renamed":
+        pics = pics.rename(pics.with_name("Puffin, 2024"))
+        run = Run.open(run.path.rename(run.path.with_name("first try")))
+        run = without(begun, run)
+    elif how == "named":
+        pics = Path(shutil.move(pics, tmp_path / "far" / "deep" / "photos"))
+        run = edit(run, data__photos=str(pics))
+    elif how == "the photos":
+        pics = Path(shutil.move(pics, tmp_path / "pics"))
+        run = edit(run, data__photos=str(tmp_path / "a" / "pics"))
+        run = without(begun, run)
+    if how == "the photos":
+        with pytest.raises(RunError, match=r"gone: 0\.png, 1\.png, 2\.png; they are neither in"):
+            resume(run.path)
+        return
+    heard = Ear()
+    made = resume(run.path, tell=heard)
+    assert made.run.config.data.photos == pics
+    assert made.adapter.read_bytes() == whole
+    assert len(subject_photos([made.run]).trained) == 3
+    assert resume(run.path).adapter == made.adapter
+
+
+def without(begun: Run, run: Run) -> Run:
+    """As if the original were gone: the record names a place that is not there."""
+    record = run.beginning()
+    record["photos"][0]["folder"] = str(run.path / "gone" / "pics")
+    run.write_json("beginning.json", record)
+    return edit(run, data__photos=record["photos"][0]["folder"])
+
+
+def test_an_older_run_goes_on_and_gets_its_record(begun: Run, whole: bytes, tmp_path: Path) -> None:
+    run = copied(begun, tmp_path)
+    run.beginning_path.unlink()
+    aside = (tmp_path / "pics" / "1.png").rename(tmp_path / "1.png")
+    paint(tmp_path / "pics" / "1.png")
+    with pytest.raises(RunError, match=r"begun with: replaced: 1\.png\."):
+        resume(run.path)
+    aside.rename(tmp_path / "pics" / "1.png")
+    assert resume(run.path).adapter.read_bytes() == whole
+    assert run.beginning()["id"] == begun.beginning()["id"]
+
+
+def test_a_run_that_is_begun_anew_forgets(begun: Run, sd_path: Path, tmp_path: Path) -> None:
+    run = copied(begun, tmp_path)
+    shutil.rmtree(run.path / "checkpoints")
+    paint(tmp_path / "pics" / "1.png")
+    with pytest.raises(RunError, match=r"replaced: 1\.png"):
+        resume(run.path)
+    assert main(call(sd_path, run.path, train__lr=1e-3)) == 0
+    assert run.beginning()["settings"]["train.lr"] == 1e-3
+    assert run.beginning()["settings"]["train.steps"] == STEPS
