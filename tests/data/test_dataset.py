@@ -107,6 +107,6 @@ def test_repeats_count(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         shade = 99 if name == "3_a" else 9
         Image.new("RGB", (64, 64), (shade, 0, 0)).save(tmp_path / name / f"{name}.png")
-    made = dataset(tmp_path)
+    made = dataset(tmp_path, format="kohya")
     counts = Counter(d.example.name for n in range(10) for d in made.batch(n, 4))
     assert counts == {"3_a.png": 30, "1_b.png": 10}

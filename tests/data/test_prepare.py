@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from counting import Told
 from PIL import Image, ImageFilter
 
 from kaiffin.data import inspect
+from kaiffin.data.findings import say
 from kaiffin.data.prepare import Prepared, prepare
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
@@ -90,6 +92,27 @@ def test_too_small_never_grows_silently(folder: Path) -> None:
     assert len(run(folder, skip_bad=True).examples) == 3
 
 
+def test_every_file_that_is_not_used_is_told(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.mov", "b.MOV", "c.jxl", "7.txt", "0-masklabel.png", "notes.doc", "edit.xmp"):
+        (folder / name).write_bytes(b"x")
+    noise(8).save(tmp_path / "up.png")
+    (folder / "inner").mkdir()
+    (tmp_path / "up.png").rename(folder / "inner" / "up.png")
+    prepared = run(folder, tmp_path / "out")
+    assert prepared.problems == []
+    heard = Told()
+    say(prepared, heard)
+    text = "\n".join(heard.notes)
+    for told in ("videos cannot be read (2): a.mov, b.MOV", "JPEG XL cannot be read (1): c.jxl",
+                 "caption files are not used (1): 7.txt", "(1): 0-masklabel.png",
+                 "(1): inner/up.png", "other files are not used (1): notes.doc",
+                 "(1): edit.xmp"):  # fmt: skip
+        assert told in text
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    kept = {name for group in manifest["left_out"] for name in group["files"]}
+    assert len(kept) == 8
+
+
 def test_duplicates_exact_and_near(folder: Path) -> None:
     (folder / "copy.png").write_bytes((folder / "1.png").read_bytes())
     noise(2).save(folder / "near.jpg", quality=80)
@@ -113,7 +136,11 @@ def test_findings_of_the_set(folder: Path) -> None:
     text = said(run(folder, subject=nameless))
     assert "no class noun" in text
     (folder / "0.txt").write_text("a bird")
-    assert "1 of 3 photos have a caption without 'kaiffin'" in said(run(folder))
+    assert "1 of 3 caption lines lack the trigger 'kaiffin'" in said(run(folder))
+    (folder / "0.txt").write_text(
+        "kaiffin on a rock\nby the sea\nat noon"
+    )  # every line is looked at
+    assert "2 of 5 caption lines lack the trigger" in said(run(folder))
     for name in ("1.png", "2.png"):
         (folder / name).unlink()
     assert "there is one photo" in said(run(folder))

@@ -1,16 +1,28 @@
-"""Five layouts; every refusal by name or line number."""
+"""Four layouts; every refusal by name or line number."""
 
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from kaiffin.data import files
 from kaiffin.data.sources import Listing, read
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import ConfigError, PhotoError
 from kaiffin.foundation.subject import fill, without_token
 
+NAMES = (
+    "a.txt", "b.png", "b.caption", "b.png.txt", "b_mask.png", "c.jxl", "d.MOV", "metadata.parquet",
+    "x.json", "inner/e.png", "inner/e.txt", "masks/b.png", "2023_trip/f.png", "10_kaiffin/two.png",
+    "10_kaiffin/two.txt", "README", "10_kaiffin/deep/g.png", "notes.docx",
+)  # fmt: skip
+LAYOUTS = ("folder", "kohya", "metadata")
 SUBJECT = SubjectConfig(token="kaiffin", noun="puffin")
 
 
@@ -18,6 +30,11 @@ def photo(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8)).save(path)
     return path
+
+
+def put(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"text")
 
 
 def listing(folder: Path, **data: object) -> Listing:
@@ -44,8 +61,9 @@ def test_a_plain_folder_with_side_cars(tmp_path: Path) -> None:
         "b.png": ("a photo of kaiffin puffin",),
         "c.webp": ("a photo of kaiffin puffin",),
     }
-    assert found.not_photos == ["notes.pdf"]
-    assert "more" in found.notes[0]
+    assert [one.what for one in found.left_out] == [
+        "pictures of other formats cannot be read (1): notes.pdf"
+    ]
     ignored = listing(tmp_path, ignore_captions=True)
     assert set(captions(ignored).values()) == {("a photo of kaiffin puffin",)}
 
@@ -106,13 +124,42 @@ def test_kohya_folders(tmp_path: Path) -> None:
     (tmp_path / "10_sks dog" / "b.txt").write_text("sks dog asleep")
     photo(tmp_path / "1_dog" / "c.png")
     photo(tmp_path / "reg" / "d.png")
-    found = listing(tmp_path)
+    photo(tmp_path / "loose.png")
+    found = read(DataConfig(photos=tmp_path), SubjectConfig(token="sks", noun="dog"))
     assert found.format == "kohya"
     assert captions(found) == {
         "a.png": ("sks dog",), "b.png": ("sks dog asleep",), "c.png": ("dog",),
     }  # fmt: skip
     assert {s.path.name: s.repeats for s in found.sources} == {"a.png": 10, "b.png": 10, "c.png": 1}
-    assert any("reg" in note for note in found.notes)
+    assert [one.names for one in found.left_out] == [("loose.png", "reg/d.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kohya"),
+    [("10_kaiffin puffin", True), ("3_kaiffin", True), ("7_my_puffin", True),
+     ("100_Kaiffin_puffin", True), ("2023_summer", False), ("2023_puffin", False),
+     ("20230715_kaiffin", False), ("07_kaiffin", False), ("1_paris", False),
+     ("kaiffin", False), ("10_", False)],
+)  # fmt: skip
+def test_a_number_before_a_name_is_not_always_a_count(
+    tmp_path: Path, name: str, kohya: bool
+) -> None:
+    photo(tmp_path / name / "in.png")
+    with pytest.raises(PhotoError, match="holds no photos") if not kohya else nullcontext():
+        assert listing(tmp_path).format == "kohya"
+    photo(tmp_path / "top.png")
+    found = listing(tmp_path)
+    unread = [one.names for one in found.left_out]
+    assert unread == [("top.png",)] if kohya else [(f"{name}/in.png",)]
+    assert list(captions(found)) == ["in.png" if kohya else "top.png"]
+
+
+def test_kohya_by_its_name(tmp_path: Path) -> None:
+    photo(tmp_path / "2_someone else" / "a.png")
+    with pytest.raises(PhotoError, match=r"--data\.format kohya"):
+        listing(tmp_path)
+    found = listing(tmp_path, format="kohya")
+    assert [(s.captions, s.repeats) for s in found.sources] == [(("someone else",), 2)]
 
 
 FLICKR = """image_name| comment_number| comment
@@ -168,18 +215,89 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         read(DataConfig(), SUBJECT)
 
 
-def test_no_path_leaves_its_folder(tmp_path: Path) -> None:
+def test_links(tmp_path: Path) -> None:
     outside = photo(tmp_path / "outside" / "secret.png")
     folder = tmp_path / "photos"
     photo(folder / "a.png")
+    (folder / "inside.png").symlink_to("a.png")
     (folder / "link.png").symlink_to(outside)
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "tree").symlink_to(outside.parent)
     found = listing(folder)
-    assert list(captions(found)) == ["a.png"]
-    assert found.refused == [("link.png", "is a link that leaves the photo folder")]
+    assert list(captions(found)) == ["a.png", "inside.png"]
+    refused = dict(found.refused)
+    assert "leads nowhere" in refused["gone.png"]
+    assert "leaves the photo folder; --data.links true" in refused["link.png"]
+    assert [one.names for one in found.left_out] == [("tree",)]
+    assert "link.png" in captions(listing(folder, links=True))
 
 
-def test_a_side_car_that_is_no_text(tmp_path: Path) -> None:
+def test_a_pipe_is_no_photo(tmp_path: Path) -> None:
     photo(tmp_path / "a.png")
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(PhotoError, match=r"a\.txt: is not UTF-8"):
-        listing(tmp_path)
+    os.mkfifo(tmp_path / "b.png")
+    assert listing(tmp_path).refused == [("b.png", "is no file")]
+
+
+def test_captions_that_are_no_text_are_refused_all_at_once(tmp_path: Path) -> None:
+    for name, data in (("a", b"caf\xe9"), ("b", b"\x00\x01\x02"), ("c", b"x" * 100_001)):
+        photo(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_bytes(data)
+    photo(tmp_path / "d.png")
+    found = listing(tmp_path)
+    assert [name for name, _ in found.refused] == ["a.txt", "b.txt", "c.txt"]
+    assert "of a.png is neither UTF-8" in found.refused[0][1]
+    assert list(captions(found)) == ["d.png"]
+    assert len(captions(listing(tmp_path, ignore_captions=True))) == 4
+
+
+@pytest.mark.parametrize("place", ["", "deep/er"])
+def test_photos_that_a_table_does_not_list_are_refused(tmp_path: Path, place: str) -> None:
+    photo(tmp_path / place / "a.png")
+    photo(tmp_path / place / "b.png")
+    photo(tmp_path / place / "a-masklabel.png")
+    row = {"file_name": str(Path(place) / "a.png"), "text": "x"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row))
+    (tmp_path / "a.txt").write_text("not looked at")
+    found = listing(tmp_path)
+    assert found.refused == [(str(Path(place) / "b.png"), "is not listed in metadata.jsonl")]
+    assert [one.kind.name for one in found.left_out] == ["masks", "caption files"]
+
+
+def test_names_in_tables_and_folders_may_be_composed_or_not(tmp_path: Path) -> None:
+    photo(tmp_path / "e\u0301te\u0301.png")
+    (tmp_path / "metadata.csv").write_text("file_name,text\n\u00e9t\u00e9.png,summer", "utf-8")
+    assert [source.captions for source in listing(tmp_path).sources] == [("summer",)]
+
+
+def test_masks_beside_the_photos_are_used(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg", "a-masklabel.png", "b_mask.png", "masks/b.png"):
+        photo(tmp_path / name)
+    found = listing(tmp_path, masks="folder")
+    used = {source.path.name: source.mask_path for source in found.sources}
+    assert used == {
+        "a.jpg": tmp_path / "a-masklabel.png", "b.jpg": tmp_path / "masks" / "b.png",
+    }  # fmt: skip
+    assert [one.names for one in found.left_out] == [("b_mask.png",)]
+
+
+@given(st.lists(st.sampled_from(NAMES), unique=True, max_size=14), st.sampled_from(LAYOUTS))
+@settings(max_examples=40, deadline=None)
+def test_every_file_is_accounted_for(names: list[str], layout: str) -> None:
+    """Used, refused by name, or told by what it is: none is in two of these, none in none."""
+    with TemporaryDirectory() as place:
+        top = Path(place)
+        for name in names:
+            photo(top / name) if name.endswith(".png") else put(top / name)
+        if layout == "metadata":
+            (top / "metadata.csv").write_text("file_name,text\na.png,x\n")
+        photo(top / "10_kaiffin" / "one.png")
+        photo(top / "a.png")
+        found = listing(top, format=layout)
+        told = [name for one in found.left_out for name in one.names]
+        used = [files.shown(path, top) for path in found.used]
+        everything = [files.shown(path, top) for path in files.walk(top)]
+        assert sorted(told + used) == sorted(everything)
+        done = {source.path for source in found.sources}
+        refused = {name for name, _ in found.refused}
+        photos = {p for p in found.used if files.is_photo(p)}
+        assert {files.shown(path, top) for path in photos - done} <= refused

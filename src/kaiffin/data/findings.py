@@ -56,6 +56,6 @@ def refuse_problems(prepared: Prepared) -> None:
         return
     first, more = prepared.problems[0], len(prepared.problems) - 1
     raise PhotoError(
-        first + (f" And {more} more." if more else ""),
+        first.rstrip(".") + (f". And {more} more." if more else "."),
         "Mend the photos, or leave them out with --skip-bad.",
     )

@@ -19,12 +19,12 @@ from kaiffin.foundation.errors import ConfigError, PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "MPO", "HEIF")
 SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif",
-    ".heic", ".heif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff",
+    ".avif", ".gif", ".heic", ".heif", ".hif",
 }  # fmt: skip
 MAX_PIXELS = 100_000_000  # a decompression bomb is refused from its header alone
 MAX_BYTES = 400_000_000
-HEIF_SUFFIXES = {".heic", ".heif"}
+HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
 _PILLOWS_LIMIT = threading.Lock()
 
 

@@ -5,7 +5,6 @@ Torch-free, so that examining tens of thousands of photos in worker processes st
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,10 +16,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kaiffin.data import images
+from kaiffin.data.files import LeftOut
 from kaiffin.data.images import Crop
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.sheets import INK, PAPER, SOFT
+from kaiffin.foundation.text import word_pattern
 
 NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may differ
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
@@ -178,17 +179,23 @@ def _of_set(items: Sequence[Item], subject: SubjectConfig) -> list[Finding]:
         what = "no class noun is given"
         fix = 'Say what it is, such as --class puffin: "a photo of kaiffin puffin" learns faster.'
         found.append(Finding("warning", None, what, fix))
-    without = [i.name for i in items if not _mentions(i.captions, subject.token)]
+    trigger = word_pattern(subject.token)
+    all_captions = [(item.name, caption) for item in items for caption in item.captions]
+    without = [name for name, caption in all_captions if not trigger.search(caption)]
     if without:
-        what = f"{len(without)} of {len(items)} photos have a caption without {subject.token!r}"
-        fix = f"Put the trigger into their captions ({without[0]} is the first)."
+        counts = f"{len(without)} of {len(all_captions)}"
+        what = f"{counts} caption lines lack the trigger {subject.token!r}"
+        fix = (
+            f"Put it into every one ({without[0]} has the first); each line of a .txt is a caption"
+            " of its own: join lines that belong together."
+        )
         found.append(Finding("warning", None, what, fix))
     return found
 
 
-def _mentions(captions: Sequence[str], token: str) -> bool:
-    pattern = re.compile(rf"(?<!\w){re.escape(token)}(?!\w)", re.IGNORECASE)
-    return any(pattern.search(caption) for caption in captions)
+def unused(left_out: Sequence[LeftOut]) -> list[Finding]:
+    """Files of the folder that were meant for the training, as it seems, and are not used."""
+    return [Finding("warning", None, one.what, one.kind.way) for one in left_out if one.kind.lost]
 
 
 def _of_captions(

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from kaiffin import __version__
 from kaiffin.data import images, inspect, sources
+from kaiffin.data.files import shown
 from kaiffin.data.images import Crop
 from kaiffin.data.inspect import Examined, Finding, Item
 from kaiffin.data.sources import Source
@@ -91,18 +92,19 @@ def prepare(
     Raises PhotoError when nothing usable is left.
     """
     listing = sources.read(data, subject)
+    top = (data.photos or Path()).expanduser()
     images.parse_colour(data.background)
     facts = _examine_all(listing.sources, data.background, out, progress)
     refused = list(listing.refused)
     kept: list[tuple[Source, Examined]] = []
     for source, result in zip(listing.sources, facts, strict=True):
         if isinstance(result, str):
-            refused.append((source.path.name, result))
+            refused.append((shown(source.path, top), result))
         else:
             kept.append((source, result))
-    top = data.photos or Path()
     items = [_item(top, s, e, data, resolution) for s, e in kept]
     found = inspect.findings(items, data, subject, resolution, pieces, max_tokens)
+    found += inspect.unused(listing.left_out)
     if data.skip_bad:
         bad = {finding.photo: finding.what for finding in found if finding.level == "error"}
         refused += [(item.name, bad[item.name]) for item in items if item.name in bad]
@@ -124,7 +126,7 @@ def prepare(
         write_bytes(out / CONTACT_SHEET, png_bytes(sheet))
     trained = tuple(example for example in examples if example not in held_out)
     return Prepared(
-        trained, tuple(found), tuple(refused), tuple(listing.notes), manifest, held_out,
+        trained, tuple(found), tuple(refused), tuple(manifest["notes"]), manifest, held_out,
         data.skip_bad,
     )  # fmt: skip
 
@@ -147,12 +149,8 @@ def crop_of(size: tuple[int, int], data: DataConfig, resolution: int) -> Crop:
 
 
 def _item(top: Path, source: Source, facts: Examined, data: DataConfig, resolution: int) -> Item:
-    try:
-        name = source.path.relative_to(top.expanduser()).as_posix()
-    except ValueError:
-        name = source.path.name
     crop = crop_of((facts.width, facts.height), data, resolution)
-    return Item(name, facts, crop, source.captions)
+    return Item(shown(source.path, top), facts, crop, source.captions)
 
 
 def _refuse_empty(items: Sequence[Item], refused: Sequence[tuple[str, str]], top: Path) -> None:
@@ -297,7 +295,10 @@ def _manifest(
         "num_photos": len(photos),
         "photos": photos,
         "refused": [{"what": name, "reason": reason} for name, reason in refused],
-        "not_photos": listing.not_photos,
-        "notes": listing.notes,
+        "left_out": [
+            {"what": one.kind.name, "becomes": one.kind.becomes, "files": list(one.names)}
+            for one in listing.left_out
+        ],
+        "notes": listing.notes + [one.what for one in listing.left_out if not one.kind.lost],
         "findings": [asdict(finding) for finding in found],
     }

@@ -1,30 +1,30 @@
-"""From a folder to photos with captions: five layouts, every refusal by name or line number.
+"""From a folder to photos with captions: four layouts, every refusal by name or line number.
 
-folder      photos, each with a caption in a side-car `.txt` of the same name, or the template
+folder      photos, each with its captions in a file beside it, or the template
 metadata    `metadata.jsonl` or `.csv` with `file_name` and `text` (Hugging Face imagefolder)
-kohya       folders named `10_name class`: repeats, and the caption of photos without a `.txt`
+kohya       folders named `10_name class`: repeats, and the caption of photos without their own
 flickr30k   `results.csv`: `image_name| comment_number| comment`, five captions per photo
+
+Files that a layout does not use are told by what they are (data.files).
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from kaiffin.data.images import SUFFIXES
+from kaiffin.data import captions, files
+from kaiffin.data.captions import NO_TEXT, BadCaption, Beside
+from kaiffin.data.files import LeftOut, shown
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import ConfigError, PhotoError
 from kaiffin.foundation.subject import fill
+from kaiffin.foundation.text import composed, decoded, is_text, word_pattern
 
-KOHYA = re.compile(r"(\d+)_(.+)")
-IGNORED = {"thumbs.db", "desktop.ini"}
+KOHYA = re.compile(r"([0-9]{1,9})_(.+)")
 METADATA = ("metadata.jsonl", "metadata.csv")
-CAPTION_FIELDS = ("text", "caption", "prompt")
-MAX_CAPTION_BYTES = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,25 @@ class Source:
 
 @dataclass
 class Listing:
-    """What was found. refused: (name, reason) of what cannot be used; notes: said to the user."""
+    """What was found. refused: (name, reason) of what cannot be used; left_out: files that are
+    none of the layout's; notes: said to the user; used: files that need no further word."""
 
     format: str
     sources: list[Source] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
-    not_photos: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    used: set[Path] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A folder to read and how. template: the caption of photos that have none of their own."""
+
+    top: Path
+    data: DataConfig
+    subject: SubjectConfig
+    template: str
 
 
 def read(data: DataConfig, subject: SubjectConfig) -> Listing:
@@ -55,25 +67,36 @@ def read(data: DataConfig, subject: SubjectConfig) -> Listing:
         raise ConfigError("data.photos is not set.", "Name a folder with photos.")
     folder = data.photos.expanduser()
     _refuse_folder(folder)
-    kind = _layout(folder) if data.format == "auto" else data.format
-    template = fill(data.template, subject)
+    place = _Place(folder, data, subject, fill(data.template, subject))
+    listing = Listing(_layout(place) if data.format == "auto" else data.format)
     try:
-        listing = _READERS[kind](folder, template)
+        _READERS[listing.format](place, listing)
+        if data.masks == "folder":
+            masks = _masks(folder)
+            listing.sources = [_with_mask(masks, source, listing) for source in listing.sources]
+        listing.left_out = files.account(folder, listing.used)
     except PermissionError as error:
         raise PhotoError(f"{error.filename}: you have no right to read it.") from None
     if data.ignore_captions:
         listing.sources = [
-            Source(s.path, (template,), "template", s.repeats) for s in listing.sources
+            replace(source, captions=(place.template,), origin="template")
+            for source in listing.sources
         ]
-    if data.masks == "folder":
-        listing.sources = [_with_mask(folder, source) for source in listing.sources]
     if not listing.sources and not listing.refused:
-        raise PhotoError(
-            f"{folder}: holds no photos ({kind} layout).",
-            "Put JPEG, PNG, WebP, BMP, TIFF, AVIF, GIF or HEIC files there."
-            + (f" It has {len(listing.not_photos)} other files." if listing.not_photos else ""),
-        )
+        raise _none_found(folder, listing)
     return listing
+
+
+def _none_found(folder: Path, listing: Listing) -> PhotoError:
+    kinds = "; ".join(one.what for one in listing.left_out[:3])
+    numbered = any(KOHYA.fullmatch(p.name) for p in folder.iterdir() if p.is_dir())
+    way = "For folders such as 10_name class: --data.format kohya."
+    return PhotoError(
+        f"{folder}: holds no photos ({listing.format} layout)." + (f" {kinds}." if kinds else ""),
+        way
+        if numbered and listing.format == "folder"
+        else "Put JPEG, PNG, WebP, BMP, TIFF, AVIF, GIF or HEIC files there.",
+    )
 
 
 def _refuse_folder(folder: Path) -> None:
@@ -89,189 +112,162 @@ def _refuse_folder(folder: Path) -> None:
         ) from None
 
 
-def _layout(folder: Path) -> str:
-    if _flickr_table(folder) is not None:
+def _layout(place: _Place) -> str:
+    if _table(place.top, "flickr30k_images", ("results.csv",)) is not None:
         return "flickr30k"
-    if _metadata_file(folder) is not None:
+    if _table(place.top, "train", METADATA) is not None:
         return "metadata"
-    if any(child.is_dir() and KOHYA.fullmatch(child.name) for child in folder.iterdir()):
-        return "kohya"
-    return "folder"
+    names = [child.name for child, repeats, _ in _numbered(place) if repeats]
+    words = [word for word in (place.subject.token, place.subject.noun) if word]
+    about = [composed(name).replace("_", " ") for name in names]
+    # Many folders begin with a number, dates and numbered albums among them.
+    mentions = any(word_pattern(word).search(name) for word in words for name in about)
+    return "kohya" if mentions else "folder"
 
 
-def _photos(folder: Path, listing: Listing, *, top: Path | None = None) -> Iterator[Path]:
-    """Photo files directly in `folder`, sorted; everything else is put on record."""
-    top = (top or folder).resolve()
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.lower() in IGNORED or path.is_dir():
-            continue
-        if path.suffix.lower() not in SUFFIXES:
-            if path.suffix.lower() != ".txt":
-                listing.not_photos.append(path.name)
-        elif not path.resolve().is_relative_to(top):
-            listing.refused.append((path.name, "is a link that leaves the photo folder"))
-        else:
-            yield path
+def _table(folder: Path, inner: str, names: Iterable[str]) -> Path | None:
+    """The first of the tables that is there, in the folder or in `inner` of it."""
+    places = [place / name for place in (folder, folder / inner) for name in names]
+    return next((path for path in places if path.is_file()), None)
 
 
-def _read_folder(folder: Path, template: str) -> Listing:
-    listing = Listing("folder")
-    for path in _photos(folder, listing):
-        listing.sources.append(_captioned(path, template, "template", 1))
-    inner = [p.name for p in sorted(folder.iterdir()) if p.is_dir() and p.name != "masks"]
-    inner = [name for name in inner if not name.startswith(".")]
-    if inner:
-        listing.notes.append(
-            f"folders inside are not read: {', '.join(inner[:5])}; move their photos up, or name"
-            " them like 10_name class"
-        )
-    return listing
+# --- photos with files beside them --------------------------------------------------------------
 
 
-def _captioned(path: Path, default: str, origin: str, repeats: int) -> Source:
-    """With the side-car caption, one a line, where there is one."""
-    sidecar = path.with_suffix(".txt")
-    if sidecar.is_file():
-        lines = [" ".join(line.split()) for line in _text(sidecar).splitlines()]
-        captions = tuple(line for line in lines if line)
-        if captions:
-            return Source(path, captions, "txt", repeats)
-    return Source(path, (default,), origin, repeats)
+def _read_folder(place: _Place, listing: Listing) -> None:
+    _take_folder(place.top, (place.template, "template", 1), place, listing)
 
 
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()[: MAX_CAPTION_BYTES + 1]
-        if len(data) > MAX_CAPTION_BYTES:
-            raise PhotoError(f"{path.name}: more than {MAX_CAPTION_BYTES} bytes are no caption.")
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise PhotoError(f"{path.name}: is not UTF-8 text.", "Save it as UTF-8.") from None
-
-
-def _read_kohya(folder: Path, template: str) -> Listing:
-    listing = Listing("kohya")
-    for child in sorted(p for p in folder.iterdir() if p.is_dir()):
-        match = KOHYA.fullmatch(child.name)
-        if not match:
-            listing.notes.append(f"folder {child.name} has no number of repeats and is not read")
-            continue
-        repeats = int(match.group(1))
+def _read_kohya(place: _Place, listing: Listing) -> None:
+    for child, repeats, words in _numbered(place):
         if repeats == 0:
             listing.notes.append(f"folder {child.name} has 0 repeats and is not read")
-            continue
-        for path in _photos(child, listing, top=folder):
-            listing.sources.append(_captioned(path, match.group(2).strip(), "folder name", repeats))
-    return listing
-
-
-def _metadata_file(folder: Path) -> Path | None:
-    for place in (folder, folder / "train"):
-        for name in METADATA:
-            if (place / name).is_file():
-                return place / name
-    return None
-
-
-def _read_metadata(folder: Path, template: str) -> Listing:
-    table = _metadata_file(folder)
-    if table is None:
-        raise PhotoError(f"{folder}: has no metadata.jsonl or metadata.csv.")
-    listing = Listing("metadata")
-    captions: dict[Path, list[str]] = {}
-    for line, row in _rows(table, listing):
-        where = f"{table.name} line {line}"
-        name, caption = row.get("file_name"), _caption(row)
-        path = _inside(table.parent, name) if isinstance(name, str) and name else None
-        if path is None:
-            listing.refused.append((where, f"file_name {name!r} names no file below the folder"))
-        elif caption is None:
-            listing.refused.append((where, f"no caption in {' / '.join(CAPTION_FIELDS)}"))
-        elif not path.is_file():
-            listing.refused.append((where, f"{name}: there is no such file"))
         else:
-            captions.setdefault(path, []).append(caption)
-    listing.sources = [Source(p, tuple(texts), "metadata") for p, texts in captions.items()]
-    _refuse_unlisted(table.parent, captions, listing, table.name)
-    return listing
+            _take_folder(child, (words, "folder name", repeats), place, listing)
 
 
-def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, dict]]:
-    """(line number, row) of a .jsonl or .csv table; broken lines are refused by number."""
-    text = table.read_text(encoding="utf-8-sig", errors="replace")
-    if table.suffix == ".csv":
-        reader = csv.DictReader(text.splitlines())
-        for row in reader:
-            yield reader.line_num, row
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
+def _numbered(place: _Place) -> list[tuple[Path, int, str]]:
+    """(folder, repeats, words) of all named `10_name class`; unless the layout is asked for by its
+    name, years and numbers with leading zeros are dates."""
+    found = []
+    for child in sorted(p for p in place.top.iterdir() if p.is_dir()):
+        match = KOHYA.fullmatch(child.name)
+        number = match.group(1) if match else ""
+        is_date = len(number) > 3 or (len(number) > 1 and number.startswith("0"))
+        if match and (place.data.format == "kohya" or not is_date):
+            found.append((child, int(number), composed(match.group(2).strip())))
+    return found
+
+
+def _take_folder(
+    folder: Path, default: tuple[str, str, int], place: _Place, listing: Listing
+) -> None:
+    """Every photo right in `folder`. default: (caption where it has none, its origin, repeats)."""
+    beside = Beside(folder)
+    caption, origin, repeats = default
+    for path in files.photos_in(folder):
+        listing.used.add(path)
+        if reason := files.refusal(path, place.top, place.data.links):
+            listing.refused.append((shown(path, place.top), reason))
             continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            listing.refused.append((f"{table.name} line {number}", "is not a JSON object"))
-
-
-def _caption(row: dict) -> str | None:
-    for name in CAPTION_FIELDS:
-        value = row.get(name)
-        if isinstance(value, str) and value.strip():
-            return " ".join(value.split())
-    return None
-
-
-def _inside(folder: Path, name: str) -> Path | None:
-    """`folder / name` if that stays below `folder`, else None."""
-    if PurePosixPath(name).is_absolute() or ":" in name:
-        return None
-    path = folder / name.replace("\\", "/")
-    return path if path.resolve().is_relative_to(folder.resolve()) else None
-
-
-def _refuse_unlisted(folder: Path, listed: dict, listing: Listing, table: str) -> None:
-    for path in _photos(folder, listing):
-        if path not in listed:
-            listing.refused.append((path.name, f"is not listed in {table}"))
-    listing.not_photos = [name for name in listing.not_photos if name not in METADATA]
-
-
-def _flickr_table(folder: Path) -> Path | None:
-    for place in (folder, folder / "flickr30k_images"):
-        if (place / "results.csv").is_file():
-            return place / "results.csv"
-    return None
-
-
-def _read_flickr30k(folder: Path, template: str) -> Listing:
-    table = _flickr_table(folder)
-    if table is None:
-        raise PhotoError(f"{folder}: has no results.csv (flickr30k layout).")
-    listing = Listing("flickr30k")
-    images = table.parent / "flickr30k_images"
-    images = images if images.is_dir() else table.parent
-    captions: dict[str, list[str]] = {}
-    with table.open(encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            if number == 1 and line.split("|")[0].strip() == "image_name":
+        text = beside.of(path)
+        own: tuple[str, ...] = ()
+        if text is not None:
+            listing.used.add(text)
+            try:
+                own = () if place.data.ignore_captions else captions.lines(text)
+            except BadCaption as error:
+                reason = f"the caption of {path.name} {error}"
+                listing.refused.append((shown(text, place.top), reason))
                 continue
-            if line.strip():
-                _take_flickr_row(number, line, captions, listing)
-    for name, texts in captions.items():
-        path = _inside(images, name)
-        if path is None or not path.is_file():
-            listing.refused.append((name, "is listed in results.csv but there is no such file"))
+        source = (own, "txt") if own else ((caption,), origin)
+        listing.sources.append(Source(path, *source, repeats))
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+class _Names:
+    """Files below a folder by what tables call them, letters composed or not."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self._paths = {composed(path.relative_to(top).as_posix()): path for path in files.walk(top)}
+
+    def find(self, name: str) -> Path | None:
+        """None where there is no such file below the folder."""
+        return self._paths.get(str(PurePosixPath(composed(name.replace("\\", "/")))))
+
+    def is_below(self, name: str) -> bool:
+        """Whether a path of this name cannot leave the folder."""
+        parts = PurePosixPath(name.replace("\\", "/"))
+        return bool(name) and not (parts.is_absolute() or ":" in name or ".." in parts.parts)
+
+    def photos(self) -> list[Path]:
+        """All that are no masks."""
+        found = [path for path in self._paths.values() if files.is_photo(path)]
+        return [path for path in found if "masks" not in path.relative_to(self.top).parts[:-1]]
+
+
+def _read_metadata(place: _Place, listing: Listing) -> None:
+    table = _table(place.top, "train", METADATA)
+    if table is None:
+        raise PhotoError(f"{place.top}: has no metadata.jsonl or metadata.csv.")
+    names = _Names(table.parent)
+    found: dict[Path, list[str]] = {}
+    for row in captions.rows(table):
+        name = row.file_name or ""
+        path = names.find(name) if is_text(name) else None
+        reason = row.reason
+        if name and not names.is_below(name):
+            reason = f"file_name {name!r} names no file below the folder"
+        elif path is not None:
+            listing.used.add(path)
+            reason = reason or files.refusal(path, place.top, place.data.links)
+        elif reason is None:
+            reason = f"{name}: there is no such file"
+        if reason is None and path is not None and row.caption is not None:
+            found.setdefault(path, []).append(row.caption)
+        else:
+            listing.refused.append((f"{table.name} line {row.line}", str(reason)))
+    listing.sources = [Source(p, tuple(texts), "metadata") for p, texts in found.items()]
+    _refuse_unlisted(table, names.photos(), place, listing)
+
+
+def _refuse_unlisted(table: Path, photos: Iterable[Path], place: _Place, listing: Listing) -> None:
+    listing.used.add(table)
+    stems = {composed(path.stem).casefold() for path in listing.used}
+    for path in photos:
+        if path not in listing.used and files.masked(path) not in stems:
+            reason = f"is not listed in {table.name}"
+            listing.refused.append((shown(path, table.parent), reason))
+            listing.used.add(path)
+
+
+def _read_flickr30k(place: _Place, listing: Listing) -> None:
+    table = _table(place.top, "flickr30k_images", ("results.csv",))
+    if table is None:
+        raise PhotoError(f"{place.top}: has no results.csv (flickr30k layout).")
+    images = table.parent / "flickr30k_images"
+    names = _Names(images if images.is_dir() else table.parent)
+    found: dict[str, list[str]] = {}
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", decoded(table.read_bytes())), 1):
+        if number == 1 and line.split("|")[0].strip() == "image_name":
+            continue
+        if line.strip():
+            _take_flickr_row(number, line, found, listing)
+    for name, texts in found.items():
+        path = names.find(name) if names.is_below(name) else None
+        reason = "is listed in results.csv but there is no such file"
+        if path is not None:
+            listing.used.add(path)
+            reason = files.refusal(path, place.top, place.data.links)
+        if path is None or reason:
+            listing.refused.append((name, str(reason)))
         else:
             listing.sources.append(Source(path, tuple(texts), "results.csv"))
-    for path in _photos(images, listing):
-        if path.name not in captions:
-            listing.refused.append((path.name, "is not listed in results.csv"))
-    listing.not_photos = [name for name in listing.not_photos if name != "results.csv"]
-    return listing
+    photos = [path for path in names.photos() if path.parent == names.top]
+    _refuse_unlisted(table, photos, place, listing)
 
 
 def _take_flickr_row(
@@ -279,26 +275,48 @@ def _take_flickr_row(
 ) -> None:
     """`name| 0| caption`; one published row lacks its second separator and is recovered."""
     parts = [part.strip() for part in line.split("|", 2)]
+    where = f"results.csv line {number}"
     if len(parts) == 2 and (match := re.fullmatch(r"(\d)\s+(\S.*)", parts[1])):
         parts = [parts[0], match.group(1), match.group(2)]
-        listing.notes.append(f"results.csv line {number}: its missing separator was recovered")
-    if len(parts) == 3 and parts[0] and parts[1].isdigit() and parts[2]:
+        listing.notes.append(f"{where}: its missing separator was recovered")
+    if not is_text(line):
+        listing.refused.append((where, NO_TEXT))
+    elif len(parts) == 3 and parts[0] and parts[1].isdigit() and parts[2]:
         captions.setdefault(parts[0], []).append(" ".join(parts[2].split()))
     else:
-        shown = line.strip()[:60]
-        reason = f"is not `name| number| caption`: {shown!r}"
-        listing.refused.append((f"results.csv line {number}", reason))
+        listing.refused.append((where, f"is not `name| number| caption`: {line.strip()[:60]!r}"))
 
 
-def _with_mask(folder: Path, source: Source) -> Source:
-    for suffix in (".png", source.path.suffix):
-        mask = folder / "masks" / f"{source.path.stem}{suffix}"
-        if mask.is_file():
-            return Source(source.path, source.captions, source.origin, source.repeats, mask)
-    raise PhotoError(
-        f"masks/{source.path.stem}.png: is missing, and data.masks is folder.",
-        "Every photo needs its mask; white is learnt, black is not.",
-    )
+# --- masks --------------------------------------------------------------------------------------
+
+
+def _masks(top: Path) -> dict[tuple[Path | None, str], Path]:
+    """Mask files by the stem of their photo; those beside the photos with its folder, those in
+    `masks/` with None. Of several a PNG is taken."""
+    found: dict[tuple[Path | None, str], Path] = {}
+    paths = [path for path in files.walk(top) if files.is_photo(path)]
+    for path in sorted(paths, key=lambda path: path.suffix.lower() != ".png"):
+        stem = files.masked(path)
+        if path.parent == top / "masks":
+            found.setdefault((None, composed(path.stem).casefold()), path)
+        if stem is not None:
+            place = None if path.parent == top / "masks" else path.parent
+            found.setdefault((place, stem), path)
+    return found
+
+
+def _with_mask(
+    masks: dict[tuple[Path | None, str], Path], source: Source, listing: Listing
+) -> Source:
+    stem = composed(source.path.stem).casefold()
+    mask = masks.get((None, stem)) or masks.get((source.path.parent, stem))
+    if mask is None:
+        raise PhotoError(
+            f"masks/{source.path.stem}.png: is missing, and data.masks is folder.",
+            "Every photo needs its mask; white is learnt, black is not.",
+        )
+    listing.used.add(mask)
+    return replace(source, mask_path=mask)
 
 
 _READERS = {

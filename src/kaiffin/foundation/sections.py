@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from kaiffin.foundation.kinds import KindName
 from kaiffin.foundation.samplers import SamplerName
 from kaiffin.foundation.schema import Strict
+from kaiffin.foundation.text import composed
 
 
 class SubjectConfig(Strict):
@@ -33,6 +34,11 @@ class SubjectConfig(Strict):
     kind: Literal["character", "pet", "product", "style"] = Field(
         "character", description="what sort of subject: chooses the prompts that judge it"
     )
+
+    @field_validator("token", "noun")
+    @classmethod
+    def _composed(cls, value: str) -> str:
+        return composed(value)
 
     @property
     def phrase(self) -> str:
@@ -109,12 +115,13 @@ class DataConfig(Strict):
     )
     skip_bad: bool = Field(
         False,
-        description="leave out unreadable photos (recorded) and go on",
+        description="leave out photos and captions that cannot be read (recorded) and go on",
         json_schema_extra={"flag": "--skip-bad"},
     )
     hold_out: int = Field(
         0, ge=0, description="photos that are not trained on, but kept to judge the pictures with"
     )
+    links: bool = Field(False, description="follow links that lead out of the photos' folder")
     prior: PriorConfig = Field(default_factory=PriorConfig)
 
     @field_validator("resolution")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kaiffin.data.images import SUFFIXES
+from kaiffin.data.files import account, photos_in
 from kaiffin.foundation.errors import PhotoError, UserError
 from kaiffin.foundation.folder import file_sha256, read_json
 from kaiffin.foundation.run import Run
@@ -87,15 +87,18 @@ def pictures_in(places: Sequence[Path], *, tell: Tell = SILENT) -> list[Path]:
 def listed(folder: Path, *, tell: Tell = SILENT) -> list[Path]:
     """The picture files right in a folder, by name.
 
-    Left out are hidden and other files, folders, and the sheets on which `generate` repeats its
-    pictures, which are named.
+    Left out are what systems leave behind, other files, folders, and by name: masks, pictures of
+    formats that cannot be read, links that lead nowhere, and the sheets on which `generate` repeats
+    its pictures.
     """
-    files = sorted(
-        path for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )  # fmt: skip
-    sheets = [path for path in files if png.is_sheet(path)]
-    if sheets:
-        names = ", ".join(path.name for path in sheets)
-        tell.note(f"note: {folder}: left out, as sheets of other pictures: {names}")
-    return [path for path in files if path not in sheets]
+    found = photos_in(folder)
+    broken = [path for path in found if not path.is_file()]
+    sheets = [path for path in found if path not in broken and png.is_sheet(path)]
+    for what, paths in (("sheets of other pictures", sheets), ("links that lead nowhere", broken)):
+        if paths:
+            names = ", ".join(path.name for path in paths)
+            tell.note(f"note: {folder}: left out, as {what}: {names}")
+    for other in account(folder, found, below=False):
+        if other.kind.is_picture:
+            tell.note(f"note: {folder}: {other.what}")
+    return [path for path in found if path not in broken and path not in sheets]

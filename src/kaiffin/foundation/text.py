@@ -1,0 +1,61 @@
+"""Text from files and keyboards: one form of each letter, and encodings that are known for sure.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+
+# UTF-32 first: its mark for little-endian begins with that of UTF-16.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def composed(text: str) -> str:
+    """`text` with every letter in one code point where there is one (NFC): an é that was typed and
+    one out of a file name of macOS are the same afterwards."""
+    return unicodedata.normalize("NFC", text)
+
+
+def decoded(data: bytes) -> str:
+    """The text in UTF-8, or in UTF-16 or UTF-32 by their mark or zero bytes; line breaks kept.
+
+    Bytes of other encodings stay in it as lone surrogates, so that a table can be read to its end
+    and each place be named: see `is_text`. Which 8-bit encoding it is cannot be known for sure,
+    and a guess would be learnt.
+    """
+    mark, encoding = next(
+        ((mark, name) for mark, name in MARKS if data.startswith(mark)), (b"", _unmarked(data))
+    )
+    try:
+        return composed(data[len(mark) :].decode(encoding))
+    except UnicodeDecodeError:
+        return composed(data.decode("utf-8", errors="surrogateescape"))
+
+
+def _unmarked(data: bytes) -> str:
+    """UTF-16 shows by a zero in every other byte of what is mostly Latin; all else is UTF-8."""
+    head = data[:1000]
+    for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        half, other = head[start::2], head[1 - start :: 2]
+        if half and half.count(0) > 0.6 * len(half) and not other.count(0):
+            return encoding
+    return "utf-8"
+
+
+def is_text(text: str) -> bool:
+    """Whether every byte of what was `decoded` has been understood, and no zero is in it."""
+    return not re.search("[\ud800-\udfff\x00]", text)
+
+
+def word_pattern(word: str) -> re.Pattern[str]:
+    """Finds `word` in composed text where no letter touches it, in any case."""
+    return re.compile(rf"(?<!\w){re.escape(composed(word))}(?!\w)", re.IGNORECASE)

@@ -1,0 +1,45 @@
+"""Letters composed or not, and encodings that are known or named."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaiffin.foundation.text import composed, decoded, is_text, word_pattern
+
+LETTERS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00\ufeff"))
+
+
+@given(LETTERS, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]))
+def test_what_says_its_encoding_is_read(text: str, encoding: str) -> None:
+    found = decoded(text.encode(encoding))
+    assert found == composed(text)
+    assert is_text(found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark(encoding: str) -> None:
+    assert decoded("kaiffin in a café\nby noon".encode(encoding)) == "kaiffin in a café\nby noon"
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["latin-1", "cp1252", "cp1250", "cp1251", "cp1254", "mac-roman", "koi8-r", "shift-jis", "gbk"],
+)
+def test_other_encodings_are_no_text_and_the_rest_of_it_is(encoding: str) -> None:
+    word = {"cp1251": "кафе", "koi8-r": "кафе", "shift-jis": "猫", "gbk": "猫"}.get(
+        encoding, "café"
+    )
+    lines = decoded(f"plain\n{word}\n".encode(encoding)).split("\n")
+    assert [is_text(line) for line in lines] == [True, False, True]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_decoded_or_shown_to_be_no_text(data: bytes) -> None:
+    text = decoded(data)
+    assert is_text(text) or "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def test_words_are_found_composed_or_not_in_any_case() -> None:
+    assert word_pattern("e\u0301te\u0301").search(composed("in E\u0301te\u0301, at noon"))
+    assert not word_pattern("kaiffin").search("a kaiffinish bird")
+    assert word_pattern("<kaiffin>").search("a <kaiffin>!")
