@@ -92,6 +92,7 @@ def test_what_stands_behind_a_file_is_a_weight_or_is_refused(given: str, said: s
     with pytest.raises(ConfigError) as caught:
         parse_adapter(f"a.safetensors:{given}")
     assert said in str(caught.value)
+    assert str(caught.value).startswith("a.safetensors: ")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))

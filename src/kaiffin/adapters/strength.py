@@ -79,7 +79,10 @@ def split(text: str) -> tuple[Path, Weights]:
         return Path(text), PLAIN
     is_file = name.strip().lower().endswith(FILES) or (name and _is_there(name))
     if is_file or _is_weights(given.strip()):
-        return Path(name), parse(given)
+        try:
+            return Path(name), parse(given)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error.message}", error.fix) from None
     return Path(text), PLAIN
 
 
