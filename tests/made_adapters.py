@@ -92,10 +92,10 @@ def one_alpha(found: AdapterFile) -> AdapterFile:
 
 
 def header(family: ModelFamily) -> dict[str, str]:
+    base = writing.TrainedOn(family.name, "b", family.revision, "epsilon", 64)
     return writing.metadata(
-        family.name, rank=4, alpha=6.0, title="t", trigger="kaiffin puffin", resolution=(64, 64),
-        prediction_type="epsilon", base_name="b", base_revision=family.revision, facts={"steps": 3},
-    )  # fmt: skip
+        base, rank=4, alpha=6.0, title="t", trigger="kaiffin puffin", facts={"steps": 3}
+    )
 
 
 def written(family: ModelFamily, path: Path, targets: str = "all-linear") -> Lora:

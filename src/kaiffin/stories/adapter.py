@@ -279,10 +279,8 @@ def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) 
         text = text.replace(config.subject.token, f"embedding:{embedding.stem}")
         needs[f"embeddings/{embedding.name}"] = embedding
     made = comfy.workflow(
-        checkpoint=checkpoint, lora=run.adapter_path.name,
-        prompt=text, negative=sample.negative,
-        size=sample.size or (512, 512), seed=0, steps=sample.steps, guidance=sample.guidance,
-        sampler=sample.sampler, v_prediction=header.get("modelspec.prediction_type") == "v",
+        text, sample, checkpoint=checkpoint, lora=run.adapter_path.name, size=(512, 512),
+        v_prediction=header.get("modelspec.prediction_type") == "v",
     )  # fmt: skip
     run.write(run.workflow_path.name, json.dumps(made, indent=1).encode())
     return Workflow(run.workflow_path, {**needs, f"checkpoints/{checkpoint}": None})

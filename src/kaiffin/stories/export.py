@@ -102,11 +102,13 @@ def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
     config, family = session.config, session.family
     a, resolution = config.adapter, config.data.resolution or family.native_size
     title = f"{config.subject.token}-{part}" if part else config.subject.token
+    base = writing.TrainedOn(
+        family.name, Path(family.base).name, family.revision, family.schedule.prediction_type,
+        resolution,
+    )  # fmt: skip
     header = writing.metadata(
-        family.name, kind=a.kind, rank=a.rank or 1, alpha=a.alpha or 1.0, title=title,
-        trigger=config.subject.phrase, resolution=(resolution, resolution),
-        prediction_type=family.schedule.prediction_type, base_name=Path(family.base).name,
-        base_revision=family.revision,
+        base, kind=a.kind, rank=a.rank or 1, alpha=a.alpha or 1.0, title=title,
+        trigger=config.subject.phrase,
         facts={
             "steps": step, "seed": config.train.seed,
             "optimizer": config.train.optimizer, "learning_rate": config.train.lr,

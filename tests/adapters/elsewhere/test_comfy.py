@@ -34,9 +34,9 @@ NODES = {
 @pytest.mark.parametrize("v_prediction", [False, True])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_graph_is_sound(sampler: str, v_prediction: bool) -> None:
+    sample = SampleConfig(negative="blurry", size=(512, 768), sampler=sampler)
     made = workflow(
-        checkpoint="c.safetensors", lora="l.safetensors", prompt="a puffin", negative="blurry",
-        size=(512, 768), seed=7, steps=25, guidance=5.0, sampler=sampler,
+        "a puffin", sample, checkpoint="c.safetensors", lora="l.safetensors", size=(64, 64),
         v_prediction=v_prediction,
     )  # fmt: skip
     nodes = {node["id"]: node for node in made["nodes"]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.samplers import SAMPLERS
 
 SIZES = {"CLIPTextEncode": [400, 160], "KSampler": [315, 262]}
@@ -45,12 +46,12 @@ class _Graph:
 
 
 def workflow(
-    *, checkpoint: str, lora: str, prompt: str, negative: str, size: tuple[int, int], seed: int,
-    steps: int, guidance: float, sampler: str, v_prediction: bool,
+    prompt: str, sample: SampleConfig, *, checkpoint: str, lora: str, size: tuple[int, int],
+    v_prediction: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """The graph: checkpoint -> LoRA -> prompts -> sampler -> picture.
+    """The graph: checkpoint -> LoRA -> prompts -> sampler -> picture, on seed 0.
 
-    checkpoint and lora are file names in ComfyUI's own folders.
+    checkpoint and lora are file names in ComfyUI's own folders; size: where `sample` has none.
     """
     graph = _Graph()
     base = graph.add("CheckpointLoaderSimple", 0, 0, [checkpoint], ["MODEL", "CLIP", "VAE"])
@@ -63,12 +64,13 @@ def workflow(
         model = (graph.add("ModelSamplingDiscrete", 2, 2, widgets, ["MODEL"], model=model), 0)
     positive, unwanted = (
         graph.add("CLIPTextEncode", 2, row, [text], ["CONDITIONING"], clip=(loader, 1))
-        for row, text in enumerate((prompt, negative))
+        for row, text in enumerate((prompt, sample.negative))
     )
-    empty = graph.add("EmptyLatentImage", 2, 3, [*size, 1], ["LATENT"])
-    name, scheduler = SAMPLERS[sampler].comfyui
+    empty = graph.add("EmptyLatentImage", 2, 3, [*(sample.size or size), 1], ["LATENT"])
+    name, scheduler = SAMPLERS[sample.sampler].comfyui
+    settings = [0, "fixed", sample.steps, sample.guidance, name, scheduler, 1.0]
     sampled = graph.add(
-        "KSampler", 3, 0, [seed, "fixed", steps, guidance, name, scheduler, 1.0], ["LATENT"],
+        "KSampler", 3, 0, settings, ["LATENT"],
         model=model, positive=(positive, 0), negative=(unwanted, 0), latent_image=(empty, 0),
     )  # fmt: skip
     decoded = graph.add("VAEDecode", 4, 0, [], ["IMAGE"], samples=(sampled, 0), vae=(base, 2))

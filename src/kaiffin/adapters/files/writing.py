@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,19 @@ def _alpha_dtype(adapter: AdapterFile) -> dict[str, str]:
     return {"kaiffin.alpha_dtype": kinds.pop().removeprefix("torch.")} if len(kinds) == 1 else {}
 
 
+@dataclass(frozen=True)
+class TrainedOn:
+    """The base of an adapter as its header tells it. side: pixels of the square trained at."""
+
+    family: str
+    name: str
+    revision: str
+    prediction_type: str
+    side: int
+
+
 def metadata(
-    family: str, *, kind: str = "lora", rank: int, alpha: float, title: str, trigger: str,
-    resolution: tuple[int, int], prediction_type: str, base_name: str, base_revision: str,
+    base: TrainedOn, *, kind: str = "lora", rank: int, alpha: float, title: str, trigger: str,
     facts: Mapping[str, object],
 ) -> dict[str, str]:  # fmt: skip
     """The header strings that readers need, and what a person may want to know.
@@ -172,29 +183,30 @@ def metadata(
     facts: further `ss_*` values, such as {"steps": 400, "seed": 0}. Nothing here depends on the
     clock, so that a resumed training ends in the same bytes; folder names are left out.
     """
-    args = KINDS[kind].network_args
+    args, said = KINDS[kind].network_args, base.prediction_type
+    prediction = "v" if said == "v_prediction" else said
     ours = {
-        "ss_base_model_version": SPECS[family].base_version,
+        "ss_base_model_version": SPECS[base.family].base_version,
         "ss_v2": "False",
         "ss_network_module": "lycoris.kohya" if args else "networks.lora",
         "ss_network_dim": str(rank),
         "ss_network_alpha": f"{alpha:g}",
         "ss_network_args": json.dumps(args),
         "ss_output_name": title,
-        "ss_sd_model_name": base_name,
-        "ss_resolution": f"({resolution[0]}, {resolution[1]})",
+        "ss_sd_model_name": base.name,
+        "ss_resolution": f"({base.side}, {base.side})",
         "ss_training_comment": "trained with Kaiffin",
     }
     ours |= {f"ss_{name}": str(value) for name, value in facts.items() if value is not None}
     spec = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": SPECS[family].architecture,
+        "modelspec.architecture": SPECS[base.family].architecture,
         "modelspec.implementation": "diffusers",
         "modelspec.title": title,
-        "modelspec.resolution": f"{resolution[0]}x{resolution[1]}",
-        "modelspec.prediction_type": "v" if prediction_type == "v_prediction" else prediction_type,
+        "modelspec.resolution": f"{base.side}x{base.side}",
+        "modelspec.prediction_type": prediction,
         "modelspec.trigger_phrase": trigger,
         "modelspec.usage_hint": f"Use {trigger} in the prompt.",
-        "kaiffin.base_revision": base_revision,
+        "kaiffin.base_revision": base.revision,
     }
     return ours | spec
