@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import REPO
 from made_adapters import opened
 from safetensors.torch import save_file
 
 from kaiffin.adapters.files import spelling
 from kaiffin.foundation.kinds import PARTS
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.families.spec import OTHERS, SPECS
 
 PATH = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 UNDER = PATH.replace(".", "_")
@@ -82,3 +84,29 @@ def test_what_is_not_applied_has_a_name_and_is_no_part() -> None:
             assert spelling.split(f"unet.a{ending}")[1] == ""
             assert spelling.kind_of_stray(f"unet.a{ending}") == what
     assert spelling.kind_of_stray("lora_unet_nowhere.alpha") == spelling.HOMELESS
+
+
+def which_files_are_read() -> str:
+    """The table of docs/adapters.md, of the tables that reading goes by."""
+    starts: dict[str, None] = {}
+    for spec in SPECS.values():
+        for name, tower in spec.towers.items():
+            starts |= dict.fromkeys(f"`{p}_`" for p in (tower.kohya, *tower.others))
+            starts |= dict.fromkeys(f"`{p}.`" for p in (name, *tower.dotted))
+    ends = ", ".join(f"`{ending}`" for ending in spelling.ENDINGS)
+    unapplied = "; ".join(
+        f"{what} ({', '.join(f'`{e}`' for e in ends)})" for what, ends in spelling.UNAPPLIED.items()
+    )
+    rows = {
+        "names that begin with": f"{', '.join(starts)}; the denoiser's also bare",
+        "and end with": ends,
+        "not applied, but named": f"{unapplied}; {spelling.BOFT}; {spelling.CONSTRAINED};"
+        f" {spelling.PROJECTION}",
+        "other models, told by header or names": ", ".join(other.title for other in OTHERS),
+    }
+    lines = [f"| {what} | {said} |" for what, said in rows.items()]
+    return "\n".join(["| in the file | |", "|---|---|", *lines])
+
+
+def test_the_docs_say_which_files_are_read() -> None:
+    assert which_files_are_read() in (REPO / "docs" / "adapters.md").read_text(encoding="utf-8")

@@ -173,3 +173,12 @@ def test_the_base_rounds_to_its_dtype_and_predicts_in_fp32(sd_path: Path) -> Non
 def test_large_pictures_are_decoded_in_tiles_on_request(sd_path: Path) -> None:
     assert loaded(sd_path, vae_tiling=True).vae.use_tiling
     assert not loaded(sd_path).vae.use_tiling
+
+
+def test_a_tokenizer_that_promises_more_than_the_encoder_has(sd_path: Path, tmp_path: Path) -> None:
+    """ComfyUI's copy says 8192; CLIP has 77 positions."""
+    folder = shutil.copytree(sd_path, tmp_path / "sd")
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 8192}))
+    assert read_text_facts(str(folder)).max_tokens == 77
+    assert loaded(folder).max_tokens == 77

@@ -123,7 +123,9 @@ def refuse_strays(found: AdapterFile) -> None:
         return
     title, said = SPECS[found.family].title, []
     for what, keys in spelling.grouped(found.strays).items():
-        is_what = f"are {what}, which is not applied" if what else f"have no home in {title}"
+        is_what = (
+            f"are {what}, which Kaiffin does not apply" if what else f"have no home in {title}"
+        )
         said.append(f"{len(keys)} keys {is_what}: {spelling.summary(keys)}")
     fix = "Go on without them by --skip-unknown."
     if spelling.HOMELESS in found.strays.values():
