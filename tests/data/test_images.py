@@ -242,3 +242,35 @@ def test_pillows_limit_is_as_it_was_whatever_threads_open(
         sizes = list(pool.map(lambda _: images.open_photo(path).size, range(64)))
     assert sizes == [(40, 40)] * 64
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [(np.float32([[0, 0.5], [1, 1.02]]), [[0, 128], [255, 255]]),
+     (np.float32([[0, 125], [200, 242]]), [[0, 125], [200, 242]]),
+     (np.int32([[14, 125], [200, 242]]), [[14, 125], [200, 242]]),
+     (np.uint16([[0, 4095], [2048, 1024]]), [[0, 255], [128, 64]]),
+     (np.float32([[0, 5]]), None), (np.float32([[0, np.nan]]), None),
+     (np.float32([[-100, 200]]), None), (np.int32([[0, 1 << 30]]), None)],
+)  # fmt: skip
+def test_numbers_keep_their_range_or_are_refused(
+    tmp_path: Path, values: np.ndarray, wanted: list | None
+) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    if wanted is None:
+        with pytest.raises(PhotoError, match=r"a\.tiff: (its values|holds values)"):
+            images.open_photo(tmp_path / "a.tiff")
+    else:
+        found = np.asarray(images.open_photo(tmp_path / "a.tiff").image)[..., 0]
+        assert found.tolist() == wanted
+
+
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00b'Exif", b"\xff" * 40, b"MM\x00*\xff\xff\xff\xff"])
+def test_damaged_exif_costs_no_photo(tmp_path: Path, exif: bytes) -> None:
+    corner_picture().save(tmp_path / "a.png", exif=exif)
+    assert corners(images.open_photo(tmp_path / "a.png").image) == corners(corner_picture())
+
+
+def test_a_strip_is_cropped_without_enlarging_it_whole() -> None:
+    crop = images.square_crop((1, 300_000), 512)
+    assert images.apply(Image.new("RGB", (1, 300_000), "red"), crop).size == (512, 512)

@@ -9,11 +9,13 @@ import hashlib
 import io
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
 
 from kaiffin.foundation.errors import ConfigError, PhotoError
 
@@ -51,10 +53,11 @@ def open_photo(path: Path, background: str = "#ffffff") -> Photo:
     data = _bytes(path)
     colour = parse_colour(background)
     notes: list[str] = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _named(path):
         warnings.simplefilter("ignore")  # damaged metadata: Pillow warns, we go on or refuse
         image = _decoded(path, data, notes)
         image = _upright(image, notes)
+        image = _plain(path, image, notes)
         image = _srgb(image, notes)
         rgb, alpha = _flattened(image, colour, notes)
     return Photo(rgb, alpha, hashlib.sha256(data).hexdigest(), tuple(notes))
@@ -96,18 +99,25 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
         b"ftypmif1",
     ):
         _register_heif(path)
+    image = _header(data)
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise PhotoError(
+            f"{path.name}: {width}x{height} is more than {MAX_PIXELS // 10**6} megapixels.",
+            "Export a smaller copy.",
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        notes.append(f"animation or several pages: the first of {frames} is used")
+    image.load()
+    return image
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever a decoder raises, while opening, turning or converting, becomes a PhotoError."""
     try:
-        image = _header(data)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise PhotoError(
-                f"{path.name}: {width}x{height} is more than {MAX_PIXELS // 10**6} megapixels.",
-                "Export a smaller copy.",
-            )
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            frames = getattr(image, "n_frames", 1)
-            notes.append(f"animation or several pages: the first of {frames} is used")
-        image.load()
+        yield
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -121,7 +131,6 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
             f"{path.name}: is damaged or cut off ({type(error).__name__}: {error}).",
             "Copy it again from where it came from, or use --skip-bad.",
         ) from None
-    return image
 
 
 def _header(data: bytes) -> Image.Image:
@@ -149,47 +158,99 @@ def _register_heif(path: Path) -> None:
     pillow_heif.register_heif_opener()
 
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    orientation = image.getexif().get(0x0112, 1)
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # a block of EXIF that is none; each writer breaks it in its own way
+        notes.append("its EXIF data are damaged and were ignored")
+        return image
     if orientation in range(2, 9):
         notes.append(f"turned by EXIF orientation {orientation}")
-        return ImageOps.exif_transpose(image)
+        return image.transpose(TURNS[int(orientation)])
     return image
 
 
+def _plain(path: Path, image: Image.Image, notes: list[str]) -> Image.Image:
+    """8 bits a channel, palettes resolved: what a colour profile can be applied to."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bit(path, image, notes)
+    if image.mode in ("P", "PA"):
+        notes.append("palette brought to RGB")
+        transparent = image.mode == "PA" or "transparency" in image.info
+        return _with_profile_of(image, image.convert("RGBA" if transparent else "RGB"))
+    if image.mode in ("La", "RGBa"):
+        return _with_profile_of(image, image.convert(image.mode.upper()))
+    if image.mode == "1":
+        return _with_profile_of(image, image.convert("L"))
+    return image
+
+
+def _with_profile_of(image: Image.Image, other: Image.Image) -> Image.Image:
+    if "icc_profile" in image.info:
+        other.info["icc_profile"] = image.info["icc_profile"]
+    return other
+
+
 def _srgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Converts by the embedded ICC profile; an unusable profile is said and ignored."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
+    """Converts by the embedded ICC profile, whatever it calls itself; alpha stays. An unusable
+    profile is said and ignored; one that changes no colour by more than rounding is not told."""
+    data = image.info.get("icc_profile")
+    if not data:
         return image
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(source):
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        grey = profile.profile.xcolor_space.strip() == "GRAY"
+        alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+        if image.mode in ("L", "LA"):
+            plain = image.convert("L" if grey else "RGB")
+        else:
+            plain = image.convert("RGB") if image.mode == "RGBA" else image
+        target = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(profile, target, plain.mode, "RGB")
+        if plain.mode != "CMYK" and _changes_nothing(transform, plain.mode):
             return image
-        mode = "RGBA" if image.mode == "RGBA" else "RGB"
-        converted = ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode=mode
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
+        converted = ImageCms.applyTransform(plain, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         notes.append("its colour profile is unusable and was ignored")
         return image
+    if converted is None:
+        return image
+    transparency = image.info.get("transparency")
+    if alpha is None and transparency is not None:  # one colour is clear: as it was before
+        alpha = image.convert("RGBA").getchannel("A")
+    if alpha is not None:
+        converted.putalpha(alpha)
+    converted.info.pop("transparency", None)
     notes.append("converted to sRGB by its colour profile")
-    return converted or image
+    return converted
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Whether it leaves a cube of colours (a ramp of greys) as it is, but for rounding."""
+    steps = np.arange(0, 256, 51, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    probe = np.arange(256, dtype=np.uint8)[None] if mode == "L" else colours
+    found = ImageCms.applyTransform(Image.fromarray(probe), transform)
+    wanted = np.asarray(Image.fromarray(probe).convert("RGB"), dtype=np.int16)
+    return bool(np.abs(np.asarray(found, dtype=np.int16) - wanted).max() <= 2)
 
 
 def _flattened(
     image: Image.Image, colour: tuple[int, int, int], notes: list[str]
 ) -> tuple[Image.Image, Image.Image | None]:
     """Any mode -> RGB on `colour`, and the alpha channel if it is not all opaque."""
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bit(image, notes)
-    elif image.mode == "CMYK":
+    if image.mode == "CMYK":
         notes.append("CMYK brought to RGB")
     elif image.mode in ("L", "1", "LA"):
         notes.append("grey brought to RGB")
-    elif image.mode in ("P", "PA"):
-        notes.append("palette brought to RGB")
-    if not (image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info):
+    if not (image.mode in ("RGBA", "LA") or "transparency" in image.info):
         return image.convert("RGB"), None
     rgba = image.convert("RGBA")
     alpha = rgba.getchannel("A")
@@ -201,12 +262,30 @@ def _flattened(
     return flat, alpha
 
 
-def _eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    """16-bit (or wider) grey to 8 bits by range of the type, not by its content."""
-    values = np.asarray(image).astype(np.float64)
-    top = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0
-    notes.append("16-bit brought to 8-bit RGB")
-    return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
+def _eight_bit(path: Path, image: Image.Image, notes: list[str]) -> Image.Image:
+    """Grey of 16 bits, 32 bits or floats to 8 bits by the smallest usual range that holds it.
+
+    PhotoError for values that are no numbers, and for those that fit no range or would be black.
+    """
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise PhotoError(
+            f"{path.name}: holds values that are no numbers (NaN or infinite).",
+            "Export it with 8 or 16 bits.",
+        )
+    low, high = float(values.min()), float(values.max())
+    ranges = (1, 255, 65535) if image.mode == "F" else (1, 255, 4095, 65535)
+    over = 0.1 if image.mode == "F" else 0.0  # resampling overshoots a little
+    top = next((top for top in ranges if high <= top * (1 + over)), None)
+    if top is None or low < -over * top or (top > 1 and high < 0.05 * top):
+        raise PhotoError(
+            f"{path.name}: its values, {low:g} to {high:g}, fill no usual range (1, 255, 65535).",
+            "Export it with 8 or 16 bits.",
+        )
+    bits = "floats" if image.mode == "F" else "16-bit"
+    notes.append(f"{bits} brought to 8-bit RGB, {top} as white")
+    scaled = (values.astype(np.float32) * (255 / top)).round().clip(0, 255).astype(np.uint8)
+    return _with_profile_of(image, Image.fromarray(scaled))
 
 
 @dataclass(frozen=True)
@@ -270,4 +349,10 @@ def is_upscaled(size: tuple[int, int], crop: Crop) -> bool:
 
 def apply(image: Image.Image, crop: Crop) -> Image.Image:
     """The cropped picture, resampled once (Lanczos)."""
-    return image.resize(crop.resized, Image.Resampling.LANCZOS).crop(crop.box)
+    if crop.resized[0] * crop.resized[1] <= MAX_PIXELS:
+        return image.resize(crop.resized, Image.Resampling.LANCZOS).crop(crop.box)
+    # A strip: enlarged whole it would fill the memory, and nearly all of it is cut off.
+    across, down = (new / old for new, old in zip(crop.resized, image.size, strict=True))
+    left, top, right, bottom = crop.box
+    box = (left / across, top / down, right / across, bottom / down)
+    return image.resize(crop.size, Image.Resampling.LANCZOS, box=box)

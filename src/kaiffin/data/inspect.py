@@ -124,7 +124,12 @@ def findings(
 
 
 def _of_photo(item: Item, data: DataConfig, resolution: int) -> list[Finding]:
-    found = [Finding("info", item.name, note, "Nothing to do.") for note in item.facts.notes]
+    found = [
+        Finding("warning", item.name, note, "Look at it on the contact sheet.")
+        if note.endswith("ignored")
+        else Finding("info", item.name, note, "Nothing to do.")
+        for note in item.facts.notes
+    ]
     size = (item.facts.width, item.facts.height)
     shown = f"{size[0]}x{size[1]}"
     if images.is_upscaled(size, item.crop):
@@ -273,7 +278,8 @@ def _draw_photo(
     at = (left + (tile - small.width) // 2, top + (tile - small.height) // 2)
     page.paste(dim, at)
     draw = ImageDraw.Draw(page)
-    frame = [at[0] + x1, at[1] + y1, at[0] + x2 - 1, at[1] + y2 - 1]
+    # Of a strip the crop may be less than a pixel here.
+    frame = [at[0] + x1, at[1] + y1, at[0] + max(x1, x2 - 1), at[1] + max(y1, y2 - 1)]
     draw.rectangle(frame, outline="#1f7a5c", width=2)
     font = ImageFont.load_default(12)
     name = f"{item.name}  {item.facts.width}x{item.facts.height}"

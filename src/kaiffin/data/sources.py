@@ -231,16 +231,16 @@ def _read_metadata(place: _Place, listing: Listing) -> None:
         else:
             listing.refused.append((f"{table.name} line {row.line}", str(reason)))
     listing.sources = [Source(p, tuple(texts), "metadata") for p, texts in found.items()]
-    _refuse_unlisted(table, names.photos(), place, listing)
+    _refuse_unlisted(table, names, names.photos(), listing)
 
 
-def _refuse_unlisted(table: Path, photos: Iterable[Path], place: _Place, listing: Listing) -> None:
+def _refuse_unlisted(table: Path, names: _Names, photos: Iterable[Path], listing: Listing) -> None:
     listing.used.add(table)
     stems = {composed(path.stem).casefold() for path in listing.used}
     for path in photos:
         if path not in listing.used and files.masked(path) not in stems:
             reason = f"is not listed in {table.name}"
-            listing.refused.append((shown(path, table.parent), reason))
+            listing.refused.append((shown(path, names.top), reason))
             listing.used.add(path)
 
 
@@ -267,7 +267,7 @@ def _read_flickr30k(place: _Place, listing: Listing) -> None:
         else:
             listing.sources.append(Source(path, tuple(texts), "results.csv"))
     photos = [path for path in names.photos() if path.parent == names.top]
-    _refuse_unlisted(table, photos, place, listing)
+    _refuse_unlisted(table, names, photos, listing)
 
 
 def _take_flickr_row(
