@@ -1,13 +1,17 @@
 """Where a training's config comes from: photos or a file, then the flags."""
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kaiffin.adapters.elsewhere.proof import Proof
 from kaiffin.cli.main import main
 from kaiffin.cli.show import training as show
 from kaiffin.foundation.config import Config
+from kaiffin.foundation.run import Run
 from kaiffin.stories import plan, train
 
 
@@ -15,7 +19,12 @@ from kaiffin.stories import plan, train
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The config of each training that is asked for, and its folder; nothing is trained."""
     found: list[Any] = []
-    monkeypatch.setattr(train, "train", lambda config, out, **_: found.append((config, out)))
+
+    def taken(config: Config, out: Path | None, **_: object) -> SimpleNamespace:
+        found.append((config, out))
+        return SimpleNamespace(is_idle=config.subject.token == "idle")
+
+    monkeypatch.setattr(train, "train", taken)
     monkeypatch.setattr(plan, "plan", lambda config, **_: found.append((config, "plan")))
     for name in ("trained", "planned"):
         monkeypatch.setattr(show, name, lambda answer: None)
@@ -47,6 +56,15 @@ def test_a_file_and_flags_over_it(asked: list[Any], tmp_path: Path) -> None:
 def test_the_story_names_the_folder_where_none_is_given(asked: list[Any]) -> None:
     assert main(["train", "my-photos", "--subject", "../x"]) == 0
     assert asked[0][1] is None
+
+
+def test_an_adapter_that_does_nothing_is_no_success(asked: list[Any]) -> None:
+    assert main(["train", "my-photos", "--subject", "idle"]) == 1
+    proofs = [Proof({"unet": 1}, {"unet": 1}, 3, {}, False, effect, 0.0, 1e-5)
+              for effect in (0.5, 0.0, math.nan)]  # fmt: skip
+    run = Run(Path("runs/idle"), Config())
+    made = [train.Trained(run, 1, 1.0, None, {"": proof}) for proof in proofs]
+    assert [one.is_idle for one in made] == [False, True, True]
 
 
 def test_the_table_of_options(capsys: pytest.CaptureFixture[str]) -> None:

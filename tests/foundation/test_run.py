@@ -29,6 +29,22 @@ def test_create_and_open(run: Run) -> None:
         Run.open(run.path / "cache")
 
 
+def test_begun_anew_it_forgets_what_it_was_begun_with(run: Run) -> None:
+    run.write_json("beginning.json", {"id": "x"})
+    assert run.beginning() == {"id": "x"}
+    assert Run.create(run.path, Config()).beginning() == {}
+
+
+def test_a_finished_run_is_opened_again_but_for_its_candidates(run: Run) -> None:
+    for path in (run.adapter_path, run.proof_path, run.candidate_path(4)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    run.reopen()
+    assert not run.finished
+    assert not run.proof_path.exists()
+    assert [step for step, _ in run.candidates()] == [4]
+
+
 def test_a_folder_of_something_else_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(RunError, match="other things"):
@@ -131,6 +147,7 @@ def test_only_the_run_spells_the_names_of_its_files(run: Run) -> None:
         "manifest_path": "manifest.json", "proof_path": "proof.json", "choice_path": "choice.json",
         "photos_manifest": "data/manifest.json", "evaluation": "evaluation", "cache": "cache",
         "images": "images", "previews": "previews", "best_path": "best.safetensors",
+        "beginning_path": "beginning.json",
     }  # fmt: skip
     assert {name: getattr(run, name) for name in names} == {
         name: run.path / path for name, path in names.items()

@@ -144,6 +144,31 @@ def test_a_picture_once_more(trained: Run, tmp_path: Path) -> None:
         remake(bare.path, tmp_path / "c")
 
 
+def test_a_picture_once_more_after_the_run_has_moved(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.open(shutil.copytree(trained.path, tmp_path / "run"))
+    (first,) = generate(Order(str(run.path), ["a cat"]), changes=TWO).pictures
+    moved = run.path.rename(tmp_path / "moved")
+    picture = moved / "images" / first.path.name
+    monkeypatch.chdir(trained.path.parent)
+    heard = Heard()
+    again = remake(picture, tmp_path / "b", tell=heard)
+    now = moved / "kaiffin.safetensors"
+    assert heard.notes == [f"note: its adapter {run.adapter_path} is now {now}"]
+    assert pixels(again.path) == pixels(picture)
+    now.unlink()
+    for other in (moved / "candidates").iterdir():
+        other.unlink()
+    with pytest.raises(UserError, match=r"its adapter kaiffin \(SHA-256 .*\) is missing"):
+        remake(picture, tmp_path / "c")
+
+
+def pixels(path: Path) -> bytes:
+    with Image.open(path) as image:
+        return image.tobytes()
+
+
 def test_a_folder_that_cannot_be_made(trained: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from begun_run import STEPS, begun_run, call, copied, edit
+from begun_run import STEPS, begun_run, call, copied, edit, photos
 from conftest import load_tiny
 from PIL import Image
 from tiny import tiny_sd
 
 from kaiffin.cli.main import main
-from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.errors import PhotoError, RunError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.score.photos import subject_photos
@@ -175,6 +175,18 @@ def test_moved_it_ends_in_the_same_bytes(
     assert resume(run.path).adapter == made.adapter
 
 
+def test_another_folder_is_not_passed_over(begun: Run, tmp_path: Path) -> None:
+    """Also where the photos that the run was begun with are still there."""
+    run = edit(copied(begun, tmp_path), data__photos=str(tmp_path / "others"))
+    with pytest.raises(PhotoError, match="others"):
+        resume(run.path)
+    photos(tmp_path / "others")
+    (tmp_path / "others" / "3.png").write_bytes((tmp_path / "others" / "2.png").read_bytes())
+    (tmp_path / "others" / "masks" / "3.png").write_bytes(b"mask")
+    with pytest.raises(RunError, match=r"others are not those .*: replaced: .*; new: 3\.png\."):
+        resume(run.path)
+
+
 def without(begun: Run, run: Run) -> Run:
     """As if the original were gone: the record names a place that is not there."""
     record = run.beginning()
@@ -186,6 +198,7 @@ def without(begun: Run, run: Run) -> Run:
 def test_an_older_run_goes_on_and_gets_its_record(begun: Run, whole: bytes, tmp_path: Path) -> None:
     run = copied(begun, tmp_path)
     run.beginning_path.unlink()
+    run = edit(run, data__photos=str(tmp_path / "pics"))  # nothing says where it was moved from
     aside = (tmp_path / "pics" / "1.png").rename(tmp_path / "1.png")
     paint(tmp_path / "pics" / "1.png")
     with pytest.raises(RunError, match=r"begun with: replaced: 1\.png\."):

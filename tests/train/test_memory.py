@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from begun_run import edit
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_optimizers import NAMES, made
@@ -214,6 +215,14 @@ def test_a_full_device_is_said_and_mended_where_asked(
     assert config.train.batch_size == (1 if taken else 4)
     assert (config.base.dtype == "bf16") == taken
     assert ("taken, since train.fit_memory is set" in said) == taken
+    run = edit(Run.open(tmp_path / "run"), train__fit_memory=True)
+    run.adapter_path.unlink()  # as if it had been killed before the end
+    assert main(["resume", str(run.path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("it has no effect on a training that has begun" in said) != taken
+    assert "taken, since" not in said
+    before = config.train.model_copy(update={"fit_memory": True})
+    assert Run.open(run.path).config.train == before
 
 
 def test_a_dry_run_says_where_the_memory_goes(

@@ -45,7 +45,7 @@ class Train(Command):
         False, "say what it would cost in time and memory, and stop", panel="Output"
     )
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         is_config = (
             self.source.suffix.lower() in {".yaml", ".yml", ".toml"} or self.source.is_file()
         )
@@ -59,8 +59,10 @@ class Train(Command):
 
         if self.dry_run:
             show.planned(plan(config, tell=self.tell))
-        else:
-            show.trained(train(config, self.out, tell=self.tell))
+            return 0
+        made = train(config, self.out, tell=self.tell)
+        show.trained(made)
+        return 1 if made.is_idle else 0
 
 
 class Resume(Command):
@@ -68,11 +70,13 @@ class Resume(Command):
 
     run: Path = argument("the run folder")
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         from kaiffin.cli.show import training as show
         from kaiffin.stories.train import resume
 
-        show.trained(resume(self.run, tell=self.tell))
+        made = resume(self.run, tell=self.tell)
+        show.trained(made)
+        return 1 if made.is_idle else 0
 
 
 class Bases(Command):

@@ -63,6 +63,11 @@ class Trained:
     def adapter(self) -> Path:
         return self.run.adapter_path
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether an adapter was proven to do nothing: no success."""
+        return any(isinstance(one, Proof) and one.is_idle for one in self.proofs.values())
+
 
 @contained()
 def train(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> Trained:

@@ -21,6 +21,7 @@ from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import (
+    absolute,
     content_sha256,
     find_photos,
     photo_folders,
@@ -201,8 +202,10 @@ def _photos(config: Config, folder: Path | None, known: Mapping[Path, str]) -> P
 
 
 def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tell) -> Path:
-    """Where a folder of photos is now."""
-    at_least = (run.path / recorded["from_run"], folder or Path())
+    """Where a folder of photos is now: where the config was edited to say, or as it was found."""
+    if folder and str(absolute(folder)) != recorded["folder"]:
+        return absolute(folder)
+    at_least = (absolute(run.path / recorded["from_run"]), folder or Path())
     found = find_photos(run, folder, recorded)
     found = found or next((path for path in at_least if path.is_dir()), None)
     if found is None:

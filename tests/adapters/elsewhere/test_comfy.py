@@ -7,6 +7,7 @@ import pytest
 
 from kaiffin.adapters.elsewhere.comfy import workflow
 from kaiffin.cli.main import main
+from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.samplers import SAMPLERS
 
 # ComfyUI's nodes: inputs that must be linked, outputs in order, number of widgets in the editor.

@@ -72,6 +72,11 @@ class Proof:
         return not self.problems
 
     @property
+    def is_idle(self) -> bool:
+        """Whether the adapter does nothing: its effect is 0, or no number."""
+        return not self.effect > 0
+
+    @property
     def sentences(self) -> list[str]:
         """For people: one when all is well, else one for each problem."""
         if not self.holds:
@@ -94,7 +99,7 @@ class Proof:
             for tower, count in self.layers.items()
             if self.matched.get(tower, 0) != count
         ]
-        if not self.effect > 0:
+        if self.is_idle:
             found.append("it does nothing: with it the output is the base's own, to the bit")
         if self.difference > self.allowed:
             found.append(
