@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kaiffin.miniature.build.marathon import (
+    Every,
     Marathon,
     Plan,
     learning_rate,
@@ -36,7 +37,7 @@ def train(folder, plan: Plan = PLAN, dies_at: int | None = None) -> tuple[nn.Mod
         x = torch.randn(4, 3, generator=torch.Generator().manual_seed(step))[part]
         return (net(x) - x.sum(1, keepdim=True)).square().mean()
 
-    marathon = Marathon(folder, net, plan, loss, save_every_s=0)
+    marathon = Marathon(folder, net, plan, loss, every=Every(save_s=0))
     marathon.run()
     return net, marathon
 

@@ -265,11 +265,11 @@ def test_it_trains_resumes_to_the_same_bytes_and_generates(
     first, second = (hashlib.sha256(_tensors(file)).hexdigest() for file in files)
     assert first == second
 
-    from kaiffin.pictures.make import Task, Wanted, make
+    from kaiffin.pictures.make import Task, WeightedAdapter, make
 
     family = load_tiny(path)
     asked = Request("a photo of <kaiffin>", 1, 64, 64, steps=3)
-    (_, bare), (_, taught) = make(family, [Task(asked), Task(asked, (Wanted(files[0]),))])
+    (_, bare), (_, taught) = make(family, [Task(asked), Task(asked, (WeightedAdapter(files[0]),))])
     assert isinstance(taught, Image.Image)
     assert bare.tobytes() != taught.tobytes()
 

@@ -24,7 +24,7 @@ from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets, stages, twin
 from kaiffin.miniature.build.export import export, export_twin, text_encoder
-from kaiffin.miniature.build.marathon import Marathon
+from kaiffin.miniature.build.marathon import Every, Marathon
 from kaiffin.miniature.build.pool import render_pool
 from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.build.workshop import (
@@ -121,12 +121,14 @@ def _train(
         network,
         config.plan(stage),
         _stage_loss(config, stage, network),
-        rank,
-        workers,
-        tell,
-        config.save_seconds,
-        _preview(config, stage, network, tell),
-        config.preview_minutes * 60,
+        rank=rank,
+        workers=workers,
+        tell=tell,
+        every=Every(
+            config.save_seconds,
+            _preview(config, stage, network, tell),
+            config.preview_minutes * 60,
+        ),
     )
     marathon.run()
     if rank == 0:

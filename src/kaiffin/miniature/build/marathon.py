@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -96,30 +97,29 @@ def read_deadline(path: Path, budget_s: float) -> float:
     return (moment if moment >= written else moment + timedelta(days=1)).timestamp()
 
 
+@dataclass(frozen=True)
+class Every:
+    """What a stage does beside learning, and how many seconds apart.
+
+    preview: shows what has been learnt after so many samples.
+    """
+
+    save_s: float = 60.0
+    preview: Callable[[int], None] | None = None
+    preview_s: float = 300.0
+
+
 class Marathon:
     """One stage: `loss(step, part)` on this worker's part of batch `step`, until done."""
 
     def __init__(
-        self,
-        folder: Path,
-        network: nn.Module,
-        plan: Plan,
-        loss: Callable[[int, slice], Tensor],
-        rank: int = 0,
-        workers: int = 1,
-        tell: Tell = SILENT,
-        save_every_s: float = 60.0,
-        preview: Callable[[int], None] | None = None,
-        preview_every_s: float = 300.0,
-    ) -> None:
+        self, folder: Path, network: nn.Module, plan: Plan, loss: Callable[[int, slice], Tensor],
+        *, rank: int = 0, workers: int = 1, tell: Tell = SILENT, every: Every | None = None,
+    ) -> None:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.plan, self.loss = folder, plan, loss
         self.rank, self.workers, self.tell = rank, workers, tell
-        self.save_every_s, self.preview, self.preview_every_s = (
-            save_every_s,
-            preview,
-            preview_every_s,
-        )
+        self.every = every or Every()
         self.flat = Flat(network)
         self.step, self.decay = 0, self._planned_decay()
         self.seconds, self.started = 0.0, time.time()
@@ -152,12 +152,12 @@ class Marathon:
             if now - logged > 10:
                 self._say(sum(losses) / len(losses))
                 losses, logged = [], now
-            if now - saved > self.save_every_s:
+            if now - saved > self.every.save_s:
                 self.save()
                 saved = now
-            if self.preview and now - previewed > self.preview_every_s:
+            if self.every.preview and now - previewed > self.every.preview_s:
                 with self.flat.averaged():
-                    self.preview(self.samples)
+                    self.every.preview(self.samples)
                 previewed = time.time()
         if not self.rank:
             self.save()

@@ -32,8 +32,12 @@ def quantize(model: nn.Module, how: str, device: torch.device, dtype: torch.dtyp
     targets = [(n, m) for n, m in model.named_modules() if type(m) is nn.Linear]
     for name, linear in targets:
         parent, _, leaf = name.rpartition(".")
-        made = _layer(bnb.nn, linear, how, dtype)
+        made: Any = _layer(bnb.nn, linear, how, dtype)
         made.load_state_dict(linear.state_dict())
+        if made.bias is not None:
+            # bitsandbytes casts a bias in place when it computes; on the plan's tensors without
+            # contents that would leave one without contents behind.
+            made.bias.data = made.bias.data.to(dtype)
         setattr(model.get_submodule(parent), leaf, made.requires_grad_(False).to(device))
 
 
