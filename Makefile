@@ -25,11 +25,10 @@ check: $(READY)  ## format, lint and sizes, types, import contracts, shared line
 	$(BIN)/ruff check .
 	$(BIN)/ty check
 	$(BIN)/lint-imports
-	$(BIN)/pylint --score n src/kaiffin benchmarks tools
 	$(BIN)/python tools/house.py
 
 test: check  ## the checks, then the default test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(READY)  ## the long tests: full-size UNets, many kills
 	$(BIN)/python -m pytest -m slow

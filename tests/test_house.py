@@ -42,8 +42,7 @@ def write(path: Path, text: str) -> None:
 
 
 def problems(repo: Path) -> list[str]:
-    checks = (house.too_long, house.not_mirrored, house.thinly_tested, house.map_is_old)
-    return [found for check in checks for found in check(repo)]
+    return [found for check in house.CHECKS for found in check(repo)]
 
 
 def test_the_map_is_by_folder(small: Path) -> None:
@@ -72,6 +71,25 @@ def test_a_file_may_have_four_hundred_lines(small: Path) -> None:
     write(path, "x\n" * 401)
     (found,) = problems(small)
     assert found.startswith("src/kaiffin/room/page.js: has 401 lines, more than 400.")
+
+
+def test_four_lines_of_code_stand_in_one_module_only(small: Path) -> None:
+    """Imports, signatures, docstrings, comments and brackets alone are no lines of code."""
+    quiet = (
+        '"""Tools."""\nimport a\nimport b\n\n\ndef f(\n    x,\n):\n    """Doc.\n\n    More."""\n'
+    )
+    three = "    x = 1  # one\n    # why\n    y = (\n        2\n    )\n"
+    for name in ("first", "second"):
+        write(small / "tools" / f"{name}.py", f"{quiet}{three}\n    return {name}\n")
+    assert problems(small) == []
+    for name in ("first", "second"):
+        more = "    z = 3\n" * (name == "second")
+        write(small / "tools" / f"{name}.py", f"{quiet}{more}{three}\n    a(x)\n    b(y)\n")
+    assert problems(small) == [
+        "tools/second.py:13: 4 lines are those of tools/first.py:12. Share them."
+    ]
+    write(small / "tools" / "second.py", f"{quiet}    z = 3\n")
+    assert problems(small) == [], "within a module they may"
 
 
 def test_a_module_without_a_test_is_named_until_a_reason_is_given(small: Path) -> None:

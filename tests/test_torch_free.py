@@ -26,10 +26,11 @@ def claiming() -> list[str]:
     return found
 
 
-# One child process for each module, forked from one parent that has imported nothing of Kaiffin's:
-# as fresh as a new interpreter, without its start.
+# One child process for each module, forked from one parent that has imported nothing of Kaiffin's,
+# only what is light and everywhere: as fresh as a new interpreter, without its start.
 ALONE = """
 import importlib, os, sys
+import click, jinja2, numpy, PIL.Image, psutil, pydantic, rich.progress, rich.table, yaml
 heavy = set(sys.argv[1].split())
 for name in sys.argv[2:]:
     child = os.fork()

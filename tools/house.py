@@ -1,4 +1,5 @@
-"""The rules of the house that no linter has: sizes, tests that mirror the source, the file map.
+"""The rules of the house that no linter has: sizes, lines that stand in two modules, tests that
+mirror the source, the file map.
 
 `python tools/house.py` checks (a part of `make check`). With `--write` (`make docs`) it renews the
 map in docs/architecture.md and takes out of tests/unmirrored.txt what is no longer true. Loads
@@ -22,6 +23,8 @@ FUNCTION = 60  # lines: a function fits a screen
 FILE = 400  # lines
 SIZED = ("src", "tests", "benchmarks", "examples", "tools")
 SOURCES = {".py", ".js", ".css", ".j2"}
+SHARED = 4  # lines of code that no two modules may have in common
+ONCE = (PACKAGE, Path("benchmarks"), Path("tools"))
 
 # Lines of tests for a line of code. The aim is 0.7: raise the number as tests come, never lower it.
 TESTED, AIM = 0.55, 0.7
@@ -40,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--write"]:
         renew(REPO)
         return 0
-    found = [*too_long(REPO), *not_mirrored(REPO), *thinly_tested(REPO), *map_is_old(REPO)]
+    found = [problem for check in CHECKS for problem in check(REPO)]
     print("\n".join(found or [f"the house is in order; {tests_by_room(REPO)}"]))
     return 1 if found else 0
 
@@ -78,6 +81,44 @@ def long_functions(text: str) -> Iterator[str]:
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION:
                 yield f"{node.lineno}: {node.name} has {lines} lines, more than {FUNCTION}."
+
+
+# --- lines that two modules share ---------------------------------------------------------------
+
+
+def shared_lines(repo: Path) -> Iterator[str]:
+    """Where `SHARED` lines of code in a row stand in a module before, too; each such place once."""
+    seen: dict[tuple[str, ...], tuple[Path, int]] = {}
+    for path in (path for folder in ONCE for path in sorted((repo / folder).rglob("*.py"))):
+        name, told = path.relative_to(repo), 0
+        lines = bare_lines(path.read_text(encoding="utf-8"))
+        for first in range(len(lines) - SHARED + 1):
+            numbers, texts = zip(*lines[first : first + SHARED], strict=True)
+            other, line = seen.setdefault(texts, (name, numbers[0]))
+            if other != name and numbers[0] > told:
+                told = numbers[-1]
+                where = f"{name}:{numbers[0]}"
+                yield f"{where}: {SHARED} lines are those of {other}:{line}. Share them."
+
+
+def bare_lines(text: str) -> list[tuple[int, str]]:
+    """Numbers and texts of the lines that do something: no imports, signatures, docstrings and
+    comments, and no brackets alone."""
+    silent: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", None) or 0
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            last = max(first, node.body[0].lineno - 1)
+        elif isinstance(node, ast.Expr):
+            last = last if isinstance(node.value, ast.Constant) else 0
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            last = 0
+        silent.update(range(first, last + 1))
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    return [
+        (number, line) for number, line in lines
+        if number not in silent and not line.startswith("#") and re.search(r"\w", line)
+    ]  # fmt: skip
 
 
 # --- tests --------------------------------------------------------------------------------------
@@ -207,6 +248,8 @@ def map_is_old(repo: Path) -> Iterator[str]:
     elif page != with_map(page, file_map(repo)):
         yield f"{PAGE}: its map is not that of the tree. Run `make docs`."
 
+
+CHECKS = (too_long, shared_lines, not_mirrored, thinly_tested, map_is_old)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

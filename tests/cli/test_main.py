@@ -1,6 +1,5 @@
 """What bad input gets: one line that names field, value and way out, exit code 2, no traceback."""
 
-import os
 import resource
 import shutil
 import subprocess
@@ -213,19 +212,9 @@ def test_the_miniature_gives_the_same_bytes_on_any_number_of_cores(
     assert files[0] == files[1]
 
 
-# Root may write everywhere; as root, the calls below give that privilege up.
-DROPPED = "-dac_override,-dac_read_search"
-UNPRIVILEGED = ["setpriv", f"--bounding-set={DROPPED}", f"--inh-caps={DROPPED}"]
-UNPRIVILEGED = UNPRIVILEGED if os.geteuid() == 0 else []
-
-
-@pytest.mark.skipif(
-    bool(UNPRIVILEGED) and shutil.which("setpriv") is None, reason="root, and no setpriv"
-)
 def test_folders_and_photos_without_rights(photos6: Path, sd_path: Path, tmp_path: Path) -> None:
     def refused(*arguments: object) -> str:
-        call = [*UNPRIVILEGED, *KAIFFIN, *(str(argument) for argument in arguments)]
-        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        done = fresh.run(arguments, before=fresh.without_root)
         assert done.returncode == 2, done.stderr
         assert done.stderr.count("\n") == 1, done.stderr
         return done.stderr

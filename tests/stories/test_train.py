@@ -120,6 +120,10 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[
     return calls
 
 
+# Few layers: each adds a dozen operations to the steps that are counted.
+FIT = {"train.fit_memory": True, "adapter.targets": "*.attn1.to_q"}
+
+
 @pytest.mark.parametrize("short", [False, True])
 def test_base_and_photos_are_opened_once(
     short: bool, config: Config, monkeypatch: pytest.MonkeyPatch
@@ -129,7 +133,7 @@ def test_base_and_photos_are_opened_once(
     looks = counted(monkeypatch, session, "look_at")
     if short:
         monkeypatch.setattr(plan, "available", lambda _: 1)
-    made = train.train(build(override(config.model_dump(mode="json"), {"train.fit_memory": True})))
+    made = train.train(build(override(config.model_dump(mode="json"), FIT)))
     assert (len(loads), len(looks)) == (1, 1)
     assert made.planned is not None
     assert made.planned.taken == short
@@ -141,12 +145,11 @@ def test_a_run_on_changed_settings_is_one_that_began_with_them(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the byte: what `resume` opens is what the first process had made of its base."""
-    fit = {"train.fit_memory": True}
     with monkeypatch.context() as patch:
         patch.setattr(plan, "available", lambda _: 1)
-        first = train.train(build(override(config.model_dump(mode="json"), fit)), Path("a"))
+        first = train.train(build(override(config.model_dump(mode="json"), FIT)), Path("a"))
     assert first.planned is not None
-    changes = {name: str(value).lower() for name, value in first.planned.changes.items()}
+    changes = FIT | {name: str(value).lower() for name, value in first.planned.changes.items()}
     second = train.train(build(override(config.model_dump(mode="json"), changes)), Path("b"))
     assert tensors(first.adapter.read_bytes()) == tensors(second.adapter.read_bytes())
 
