@@ -291,7 +291,9 @@ def test_bad_input_is_one_line(
     assert "holds no photos" in refused("--like", str(tmp_path / "empty"))
     (tmp_path / "empty" / "cut.png").write_bytes(b"\x89PNG cut")
     assert "cut.png" in refused("--like", str(tmp_path / "empty"))
-    hidden = photos.rename(tmp_path / "hidden")
+    # Photos beside the run or beside where they were are found again by their content.
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    hidden = photos.rename(tmp_path / "far" / "away" / "hidden")
     assert "not where they were" in refused()
     assert chosen(run, "--like", str(hidden), "--seeds", "1")["references"]["kind"] == "held-out"
     hidden.rename(photos)

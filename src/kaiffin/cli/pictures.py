@@ -83,7 +83,7 @@ class Generate(Command):
             batch_size=self.batch_size,
             out=self.out,
             metadata=not self.no_metadata,
-            embeddings=self.embedding,
+            embeddings=tuple(self.embedding),
             skip_unknown=self.skip_unknown,
         )
         show.made(generate(order, changes=self.settings, tell=self.tell))

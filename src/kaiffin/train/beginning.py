@@ -2,7 +2,6 @@
 
 The record (`Run.beginning`) is written when the first session of a run is opened; every later one
 is held against it: settings (see edits.py), photos, captions, masks, class pictures, the base.
-Torch-free.
 """
 
 from __future__ import annotations
