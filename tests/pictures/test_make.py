@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import load_tiny
+from hearing import Heard
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny import tiny_sd
@@ -15,7 +16,6 @@ from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.tell import Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import make as module
 from kaiffin.pictures.make import Task, WeightedAdapter, make
@@ -34,14 +34,6 @@ def run(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     more = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--train.lr", "1e-2"]
     assert main([*call, *more, "--out", str(folder / "run")]) == 0
     return Run.open(folder / "run")
-
-
-class Notes(Tell):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -91,9 +83,9 @@ def test_the_hash_by_which_others_know_an_adapter(
     bare, other = tmp_path / "bare.safetensors", tmp_path / "other.safetensors"
     save_file(load_file(run.adapter_path), bare)
     save_file(load_file(run.adapter_path), other, {"sshs_model_hash": "c" * 64})
-    assert [module.model_hash(p) for p in (run.adapter_path, bare)] == [expected] * 2
-    assert module.model_hash(other) == "c" * 64
-    assert module.model_hash(tmp_path) == ""
+    assert [safe.model_hash(p) for p in (run.adapter_path, bare)] == [expected] * 2
+    assert safe.model_hash(other) == "c" * 64
+    assert safe.model_hash(tmp_path) == ""
     task = Task(Request("x", 0, **CALL), (WeightedAdapter(run.adapter_path),))
     assert f"kaiffin: {expected[:12]}" in parameters_text(task.recipe(sd))
 
@@ -105,9 +97,9 @@ def test_an_adapter_of_other_weights_is_said(run: Run, sd: ModelFamily, tmp_path
         (sd, []),
         (other, [f"note: kaiffin.safetensors was trained on other weights than {other.base}"]),
     ):
-        heard = Notes()
+        heard = Heard()
         list(make(family, tasks, tell=heard))
-        assert heard.said == said
+        assert heard.notes == said
 
 
 def test_a_picture_that_fails_leaves_no_adapter_behind(run: Run, sd: ModelFamily) -> None:

@@ -7,7 +7,6 @@ so a restart, another number of workers or a changed batch split draws the same.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from kaiffin.data import images
 from kaiffin.data.prepare import Example
 from kaiffin.foundation.config import DataConfig
 from kaiffin.foundation.errors import PhotoError
+from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.runtime import generator, uniform
 
 
@@ -140,9 +140,7 @@ def _mask_image(example: Example) -> Image.Image:
 
 def mask_key(example: Example) -> str:
     """Content hash of the example's mask file, "" without one."""
-    if example.mask_path is None:
-        return ""
-    return hashlib.sha256(example.mask_path.read_bytes()).hexdigest()
+    return file_sha256(example.mask_path) if example.mask_path else ""
 
 
 def _to_tensor(image: Image.Image, flipped: bool) -> Tensor:

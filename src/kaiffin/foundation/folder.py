@@ -199,16 +199,17 @@ def file_name(text: str, otherwise: str = "subject", *, keep: str = "") -> str:
     return f"_{safe}" if safe.partition(".")[0].lower() in DEVICES else safe or otherwise
 
 
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read once for as long as it stays as it is."""
+def file_sha256(path: Path, start: int = 0) -> str:
+    """Hex digest of a file from byte `start` on, read once for as long as it stays as it is."""
     stat = path.stat()
-    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
+    return _file_hash(path, start, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=256)
-def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
+def _file_hash(path: Path, start: int, size: int, mtime_ns: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        file.seek(start)
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -78,7 +78,7 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def override(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` with dotted `changes` such as {"train.lr": "1e-4"}; text values are read as YAML."""
+    """`data` with dotted `changes` ({"train.lr": "1e-4"}), texts as their fields mean them."""
     merged = _deep_copy(data)
     known = dict(fields())
     for name, value in changes.items():

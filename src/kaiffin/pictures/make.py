@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from kaiffin.adapters.files.spelling import skipped_of
 from kaiffin.adapters.load import load_adapter, load_embedding, was_trained_on
 from kaiffin.adapters.stack import Stack
 from kaiffin.adapters.strength import PLAIN, Weights
-from kaiffin.foundation.folder import CHUNK, file_sha256
+from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
@@ -66,24 +64,8 @@ def _reference(one: WeightedAdapter) -> AdapterRef:
     number = one.weights.number
     weight = str(one.weights) if number is None else number
     return AdapterRef(
-        str(one.path), one.path.stem, content_sha256(one.path), weight, model_hash(one.path)
+        str(one.path), one.path.stem, content_sha256(one.path), weight, safe.model_hash(one.path)
     )
-
-
-def model_hash(path: Path) -> str:
-    """What A1111, Forge and Civitai know an adapter by: `sshs_model_hash` of its header, or else
-    SHA-256 over the bytes after it (Civitai's AutoV3). Empty for a folder, which they do not read.
-    """
-    if path.is_dir():
-        return ""
-    if written := safe.header(path)[1].get("sshs_model_hash"):
-        return written
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

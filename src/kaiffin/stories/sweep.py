@@ -175,7 +175,6 @@ def _write_sheet(
 
 def _final_loss(trial: Trial, out: Path) -> float:
     """Mean over the last tenth of the steps, at least ten."""
-    path = run_of(out, trial.run, trial.config).metrics_path
-    lines = path.read_text(encoding="utf-8").splitlines()
-    last = lines[-max(10, len(lines) // 10) :]
-    return sum(json.loads(line)["loss"] for line in last) / len(last)
+    losses = [line["loss"] for line in run_of(out, trial.run, trial.config).metrics()]
+    last = losses[-max(10, len(losses) // 10) :]
+    return sum(last) / len(last)

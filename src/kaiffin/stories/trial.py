@@ -16,7 +16,7 @@ from kaiffin.foundation.errors import ConfigError, Interrupted
 from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.settings import build
+from kaiffin.foundation.settings import build, flat
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.stories import train
 from kaiffin.stories.generate import Order, generate
@@ -167,17 +167,7 @@ def _steps(config: Config) -> int | None:
 
 def _changes(before: Config, after: Config) -> Iterator[str]:
     """The settings of a training that differ, in words."""
-    old, new = (
-        dict(_leaves(c.model_dump(mode="json", exclude={"sample"}))) for c in (before, after)
-    )
-    for name in {**old, **new}:
-        if old.get(name) != new.get(name):
-            yield f"{name} {old.get(name)!r}, and now it is {new.get(name)!r}"
-
-
-def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    old, new = flat(before), flat(after)
+    for name in old:
+        if not name.startswith("sample.") and old[name] != new[name]:
+            yield f"{name} {old[name]!r}, and now it is {new[name]!r}"

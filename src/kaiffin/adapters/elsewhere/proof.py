@@ -25,7 +25,6 @@ from kaiffin.foundation.runtime import randn
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.families.spec import SPECS
 
-PROGRAMS = ("ComfyUI", "A1111", "sd-scripts")
 # Of the adapter's own effect on the output: above it, strength or a layer is wrong. The rounding
 # of the base's dtype is allowed beside it, for adapters that do nearly nothing.
 TOLERANCE = 0.02

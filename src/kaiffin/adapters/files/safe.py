@@ -17,7 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from kaiffin.foundation.errors import AdapterError
-from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.folder import file_sha256, write_bytes
 
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 HEADER_LIMIT = 50_000_000  # bytes; a LoRA of every SDXL layer has a header under 1 MB
@@ -36,6 +36,19 @@ def hashes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> dict[str
         "sshs_model_hash": hashlib.sha256(data[8 + length :]).hexdigest(),
         "sshs_legacy_hash": legacy,
     }
+
+
+def model_hash(path: Path) -> str:
+    """What A1111, Forge and Civitai know an adapter by: `sshs_model_hash` of its header, or else
+    SHA-256 over the bytes after it (Civitai's AutoV3). Empty for a folder, which they do not read.
+    """
+    if path.is_dir():
+        return ""
+    if written := header(path)[1].get("sshs_model_hash"):
+        return written
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+    return file_sha256(path, 8 + length)
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:

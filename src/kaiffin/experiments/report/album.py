@@ -7,7 +7,6 @@ was shrunk less. What does not fit even when small is left out, and the page say
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from PIL import Image
 
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import PhotoError, UserError
+from kaiffin.foundation.folder import file_sha256
 from kaiffin.pictures import png
 
 Fact = tuple[str, str]  # what, and its value
@@ -89,7 +89,7 @@ class Album:
         if path is None:
             return None
         try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            found = file_sha256(path)
         except OSError:
             return None
         if found != (sha256 or found):

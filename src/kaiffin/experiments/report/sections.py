@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from kaiffin.experiments.report import scorecards
 from kaiffin.experiments.report.album import Album, Fact, Picture, spread
 from kaiffin.experiments.report.evidence import Evidence, PhotoRecord
 from kaiffin.experiments.report.slider import Slider, cards, slider
+from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.settings import dump
 from kaiffin.score.choice import Choice
@@ -113,9 +113,8 @@ def _adapter(found: Evidence, page: Path) -> tuple[str, str] | None:
     path = best if found.choice and best.is_file() else last
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Path(os.path.relpath(path.resolve(), page.resolve())).as_posix(), sha256
+    link = Path(os.path.relpath(path.resolve(), page.resolve())).as_posix()
+    return link, file_sha256(path)
 
 
 def duration(seconds: float) -> str:
