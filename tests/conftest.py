@@ -26,6 +26,15 @@ def load_tiny(path: Path) -> ModelFamily:
     return load(base, Runtime.from_config(base))
 
 
+def process() -> tuple[object, ...]:
+    """What a story may set in its process, and has to put back."""
+    return (
+        torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark,
+        Image.MAX_IMAGE_PIXELS,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def sd_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.tiny_sd(tmp_path_factory.mktemp("bases") / "sd")

@@ -38,13 +38,3 @@ def job(out: Path, name: str = "one", to: int = 3, **more: Any) -> Job:
     made = Job(out, name, f"{__name__}:do", {"to": to, **more}, ("left", "right"))
     made.write()
     return made
-
-
-class Told(Tell):
-    """Keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)

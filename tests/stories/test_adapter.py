@@ -29,13 +29,6 @@ from kaiffin.pictures.recipe import read_recipe
 from kaiffin.stories import adapter
 
 
-@pytest.fixture
-def file(sd: ModelFamily, tmp_path: Path) -> Path:
-    path = tmp_path / "a.safetensors"
-    writing.write(one_alpha(varied(sd)), path, "kohya")
-    return path
-
-
 def run(*arguments: object) -> int:
     return main(["adapter", *(str(argument) for argument in arguments)])
 

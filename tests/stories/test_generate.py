@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from conftest import grainy_photos
+from hearing import HeardOnDisk
 from PIL import Image
 
 from kaiffin.cli.main import main
 from kaiffin.experiments.report import evidence
 from kaiffin.foundation.errors import ConfigError, RunError, UserError
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.tell import Tell
 from kaiffin.pictures.recipe import read_recipe
 from kaiffin.stories import generate as module
 from kaiffin.stories.generate import Order, generate, remake
@@ -31,26 +31,13 @@ def trained(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run.open(folder / "run")
 
 
-class Heard(Tell):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.pictures: list[tuple[Path, str]] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def picture(self, path: Path, text: str = "") -> None:
-        assert path.is_file()
-        self.pictures.append((path, text))
-
-
 def test_the_answer_and_nothing_is_printed(
     trained: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     order = Order(
         str(trained.path), ["a {token} {noun}", "a cat"], count=2, seed=5, out=tmp_path / "out"
     )
-    heard = Heard()
+    heard = HeardOnDisk()
     made = generate(order, changes=TWO, tell=heard)
     assert capfd.readouterr() == ("", "")
     asked = [(one.request.prompt, one.request.seed) for one in made.pictures]
@@ -134,7 +121,7 @@ def test_an_adapter_of_the_same_subject_is_refused(trained: Run, tmp_path: Path)
 def test_a_picture_once_more(trained: Run, tmp_path: Path) -> None:
     order = Order(str(trained.path), ["a cat"], out=tmp_path / "a")
     (first,) = generate(order, changes=TWO).pictures
-    heard = Heard()
+    heard = HeardOnDisk()
     again = remake(first.path, tmp_path / "b", tell=heard)
     assert again.path.read_bytes() == first.path.read_bytes()
     assert (again.request, again.recipe) == (first.request, first.recipe)
@@ -152,7 +139,7 @@ def test_a_picture_once_more_after_the_run_has_moved(
     moved = run.path.rename(tmp_path / "moved")
     picture = moved / "images" / first.path.name
     monkeypatch.chdir(trained.path.parent)
-    heard = Heard()
+    heard = HeardOnDisk()
     again = remake(picture, tmp_path / "b", tell=heard)
     now = moved / "kaiffin.safetensors"
     assert heard.notes == [f"note: its adapter {run.adapter_path} is now {now}"]
@@ -197,7 +184,7 @@ def test_the_best_of_each_prompt(
 
 def test_the_best_are_in_the_answer(trained: Run, tmp_path: Path) -> None:
     order = Order(str(trained.path), ["a cat", "a dog"], count=3, best=2, out=tmp_path)
-    heard = Heard()
+    heard = HeardOnDisk()
     made = generate(order, changes=TWO | {"score.judge": "miniature"}, tell=heard)
     assert [one.prompt for one in made.rankings] == ["a cat", "a dog"]
     for number, found in enumerate(made.rankings):
@@ -232,7 +219,7 @@ def test_a_real_base_wants_a_judge_before_anything_is_made(
 def test_the_miniatures_judge_their_own(tmp_path: Path) -> None:
     """Also the XL one; a base alone has no photos, which is said."""
     order = Order("miniature-xl", ["a photo of a penguin"], count=2, best=1, out=tmp_path)
-    heard = Heard()
+    heard = HeardOnDisk()
     made = generate(order, changes={"sample.steps": 1, "sample.size": "32x32"}, tell=heard)
     assert made.rankings[0].judge == "miniature"
     assert made.rankings[0].pictures[0].likeness is None

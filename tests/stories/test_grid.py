@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import grainy_photos
+from hearing import HeardOnDisk
 from PIL import Image
 
 from kaiffin.cli.main import main
@@ -18,7 +19,6 @@ from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, changed
-from kaiffin.foundation.tell import Tell
 from kaiffin.pictures import make
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.score.judge import Scorer, judge_of
@@ -362,13 +362,7 @@ def test_the_answer_has_what_the_files_have_and_nothing_is_printed(
 
 
 def test_a_listener_hears_each_picture_as_it_is_made(trained: Run, tmp_path: Path) -> None:
-    heard: list[tuple[Path, str]] = []
-
-    class Pictures(Tell):
-        def picture(self, path: Path, text: str = "") -> None:
-            assert path.is_file()
-            heard.append((path, text))
-
+    heard = HeardOnDisk()
     order = GridOrder(str(trained.path), "a dog", {"x": "seed=1..3"}, out=tmp_path)
-    made = grid.grid(order, changes={"sample.steps": 1}, tell=Pictures())
-    assert heard == [(path, "a dog") for path in made.pictures]
+    made = grid.grid(order, changes={"sample.steps": 1}, tell=heard)
+    assert heard.pictures == [(path, "a dog") for path in made.pictures]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPO, load_tiny
-from made_adapters import one_alpha, varied
+from made_adapters import varied
 from safetensors.torch import load_file, save_file
 
 from kaiffin.adapters.files import reading, tables, writing
@@ -21,13 +21,6 @@ from kaiffin.models.files.embedded import WEIGHTS
 from kaiffin.stories.inspect import inspect
 
 CASES = REPO.parent / "shared" / "cases"
-
-
-@pytest.fixture
-def file(sd: ModelFamily, tmp_path: Path) -> Path:
-    path = tmp_path / "a.safetensors"
-    writing.write(one_alpha(varied(sd)), path, "kohya")
-    return path
 
 
 def run(*arguments: object) -> int:

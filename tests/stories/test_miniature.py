@@ -4,7 +4,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-from counting import Told
+from hearing import Heard
 
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.tell import SILENT
@@ -68,7 +68,7 @@ def test_a_stage_alone_needs_what_an_earlier_one_makes(
 
 def test_what_a_worker_tells_is_told_by_its_parent() -> None:
     queue = get_context("spawn").SimpleQueue()
-    wire, told = stages.Wire(queue), Told()
+    wire, told = stages.Wire(queue), Heard()
     wire.note("100 samples")
     wire.picture(Path("preview.png"), "unet")
     wire.note("200 samples")

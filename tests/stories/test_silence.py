@@ -13,8 +13,7 @@ import pytest
 import tiny
 import torch
 import yaml
-from conftest import grainy_photos
-from PIL import Image
+from conftest import grainy_photos, process
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.run import Run
@@ -141,14 +140,6 @@ STORIES: dict[str, Callable[[World], object]] = {
     "adapter diff": lambda w: adapter.diff(w.adapter, w.other.adapter_path, str(w.base)),
     "adapter export-comfy": lambda w: adapter.export_comfy(w.run.path, None),
 }  # fmt: skip
-
-
-def process() -> tuple[object, ...]:
-    return (
-        torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark,
-        Image.MAX_IMAGE_PIXELS,
-    )  # fmt: skip
 
 
 SLOW = {"demo"}  # on the miniature; its parts are other stories

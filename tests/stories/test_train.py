@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import grainy_photos
-from PIL import Image
+from conftest import grainy_photos, process
 
 from kaiffin.cli.main import main
 from kaiffin.foundation.config import Config
@@ -160,14 +159,6 @@ def tensors(file: bytes) -> bytes:
 
 
 # --- what is left behind ----------------------------------------------------------------------
-
-
-def process() -> tuple[object, ...]:
-    return (
-        torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark,
-        Image.MAX_IMAGE_PIXELS,
-    )  # fmt: skip
 
 
 def test_the_process_is_what_it_was(config: Config) -> None:

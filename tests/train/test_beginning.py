@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from begun_run import STEPS, begun_run, call, copied, edit, photos
 from conftest import load_tiny
+from hearing import Heard
 from PIL import Image
 from tiny import tiny_sd
 
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import PhotoError, RunError
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import SILENT
 from kaiffin.score.photos import subject_photos
 from kaiffin.stories.train import resume
 from kaiffin.train import beginning
@@ -30,14 +31,6 @@ def whole(begun: Run, sd_path: Path) -> bytes:
     out = begun.path.with_name("whole")
     assert main(call(sd_path, out)) == 0
     return Run.open(out).adapter_path.read_bytes()
-
-
-class Ear(Tell):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
 
 
 # --- photos -------------------------------------------------------------------------------------
@@ -167,7 +160,7 @@ def test_moved_it_ends_in_the_same_bytes(
         with pytest.raises(RunError, match=r"gone: 0\.png, 1\.png, 2\.png; they are neither in"):
             resume(run.path)
         return
-    heard = Ear()
+    heard = Heard()
     made = resume(run.path, tell=heard)
     assert made.run.config.data.photos == pics
     assert made.adapter.read_bytes() == whole

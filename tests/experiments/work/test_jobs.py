@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from counting import Told, job
+from counting import job
+from hearing import Heard
 
 from kaiffin.experiments.work import jobs
 from kaiffin.experiments.work.jobs import Job
@@ -38,7 +39,7 @@ def test_progress_is_what_the_story_says(tmp_path: Path) -> None:
 
 
 def test_a_failure_is_a_result_and_a_bug_shows_where_it_is(tmp_path: Path) -> None:
-    told = Told()
+    told = Heard()
     found = jobs.do(job(tmp_path, wrong="user"), told)
     assert found == {"failed": dict.fromkeys(("left", "right"), "no numbers. Bring some.")}
     assert told.notes == ["counts to 3"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from counting import Told, job
+from counting import job
+from hearing import Heard
 
 from kaiffin.experiments.work import places
 from kaiffin.foundation.errors import ConfigError, Interrupted
@@ -35,7 +36,7 @@ def test_without_a_gpu(tmp_path: Path) -> None:
 
 
 def test_here_a_job_is_done_when_it_has_been_started(tmp_path: Path) -> None:
-    told = Told()
+    told = Heard()
     with places.place("local", tmp_path, told) as here:
         here.start(job(tmp_path, to=4))
         (end,) = here.ended(0)

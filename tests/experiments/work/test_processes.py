@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import REPO
-from counting import Told, job
+from counting import job
+from hearing import Heard
 from swept import assert_same, at_first_checkpoint, results
 
 from kaiffin.cli.main import main
@@ -76,7 +77,7 @@ def test_a_worker_that_is_killed_has_no_result(tmp_path: Path) -> None:
 
 
 def test_a_stop_waits_for_all(tmp_path: Path) -> None:
-    told = Told()
+    told = Heard()
     place = Processes([FINDS_STORIES] * 2, tmp_path, told)
     place.stop()
     assert told.notes == [], "nothing runs"

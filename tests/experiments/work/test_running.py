@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from counting import Told, job
+from counting import job
+from hearing import Heard
 
 from kaiffin.experiments.work import running
 from kaiffin.experiments.work.jobs import Ended, Job
@@ -49,7 +50,7 @@ def test_as_many_at_once_as_there_is_room_for(tmp_path: Path) -> None:
 
 
 def test_a_death_is_tried_again_before_the_others_and_told(tmp_path: Path) -> None:
-    told, log = Told(), tmp_path / "logs" / "sweep.log"
+    told, log = Heard(), tmp_path / "logs" / "sweep.log"
     ends = [Ended("one", None, "SIGKILL"), Ended("one", {}), Ended("two", {"failed": {}})]
     place = Staged(1, ends)
     todo = [job(tmp_path, name) for name in ("one", "two")]
@@ -74,7 +75,7 @@ def test_a_worker_that_always_dies_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_part_that_fails_is_told_and_the_rest_is_done(tmp_path: Path) -> None:
-    told = Told()
+    told = Heard()
     todo = [job(tmp_path, "one", wrong="part"), job(tmp_path, "two", wrong="user")]
     failed = running.run(todo, Local(told), tmp_path / "log", told)
     assert failed == {"right": "no numbers. Bring some.", "left": "no numbers. Bring some."}
@@ -84,7 +85,7 @@ def test_a_part_that_fails_is_told_and_the_rest_is_done(tmp_path: Path) -> None:
 
 
 def test_who_does_a_job_is_told_once(tmp_path: Path) -> None:
-    told = Told()
+    told = Heard()
     chronicle = running.Chronicle([job(tmp_path)], tmp_path / "log", told)
     chronicle.todo[0].leave("worker", {"host": "there", "process": 7})
     for _ in range(2):
@@ -94,7 +95,7 @@ def test_who_does_a_job_is_told_once(tmp_path: Path) -> None:
 
 def test_how_far_all_are_and_how_long_it_takes(tmp_path: Path) -> None:
     """At the pace of the steps so far; what has not begun counts as one of those that have."""
-    told = Told()
+    told = Heard()
     todo = [job(tmp_path, name, to=100) for name in ("one", "two", "three")]
     chronicle = running.Chronicle(todo, tmp_path / "log", told)
     assert chronicle.left() == "", "nothing is known yet"
