@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from counting import Told
+from hearing import Heard
 from PIL import Image, ImageFilter
 
 from kaiffin.data import inspect
@@ -100,7 +100,7 @@ def test_every_file_that_is_not_used_is_told(folder: Path, tmp_path: Path) -> No
     (tmp_path / "up.png").rename(folder / "inner" / "up.png")
     prepared = run(folder, tmp_path / "out")
     assert prepared.problems == []
-    heard = Told()
+    heard = Heard()
     say(prepared, heard)
     text = "\n".join(heard.notes)
     for told in ("videos cannot be read (2): a.mov, b.MOV", "JPEG XL cannot be read (1): c.jxl",

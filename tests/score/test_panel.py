@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 from conftest import grainy_photos
-from counting import Told
+from hearing import Heard
 from PIL import Image
 
 from kaiffin.data.images import open_photo
@@ -149,7 +149,7 @@ def test_the_panel_in_words(clip: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_judge_cannot_read_is_found_out_first(clip: Path) -> None:
-    heard = Told()
+    heard = Heard()
     panel = open_panel(config_of(judge=clip))
     assert panel.read(["a dog"], tell=heard) is panel
     assert heard.notes == []

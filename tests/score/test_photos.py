@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from counting import Told
+from hearing import Heard
 from PIL import Image
 
 from kaiffin.foundation.errors import PhotoError, UserError
@@ -82,7 +82,7 @@ def test_sheets_are_left_out_and_named(tmp_path: Path) -> None:
     for name in ("sheets", "best-seed0", "sheet", "best-2", ".hidden"):
         photo(tmp_path / f"{name}.png", "red")
     (tmp_path / "notes.txt").write_text("no picture")
-    heard = Told()
+    heard = Heard()
     assert [p.stem for p in pictures_in([tmp_path], tell=heard)] == ["best-seed0", "sheets"]
     assert heard.notes == [
         f"note: {tmp_path}: left out, as sheets of other pictures: best-2.png, sheet.png"
@@ -107,7 +107,7 @@ def folder(tmp_path: Path) -> Path:
 def test_sheets_hidden_and_other_files_are_left_out(folder: Path) -> None:
     taken = ["a.JPG", "b.png", "best.jpg", "sheet-seed0.png"]
     for found in (in_folder, lambda place, tell: pictures_in([place], tell=tell)):
-        heard = Told()
+        heard = Heard()
         assert [path.name for path in found(folder, tell=heard)] == taken
         assert heard.notes == [
             f"note: {folder}: left out, as sheets of other pictures: best-2.png, sheet.png"
@@ -115,7 +115,7 @@ def test_sheets_hidden_and_other_files_are_left_out(folder: Path) -> None:
 
 
 def test_a_file_that_is_named_is_taken_whatever_it_is_called(folder: Path) -> None:
-    heard = Told()
+    heard = Heard()
     named = [folder / "sheet.png", folder / "b.png"]
     assert pictures_in(named, tell=heard) == named
     assert heard.notes == []
