@@ -86,10 +86,13 @@ def test_prompts_that_would_be_others(tmp_path: Path, data: bytes, said: str) ->
         ("a dog in the snow, and BREAKfast", {}, []), ("x", {"negative": "(bad)"}, ["weights"]),
         ("x", {"guidance": 0.0}, ["leaves the prompt out"]), ("x", {"guidance": 1.0}, []),
         ("x", {"guidance": 1.0, "negative": "bad"}, ["negative prompt has no effect"]),
+        ("x", {"eta": 0.5}, [r"no effect with dpm++2m: it is of ddim only"]),
+        ("x", {"eta": 0.5, "sampler": "ddim"}, []),
     ],
 )  # fmt: skip
 def test_what_will_be_ignored_is_said(prompt: str, changes: dict, said: list[str]) -> None:
-    found = remarks(["a dog", prompt], SampleConfig(**changes))
+    asked = [request("a dog", 0, SampleConfig()), request(prompt, 0, SampleConfig(**changes))]
+    found = remarks(asked)
     assert len(found) == len(said)
     for line, words in zip(found, said, strict=True):
         assert words in line

@@ -223,9 +223,11 @@ def test_scores_are_the_judges_own(
 def test_the_photos_of_the_run_and_no_judge_at_all(
     trained: Run, sd_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    axis = ["--x", "guidance=1,2"]
+    axis = ["--x", "guidance=0,1", "--negative", "rain"]
     assert called(trained.path, PROMPT, tmp_path, *axis, "--judge", "miniature") == 0
     said = capsys.readouterr().out
+    ignored = ["guidance 0 leaves the prompt out", "guidance 1 is the prompt alone"]
+    assert [said.count(words) for words in ignored] == [1, 1]
     assert "against 3 photos that were trained on" in said
     assert "with one prompt and seed they say nothing of others" in said
     assert called(trained.path, PROMPT, tmp_path, *axis) == 0

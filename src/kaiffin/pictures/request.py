@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import file_name
-from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.samplers import SAMPLERS, taking
 
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
@@ -88,9 +88,11 @@ _MARKS = {
 }
 
 
-def remarks(prompts: Sequence[str], sample: SampleConfig) -> list[str]:
-    """What of the prompts will have no effect, or another than elsewhere: a line each."""
-    texts = [*prompts, sample.negative]
+def remarks(requests: Iterable[Request]) -> list[str]:
+    """What of these pictures' settings will have no effect, or another than elsewhere: a line
+    each."""
+    asked = list(requests)
+    texts = {one.prompt for one in asked} | {one.negative for one in asked}
     marks = [name for name, mark in _MARKS.items() if any(re.search(mark, t) for t in texts)]
     found = []
     if marks:
@@ -98,13 +100,19 @@ def remarks(prompts: Sequence[str], sample: SampleConfig) -> list[str]:
             f"note: {', '.join(marks)} in prompts are read as plain words; adapters are given as"
             " --adapter FILE:0.8"
         )
-    if sample.guidance == 0:
+    if any(one.guidance == 0 for one in asked):
         found.append(
             "note: guidance 0 leaves the prompt out: what is painted is the negative prompt, or"
             " nothing in particular; 1 is the prompt alone"
         )
-    elif sample.guidance == 1 and sample.negative:
+    if any(one.guidance == 1 and one.negative for one in asked):
         found.append("note: guidance 1 is the prompt alone: the negative prompt has no effect")
+    idle = {one.sampler for one in asked if one.eta and "eta" not in one.options}
+    if idle:
+        found.append(
+            f"note: eta has no effect with {' and '.join(sorted(idle))}: it is of"
+            f" {' and '.join(taking('eta'))} only"
+        )
     return found
 
 

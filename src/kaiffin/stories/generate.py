@@ -98,7 +98,7 @@ def generate(
     run, config = open_source(order.source, changes)
     adapters = _adapters(order, run)
     texts = [fill(prompt, config.subject) for prompt in order.prompts]
-    for remark in remarks(texts, config.sample):
+    for remark in remarks(request(text, order.seed, config.sample) for text in texts):
         tell.note(remark)
     panel = _open_panel(order, run, config, texts, tell)
     family = load_base(config.base, Runtime.from_config(config.base))

@@ -35,7 +35,7 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import read_recipe, save_png
-from kaiffin.pictures.request import slug
+from kaiffin.pictures.request import remarks, slug
 from kaiffin.pictures.source import of_run, open_source
 from kaiffin.score.judge import judge_of
 from kaiffin.score.panel import Panel, open_panel
@@ -86,6 +86,8 @@ def grid(
     """
     run, config = open_source(order.source, changes)
     asked = ask(order, run, config)
+    for remark in remarks(cell.setting.request for cell in asked.cells):
+        tell.note(remark)
     panel = _open_panel(run, config, asked.prompts, tell)
     family = load_base(config.base, Runtime.from_config(config.base))
     place = Folder(order.out or (run.grids if run else Path("grids")))

@@ -22,7 +22,7 @@ from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import anchored
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures.request import request
+from kaiffin.pictures.request import Request, remarks, request
 from kaiffin.pictures.sample import generate
 from kaiffin.stories import choose, export, plan
 from kaiffin.stories.class_pictures import class_pictures
@@ -127,6 +127,8 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     beginning.refuse_other_base(run, family.revision, family.base)
     planned = plan.of_session(session, begun=begun)
     plan.say(planned, tell)
+    for remark in remarks(_preview_requests(run.config)) if run.config.sample.preview_every else ():
+        tell.note(remark)
     if planned.changes:
         session = changed_session(session, planned.changes)
     run.save_config(session.config)
@@ -208,16 +210,18 @@ def _keeper(run: Run, session: Session, trainer: Trainer, tell: Tell) -> Callabl
 
 def _previewer(session: Session, trainer: Trainer) -> Preview:
     """A function that makes the preview pictures with the adapter as it is now."""
-    config, stack = session.config, session.stack
-    prompts = [fill(p, config.subject) for p in config.sample.preview_prompts]
-    seed = config.sample.preview_seed
-    requests = [request(p, seed, config.sample) for p in prompts]
+    stack, requests = session.stack, _preview_requests(session.config)
 
     def make() -> list[tuple[str, Image.Image]]:
         stack.train(False)
         with trainer.shown():
             images = list(generate(session.family, requests))
         stack.train(True)
-        return list(zip(prompts, images, strict=True))
+        return list(zip([one.prompt for one in requests], images, strict=True))
 
     return make
+
+
+def _preview_requests(config: Config) -> list[Request]:
+    prompts = [fill(p, config.subject) for p in config.sample.preview_prompts]
+    return [request(p, config.sample.preview_seed, config.sample) for p in prompts]

@@ -32,7 +32,7 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.subject import fill
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.make import Task, WeightedAdapter
-from kaiffin.pictures.request import read_prompts, request, with_size
+from kaiffin.pictures.request import Request, read_prompts, request, with_size
 
 SAMPLE = ("guidance", "steps", "sampler", "eta", "negative", "clip_skip", "size")
 KNOWN = (*SAMPLE, "seed", "prompt", "weight", "checkpoint", "adapter")
@@ -54,6 +54,11 @@ class Setting:
     sample: SampleConfig
     file: Path | None = None
     weights: Weights = PLAIN
+
+    @property
+    def request(self) -> Request:
+        """Its size still open."""
+        return request(self.prompt, self.seed, self.sample)
 
     def task(self, family: ModelFamily) -> Task:
         asked = request(self.prompt, self.seed, with_size(self.sample, family))
