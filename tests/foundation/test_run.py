@@ -66,11 +66,17 @@ def test_what_a_kill_leaves_is_ignored_and_cleaned(run: Run) -> None:
     torn = run.path / "checkpoints" / ".step-00000020.part"
     torn.mkdir()
     (torn / "a").write_bytes(b"half")
-    (run.path / ".config.yaml.part").write_bytes(b"half")
+    torn_files = [".config.yaml.part", "cache/28/.28c6.1.part", "data-2/.manifest.json.1.part",
+                  "previews/.step.png.1.part", "candidates/.a.1.part"]  # fmt: skip
+    in_the_making = ["cache/scores/28/.28c6.1.part", "images/.a.png.1.part"]
+    for name in (*torn_files, *in_the_making):
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).write_bytes(b"half")
     assert [step for step, _ in run.restart_points()] == [10]
     run.clean()
     assert not torn.exists()
-    assert not (run.path / ".config.yaml.part").exists()
+    left = {path.relative_to(run.path).as_posix() for path in run.path.rglob(".*.part")}
+    assert left == set(in_the_making)
     assert [step for step, _ in run.restart_points()] == [10]
 
 

@@ -235,8 +235,10 @@ class Run(Folder):
         return final
 
     def clean(self) -> None:
-        """Removes what a killed process left half-written."""
-        for folder in (self.path, self._restart_points, self.path / "candidates"):
+        """Removes what a killed training left half-written; what `choose` and `generate` write may
+        be in the making."""
+        folders = [self.path, self._restart_points, self.path / "candidates", self.previews]
+        for folder in (*folders, *self.path.glob("data*"), *self.cache.glob("*")):
             for path in folder.glob(".*.part") if folder.is_dir() else ():
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
         for path in self._restart_points.glob(".*.old"):
