@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 from made_run import made_run
 
-from kaiffin.foundation.config import Config
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.settings import build, dump
 from kaiffin.foundation.whereabouts import (
-    anchored,
     content_sha256,
-    photo_folders,
     photos_now,
     place,
     with_photo_folders,
@@ -29,30 +25,6 @@ def test_the_content_of_a_folder_is_its_files_and_their_names(tmp_path: Path) ->
     assert made[0] == made[1]
     assert len(set(made)) == 3
     assert content_sha256(tmp_path / "nowhere") == ""
-
-
-def test_paths_become_absolute_and_names_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bases" / "mine").mkdir(parents=True)
-    (tmp_path / "miniature").mkdir()  # a folder of the same name makes no path of an alias
-    given = build({
-        "data": {"photos": "pics"}, "adapter": {"init_from": "../a.safetensors"},
-        "base": {"vae": "bases/mine"}, "phases": [{"name": "a"}, {"name": "b", "photos": "more"}],
-        "score": {"judge": "org/model"},
-    })  # fmt: skip
-    made = anchored(given)
-    assert made.data.photos == tmp_path / "pics"
-    assert made.adapter.init_from == tmp_path.parent / "a.safetensors"
-    assert (made.base.name, made.base.vae) == ("miniature", str(tmp_path / "bases" / "mine"))
-    assert made.score.judge == "org/model"
-    assert photo_folders(made) == [tmp_path / "pics", tmp_path / "more"]
-    assert anchored(made) == made == build(json.loads(made.model_dump_json()))
-    assert anchored(Config()) == Config()
-    assert dump(with_photo_folders(made, [tmp_path / "pics", tmp_path / "more"])) == dump(made)
-    moved = with_photo_folders(made, [Path("/x"), Path("/y")])
-    assert photo_folders(moved) == [Path("/x"), Path("/y")]
 
 
 def moved_run(run: Run, to: Path) -> Run:

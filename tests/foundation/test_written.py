@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,66 @@ def test_entries_of_lists_have_fields_too() -> None:
     for model in (LayerRule, PhaseConfig):
         for _, info in leaves(model):
             assert meant("x", info.annotation) in ("x", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 1100, "c.yaml: not valid YAML: it is nested too deeply"),
+        ("a: &a {b: *a}", "c.yaml: a part of it holds itself"),
+    ],
+)
+def test_what_has_no_end_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        read_yaml(tmp_path / "c.yaml")
+
+
+EMPTY = {
+    "data.photos": None, "adapter.init_from": None, "sample.preview_prompts": (),
+    "adapter.layouts": (), "phases": (), "train.lr": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_nothing_is_nothing_by_flag_and_in_a_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    written = ["", "~"] + (['""'] if name in PATHS else [])
+    for text in written:
+        path.write_text(f"{name}: {text}\n")
+        assert value_of(load(path), name) == EMPTY[name]
+    assert value_of(build(override({}, {name: ""})), name) == EMPTY[name]
+
+
+def value_of(config: Any, name: str) -> Any:
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("sample.preview_prompts", "[{token} x]", "is no list that can be read: expected"),
+        ("phases", "[{name: a, name: b}]", "is no list that can be read: name: stands in line 1"),
+        ("adapter.rules", "[" * 1100 + "]", "is no list that can be read: it is nested too"),
+        ("train.betas", "2,3", "must be from 0 to below 1, both"),
+        ("train.betas", "[-1, 0.9]", "must be from 0 to below 1, both"),
+        ("train.betas", "0.9,0.9,0.9", "has 3 entries, and at most 2 are read"),
+        ("sample.preview_seed", str(2**63), f"must be below {2**63}"),
+        ("train.seed", "9" * 5000, "is not a whole number"),
+    ],
+)
+def test_lists_and_numbers_that_are_none(name: str, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(override({}, {name: text}), "my.yaml")
+    assert f"{name} = " in str(caught.value)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_text_may_begin_as_a_list_does() -> None:
+    for text in ("{token} a", "[a", "{token}"):
+        assert build(override({}, {"sample.preview_prompts": text})).sample.preview_prompts == (
+            text,
+        )

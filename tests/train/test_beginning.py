@@ -168,6 +168,56 @@ def test_moved_it_ends_in_the_same_bytes(
     assert resume(run.path).adapter == made.adapter
 
 
+@pytest.fixture(scope="module")
+def onward(
+    begun: Run, whole: bytes, sd_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run that goes on from an adapter beside it, on a base beside it; all of it was moved."""
+    folder = tmp_path_factory.mktemp("onward") / "before"
+    shutil.copytree(sd_path, folder / "base")
+    (folder / "start.safetensors").write_bytes(whole)
+    begun_run(folder, folder / "base", adapter__init_from=folder / "start.safetensors")
+    return Run.open(folder.rename(folder.with_name("now")) / "run")
+
+
+MOVED: dict[str, Callable[[Path], object]] = {
+    "": lambda top: None,
+    "start": lambda top: (top / "start.safetensors").rename(top / "older.safetensors"),
+    "base": lambda top: (top / "base").rename(top / "SD, tiny"),
+    "adapter.init_from is gone or replaced": lambda top: (top / "start.safetensors").unlink(),
+    "adapter.init_from is gone or replaced: its": lambda top: shutil.copy(
+        next((top / "run" / "candidates").iterdir()), top / "start.safetensors"
+    ),
+    "base.name is gone or replaced": lambda top: shutil.rmtree(top / "base"),
+}
+
+
+@pytest.mark.parametrize("how", MOVED)
+def test_adapter_and_base_are_found_where_they_were_moved(
+    how: str, onward: Run, tmp_path: Path
+) -> None:
+    run, heard = copied(onward, tmp_path), Heard()
+    MOVED[how](tmp_path)
+    if "gone" in how:
+        shutil.move(onward.path.parent, onward.path.parent.with_name("away"))
+        try:
+            with pytest.raises(RunError, match=how):
+                beginning.check(run, SILENT)
+        finally:
+            shutil.move(onward.path.parent.with_name("away"), onward.path.parent)
+        return
+    assert beginning.check(run, heard) == {}
+    start = "older.safetensors" if how == "start" else "start.safetensors"
+    base = "SD, tiny" if how == "base" else "base"
+    assert run.config.adapter.init_from == tmp_path / start
+    assert run.config.base.name == str(tmp_path / base)
+    assert len(heard.notes) == 3  # photos, adapter, base
+    if how == "start":
+        before = onward.beginning()["id"]
+        assert resume(run.path).run.beginning()["id"] == before
+        assert Run.open(run.path).config.adapter.init_from == tmp_path / start
+
+
 def test_another_folder_is_not_passed_over(begun: Run, tmp_path: Path) -> None:
     """Also where the photos that the run was begun with are still there."""
     run = edit(copied(begun, tmp_path), data__photos=str(tmp_path / "others"))

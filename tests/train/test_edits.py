@@ -8,9 +8,9 @@ from begun_run import STEPS, STOP, begun_run, call, copied, edit
 from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.paths import PLACES
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import fields
-from kaiffin.foundation.whereabouts import PLACES
 from kaiffin.stories.train import resume
 from kaiffin.train.edits import MAY_CHANGE, edits_of, may_change, settings_of
 

@@ -25,6 +25,7 @@ from typing import Any
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import Folder, explained, file_name, read_json, write_folder
+from kaiffin.foundation.paths import anchored
 from kaiffin.foundation.settings import dump, load
 
 PREFIX = "step-"
@@ -66,12 +67,12 @@ class Run(Folder):
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """The run at `path`; raises `RunError` if there is none."""
+        """The run at `path`, its config `anchored`; raises `RunError` if there is none."""
         if not cls.is_at(path):
             raise RunError(
                 f"{path}: is no run folder (no config.yaml).", "Name a folder that train has made."
             )
-        return cls(path, load(path / "config.yaml"))
+        return cls(path, anchored(load(path / "config.yaml"), path))
 
     def save_config(self, config: Config) -> None:
         """Replaces the config, as when `preset` has filled what was left open."""

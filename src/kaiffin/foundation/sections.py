@@ -285,6 +285,13 @@ class TrainConfig(Strict):
     tensorboard: bool = Field(True, description="write TensorBoard logs into the run")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
 
+    @field_validator("betas")
+    @classmethod
+    def _decaying(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in value):
+            raise ValueError("must be from 0 to below 1, both")
+        return value
+
 
 class SampleConfig(Strict):
     """How pictures are made: previews while training, and the defaults of `generate`."""
@@ -321,7 +328,7 @@ class SampleConfig(Strict):
         ("a photo of {token} {noun}",),
         description="prompts of the previews, {token} and {noun} set",
     )
-    preview_seed: int = Field(1, ge=0, description="seed of the previews")
+    preview_seed: int = Field(1, ge=0, lt=2**63, description="seed of the previews")
 
     @field_validator("size", mode="before")
     @classmethod

@@ -17,6 +17,8 @@ from kaiffin.foundation.errors import ConfigError, SettingError, nearest
 from kaiffin.foundation.schema import facts, leaves, value_name
 from kaiffin.foundation.written import given, meant, natural, read
 
+LONGEST = 200  # characters of a value that an error repeats
+
 
 def fields() -> Iterator[tuple[str, FieldInfo]]:
     """Every setting of the config by its dotted name, in order."""
@@ -55,7 +57,10 @@ def _meant(data: Mapping[str, Any], source: str) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a file of other fields than the config's, plain scalars as YAML 1.2 has
     them."""
-    return natural(read(path))
+    try:
+        return natural(read(path))
+    except RecursionError:
+        raise ConfigError(f"{path}: a part of it holds itself (&name, *name).") from None
 
 
 def dump(config: Config) -> str:
@@ -88,8 +93,15 @@ def override(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         node = merged
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = given(value, known[name].annotation) if isinstance(value, str) else value
+        node[leaf] = _given(name, value, known[name]) if isinstance(value, str) else value
     return merged
+
+
+def _given(name: str, text: str, info: FieldInfo) -> Any:
+    try:
+        return given(text, info.annotation)
+    except ValueError as error:
+        raise SettingError("command line", name, _cut(text), str(error)) from None
 
 
 def changed(config: Config, **changes: Any) -> Config:
@@ -112,7 +124,12 @@ def _explained(error: ValidationError, source: str) -> ConfigError:
     reason = reason_of(first)
     if not name:
         return ConfigError(f"{source}: {reason}.")
-    return SettingError(source, name, first.get("input"), reason)
+    return SettingError(source, name, _cut(first.get("input")), reason)
+
+
+def _cut(value: Any) -> Any:
+    long = isinstance(value, str) and len(value) > LONGEST
+    return f"{value[:LONGEST]}..." if long else value
 
 
 _REASONS = {
@@ -131,6 +148,8 @@ _REASONS = {
     "greater_than": "must be above {gt}",
     "less_than_equal": "must be at most {le}",
     "less_than": "must be below {lt}",
+    "too_long": "has {actual_length} entries, and at most {max_length} are read",
+    "too_short": "has {actual_length} entries, and at least {min_length} are needed",
 }  # by the beginning of pydantic's name of an error, the first that fits
 
 

@@ -6,6 +6,7 @@ names is stored as absolute paths, and as seen from the run; and it is known aga
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ from typing import Any
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import file_sha256, read_json
+from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
-from kaiffin.foundation.settings import changed, flat
 
 SAMPLE = 16  # photos by which a folder is known
 LEVELS = 3  # folders above a run in which it may have been begun: runs/sweep/kaiffin
@@ -33,37 +34,6 @@ def content_sha256(path: Path) -> str:
     except OSError:
         return ""
     return hashlib.sha256("".join(named).encode()).hexdigest() if named else ""
-
-
-# --- paths in a config --------------------------------------------------------------------------
-
-# Settings that say where something is: what is there is what counts.
-PLACES = ("data.photos", "adapter.init_from", "base.name", "base.vae")
-PATHS = ("data.photos", "adapter.init_from", "score.like", "score.prompts")
-OR_NAMES = ("base.name", "base.vae", "score.judge", "score.identity_judge")  # or a hub id
-
-
-def anchored(config: Config) -> Config:
-    """The config with its paths absolute, so that it means the same from any working folder."""
-    given = flat(config)
-    paths = [name for name in PATHS if given[name] is not None]
-    paths += [name for name in OR_NAMES if given[name] is not None and _is_path(given[name])]
-    made = changed(config, **{name: str(absolute(Path(given[name]))) for name in paths})
-    phases = [
-        phase.model_copy(update={"photos": phase.photos and absolute(phase.photos)})
-        for phase in config.phases
-    ]
-    return made.model_copy(update={"phases": tuple(phases)})
-
-
-def absolute(path: Path) -> Path:
-    """As seen from the root; links stay as they are named."""
-    return Path(os.path.abspath(path.expanduser()))
-
-
-def _is_path(name: str) -> bool:
-    """Whether what may also be an alias (a plain word) or a hub id is a file or folder here."""
-    return Path(name).name != name and Path(name).expanduser().exists()
 
 
 # --- photos -------------------------------------------------------------------------------------
@@ -129,18 +99,58 @@ def find_photos(run: Run, folder: Path | None, recorded: Mapping[str, Any]) -> P
     folder: as the config names it now; recorded: its `place` when the run began, and `photos`, the
     `file` and `sha256` of each. None where no place holds any of them.
     """
-    known = [(str(one["file"]), one["sha256"]) for one in recorded["photos"]]
+    known = recorded["photos"]
     if folder is None or not known:
         return None
-    sample = known[:: max(1, len(known) // SAMPLE)]
-    places = dict.fromkeys(_places(run, folder, recorded))
-    return next((path for path in places if _holds_any(path, sample)), None)
+    return _find(run, folder, recorded, known[:: max(1, len(known) // SAMPLE)])
+
+
+# --- other files --------------------------------------------------------------------------------
+
+
+def known_place(run: Run, path: Path) -> dict[str, Any]:
+    """The `place` of an adapter or a base, and how it is known again: by its file, or by the
+    largest of its files in a folder."""
+    below = path.rglob("*.safetensors") if path.is_dir() else [path]
+    sizes = {file: file.stat().st_size for file in below if file.is_file()}
+    largest = max(sizes, key=lambda file: sizes[file], default=None)
+    known = {
+        "file": largest.relative_to(path).as_posix(), "bytes": sizes[largest],
+        "sha256": file_sha256(largest),
+    } if largest else {}  # fmt: skip
+    return place(run, path) | {"known": known}
+
+
+def find_file(run: Run, path: Path, recorded: Mapping[str, Any]) -> Path | None:
+    """Where a file or folder is now of which `known_place` was recorded; None where it is nowhere.
+
+    path: as the config names it now.
+    """
+    return _find(run, path, recorded, [recorded["known"]]) if recorded["known"] else None
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+
+def _find(
+    run: Run, path: Path, recorded: Mapping[str, Any], known: Sequence[Mapping[str, Any]]
+) -> Path | None:
+    """The first place with any of the files in `known`: its `file` within, `sha256`, `bytes`."""
+    places = dict.fromkeys(_places(run, path, recorded))
+    return next((one for one in places if any(_holds(one, file) for file in known)), None)
+
+
+def _holds(path: Path, known: Mapping[str, Any]) -> bool:
+    file = path / str(known["file"])
+    if not os.path.isfile(file) or known.get("bytes") not in (None, file.stat().st_size):
+        return False
+    return content_sha256(file) == known["sha256"]
 
 
 def _places(run: Run, folder: Path, recorded: Mapping[str, Any]) -> Iterator[Path]:
     """Where it may be, the likeliest first: where the config was edited to say; as seen from the
     run, since both may have been moved or copied; where it was; below the working folder; and in
-    any neighbour of these, as a folder may have been renamed."""
+    any neighbour of these, as it may have been renamed."""
     before, path = Path(recorded.get("folder", absolute(folder))), absolute(run.path)
     if absolute(folder) != before:
         yield absolute(folder)
@@ -150,11 +160,5 @@ def _places(run: Run, folder: Path, recorded: Mapping[str, Any]) -> Iterator[Pat
     for above in path.parents[:LEVELS]:  # older runs have it as seen from where they were begun
         yield absolute(above / folder)
     for above in (before.parent, path.parent, Path.cwd()):
-        if above.is_dir():
-            yield from sorted(path for path in above.iterdir() if path.is_dir())
-
-
-def _holds_any(path: Path, sample: Sequence[tuple[str, str]]) -> bool:
-    return any(
-        (path / name).is_file() and content_sha256(path / name) == wanted for name, wanted in sample
-    )
+        with contextlib.suppress(OSError):  # absent, or nobody may look into it
+            yield from sorted(above.iterdir())

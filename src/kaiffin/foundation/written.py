@@ -43,11 +43,11 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not UTF-8 text.", "Is it a YAML config?") from None
+        raise ConfigError(f"{path}: is not UTF-8 text.", "Save it as UTF-8.") from None
     if path.suffix.lower() == ".toml":
         return _toml(text, path)
     try:
-        data = yaml.load(text, Loader=_Loader)
+        data = _yaml(text)
     except yaml.YAMLError as error:
         data = error
     if isinstance(data, dict):
@@ -65,6 +65,13 @@ def read(path: Path) -> dict[str, Any]:
     raise ConfigError(f"{path}: holds {what}, not sections such as train: {{steps: 20}}.")
 
 
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+
+
 def _told(error: yaml.YAMLError) -> str:
     """Where in the file, and what."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
@@ -78,7 +85,7 @@ def _told(error: yaml.YAMLError) -> str:
 def _toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}.") from None
 
 
@@ -146,12 +153,13 @@ def meant(value: Any, kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return _section(value, kind)
     optional, kind = _without_none(kind)
-    if isinstance(value, Plain) and optional and value in NULLS:
+    empty = isinstance(value, Plain) and value in NULLS
+    if optional and (empty or (value == "" and kind is Path)):
         return None
     if _is_several(kind):
         kinds = _entries(kind)
         if isinstance(value, str):
-            return [] if isinstance(value, Plain) and value in NULLS else given(value, kind)
+            return [] if empty else given(value, kind)
         if isinstance(value, Sequence):
             return [meant(one, kinds[min(i, len(kinds) - 1)]) for i, one in enumerate(value)]
         return value
@@ -163,21 +171,25 @@ def meant(value: Any, kind: Any) -> Any:
 def given(text: str, kind: Any) -> Any:
     """The text of a flag as a field of type `kind` takes it. No text or path is YAML.
 
-    Lists are written [a, b], or a,b where their entries hold no commas.
+    Lists are written [a, b], or a,b where their entries hold no commas. ValueError with the reason
+    for what looks like one and cannot be read.
     """
     optional, kind = _without_none(kind)
     if optional and (text == "" or (text in (*NULLS, "none") and kind not in (str, Path))):
         return None
     if not _is_several(kind):
         return _scalar(text, kind)
-    if text.lstrip()[:1] in ("[", "{"):
-        try:
-            data = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError:
-            data = None
-        if isinstance(data, list | dict):
-            return meant(data if isinstance(data, list) else [data], kind)
+    if not text.strip():
+        return []
     kinds = _entries(kind)
+    brackets = text.strip()[0] + text.strip()[-1]
+    if brackets == "[]" or (brackets == "{}" and kinds[0] is not str):  # a text may be {token}
+        try:
+            data = _yaml(text)
+        except yaml.YAMLError as error:
+            problem = getattr(error, "problem", None) or str(error)
+            raise ValueError(f"is no list that can be read: {problem.rstrip('.')}") from None
+        return meant(data if isinstance(data, list) else [data], kind)
     if kinds[0] is str:
         return [str(text)]
     if "," in text or typing.get_origin(kinds[0]) is Literal:

@@ -14,13 +14,13 @@ from kaiffin.adapters.elsewhere.proof import NoReader, Proof
 from kaiffin.data.dataset import Dataset
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.folder import file_name
+from kaiffin.foundation.folder import file_name, read_json
+from kaiffin.foundation.paths import anchored
 from kaiffin.foundation.phases import Phase, expand
 from kaiffin.foundation.run import Run, free_name
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.foundation.whereabouts import anchored
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.request import Request, remarks, request
 from kaiffin.pictures.sample import generate
@@ -65,8 +65,9 @@ class Trained:
 
     @property
     def is_idle(self) -> bool:
-        """Whether an adapter was proven to do nothing: no success."""
-        return any(isinstance(one, Proof) and one.is_idle for one in self.proofs.values())
+        """Whether an adapter was proven to do nothing, now or before: no success."""
+        before = read_json(self.run.proof_path).get("effect") == 0
+        return before or any(isinstance(p, Proof) and p.is_idle for p in self.proofs.values())
 
 
 @contained()

@@ -17,12 +17,15 @@ from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json
+from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import changed, flat
 from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import (
-    absolute,
     content_sha256,
+    find_file,
     find_photos,
+    known_place,
     photo_folders,
     place,
     recorded_photos,
@@ -46,6 +49,7 @@ def check(run: Run, tell: Tell) -> Edits:
     found = edits.edits_of(run)
     if record := run.beginning():
         edits.say(found, run, tell)
+        _find_files(run, record.get("places", {}), tell)
         _check_start(run, record)
         _check_photos(run, tell)
     elif run.latest_restart_point() and not run.config.data.skip_bad:
@@ -83,6 +87,7 @@ def begin(run: Run, revision: str, examples: Iterable[Example], found: Edits) ->
     if record:
         record["settings"] = edits.settings_of(run.config)
         record["changes"] += edits.as_records(found, run)
+        record["places"] = _places_of(run)
         record["photos"] = [
             {**recorded, **place(run, folder)}
             for folder, recorded in zip(folders, record["photos"], strict=True)
@@ -98,6 +103,7 @@ def begin(run: Run, revision: str, examples: Iterable[Example], found: Edits) ->
                 {**place(run, folder), "photos": list(_photos(run.config, folder, known).values())}
                 for folder in folders
             ],
+            "places": _places_of(run),
             "class_pictures": {},
             "changes": [],
         }
@@ -133,6 +139,38 @@ def is_prolonged(run: Run, step: int) -> bool:
     return any(one["setting"] == "train.steps" and one["after"] == step for one in changes)
 
 
+# --- adapter and base, which may have been moved ------------------------------------------------
+
+FILES = ("adapter.init_from", "base.name", "base.vae")  # settings that name some
+
+
+def _places_of(run: Run) -> dict[str, Any]:
+    """Of each of FILES that is on this machine by a path: where, and how it is known again."""
+    given = {name: value for name, value in flat(run.config).items() if name in FILES}
+    paths = {name: Path(value) for name, value in given.items() if value}
+    return {n: known_place(run, p) for n, p in paths.items() if p.is_absolute() and p.exists()}
+
+
+def _find_files(run: Run, places: Mapping[str, Mapping[str, Any]], tell: Tell) -> None:
+    """The run's config says from now on where what was recorded is, unless it was edited to say it;
+    RunError where that is gone. What is there is compared later."""
+    given = flat(run.config)
+    for name, recorded in places.items():
+        before = Path(recorded["folder"])
+        if given[name] != str(before):
+            continue
+        now = find_file(run, before, recorded)
+        if now is None and not before.exists():
+            raise RunError(
+                f"{run.path}: {name} is gone or replaced: its content is neither at {before} nor at"
+                f" {recorded['from_run']} from the run, nor beside these under another name.",
+                f"Put it back, or name it as {name} in {run.config_path}.",
+            )
+        if now not in (None, before):
+            tell.note(f"note: {name}: {before} is now {now}")
+            run.config = changed(run.config, **{name: str(now)})
+
+
 # --- base and class pictures --------------------------------------------------------------------
 
 
@@ -154,8 +192,8 @@ def _check_start(run: Run, record: Mapping[str, Any]) -> None:
     if (content_sha256(start) if start else "") != record["init_from"]:
         raise RunError(
             f"{run.config_path}: adapter.init_from = {start} is not the adapter that the run was"
-            " begun from.",
-            f"Put that back, {NEW_RUN}.",
+            f" begun from (SHA-256 {record['init_from'][:12]}), but another, or nothing.",
+            f"Put that back, or name it there, {NEW_RUN}.",
         )
 
 

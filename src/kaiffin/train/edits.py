@@ -13,11 +13,11 @@ from typing import Any
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.paths import PLACES
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import flat
 from kaiffin.foundation.tell import Tell
-from kaiffin.foundation.whereabouts import PLACES
 
 OTHER_BITS = "the last bits of the weights may come out otherwise"
 # What may be edited in the config.yaml of a begun training, by name or pattern, and what is worth
