@@ -58,7 +58,7 @@ def test_prompts_that_are_none(tmp_path: Path, text: str | None, said: str) -> N
         read_prompts(None, file)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_prompts_are_read_however_they_were_saved(tmp_path: Path, encoding: str, end: str) -> None:
     file = tmp_path / "prompts.txt"
@@ -69,7 +69,11 @@ def test_prompts_are_read_however_they_were_saved(tmp_path: Path, encoding: str,
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [("é".encode("latin-1"), "is not UTF-8 text"), (b"a\n# b", "line 2: '# b' would be read as")],
+    [
+        ("é".encode("latin-1"), "is not UTF-8 text"),
+        (b"a\0b", "is not UTF-8 text"),
+        (b"a\n# b", "line 2: '# b' would be read as"),
+    ],
 )
 def test_prompts_that_would_be_others(tmp_path: Path, data: bytes, said: str) -> None:
     file = tmp_path / "prompts.txt"

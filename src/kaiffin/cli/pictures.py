@@ -9,8 +9,6 @@ from pathlib import Path
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import ConfigError, SettingError
 
-SEEDS = 2**63  # the first that is too large
-
 
 class Generate(Command):
     """Make pictures, with the recipe of each inside its PNG, and a labelled sheet."""
@@ -94,8 +92,9 @@ class Generate(Command):
             drawn = secrets.randbelow(2**32)
             self.tell.note(f"seed {drawn}, drawn as --seed -1 asks")
             return drawn
-        if self.seed + self.count > SEEDS:
-            raise ConfigError(f"--seed {self.seed}: is too large.", f"Stay below {SEEDS}.")
+        from kaiffin.pictures.request import refuse_large
+
+        refuse_large(self.seed, self.count)
         return self.seed
 
 

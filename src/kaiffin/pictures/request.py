@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,9 +12,19 @@ from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import file_name
 from kaiffin.foundation.samplers import SAMPLERS, taking
+from kaiffin.foundation.text import decoded, is_text
 
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
+
+
+SEEDS = 2**63  # the first that is too large
+
+
+def refuse_large(seed: int, count: int) -> None:
+    """ConfigError where a generator does not take the last of `count` seeds from `seed` on."""
+    if seed + count > SEEDS:
+        raise ConfigError(f"--seed {seed}: is too large.", f"Stay below {SEEDS}.")
 
 
 def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
@@ -38,7 +47,7 @@ def slug(prompt: str) -> str:
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
-    """The prompt, or the lines of a file (UTF-8, or UTF-16 with its mark).
+    """The prompt, or the lines of a file (UTF-8, UTF-16 or UTF-32).
 
     Raises ConfigError naming a line that is empty or a comment.
     """
@@ -65,15 +74,13 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
 def _lines(file: Path) -> list[str]:
     """Its lines without blanks around them; whatever is blank after the last prompt is left out."""
     try:
-        data = file.read_bytes()
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = data.decode("utf-16" if wide else "utf-8-sig")
+        text = decoded(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read as prompts: {error.strerror}.") from None
-    except UnicodeDecodeError:
+    if not is_text(text):
         raise ConfigError(
             f"{file}: is not UTF-8 text, so its prompts cannot be read.", "Save it as UTF-8."
-        ) from None
+        )
     lines = [line.strip() for line in re.split(r"\r\n|\n|\r", text)]
     while lines and not lines[-1]:
         lines.pop()

@@ -35,7 +35,7 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import read_recipe, save_png
-from kaiffin.pictures.request import remarks, slug
+from kaiffin.pictures.request import refuse_large, remarks, slug
 from kaiffin.pictures.source import of_run, open_source
 from kaiffin.score.judge import judge_of
 from kaiffin.score.panel import Panel, open_panel
@@ -115,6 +115,7 @@ def ask(order: GridOrder, run: Run | None, config: Config) -> Grid:
         )
     if "seed" in names and (order.count > 1 or order.seed is not None):
         raise ConfigError("seed is an axis already.", "Leave out --seed and -n.")
+    refuse_large(start.seed, order.count)
     asked = Grid(by_letter, start, order.count)
     total = math.prod(asked.shape)
     if total > MOST:
