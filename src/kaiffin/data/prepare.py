@@ -55,7 +55,7 @@ class Example:
 class Prepared:
     """The examples of a set and everything that was found about it.
 
-    held_out: those that are not trained on.
+    held_out: those that are not trained on; listed: every photo there is, used or not.
     """
 
     examples: tuple[Example, ...]
@@ -65,6 +65,7 @@ class Prepared:
     manifest: dict[str, Any]
     held_out: tuple[Example, ...] = ()
     skipping: bool = False  # --skip-bad: what cannot be used is left out and recorded
+    listed: tuple[Source, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -127,7 +128,7 @@ def prepare(
     trained = tuple(example for example in examples if example not in held_out)
     return Prepared(
         trained, tuple(found), tuple(refused), tuple(manifest["notes"]), manifest, held_out,
-        data.skip_bad,
+        data.skip_bad, tuple(listing.sources),
     )  # fmt: skip
 
 

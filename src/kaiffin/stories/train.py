@@ -135,7 +135,7 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     run.save_config(session.config)
     if run.finished:
         run.reopen()
-    beginning.begin(run, family.revision, session.examples, edited)
+    beginning.begin(run, family.revision, list(session.photos.values()), edited)
     export.write_manifest(run, session)
     return session, planned
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.data import sources
-from kaiffin.data.prepare import Example
+from kaiffin.data.prepare import Example, Prepared
+from kaiffin.data.sources import Source
 from kaiffin.foundation.cache import content_key
-from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.paths import absolute
@@ -73,14 +73,16 @@ def _check_photos(run: Run, tell: Tell) -> None:
     run.config = with_photo_folders(run.config, folders)
     for folder, recorded in zip(folders, every, strict=True):
         before = {one["file"]: one for one in recorded["photos"]}
-        _refuse_differences(run, folder, before, _photos(run.config, folder, {}))
+        data = run.config.data.model_copy(update={"photos": folder})
+        now = _photos(folder, sources.read(data, run.config.subject).sources)
+        _refuse_differences(run, folder, before, now)
 
 
-def begin(run: Run, revision: str, examples: Iterable[Example], found: Edits) -> None:
+def begin(run: Run, revision: str, looked_at: Sequence[Prepared], found: Edits) -> None:
     """Writes the record of a run whose config has nothing left open; in one that is there, what was
     edited and where the photos are now.
 
-    revision: content hash of the base; examples: of which the hashes are known.
+    revision: content hash of the base; looked_at: each of the run's `photo_folders`.
     """
     record = run.beginning()
     folders = photo_folders(run.config)
@@ -93,15 +95,15 @@ def begin(run: Run, revision: str, examples: Iterable[Example], found: Edits) ->
             for folder, recorded in zip(folders, record["photos"], strict=True)
         ]
     else:
-        known = {example.path: example.sha256 for example in examples}
+        known = {e.path: e.sha256 for p in looked_at for e in (*p.examples, *p.held_out)}
         start = run.config.adapter.init_from
         record = {
             "settings": edits.settings_of(run.config),
             "base": revision,
             "init_from": content_sha256(start) if start else "",
             "photos": [
-                {**place(run, folder), "photos": list(_photos(run.config, folder, known).values())}
-                for folder in folders
+                {**place(run, folder), "photos": list(_photos(folder, one.listed, known).values())}
+                for folder, one in zip(folders, looked_at, strict=True)
             ],
             "places": _places_of(run),
             "class_pictures": {},
@@ -218,12 +220,14 @@ def hold_class_pictures(run: Run, examples: Sequence[Example]) -> None:
 # --- photos -------------------------------------------------------------------------------------
 
 
-def _photos(config: Config, folder: Path | None, known: Mapping[Path, str]) -> Photos:
+def _photos(
+    folder: Path | None, listed: Iterable[Source], known: Mapping[Path, str] | None = None
+) -> Photos:
     """Every photo of a folder with all that a training takes from it, in order.
 
     known: hashes of files that need not be read again.
     """
-    data = config.data.model_copy(update={"photos": folder})
+    known = known or {}
     top = (folder or Path()).expanduser()
     listed = [
         {
@@ -233,7 +237,7 @@ def _photos(config: Config, folder: Path | None, known: Mapping[Path, str]) -> P
             "repeats": source.repeats,
             "mask": content_sha256(source.mask_path) if source.mask_path else None,
         }
-        for source in sources.read(data, config.subject).sources
+        for source in listed
     ]
     return {str(one["file"]): one for one in listed}
 

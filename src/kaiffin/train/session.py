@@ -13,7 +13,7 @@ from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
 from kaiffin.data.findings import look_at, refuse_problems
-from kaiffin.data.prepare import Example, Prepared
+from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import AdapterConfig, Config
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.phases import Phase, expand
@@ -48,11 +48,6 @@ class Session:
     def prepared(self) -> Prepared:
         """The photos of the first phase."""
         return self.photos[self.phases[0].config.data.photos]
-
-    @property
-    def examples(self) -> list[Example]:
-        """All photos, those that are held out as well."""
-        return [ex for p in self.photos.values() for ex in (*p.examples, *p.held_out)]
 
 
 def open_session(config: Config, run: Run | None, *, tell: Tell = SILENT) -> Session:
