@@ -63,3 +63,8 @@ def test_a_relative_path_in_a_run_is_of_the_run_else_of_the_working_folder(
     assert meant("my/b") == str(here / "my" / "b")
     assert meant("my/c") == "my/c"  # nowhere: as it was written
     assert meant(str(here / "my" / "a")) == str(here / "my" / "a")
+
+
+def test_a_folder_may_begin_as_a_home_does() -> None:
+    given = build({"data": {"photos": "~nobody-of-that-name"}})
+    assert anchored(given).data.photos == Path.cwd() / "~nobody-of-that-name"
