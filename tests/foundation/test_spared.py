@@ -67,6 +67,8 @@ from diffusers.hooks import apply_layerwise_casting
 from transformers import AutoModel, BertModel
 import transformers.models
 assert transformers.models.bert.BertModel is BertModel
+from peft import LoraConfig
+family.towers["unet"].add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
 import torch._dynamo
 assert torch._dynamo.disable.__module__.startswith("torch.")
 assert torch._dynamo.is_compiling is not None

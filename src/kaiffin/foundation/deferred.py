@@ -39,7 +39,8 @@ def defer(
     package = importlib.util.module_from_spec(spec)
     sys.modules[name] = package
     _into_parent(name, package)
-    vars(package).update({known: find() for known, find in (given or {}).items()})
+    for known, find in (given or {}).items():
+        vars(package)[known] = find()
     waiting = _Waiting(package, spec.loader)
     vars(package)["__getattr__"] = waiting.ask
     if not gathers:

@@ -85,7 +85,8 @@ def quiet() -> Iterator[None]:
     bitsandbytes, which diffusers imports where it is installed, reports missing kernels on
     processors with AVX512-BF16; none of it is anything that a person could mend.
     """
-    spare()
+    with warnings.catch_warnings(action="ignore"):
+        spare()
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

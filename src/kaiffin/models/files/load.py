@@ -351,5 +351,5 @@ def _of_one_file(base: BaseConfig, one: torch.dtype, other: torch.dtype) -> bool
     located = resolve.locate(base.name)
     if one == other or located.kind == "file":
         return True
-    folders = [path for path in located.path.iterdir() if any(path.glob("*.safetensors"))]
+    folders = [located.path / part for part in (*SPECS[located.family].towers, "vae")]
     return all(_weights(path, one) == _weights(path, other) for path in folders)
