@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.families.text import canonical
@@ -58,11 +59,23 @@ def built(cls: Any, folder: Path) -> Any:
     configuration that is broken or of another kind."""
     from transformers import PreTrainedModel
 
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutNoise():
         if issubclass(cls, PreTrainedModel):
             config = cls.config_class.from_pretrained(str(folder), local_files_only=True)
             return cls(config)
         return cls.from_config(cls.load_config(str(folder), local_files_only=True))
+
+
+class _WithoutNoise(TorchFunctionMode):
+    """Leaves out what torch.nn.init does to new layers."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def fill(model: nn.Module, files: Sequence[Path], dtype: torch.dtype, device: torch.device) -> bool:
