@@ -50,7 +50,7 @@ def test_a_benchmark(
 def test_starts_and_loads_are_compared(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "times.json"
     call = [REPO / "benchmarks/start.py", "--base", sd_path, "--rounds", 1, "--json", file]
-    done = fresh.run([*map(str, call), "--commands", "--help"])
+    done = fresh.run([*map(str, call), "--commands=--help"])
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert list(found["seconds"]) == ["import torch", "--help", "safetensors", "kaiffin"]

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from kaiffin.foundation import spared
 
 # Of each package one module that is there if and only if the package has run.
@@ -50,6 +52,7 @@ def test_pictures_load_one_model_and_no_library_whole(tmp_path: Path) -> None:
     assert loaded(HEAVY, *lines, cwd=tmp_path) == [f"{line} 0" for line in lines]
 
 
+@pytest.mark.slow  # imports all of it
 def test_what_waits_is_whole_when_asked_for(tmp_path: Path) -> None:
     """Where Kaiffin has loaded a base, the libraries are what they are elsewhere."""
     code = """
