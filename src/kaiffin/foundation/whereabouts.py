@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.folder import file_sha256, read_json
+from kaiffin.foundation.folder import read_json
+from kaiffin.foundation.hashes import kept_sha256
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
 from kaiffin.foundation.settings import changed, flat
 
@@ -27,9 +28,9 @@ def content_sha256(path: Path) -> str:
     or it cannot be read."""
     try:
         if path.is_file():
-            return file_sha256(path)
+            return kept_sha256(path)
         files = sorted(one for one in path.rglob("*") if one.is_file())
-        named = [f"{one.relative_to(path).as_posix()}\n{file_sha256(one)}\n" for one in files]
+        named = [f"{one.relative_to(path).as_posix()}\n{kept_sha256(one)}\n" for one in files]
     except OSError:
         return ""
     return hashlib.sha256("".join(named).encode()).hexdigest() if named else ""
