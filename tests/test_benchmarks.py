@@ -47,6 +47,20 @@ def test_a_benchmark(
     assert all(ratio > 0 for ratio in ratios.values())
 
 
+def test_starts_and_loads_are_compared(sd_path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "times.json"
+    call = [REPO / "benchmarks/start.py", "--base", sd_path, "--rounds", 1, "--json", file]
+    done = fresh.run([*map(str, call), "--commands=--help"])
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert list(found["seconds"]) == ["import torch", "--help", "safetensors", "kaiffin"]
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
+    ratios = {row[1].strip(): row[3].strip() for row in rows}
+    assert float(ratios["--help"]) < float(ratios["import torch"]) == 1
+    assert float(ratios["kaiffin"]) > float(ratios["safetensors"]) == 1
+    assert 0 < found["excess"] < 2**30
+
+
 def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     """A training of two steps, judged by random weights: the counts are their answers."""
     place = importlib.util.spec_from_file_location(

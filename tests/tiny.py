@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -86,7 +87,10 @@ def vae(latent_channels: int) -> AutoencoderKL:
     )
 
 
-def _unet(channels: int, context: int, **more: object) -> UNet2DConditionModel:
+def _unet(
+    channels: int, context: int, attention: Sequence[str], **more: object
+) -> UNet2DConditionModel:
+    """attention: "CrossAttn" for each level that has it, "" for the others, as published."""
     return UNet2DConditionModel(
         sample_size=SIZE // 8,
         in_channels=channels,
@@ -95,8 +99,8 @@ def _unet(channels: int, context: int, **more: object) -> UNet2DConditionModel:
         layers_per_block=1,
         norm_num_groups=8,
         cross_attention_dim=context,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=tuple(f"{name}DownBlock2D" for name in attention),
+        up_block_types=tuple(f"{name}UpBlock2D" for name in reversed(attention)),
         **more,
     )
 
@@ -123,7 +127,7 @@ def tiny_sd(path: Path, *, prediction: str = "epsilon", channels: int = 4, seed:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         vae(channels).save_pretrained(path / "vae")
-        _unet(channels, 32, attention_head_dim=2).save_pretrained(path / "unet")
+        _unet(channels, 32, ("CrossAttn", ""), attention_head_dim=2).save_pretrained(path / "unet")
         CLIPTextModel(text_config(32, 32)).save_pretrained(path / "text_encoder")
     write_tokenizer(path / "tokenizer")
     _scheduler(path / "scheduler", prediction)
@@ -139,6 +143,7 @@ def tiny_sdxl(path: Path, *, prediction: str = "epsilon", seed: int = 0) -> Path
         unet = _unet(
             4,
             64,
+            ("", "CrossAttn"),
             attention_head_dim=(2, 4),
             use_linear_projection=True,
             transformer_layers_per_block=(1, 2),

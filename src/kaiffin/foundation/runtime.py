@@ -95,14 +95,13 @@ def contained() -> Iterator[None]:
     that loads one runs inside, and a process that tells many stories stays its own. Also a
     decorator: `@contained()`."""
     threads = torch.get_num_threads()
-    strict = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    strictness = torch.get_deterministic_debug_mode()
     searches = torch.backends.cudnn.benchmark
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(strictness)
         torch.backends.cudnn.benchmark = searches
 
 
@@ -114,8 +113,12 @@ def choose_threads(native_size: int, device: torch.device) -> None:
 
 
 def make_deterministic() -> None:
-    """Same call, same machine: same bytes. Costs a few percent on a GPU."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    """Same call, same machine: same bytes. Costs a few percent on a GPU.
+
+    By the mode, not by `use_deterministic_algorithms`, which sets the same and imports the whole
+    compiler for it.
+    """
+    torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
 
 

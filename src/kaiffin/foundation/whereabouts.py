@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.folder import file_sha256, read_json
+from kaiffin.foundation.folder import read_json
+from kaiffin.foundation.hashes import kept_sha256
 from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
 
@@ -28,9 +29,9 @@ def content_sha256(path: Path) -> str:
     or it cannot be read."""
     try:
         if path.is_file():
-            return file_sha256(path)
+            return kept_sha256(path)
         files = sorted(one for one in path.rglob("*") if one.is_file())
-        named = [f"{one.relative_to(path).as_posix()}\n{file_sha256(one)}\n" for one in files]
+        named = [f"{one.relative_to(path).as_posix()}\n{kept_sha256(one)}\n" for one in files]
     except OSError:
         return ""
     return hashlib.sha256("".join(named).encode()).hexdigest() if named else ""
@@ -116,7 +117,7 @@ def known_place(run: Run, path: Path) -> dict[str, Any]:
     largest = max(sizes, key=lambda file: sizes[file], default=None)
     known = {
         "file": largest.relative_to(path).as_posix(), "bytes": sizes[largest],
-        "sha256": file_sha256(largest),
+        "sha256": kept_sha256(largest),
     } if largest else {}  # fmt: skip
     return place(run, path) | {"known": known}
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kaiffin.foundation.folder import file_sha256
+from kaiffin.foundation.hashes import kept_sha256
+from kaiffin.foundation.spared import spare
 
 TILE = 512  # pixels
 LIBRARIES = ("diffusers", "transformers", "accelerate", "peft", "bitsandbytes")  # that say much
@@ -44,7 +45,7 @@ def revision(files: Iterable[Path]) -> str:
     """SHA-256 over the contents of the weight files, in order of their names."""
     digest = hashlib.sha256()
     for path in sorted(files):
-        digest.update(file_sha256(path).encode())
+        digest.update(kept_sha256(path).encode())
     return digest.hexdigest()
 
 
@@ -84,6 +85,8 @@ def quiet() -> Iterator[None]:
     bitsandbytes, which diffusers imports where it is installed, reports missing kernels on
     processors with AVX512-BF16; none of it is anything that a person could mend.
     """
+    with warnings.catch_warnings(action="ignore"):
+        spare()
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

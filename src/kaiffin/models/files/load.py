@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pkgutil
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import resolve
 from kaiffin.models.files.pipeline import pipeline_of
 from kaiffin.models.files.quantize import quantize
+from kaiffin.models.files.weights import built, fill, of_variant
 from kaiffin.models.words import plain_pieces
 
 # What the libraries raise at files that are damaged or of another kind.
@@ -41,7 +43,7 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
     spec, dtype = SPECS[located.family], runtime.base_dtype
     with parts.quiet():
         family = family_class(located.family)
-        found, files = _components(located, family, dtype)
+        found, files = _components(located, family, dtype, runtime.device)
         if base.vae:
             found["vae"], vae_files = _external_vae(base.vae, found["vae"])
             files = [*files, *vae_files]
@@ -133,34 +135,56 @@ def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
 
 
 def _components(
-    located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype
-) -> tuple[dict[str, Any], list[Path]]:
+    located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
     """Every component and the `schedule`, and the files that hold weights."""
     if located.kind == "file":
         return _from_file(located, family, dtype), [located.path]
-    return _from_folder(located.path, family, dtype)
+    return _from_folder(located.path, family, dtype, device)
 
 
 def _from_folder(
-    folder: Path, family: type[LatentDiffusion], dtype: torch.dtype
+    folder: Path, family: type[LatentDiffusion], dtype: torch.dtype, device: torch.device
 ) -> tuple[dict[str, Any], list[Path]]:
     found: dict[str, Any] = {}
     files: list[Path] = []
     for name, cls in family.readers().items():
         found[name] = _pretrained(cls, folder / name)
     for name, cls in family.models().items():
-        options, weights = _weights(folder / name, dtype)
-        found[name] = _pretrained(cls, folder / name, dtype=dtype, **options)
-        files += weights
+        found[name] = _model(name, cls, folder / name, dtype, device)
+        files += _weights(folder / name, dtype)[1]
     found["schedule"] = _schedule(folder / "scheduler" / "scheduler_config.json", family)
     return found, files
 
 
+def _model(name: str, cls: Any, folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """One model, filled from its files; by its library where these bear older versions' names."""
+    options, files = _weights(folder, dtype)
+    with _named(folder):
+        model = built(cls, folder)
+        if fill(model, files, _dtype_of(name, model, dtype), device):
+            return model
+    return _pretrained(cls, folder, dtype=dtype, **options)
+
+
+@contextlib.contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """What the libraries raise at the files in `folder`, as an error that names it."""
+    try:
+        yield
+    except Exception as error:
+        # Tokenizers raise a bare Exception, whatever is wrong with their files.
+        if not isinstance(error, BROKEN) and type(error) is not Exception:
+            raise
+        raise MissingWeightsError(f"{folder}: cannot be loaded: {error}.") from None
+
+
 def _weights(folder: Path, dtype: torch.dtype) -> tuple[dict[str, Any], list[Path]]:
-    """The safetensors of one component; the fp16 variant where it is enough or all there is."""
-    every = sorted(folder.glob("*.safetensors"))
-    half = [path for path in every if ".fp16." in path.name]
-    full = [path for path in every if ".fp16." not in path.name]
+    """The safetensors of one component, one file or all its shards; the fp16 variant where it is
+    enough or all there is. What lies beside them (training's own copy, other layouts) is no weight.
+    """
+    half, full = (of_variant(folder, variant) for variant in ("fp16", None))
     if half and (not full or dtype != torch.float32):
         return {"variant": "fp16"}, half
     if full:
@@ -179,13 +203,8 @@ def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **opti
         of_diffusers = issubclass(cls, ModelMixin)
         options |= {"use_safetensors": True, "output_loading_info": True}
         options |= {"torch_dtype" if of_diffusers else "dtype": dtype}
-    try:
+    with _named(folder):
         loaded = cls.from_pretrained(str(folder), local_files_only=True, **options)
-    except Exception as error:
-        # Tokenizers raise a bare Exception, whatever is wrong with their files.
-        if not isinstance(error, BROKEN) and type(error) is not Exception:
-            raise
-        raise MissingWeightsError(f"{folder}: cannot be loaded: {error}.") from None
     if dtype is None:
         return loaded
     model, info = loaded
@@ -332,5 +351,5 @@ def _of_one_file(base: BaseConfig, one: torch.dtype, other: torch.dtype) -> bool
     located = resolve.locate(base.name)
     if one == other or located.kind == "file":
         return True
-    folders = [path for path in located.path.iterdir() if any(path.glob("*.safetensors"))]
+    folders = [located.path / part for part in (*SPECS[located.family].towers, "vae")]
     return all(_weights(path, one) == _weights(path, other) for path in folders)

@@ -1,0 +1,134 @@
+"""What every command pays before its work: start and load, beside what neither can do without.
+
+    python benchmarks/start.py [--base miniature] [--dtype bf16] [--commands WORDS,...] [--rounds 5]
+
+- start: each command in a process of its own, beside `python -c "import torch"`
+- load: a base, beside what safetensors takes for the same files and dtype; and by how much a
+  process that loads it exceeds the weights at its peak
+
+For real sizes without a download: `full_base("sd1", folder, torch.float32)` of tests/full.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from timing import interleaved, table, write_json
+
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.runtime import DTYPES, Runtime
+from kaiffin.models.families.spec import SPECS
+from kaiffin.models.files import resolve
+from kaiffin.models.files.load import load
+from kaiffin.models.parts import num_bytes
+
+TORCH = "import torch"
+# In this order: each uses what those before it have made. {n} is another for every call.
+COMMANDS = (
+    "--help", "generate miniature x --steps 1 --out made",
+    "rank made --prompt x --judge miniature --out ranked.png",
+    "train made --class thing --steps 1 --out run{n}", "resume run0",
+    "adapter inspect run0/adapter.safetensors",
+)  # fmt: skip
+PEAK = """
+import json, resource, sys
+sys.path.insert(0, sys.argv[1])
+import start
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([before * 1024, *start.peak(*sys.argv[2:])]))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--base", default="miniature")
+    parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--commands", default=",".join(COMMANDS), help="separated by commas")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        started = starts(flags.commands.split(","), Path(scratch), flags.rounds)
+    print(table(started, TORCH), end="\n\n")
+    loaded = loads(flags.base, flags.dtype, flags.rounds)
+    print(table(loaded, "safetensors"), end="\n\n")
+    extra = excess(flags.base, flags.dtype)
+    print(f"{extra / 2**20:.0f} MiB above the weights at the peak of loading {flags.dtype}")
+    if flags.json:
+        write_json(flags.json, started | loaded, base=flags.base, excess=extra)
+
+
+def starts(commands: Sequence[str], folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each command from nothing to its end, one value a round."""
+    calls: dict[str, Callable[[], object]] = {TORCH: lambda: _run(["-c", TORCH], folder)}
+    for command in commands:
+        calls[command] = Numbered(command, folder)
+    return interleaved(calls, rounds, torch.device("cpu"), calls=1)
+
+
+class Numbered:
+    """A command of Kaiffin's, called again and again."""
+
+    def __init__(self, command: str, folder: Path) -> None:
+        self.command, self.folder, self.n = command, folder, 0
+
+    def __call__(self) -> None:
+        words = self.command.format(n=self.n).split()
+        self.n += 1
+        _run(["-m", "kaiffin.cli", *words], self.folder)
+
+
+def _run(words: Sequence[str], folder: Path) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+def loads(base: str, dtype: str, rounds: int) -> dict[str, list[float]]:
+    """Seconds in which safetensors and Kaiffin load the same weights, both with warm files.
+
+    On a CPU weights that need no cast stay in the mapped file in both; the first step reads them.
+    """
+    config = BaseConfig(name=base, device="cpu", dtype=dtype)
+    runtime = Runtime.from_config(config)
+    files = weight_files(base)
+    calls: dict[str, Callable[[], object]] = {
+        "safetensors": lambda: [
+            {name: tensor.to(DTYPES[dtype]) for name, tensor in load_file(file).items()}
+            for file in files
+        ],
+        "kaiffin": lambda: load(config, runtime),
+    }
+    return interleaved(calls, rounds, runtime.device, calls=1)
+
+
+def weight_files(base: str) -> list[Path]:
+    """The safetensors of what is loaded, of a folder that holds none twice."""
+    located = resolve.locate(base)
+    parts = [*SPECS[located.family].towers, "vae"]
+    return [file for part in parts for file in sorted((located.path / part).glob("*.safetensors"))]
+
+
+def excess(base: str, dtype: str) -> int:
+    """Bytes by which a process that loads `base` grows beyond the weights in `dtype`."""
+    told = _run(["-c", PEAK, str(Path(__file__).parent), base, dtype], Path.cwd())
+    before, weights, peak = json.loads(told.splitlines()[-1])
+    return peak - before - weights
+
+
+def peak(base: str, dtype: str) -> tuple[int, int]:
+    """Bytes of the weights, and of this process at its peak, after loading them."""
+    config = BaseConfig(name=base, device="cpu", dtype=dtype)
+    family = load(config, Runtime.from_config(config))
+    weights = num_bytes([*family.towers.values(), family.vae])
+    return weights, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,92 @@
+"""What commands load, by name: none of what the libraries bring along and nobody asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kaiffin.foundation import spared
+
+# Of each package one module that is there if and only if the package has run.
+HEAVY = {
+    "torch._dynamo.convert_frame", "torch._inductor", "bitsandbytes.functional",
+    "scipy.optimize._optimize", "scipy.stats._stats_py", "scipy.integrate._quadpack_py",
+    "diffusers.models.transformers.transformer_flux", "diffusers.models.unets.unet_3d_condition",
+    "diffusers.models.autoencoders.autoencoder_dc", "diffusers.hooks.layerwise_casting",
+    "diffusers.pipelines.pipeline_utils", "tensorboard", "matplotlib", "ray", "pytorch_optimizer",
+}  # fmt: skip
+
+# Each command is a child of one process that has torch and nothing else: fresh, without its start.
+COMMANDS = """
+import os, sys, torch
+torch.set_num_threads(1)
+heavy = set(sys.argv[1].split())
+for line in sys.argv[2:]:
+    child = os.fork()
+    if not child:
+        try:
+            import kaiffin.cli
+            code = kaiffin.cli.main(line.split())
+            print("RAN", line, code, *sorted(heavy & set(sys.modules)), flush=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def loaded(heavy: set[str], *lines: str, cwd: Path) -> list[str]:
+    """For each command its words, its code, and those of `heavy` that it has loaded."""
+    call = [sys.executable, "-c", COMMANDS, " ".join(heavy), *lines]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=cwd)
+    found = [row[4:] for row in done.stdout.splitlines() if row.startswith("RAN ")]
+    assert len(found) == len(lines), done.stderr[-2000:]
+    return found
+
+
+def test_pictures_load_one_model_and_no_library_whole(tmp_path: Path) -> None:
+    lines = (
+        "generate miniature x --steps 1 --out made",
+        "rank made --prompt x --judge miniature --out ranked.png",
+    )
+    assert loaded(HEAVY, *lines, cwd=tmp_path) == [f"{line} 0" for line in lines]
+
+
+@pytest.mark.slow  # imports all of it
+def test_what_waits_is_whole_when_asked_for(tmp_path: Path) -> None:
+    """Where Kaiffin has loaded a base, the libraries are what they are elsewhere."""
+    code = """
+import torch, kaiffin
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.models.files.load import load
+family = load(BaseConfig(), Runtime.from_config(BaseConfig()))
+from scipy import integrate, optimize, stats
+assert round(stats.norm.cdf(0.0), 6) == 0.5 and integrate.quad(lambda x: x, 0, 2)[0] == 2
+rows, columns = optimize.linear_sum_assignment([[1, 0], [0, 1]])
+assert list(columns) == [1, 0] and optimize.minimize(lambda x: x @ x, [1.0]).success
+from diffusers import FluxTransformer2DModel, StableDiffusionPipeline, UNet2DModel
+from diffusers.hooks import apply_layerwise_casting
+from transformers import AutoModel, BertModel
+import transformers.models
+assert transformers.models.bert.BertModel is BertModel
+from peft import LoraConfig
+family.towers["unet"].add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
+import torch._dynamo
+assert torch._dynamo.disable.__module__.startswith("torch.")
+assert torch._dynamo.is_compiling is not None
+step = torch.compile(lambda x: x * 2 + 1, backend="eager")
+assert step(torch.ones(2)).tolist() == [3, 3]
+"""
+    call = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_marks_for_a_compiler_change_nothing() -> None:
+    def add(x: int, *, more: int = 0) -> int:
+        return x + more
+
+    for made in (spared._disable(add), spared._disable(recursive=False)(add)):
+        assert made(1, more=2) == 3
+        assert made.__name__ == "add"
