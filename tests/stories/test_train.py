@@ -216,3 +216,15 @@ def test_what_a_kill_before_the_proof_left_out_is_made_up(
     again = counted(monkeypatch, load, "load")
     assert train.resume(run.path).proofs == {}
     assert not again
+
+
+def test_an_adapter_that_does_nothing_is_no_success_later_either(
+    config: Config, capsys: pytest.CaptureFixture
+) -> None:
+    """At this rate every up matrix stays too small to move the output by a bit."""
+    made = train.train(build(override(config.model_dump(), {"train.lr": 1e-30})))
+    assert made.is_idle
+    assert main(["resume", str(made.run.path)]) == 1
+    assert "it does nothing" in " ".join(capsys.readouterr().out.split())
+    words = ["adapter", "verify", str(made.adapter), "--base", config.base.name]
+    assert main(words) == 1

@@ -90,7 +90,7 @@ def resume(path: Path, *, tell: Tell = SILENT) -> Trained:
     """
     run = Run.open(path)
     longer = "train.steps" in edits.edits_of(run)
-    return _made_up(run) if run.finished and not longer else _train(run, tell)
+    return _made_up(run, tell) if run.finished and not longer else _train(run, tell)
 
 
 def _train(run: Run, tell: Tell) -> Trained:
@@ -140,8 +140,8 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     return session, planned
 
 
-def _made_up(run: Run) -> Trained:
-    """A finished run, with its proof and card."""
+def _made_up(run: Run, tell: Tell) -> Trained:
+    """A finished run, with its proof and card; where the proof fails, that is said again."""
     started, proofs = time.monotonic(), {}
     if not (run.path / CARD).is_file():
         export.write_card(run)
@@ -151,6 +151,9 @@ def _made_up(run: Run) -> Trained:
             family = load_base(base, Runtime.from_config(base, run.config.train.precision))
             beginning.refuse_other_base(run, family.revision, family.base)
             proofs = export.prove_files(run, family)
+    before = {} if proofs else read_json(run.proof_path)
+    for problem in before.get("problems", ()) if before.get("holds") is False else ():
+        tell.warning(f"proof fails: {problem}")
     points = run.restart_points()
     step = points[-1][0] if points else expand(run.config)[-1].last
     seconds = time.monotonic() - started
