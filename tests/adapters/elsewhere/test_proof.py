@@ -1,6 +1,7 @@
 """The export proof passes what is right and catches each way in which files go wrong."""
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from kaiffin.adapters.elsewhere.proof import Proof, accepted_names, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import safe, writing
 from kaiffin.adapters.files.tables import published
+from kaiffin.adapters.stack import full_modules
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.base import ModelFamily
 
@@ -197,10 +199,19 @@ def test_peft_folders_of_every_tower_are_proven(family: ModelFamily, tmp_path: P
     made = proof(path, family)
     assert made.holds, made.problems
     assert made.matched == made.layers
+    config = json.loads((path / "unet" / "adapter_config.json").read_text())
+    wide = config | {"target_modules": ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "conv1"]}
     for tower in family.towers:
         alone = proof(path / tower, family)
         assert alone.holds, alone.problems
         assert alone.matched[tower] == made.matched[tower]
+    name = next(n for n in found.modules if n.endswith("attn1.to_q"))  # one layer of those it names
+    found.modules = {name: found.modules[name]}
+    writing.write(found, path / "one", "peft", family.layers_per_block)
+    (path / "one" / "adapter_config.json").write_text(json.dumps(wide | {"alpha_pattern": {}}))
+    one = proof(path / "one", family)
+    assert one.matched["unet"] == 1
+    assert not [problem for problem in one.problems if "attached" in problem]
 
 
 @pytest.mark.parametrize("number", range(len(OF_UNET)))
@@ -238,3 +249,26 @@ def test_lycoris_is_given_what_it_cannot_read_as_it_reads_it(
         assert made.holds, made.problems
         assert made.difference < 1e-5
         assert "LyCORIS" in made.refused
+
+
+def test_others_may_break_off_wherever_they_are(sd: ModelFamily, tmp_path: Path) -> None:
+    """diffusers 0.42.1 loads magnitudes under an adapter's name by half and fails in use; a LoRA in
+    Tucker's form and a file of another suffix it does not open."""
+    name, rng = OF_UNET[3], torch.Generator().manual_seed(0)
+    dora = {f"{name}.lora_A.style.weight": torch.randn(2, 32, generator=rng),
+            f"{name}.lora_B.style.weight": torch.randn(32, 2, generator=rng),
+            f"{name}.lora_magnitude_vector.style.weight": torch.ones(32)}  # fmt: skip
+    conv = "lora_unet_mid_block_resnets_0_conv1"
+    out, inner = full_modules(sd)["unet.mid_block.resnets.0.conv1"].weight.shape[:2]
+    tucker = {f"{conv}.lora_down.weight": torch.randn(2, inner, 1, 1, generator=rng),
+              f"{conv}.lora_up.weight": torch.randn(out, 2, 1, 1, generator=rng),
+              f"{conv}.lora_mid.weight": torch.randn(2, 2, 3, 3, generator=rng),
+              f"{conv}.alpha": torch.tensor(2.0)}  # fmt: skip
+    before = output(sd)
+    for suffix, given in ((".safetensors", dora), (".SAFETENSORS", tucker), (".lora", dora)):
+        path = tmp_path / f"a{suffix}"
+        save_file(given, path)
+        made = proof(path, sd)
+        assert made.holds, made.problems
+        assert made.difference < 1e-5
+        assert torch.equal(output(sd), before)

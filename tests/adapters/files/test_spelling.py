@@ -1,5 +1,6 @@
 """One layer under every name that a program gives it is read as that layer."""
 
+import math
 import re
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def test_a_layer_stored_as_its_other_form(size: tuple[int, ...]) -> None:
         assert down.shape == (4, 32, *(stored if size[2:] == (3, 3) else ones))
     assert as_layer("dora_scale", torch.ones(32), size).shape == (32, 1, *ones)
     assert as_layer("lora_down.weight", torch.ones(4, 32, 3, 3), size).shape == (4, 32, 3, 3)
+    flat = torch.arange(4.0 * math.prod(size[1:])).view(4, *size[1:])
+    assert as_layer("lora_down.weight", flat.flatten(1), size).equal(flat)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -33,6 +34,7 @@ from kaiffin.models.families.spec import SPECS
 # Of the adapter's own effect on the output: above it, strength or a layer is wrong. The rounding
 # of the base's dtype is allowed beside it, for adapters that do nearly nothing.
 TOLERANCE = 0.02
+LONGEST = 160  # characters of what others say of a file that they do not open
 ROUNDING = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
@@ -110,7 +112,8 @@ class Proof:
                 " (kaiffin adapter convert IN OUT --to kohya)"
             )
         if self.refused:
-            yield f"note: proven as `kaiffin adapter convert` writes it, since {self.refused}"
+            why = textwrap.shorten(self.refused, LONGEST, placeholder=" ...")
+            yield f"note: proven as `kaiffin adapter convert` writes it, since {why}"
         if self.skipped:
             yield f"note: all of it without {skipped_of(self.skipped)}"
 
@@ -212,8 +215,11 @@ def _by_others(
         why = "others read it otherwise under its names"
     except AdapterError as error:
         why = error.message.removeprefix(f"{path}: ")
-    with _respelled(path, family) as copy, open_by_others(family, copy) as matched:
-        return _Read(matched, _output(family, prompt), why)
+    try:
+        with _respelled(path, family) as copy, open_by_others(family, copy) as matched:
+            return _Read(matched, _output(family, prompt), why)
+    except AdapterError:
+        raise AdapterError(f"{path}: {why}") from None
 
 
 def _is_spelled_well(path: Path, family: ModelFamily) -> bool:

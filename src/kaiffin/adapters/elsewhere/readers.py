@@ -29,9 +29,7 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.pipeline import NoPipeline, as_pipeline
 
 # diffusers 0.42.1 knows LoRA only; of a kohya file's DoRA it drops the magnitudes without an error.
-OF_LYCORIS = tuple(
-    f".{mark}" for kind in KINDS.values() if kind.formula and not kind.plain for mark in kind.marks
-)
+OF_LYCORIS = tuple(f".{mark}" for kind in KINDS.values() if not kind.plain for mark in kind.marks)
 
 # What their code raises of a file whose names or shapes they did not think of.
 CODE_OF_OTHERS = (ValueError, RuntimeError, LookupError, TypeError, AttributeError, OSError)
@@ -50,12 +48,12 @@ def opened_by_others(family: ModelFamily, path: Path) -> Iterator[dict[str, int]
         return
     of_peft = path.is_dir() or any(key.startswith(OF_PEFT) for key in safe.header(path)[0])
     opened = _by_peft(family, path) if of_peft else _by_diffusers(family, path)
-    with warnings.catch_warnings(action="ignore"), parts.quiet(), opened:
-        yield {tower: _count(module) for tower, module in family.towers.items()}
+    with warnings.catch_warnings(action="ignore"), parts.quiet(), opened as matched:
+        yield matched
 
 
 @contextlib.contextmanager
-def _by_diffusers(family: Any, path: Path) -> Iterator[None]:
+def _by_diffusers(family: Any, path: Path) -> Iterator[dict[str, int]]:
     try:
         pipeline = as_pipeline(family)
     except NoPipeline as error:
@@ -68,21 +66,23 @@ def _by_diffusers(family: Any, path: Path) -> Iterator[None]:
             pipeline.load_lora_weights(kept)
         else:
             pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
+        yield {tower: _count(module) for tower, module in family.towers.items()}
     except CODE_OF_OTHERS as error:
-        pipeline.unload_lora_weights()
         raise AdapterError(f"{path}: diffusers cannot open it: {error}.") from None
-    try:
-        yield
     finally:
         pipeline.unload_lora_weights()
 
 
 @contextlib.contextmanager
-def _by_peft(family: ModelFamily, path: Path) -> Iterator[None]:
-    """A PEFT folder, one for each tower below it, or a file of one."""
+def _by_peft(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
+    """A PEFT folder, one for each tower below it, or a file of one.
+
+    Layers that the configuration names and the file does not hold are idle, and not counted.
+    """
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 
     models: list[Any] = []
+    matched = dict.fromkeys(family.towers, 0)
     try:
         for tower, file in reading.files_of_peft(path, table_of(family)).items():
             module: Any = family.towers[tower]
@@ -93,7 +93,8 @@ def _by_peft(family: ModelFamily, path: Path) -> Iterator[None]:
             strange = set_peft_model_state_dict(models[-1], tensors).unexpected_keys
             if strange:
                 raise AdapterError(f"{file}: PEFT has no place for {strange[0]}.")
-        yield
+            matched[tower] = len({key.rpartition(".lora_")[0] for key in tensors})
+        yield matched
     except CODE_OF_OTHERS as error:
         raise AdapterError(f"{path}: PEFT cannot open it: {error}.") from None
     finally:

@@ -136,9 +136,9 @@ OTHERS = (
     Other("Z-Image or Lumina", ("z_image", "z-image", "lumina"),
           ("context_refiner", "noise_refiner")),
     Other("HiDream", ("hidream",), ("double_stream_blocks", "single_stream_blocks")),
-    # Last: the others with two streams have its `add_q_proj`, too.
+    # Last: the others with two streams have its `attn.add_q_proj`, too.
     Other("SD 3", ("sd_v3", "sd3", "stable-diffusion-v3", "stable-diffusion-3"),
-          ("joint_blocks", "joint_transformer_blocks", "lora_te3_", ".attn.add_q_proj")),
+          ("joint_blocks", "joint_transformer_blocks", "lora_te3_", ".attn.add_")),
 )  # fmt: skip
 
 
