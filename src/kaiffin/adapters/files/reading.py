@@ -212,8 +212,8 @@ def as_layer(part: str, value: Tensor, size: Sequence[int]) -> Tensor:
         return value
     if len(size) == 2 and value.dim() == 4 and value.shape[2:] == (1, 1):
         return value.flatten(1)
-    if part == "lora_down.weight" and value.dim() == 2 and value[0].numel() == math.prod(size[1:]):
-        return value.reshape(-1, *size[1:])
+    if part == "lora_down.weight" and value.dim() == 2 and value.shape[1] == math.prod(size[1:]):
+        return value.reshape(len(value), *size[1:])
     ones = size[2:] == (1, 1) if part == "lora_down.weight" else part != "lokr_w2"
     return value[..., None, None] if len(size) == 4 and value.dim() == 2 and ones else value
 
