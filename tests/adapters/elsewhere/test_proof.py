@@ -199,6 +199,7 @@ def test_peft_folders_of_every_tower_are_proven(family: ModelFamily, tmp_path: P
     made = proof(path, family)
     assert made.holds, made.problems
     assert made.matched == made.layers
+    assert (made.keys, made.known) == (0, {})  # no program's file is claimed of a folder
     config = json.loads((path / "unet" / "adapter_config.json").read_text())
     wide = config | {"target_modules": ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "conv1"]}
     for tower in family.towers:

@@ -265,7 +265,7 @@ def _known(
     """Number of keys, and how many of them each program knows that has such parts; kohya files
     only."""
     split = [kohya_split(key) for key in _keys(path, skipped)]
-    if not all(part and names.is_kohya(name) for name, part in split):
+    if not split or not all(part and names.is_kohya(name) for name, part in split):
         return 0, {}
     accepted = accepted_names(table, family.name, family.layers_per_block)
     parts = {f".{part}" for _, part in split}
