@@ -181,6 +181,21 @@ BROKEN = {
     "Flux by its header": (lora(Q, 32, 32), {"modelspec.architecture": "flux-1-dev/lora"}, "flux"),
     "Flux by its names": (lora("lora_unet_double_blocks_0_img_attn_qkv", 8, 8), {}, "for Flux"),
     "SD 3": (lora("transformer.transformer_blocks.0.attn.add_q_proj", 8, 8), {}, "for SD 3"),
+    "Flux with the names of SD 3": (
+        lora("transformer.transformer_blocks.0.attn.add_q_proj", 8, 8)
+        | lora("transformer.single_transformer_blocks.0.attn.to_q", 8, 8), {}, "for Flux",
+    ),
+    "Qwen with the names of SD 3": (
+        lora("transformer_blocks.0.attn.add_q_proj", 8, 8)
+        | lora("transformer_blocks.0.img_mlp.net.2", 8, 8), {}, "for Qwen-Image",
+    ),
+    "OFT of sd-scripts": (
+        {"oft_unet_mid_block_attentions_0_proj_in.oft_blocks": torch.ones(2, 4, 4)}, {},
+        "OFT of sd-scripts",
+    ),
+    "a checkpoint": (
+        {"first_stage_model.encoder.conv_in.weight": torch.ones(8, 3, 3, 3)}, {}, "whole model",
+    ),
     "SD 2 by its width": (
         lora(Q.replace("attn1_to_q", "attn2_to_k"), 32, 1024), {}, r"made for SD 2\.x",
     ),

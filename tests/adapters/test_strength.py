@@ -83,6 +83,8 @@ def test_files_with_weights(text: str, path: str, shown: str) -> None:
     ("given", "said"),
     [
         ("0,8", "everything two values. Write 0.8."), ("-1,5", "Write -1.5."),
+        ("unet=0,8", "a comma in a number. Write unet=0.8."),
+        ("unet=1,text=0,5", "a comma in a number. Write unet=1,text=0.5."),
         ("80%", "'80%' of '80%' cannot be read. Write 0.8."), ("", "cannot be read. Write"),
         ("1.0.0", "'1.0.0' of '1.0.0' cannot be read. Write 0.8, unet="), ("inf", "cannot be read"),
         ("strong", "'strong' of"), ("unet=1,unet=0", "give unet two values"), ("0.8x", "'0.8x'"),

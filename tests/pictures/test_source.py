@@ -7,6 +7,7 @@ from made_run import judge, made_run
 
 from kaiffin.foundation.errors import ConfigError, RunError, UserError
 from kaiffin.foundation.folder import file_sha256
+from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
 
 
@@ -83,3 +84,16 @@ def test_an_adapter_is_found_by_its_content(
     path.write_bytes(b"another")
     with pytest.raises(UserError, match=r"recorded \(SHA-256 [0-9a-f]{12}\) is missing or has"):
         find_adapter(picture, entry)
+
+
+@pytest.mark.parametrize("tower", ["", "unet"])
+def test_a_peft_folder_is_found_again(tower: str, tmp_path: Path) -> None:
+    """A folder for each tower as a whole; of one for a single tower, the file in it."""
+    before, now = tmp_path / "before", tmp_path / "run" / "renamed"
+    file = now / tower / "adapter_model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"the adapter")
+    moved = now if tower else file
+    entry = {"path": str(before / moved.relative_to(now)), "name": "before",
+             "sha256": content_sha256(moved)}  # fmt: skip
+    assert find_adapter(tmp_path / "run" / "images" / "a.png", entry) == moved

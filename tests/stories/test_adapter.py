@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_adapters import one_alpha, output, varied
 from made_run import made_run
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_load import BROKEN
 from test_load import Q as FULL
@@ -44,7 +45,7 @@ def test_convert_there_and_back(file: Path, sd: ModelFamily, tmp_path: Path) -> 
 
 def test_verify(file: Path, sd: ModelFamily, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("verify", file, "--base", sd.base) == 0
-    assert "ComfyUI, A1111, sd-scripts know all" in capsys.readouterr().out
+    assert "A1111, ComfyUI, sd-scripts know all" in capsys.readouterr().out
     writing.write(varied(sd), file, "kohya")
     assert run("verify", file, "--base", sd.base) == 1
     assert "proof fails: " in capsys.readouterr().out
@@ -287,3 +288,27 @@ def test_the_file_that_is_named_is_read(sd: ModelFamily, tmp_path: Path) -> None
              ("adapter_model.safetensors", "step-100.safetensors")]  # fmt: skip
     one, two = (next(iter(file.modules.values()))["lora_up.weight"] for file in found)
     assert torch.equal(two, 2 * one)
+
+
+def test_peft_folders_of_several_towers_are_an_adapter(
+    sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To every command, and its picture is made again where the folder has moved."""
+    folder, out = tmp_path / "peft", tmp_path / "out"
+    writing.write(one_alpha(varied(sd)), folder, "peft")
+    assert run("inspect", folder, "--base", sd.base) == 0
+    assert run("verify", folder, "--base", sd.base) == 0
+    assert run("convert", folder, out / "a.safetensors", "--to", "kohya", "--base", sd.base) == 0
+    call = ["generate", sd.base, "x", "--steps", 1, "--out", out, "--adapter"]
+    assert main([str(part) for part in (*call, f"{folder}:0.8")]) == 0
+    picture = next(out.glob("x-*.png"))
+    folder.rename(tmp_path / "moved")
+    capsys.readouterr()
+    assert main(["generate", "--from", str(picture), "--out", str(out / "again")]) == 0
+    assert "is now" in capsys.readouterr().out
+    again = next((out / "again").glob("*.png"))
+    assert Image.open(again).tobytes() == Image.open(picture).tobytes()
+    assert run("inspect", tmp_path, "--base", sd.base) == 2
+    assert main([str(part) for part in (*call, tmp_path)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("holds no adapter_model.safetensors. Name a PEFT folder.") == 2

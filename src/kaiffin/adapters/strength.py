@@ -101,6 +101,9 @@ def _is_weights(text: str) -> bool:
 
 def parse(text: str) -> Weights:
     """Reads weights as above; ConfigError says what is wrong."""
+    if meant := re.search(r"(=\s*\d+),(\d+)(?=,|$)", text):
+        way = f"Write {text.strip().replace(meant[0], f'{meant[1]}.{meant[2]}')}."
+        raise ConfigError(f"the weights {text.strip()!r} have a comma in a number.", way)
     rest, parts = None, {}
     for entry in text.split(","):
         pattern, equals, value = entry.rpartition("=")

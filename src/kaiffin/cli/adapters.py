@@ -55,12 +55,13 @@ class Verify(Command):
 
     file: Path = argument(FILE)
     base: str = option(..., "the base it is for")
+    skip_unknown: bool = option(False, "prove what is left without what Kaiffin does not apply")
 
     def __call__(self) -> int:
         from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        made = adapter.verify(self.file, self.base, tell=self.tell)
+        made = adapter.verify(self.file, self.base, skip_unknown=self.skip_unknown, tell=self.tell)
         show.proof(made)
         return 0 if made.holds else 1
 

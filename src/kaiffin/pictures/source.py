@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kaiffin.adapters.files.reading import PEFT_FILE
 from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import RunError, UserError
 from kaiffin.foundation.phases import expand
@@ -64,27 +65,28 @@ def find_adapter(picture: Path, adapter: Mapping[str, Any]) -> Path:
     looked for.
     """
     recorded, wanted = Path(adapter["path"]), adapter["sha256"]
-    files = [recorded, *sorted(_adapters_near(picture), key=lambda p: p.name != recorded.name)]
-    for path in files:
-        if path.exists() and content_sha256(path) == wanted:
+    if content_sha256(recorded) == wanted:
+        return recorded
+    near = sorted(_adapters_near(picture), key=lambda path: path.name != recorded.name)
+    for path in near:
+        if content_sha256(path) == wanted:
             return path
     raise UserError(
         f"{picture}: its adapter {adapter['name']} (SHA-256 {wanted[:12]}) is missing or has"
-        f" changed: it is neither {recorded} nor any other of {len(files) - 1} adapters around the"
+        f" changed: it is neither {recorded} nor any other of {len(near)} adapters around the"
         " picture, in the working folder and in runs/ below it.",
         "Put it beside the picture, under any name.",
     )
 
 
 def _adapters_near(picture: Path) -> Iterator[Path]:
-    """Files that may be it, each once; what is larger than any adapter is no candidate."""
+    """Files and PEFT folders that may be it, each once; what is larger than any adapter is no
+    candidate."""
     places = [*picture.resolve().parents[:LEVELS], Path.cwd(), *Path("runs").glob("*")]
-    files = (
-        path.resolve()
-        for place in places
-        for folder in (place, place / "candidates")
-        for path in folder.glob("*.safetensors")
+    patterns = ("*.safetensors", "candidates/*.safetensors", f"*/{PEFT_FILE}")
+    files = (path.resolve() for place in places for one in patterns for path in place.glob(one))
+    folders = (
+        file.resolve().parents[1] for place in places for file in place.glob(f"*/*/{PEFT_FILE}")
     )
-    yield from dict.fromkeys(
-        path for path in files if path.is_file() and path.stat().st_size < LARGEST
-    )
+    small = (path for path in files if path.is_file() and path.stat().st_size < LARGEST)
+    yield from dict.fromkeys([*small, *folders])

@@ -67,10 +67,16 @@ def convert(
 
 
 @contained()
-def verify(path: Path, base: str, *, tell: Tell = SILENT) -> Proof:
-    """The export proof on base `base`; see `adapters.elsewhere.proof`."""
+def verify(
+    path: Path, base: str, *, skip_unknown: bool = False, tell: Tell = SILENT
+) -> Proof:  # fmt: skip
+    """The export proof on base `base`; see `adapters.elsewhere.proof`.
+
+    skip_unknown: of what Kaiffin applies, and the answer says what that left out.
+    """
     config = BaseConfig(name=base)
-    return prove(path, load(config, Runtime.from_config(config)), opened_by_others)
+    family = load(config, Runtime.from_config(config))
+    return prove(path, family, opened_by_others, skip_unknown)
 
 
 # --- merge ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from kaiffin.adapters import strength
-from kaiffin.adapters.files import safe
+from kaiffin.adapters.files.open import peek
 from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
@@ -136,7 +136,7 @@ def _refuse_unclear(adapters: Sequence[WeightedAdapter], blends: Sequence[float]
         )
     known: dict[str, tuple[Path, str]] = {}
     for path in [] if blends else [one.path for one in adapters]:
-        header = safe.header(path)[1]
+        header = peek(path)[1]
         trigger, run = header.get("modelspec.trigger_phrase", ""), header.get("kaiffin.run", "")
         before, of_run = known.get(trigger, (path, run))
         if trigger and before != path and not (run and run == of_run):

@@ -6,30 +6,12 @@ from pathlib import Path
 import pytest
 
 from kaiffin.adapters.elsewhere.comfy import workflow
+from kaiffin.adapters.elsewhere.programs import program
 from kaiffin.cli.main import main
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.samplers import SAMPLERS
 
-# ComfyUI's nodes: inputs that must be linked, outputs in order, number of widgets in the editor.
-NODES = {
-    "CheckpointLoaderSimple": ({}, ["MODEL", "CLIP", "VAE"], 1),
-    "LoraLoader": ({"model": "MODEL", "clip": "CLIP"}, ["MODEL", "CLIP"], 3),
-    "ModelSamplingDiscrete": ({"model": "MODEL"}, ["MODEL"], 2),
-    "CLIPTextEncode": ({"clip": "CLIP"}, ["CONDITIONING"], 1),
-    "EmptyLatentImage": ({}, ["LATENT"], 3),
-    "KSampler": (
-        {
-            "model": "MODEL",
-            "positive": "CONDITIONING",
-            "negative": "CONDITIONING",
-            "latent_image": "LATENT",
-        },
-        ["LATENT"],
-        7,
-    ),
-    "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ["IMAGE"], 0),
-    "SaveImage": ({"images": "IMAGE"}, [], 1),
-}
+NODES = program("comfyui").nodes
 
 
 @pytest.mark.parametrize("v_prediction", [False, True])
@@ -44,10 +26,13 @@ def test_the_graph_is_sound(sampler: str, v_prediction: bool) -> None:
     kinds = {node["type"] for node in nodes.values()}
     assert kinds == set(NODES) - ({"ModelSamplingDiscrete"} if not v_prediction else set())
     for node in nodes.values():
-        inputs, outputs, widgets = NODES[node["type"]]
-        assert {slot["name"]: slot["type"] for slot in node["inputs"]} == inputs
-        assert [slot["name"] for slot in node["outputs"]] == outputs
-        assert len(node["widgets_values"]) == widgets
+        shape = NODES[node["type"]]
+        assert {slot["name"]: slot["type"] for slot in node["inputs"]} == shape.inputs
+        assert [slot["type"] for slot in node["outputs"]] == shape.outputs
+        for value, (name, choices) in zip(
+            node["widgets_values"], shape.widgets.items(), strict=True
+        ):
+            assert not choices or value in choices, name
     for link, source, out, target, slot, kind in made["links"]:
         assert nodes[source]["outputs"][out]["type"] == kind
         assert link in nodes[source]["outputs"][out]["links"]

@@ -1,6 +1,7 @@
 """The export proof passes what is right and catches each way in which files go wrong."""
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,15 @@ from made_adapters import (
     saved,
     varied,
 )
+from safetensors.torch import save_file
+from test_spelling import HALVES, OF_UNET
 
 from kaiffin.adapters.elsewhere.proof import Proof, accepted_names, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import safe, writing
 from kaiffin.adapters.files.tables import published
+from kaiffin.adapters.stack import full_modules
+from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.base import ModelFamily
 
 
@@ -30,8 +35,6 @@ def test_a_good_file(family: ModelFamily, layout, tmp_path: Path) -> None:
     found = varied(family)
     if layout == "kohya":
         found = one_alpha(found)
-    if layout == "peft":  # a folder for each model; PEFT itself needs transformers' own names
-        found.modules = {n: p for n, p in found.modules.items() if n.startswith("unet.")}
     writing.write(found, path, layout, family.layers_per_block)
     before = output(family)
     made = proof(path, family)
@@ -138,3 +141,135 @@ def test_what_becomes_of_dora_in_comfyui_is_said(sd: ModelFamily, tmp_path: Path
         made = proof(path, sd)
         assert made.holds
         assert sum("ComfyUI divides" in line for line in made.sentences) == said
+
+
+@pytest.mark.parametrize(("kind", "scripts"), [("lora", True), ("loha", False), ("dora", False)])
+def test_no_more_is_claimed_than_a_program_reads(
+    kind: str, scripts: bool, sd: ModelFamily, tmp_path: Path
+) -> None:
+    """sd-scripts' own network has LoRA's parts alone."""
+    made = proof(saved(moved(sd, kind), sd, tmp_path / "a.safetensors"), sd)
+    assert set(made.known) == {"A1111", "ComfyUI"} | ({"sd-scripts"} if scripts else set())
+    assert all(count == made.keys for count in made.known.values())
+
+
+def test_layers_that_sd_scripts_does_not_make(sd: ModelFamily, tmp_path: Path) -> None:
+    """They apply elsewhere; its answer is a problem of the file, with its count."""
+    path = saved(
+        moved(sd, "lora", "conv_in,conv_out,time_embedding.*"), sd, tmp_path / "a.safetensors"
+    )
+    unet = {key: value for key, value in safe.read(path)[0].items() if "_te_" not in key}
+    safe.save(path, unet, {})
+    made = proof(path, sd)
+    assert made.keys == 12
+    assert made.known == {"A1111": 12, "ComfyUI": 12, "sd-scripts": 0}
+
+
+def test_what_comfyui_drops_of_a_layout_is_said(sd: ModelFamily, tmp_path: Path) -> None:
+    for layout, drops in (("kohya", False), ("diffusers", True)):
+        path = tmp_path / f"{layout}.safetensors"
+        writing.write(one_alpha(varied(sd)), path, layout)
+        made = proof(path, sd)
+        assert made.holds
+        assert (made.dropped > 0) == drops
+        assert any("ComfyUI drops" in line for line in made.sentences) == drops
+
+
+def test_a_proof_of_what_is_left(sd: ModelFamily, tmp_path: Path) -> None:
+    """Both readers are given the file without it, and the answer says so."""
+    path = tmp_path / "a.safetensors"
+    writing.write(one_alpha(varied(sd)), path, "kohya")
+    tensors, header = safe.read(path)
+    odd = "lora_unet_mid_block_attentions_0_norm.w_norm"
+    safe.save(path, tensors | {odd: torch.ones(32)}, header)
+    with pytest.raises(AdapterError, match="norm layers"):
+        proof(path, sd)
+    made = prove(path, sd, opened_by_others, skip_unknown=True)
+    assert made.holds
+    assert made.as_json()["skipped"] == {odd: "norm layers"}
+    assert made.sentences[-1] == "note: all of it without 1 keys (norm layers)"
+    assert made.keys == len(tensors)
+
+
+def test_peft_folders_of_every_tower_are_proven(family: ModelFamily, tmp_path: Path) -> None:
+    """The text encoders' too, whose modules transformers has renamed since."""
+    path = tmp_path / "folder"
+    found = varied(family)
+    writing.write(found, path, "peft", family.layers_per_block)
+    made = proof(path, family)
+    assert made.holds, made.problems
+    assert made.matched == made.layers
+    assert (made.keys, made.known) == (0, {})  # no program's file is claimed of a folder
+    config = json.loads((path / "unet" / "adapter_config.json").read_text())
+    wide = config | {"target_modules": ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "conv1"]}
+    for tower in family.towers:
+        alone = proof(path / tower, family)
+        assert alone.holds, alone.problems
+        assert alone.matched[tower] == made.matched[tower]
+    name = next(n for n in found.modules if n.endswith("attn1.to_q"))  # one layer of those it names
+    found.modules = {name: found.modules[name]}
+    writing.write(found, path / "one", "peft", family.layers_per_block)
+    (path / "one" / "adapter_config.json").write_text(json.dumps(wide | {"alpha_pattern": {}}))
+    one = proof(path / "one", family)
+    assert one.matched["unet"] == 1
+    assert not [problem for problem in one.problems if "attached" in problem]
+
+
+@pytest.mark.parametrize("number", range(len(OF_UNET)))
+def test_a_file_that_applies_is_proven_however_it_is_spelled(
+    number: int, sd: ModelFamily, tmp_path: Path
+) -> None:
+    """Where another reader does not open it as it is, that is said, and its content proven."""
+    rng = torch.Generator().manual_seed(0)
+    name, (down, up) = OF_UNET[number], HALVES[number % len(HALVES)]
+    tensors = {f"{name}{down}": torch.randn(2, 32, generator=rng),
+               f"{name}{up}": torch.randn(32, 2, generator=rng)}  # fmt: skip
+    path = tmp_path / "a.safetensors"
+    save_file(tensors, path)
+    made = proof(path, sd)
+    assert made.matched == made.layers == {"unet": 1, "text_encoder": 0}
+    assert made.difference < 1e-5 < made.effect
+    assert not any("differs" in problem for problem in made.problems)
+    assert bool(made.refused) == any("note: proven as" in line for line in made.sentences)
+
+
+def test_lycoris_is_given_what_it_cannot_read_as_it_reads_it(
+    sd: ModelFamily, tmp_path: Path
+) -> None:
+    """A flat magnitude, as PEFT has it, under kohya's names; LoKr under names with dots."""
+    path = saved(moved(sd, "dora"), sd, tmp_path / "a.safetensors")
+    tensors, _ = safe.read(path)
+    flat = {k: t.flatten() if k.endswith("dora_scale") else t for k, t in tensors.items()}
+    lokr = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q"
+    rng = torch.Generator().manual_seed(0)
+    dotted = {f"{lokr}.lokr_w1": torch.randn(4, 4, generator=rng),
+              f"{lokr}.lokr_w2": torch.randn(8, 8, generator=rng)}  # fmt: skip
+    for given in (flat, dotted):
+        save_file(given, path)
+        made = proof(path, sd)
+        assert made.holds, made.problems
+        assert made.difference < 1e-5
+        assert "LyCORIS" in made.refused
+
+
+def test_others_may_break_off_wherever_they_are(sd: ModelFamily, tmp_path: Path) -> None:
+    """diffusers 0.42.1 loads magnitudes under an adapter's name by half and fails in use; a LoRA in
+    Tucker's form and a file of another suffix it does not open."""
+    name, rng = OF_UNET[3], torch.Generator().manual_seed(0)
+    dora = {f"{name}.lora_A.style.weight": torch.randn(2, 32, generator=rng),
+            f"{name}.lora_B.style.weight": torch.randn(32, 2, generator=rng),
+            f"{name}.lora_magnitude_vector.style.weight": torch.ones(32)}  # fmt: skip
+    conv = "lora_unet_mid_block_resnets_0_conv1"
+    out, inner = full_modules(sd)["unet.mid_block.resnets.0.conv1"].weight.shape[:2]
+    tucker = {f"{conv}.lora_down.weight": torch.randn(2, inner, 1, 1, generator=rng),
+              f"{conv}.lora_up.weight": torch.randn(out, 2, 1, 1, generator=rng),
+              f"{conv}.lora_mid.weight": torch.randn(2, 2, 3, 3, generator=rng),
+              f"{conv}.alpha": torch.tensor(2.0)}  # fmt: skip
+    before = output(sd)
+    for suffix, given in ((".safetensors", dora), (".SAFETENSORS", tucker), (".lora", dora)):
+        path = tmp_path / f"a{suffix}"
+        save_file(given, path)
+        made = proof(path, sd)
+        assert made.holds, made.problems
+        assert made.difference < 1e-5
+        assert torch.equal(output(sd), before)

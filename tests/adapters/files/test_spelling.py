@@ -1,5 +1,7 @@
 """One layer under every name that a program gives it is read as that layer."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,9 @@ from conftest import REPO
 from made_adapters import opened
 from safetensors.torch import save_file
 
+from kaiffin.adapters.elsewhere.programs import program
 from kaiffin.adapters.files import spelling
+from kaiffin.adapters.files.tables import published
 from kaiffin.foundation.kinds import PARTS
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import OTHERS, SPECS
@@ -20,7 +24,7 @@ TEXT = "text_model.encoder.layers.0.mlp.fc1"
 OF_UNET = [
     f"lora_unet_{UNDER}", f"lora_unet_{ORIGINAL.replace('.', '_')}", f"lycoris_{UNDER}",
     f"unet.{PATH}", PATH, f"diffusion_model.{ORIGINAL}", f"diffusion_model.{PATH}",
-    f"model.diffusion_model.{ORIGINAL}",
+    f"model.diffusion_model.{ORIGINAL}", f"unet.base_model.model.{PATH}",
 ]  # fmt: skip
 OF_TEXT = [
     f"lora_te_{TEXT.replace('.', '_')}", f"text_encoder.{TEXT}", TEXT,
@@ -32,7 +36,7 @@ HALVES = [
     (".lora.down.weight", ".lora.up.weight"), (".lora_A.default.weight", ".lora_B.default.weight"),
     (".lora_A.default_0.weight", ".lora_B.default_0.weight"),
     (".lora_A.my-style.weight", ".lora_B.my-style.weight"),
-    (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+    (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"), (".lora_A", ".lora_B"),
 ]  # fmt: skip
 
 
@@ -71,6 +75,8 @@ def test_a_layer_stored_as_its_other_form(size: tuple[int, ...]) -> None:
         assert down.shape == (4, 32, *(stored if size[2:] == (3, 3) else ones))
     assert as_layer("dora_scale", torch.ones(32), size).shape == (32, 1, *ones)
     assert as_layer("lora_down.weight", torch.ones(4, 32, 3, 3), size).shape == (4, 32, 3, 3)
+    flat = torch.arange(4.0 * math.prod(size[1:])).view(4, *size[1:])
+    assert as_layer("lora_down.weight", flat.flatten(1), size).equal(flat)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -83,6 +89,8 @@ def test_what_is_not_applied_has_a_name_and_is_no_part() -> None:
         for ending in endings:
             assert spelling.split(f"unet.a{ending}")[1] == ""
             assert spelling.kind_of_stray(f"unet.a{ending}") == what
+    for what, starts in spelling.FOREIGN.items():
+        assert {spelling.kind_of_stray(f"{start}a.alpha") for start in starts} == {what}
     assert spelling.kind_of_stray("lora_unet_nowhere.alpha") == spelling.HOMELESS
 
 
@@ -97,11 +105,24 @@ def which_files_are_read() -> str:
     unapplied = "; ".join(
         f"{what} ({', '.join(f'`{e}`' for e in ends)})" for what, ends in spelling.UNAPPLIED.items()
     )
+    foreign = "; ".join(
+        f"{what} ({', '.join(f'`{start}`' for start in starts)})"
+        for what, starts in spelling.FOREIGN.items()
+    )
+    comfyui = program("comfyui")
+    dropped = {
+        family: [layer for layer in published(family).layers
+                 if not comfyui.takes(f"{layer}.lora_A.weight", family)]
+        for family in SPECS
+    }  # fmt: skip
+    kinds = {re.search(r"\.(attn\d\.\w+)", name)[1] for names in dropped.values() for name in names}
     rows = {
         "names that begin with": f"{', '.join(starts)}; the denoiser's also bare",
         "and end with": ends,
         "not applied, but named": f"{unapplied}; {spelling.BOFT}; {spelling.CONSTRAINED};"
-        f" {spelling.PROJECTION}",
+        f" {spelling.PROJECTION}; names that begin otherwise: {foreign}",
+        "dropped by ComfyUI of diffusers' layout": f"{', '.join(f'`{k}`' for k in sorted(kinds))}: "
+        + ", ".join(f"{len(names)} layers of {SPECS[f].title}" for f, names in dropped.items()),
         "other models, told by header or names": ", ".join(other.title for other in OTHERS),
     }
     lines = [f"| {what} | {said} |" for what, said in rows.items()]

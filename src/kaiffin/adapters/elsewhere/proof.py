@@ -7,20 +7,26 @@ is one that ComfyUI, the A1111 family and sd-scripts know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+import tempfile
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from kaiffin.adapters.files import names, safe
+from kaiffin.adapters.elsewhere import programs
+from kaiffin.adapters.files import names, reading, safe, writing
 from kaiffin.adapters.files.reading import EMBEDDING
+from kaiffin.adapters.files.spelling import skipped_of
 from kaiffin.adapters.kinds import kohya_split
-from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.load import load_adapter, table_of
 from kaiffin.adapters.stack import Stack, full_modules
-from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.errors import AdapterError, UserError
+from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.runtime import randn
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.families.spec import SPECS
@@ -28,6 +34,7 @@ from kaiffin.models.families.spec import SPECS
 # Of the adapter's own effect on the output: above it, strength or a layer is wrong. The rounding
 # of the base's dtype is allowed beside it, for adapters that do nearly nothing.
 TOLERANCE = 0.02
+LONGEST = 160  # characters of what others say of a file that they do not open
 ROUNDING = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
@@ -53,7 +60,10 @@ class Proof:
     """layers, matched: of each tower; known: keys that each program knows, of `keys`.
 
     effect: relative change of the denoiser's output by the adapter; difference: between ours and
-    the independent reader's, relative as well; decomposed: whether it has DoRA's magnitudes.
+    the independent reader's, relative as well; decomposed: whether it has DoRA's magnitudes;
+    dropped: keys that ComfyUI has no place for in a layout that is not kohya's; skipped: keys that
+    neither was given, with what they are; refused: why the other reader did not open the file as it
+    is spelled and was given it converted.
     """
 
     layers: dict[str, int]
@@ -65,6 +75,9 @@ class Proof:
     difference: float
     allowed: float
     decomposed: bool = False
+    dropped: int = 0
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    refused: str = ""
 
     @property
     def holds(self) -> bool:
@@ -81,13 +94,28 @@ class Proof:
         if not self.holds:
             return [f"proof fails: {problem}" for problem in self.problems]
         known = f"; {', '.join(self.known)} know all {self.keys} keys" if self.known else ""
-        notes = [OF_COMFYUI] if self.decomposed else []
         return [
             f"proof: an independent reader attaches all {sum(self.layers.values())} layers and"
             f" gives the same output (difference {self.difference:.1g}, effect"
             f" {self.effect:.1g}){known}",
-            *notes,
+            *self._notes,
         ]
+
+    @property
+    def _notes(self) -> Iterator[str]:
+        """What is no fault of the file and yet not to be passed over."""
+        if self.decomposed:
+            yield OF_COMFYUI
+        if self.dropped:
+            yield (
+                f"note: ComfyUI drops {self.dropped} keys of a file in this layout: give it kohya's"
+                " (kaiffin adapter convert IN OUT --to kohya)"
+            )
+        if self.refused:
+            why = textwrap.shorten(self.refused, LONGEST, placeholder=" ...")
+            yield f"note: proven as `kaiffin adapter convert` writes it, since {why}"
+        if self.skipped:
+            yield f"note: all of it without {skipped_of(self.skipped)}"
 
     @property
     def problems(self) -> list[str]:
@@ -120,38 +148,99 @@ class Proof:
         return {**asdict(self), "holds": self.holds, "problems": self.problems}
 
 
-def prove(path: Path, family: ModelFamily, open_by_others: Opener) -> Proof:
+def prove(
+    path: Path, family: ModelFamily, open_by_others: Opener, skip_unknown: bool = False
+) -> Proof:
     """Checks the adapter in `path` (file or PEFT folder) on `family`.
 
-    Raises AdapterError where we or the independent reader cannot open it at all.
+    skip_unknown: as `load_adapter` has it; the other reader is given the rest, too. Raises
+    AdapterError where we or the independent reader cannot open it at all.
     """
-    stack = load_adapter(path, family)
+    stack = load_adapter(path, family, skip_unknown=skip_unknown)
     stack.train(False)
     for token in stack.tokens:
         token.inject(family)  # on all sides: the question is what the layers do
     prompt = " ".join(["a photo of a thing", *(token.word for token in stack.tokens)])
+    layers = {
+        tower: sum(name.startswith(f"{tower}.") for name in stack.layers())
+        for tower in family.towers
+    }
     try:
         base = _output(family, prompt)
         stack.adapters[""].inject(full_modules(family))
         ours = _output(family, prompt)
         stack.adapters[""].eject()
-        with open_by_others(family, path) as matched:
-            theirs = _output(family, prompt)
+        scale = base.norm().item() or 1.0
+        effect = (base - ours).norm().item() / scale
+        allowed = TOLERANCE * effect + ROUNDING.get(family.dtype, 2e-2)
+
+        def is_ours(read: _Read) -> bool:
+            return read.matched == layers and (read.output - ours).norm().item() <= allowed * scale
+
+        with safe.without(path, stack.skipped) as rest:
+            theirs = _by_others(rest, family, prompt, open_by_others, is_ours)
     finally:
         stack.eject()
-    layers = {
-        tower: sum(name.startswith(f"{tower}.") for name in stack.layers())
-        for tower in family.towers
-    }
-    scale = base.norm().item() or 1.0
-    effect, difference = ((x - ours).norm().item() / scale for x in (base, theirs))
-    keys, known = _known(path, family, full_modules(family))
+    difference = (theirs.output - ours).norm().item() / scale
+    keys, known = _known(path, family, full_modules(family), stack.skipped)
     vary = bool(keys) and any(_alphas_vary(stack, tower) for tower in family.towers)
     return Proof(
-        layers, matched, keys, known, vary, effect, difference,
-        TOLERANCE * effect + ROUNDING.get(family.dtype, 2e-2),
+        layers, theirs.matched, keys, known, vary, effect, difference, allowed,
         decomposed=any(key.endswith(".dora_scale") for key in stack.state()),
+        dropped=0 if keys else _dropped(path, family.name, stack.skipped),
+        skipped=stack.skipped, refused=theirs.refused,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What another reader attached of a file, and the output; refused: see `Proof`."""
+
+    matched: dict[str, int]
+    output: Tensor
+    refused: str = ""
+
+
+def _by_others(
+    path: Path, family: ModelFamily, prompt: str, open_by_others: Opener,
+    is_ours: Callable[[_Read], bool],
+) -> _Read:  # fmt: skip
+    """The file as another reader has it; where that is not `is_ours` under names that nobody writes
+    today, its content under those that they do."""
+    try:
+        with open_by_others(family, path) as matched:
+            read = _Read(matched, _output(family, prompt))
+        if is_ours(read) or _is_spelled_well(path, family):
+            return read
+        why = "others read it otherwise under its names"
+    except AdapterError as error:
+        why = error.message.removeprefix(f"{path}: ")
+    try:
+        with _respelled(path, family) as copy, open_by_others(family, copy) as matched:
+            return _Read(matched, _output(family, prompt), why)
+    except AdapterError:
+        raise AdapterError(f"{path}: {why}") from None
+
+
+def _is_spelled_well(path: Path, family: ModelFamily) -> bool:
+    """Whether its keys are those that Kaiffin would write in its layout."""
+    found = reading.read(path, table_of(family))
+    if found.layout == "kohya":
+        return set(_keys(path, ())) <= set(writing.to_kohya(found, family.layers_per_block))
+    other = found.layout == "peft" or not all(KINDS[kind].peft for kind in found.kinds())
+    return other or set(_keys(path, ())) <= set(writing.to_diffusers(found)[0])
+
+
+@contextlib.contextmanager
+def _respelled(path: Path, family: ModelFamily) -> Iterator[Path]:
+    """The file's layers in the layout that others read best; tokens are on the base already."""
+    found = reading.read(path, table_of(family))
+    found.embeddings = {}
+    plain = all(KINDS[kind].plain for kind in found.kinds())
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "pytorch_lora_weights.safetensors"
+        writing.write(found, copy, "diffusers" if plain else "kohya", family.layers_per_block)
+        yield copy
 
 
 def _alphas_vary(stack: Stack, tower: str) -> bool:
@@ -170,43 +259,51 @@ def _output(family: ModelFamily, prompt: str) -> Tensor:
     return family.predict(x_t, t.expand(1), cond).float().cpu()
 
 
-def _known(path: Path, family: ModelFamily, table: Collection[str]) -> tuple[int, dict[str, int]]:
-    """Number of keys, and how many of them each program knows; kohya files only."""
-    if path.is_dir():
-        return 0, {}
-    shapes, _ = safe.header(path)
-    keys = [key for key in shapes if not key.startswith(EMBEDDING)]
-    spelled = [name for name, part in map(kohya_split, keys) if part]
-    if len(spelled) < len(keys):
-        return 0, {}
-    if not all(names.is_kohya(name) for name in spelled):
+def _known(
+    path: Path, family: ModelFamily, table: Collection[str], skipped: Collection[str]
+) -> tuple[int, dict[str, int]]:
+    """Number of keys, and how many of them each program knows that has such parts; kohya files
+    only."""
+    split = [kohya_split(key) for key in _keys(path, skipped)]
+    if not split or not all(part and names.is_kohya(name) for name, part in split):
         return 0, {}
     accepted = accepted_names(table, family.name, family.layers_per_block)
-    return len(spelled), {
-        program: sum(name in known for name in spelled) for program, known in accepted.items()
+    parts = {f".{part}" for _, part in split}
+    of_lycoris = {one.title for one in programs.all_known() if not parts <= set(one.parts)}
+    return len(split), {
+        title: sum(name in known for name, _ in split)
+        for title, known in accepted.items()
+        if title not in of_lycoris
     }
 
 
 def accepted_names(
     table: Collection[str], family: str, layers_per_block: int = 2
-) -> Mapping[str, set[str]]:
-    """Which spellings of a base's layers each program attaches (their loaders, 2026).
+) -> dict[str, set[str]]:
+    """Which spellings of a base's layers each program attaches.
 
-    ComfyUI takes both ways to name blocks and either prefix of CLIP-L; A1111 and sd-scripts take
-    `lora_te` alone on SD 1.x; sd-scripts names SD 1.x's blocks as diffusers does. None takes text
-    layers without `text_model`; sd-scripts makes no layer of the first and last convolution and of
-    the embeddings of time and size, so it takes none.
+    ComfyUI and sd-scripts have said so when they were run (see programs.py). A1111 was not: by our
+    own reading of it, it takes both ways to name blocks and one prefix for each tower.
     """
     homes = names.homes(table, family, layers_per_block)
-    whole = {spelled for spelled in homes if not names.is_misspelled(spelled)}
-    spec = SPECS[family]
-    others = tuple(f"{prefix}_" for tower in spec.towers.values() for prefix in tower.others)
-    strict = {spelled for spelled in whole if not spelled.startswith(others)}
-    ends = {f"{spec.denoiser}.{path}" for path in names.TOP}
-    plain = {spelled for spelled in strict if homes[spelled] not in ends}
-    if spec.original_blocks:
-        return {"ComfyUI": whole, "A1111": strict, "sd-scripts": plain}
-    start = spec.towers[spec.denoiser].kohya
-    original = tuple(f"{start}_{side}_block" for side in ("input", "middle", "output"))
-    plain = {spelled for spelled in plain if not spelled.startswith(original)}
-    return {"ComfyUI": whole, "A1111": strict, "sd-scripts": plain}
+    others = tuple(f"{p}_" for tower in SPECS[family].towers.values() for p in tower.others)
+    found = {
+        one.title: {name for name in homes if programs.without_numbers(name) in one.forms[family]}
+        for one in programs.all_known()
+        if family in one.forms
+    }
+    strict = (name for name in homes if not names.is_misspelled(name))
+    return {"A1111": {name for name in strict if not name.startswith(others)}} | found
+
+
+def _dropped(path: Path, family: str, skipped: Collection[str]) -> int:
+    """How many keys of a file ComfyUI has no place for, tokens aside; 0 of a folder, which it does
+    not open."""
+    comfyui = programs.program("comfyui")
+    return sum(not comfyui.takes(key, family) for key in _keys(path, skipped))
+
+
+def _keys(path: Path, skipped: Collection[str]) -> list[str]:
+    """Those of a file's layers; none of a folder."""
+    keys = () if path.is_dir() else safe.header(path)[0]
+    return [key for key in keys if not key.startswith(EMBEDDING) and key not in skipped]

@@ -8,7 +8,6 @@ is taken off again afterwards.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -18,20 +17,22 @@ from typing import Any
 import torch
 
 from kaiffin.adapters.elsewhere.proof import NoReader
-from kaiffin.adapters.files import names, safe
+from kaiffin.adapters.files import names, reading, safe
 from kaiffin.adapters.files.reading import EMBEDDING
+from kaiffin.adapters.files.spelling import OF_PEFT
+from kaiffin.adapters.load import table_of
 from kaiffin.adapters.stack import full_modules
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.pipeline import NoPipeline, as_pipeline
 
 # diffusers 0.42.1 knows LoRA only; of a kohya file's DoRA it drops the magnitudes without an error.
-OF_LYCORIS = tuple(
-    f".{mark}" for kind in KINDS.values() if kind.formula and not kind.plain for mark in kind.marks
-)
+OF_LYCORIS = tuple(f".{mark}" for kind in KINDS.values() if not kind.plain for mark in kind.marks)
+
+# What their code raises of a file whose names or shapes they did not think of.
+CODE_OF_OTHERS = (ValueError, RuntimeError, LookupError, TypeError, AttributeError, OSError)
 
 
 @contextlib.contextmanager
@@ -45,13 +46,14 @@ def opened_by_others(family: ModelFamily, path: Path) -> Iterator[dict[str, int]
         with _by_lycoris(family, path) as matched:
             yield matched
         return
-    opened = _by_peft(family, path) if path.is_dir() else _by_diffusers(family, path)
-    with warnings.catch_warnings(action="ignore"), parts.quiet(), opened:
-        yield {tower: _count(module) for tower, module in family.towers.items()}
+    of_peft = path.is_dir() or any(key.startswith(OF_PEFT) for key in safe.header(path)[0])
+    opened = _by_peft(family, path) if of_peft else _by_diffusers(family, path)
+    with warnings.catch_warnings(action="ignore"), parts.quiet(), opened as matched:
+        yield matched
 
 
 @contextlib.contextmanager
-def _by_diffusers(family: Any, path: Path) -> Iterator[None]:
+def _by_diffusers(family: Any, path: Path) -> Iterator[dict[str, int]]:
     try:
         pipeline = as_pipeline(family)
     except NoPipeline as error:
@@ -64,36 +66,37 @@ def _by_diffusers(family: Any, path: Path) -> Iterator[None]:
             pipeline.load_lora_weights(kept)
         else:
             pipeline.load_lora_weights(str(path.parent), weight_name=path.name)
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        pipeline.unload_lora_weights()
+        yield {tower: _count(module) for tower, module in family.towers.items()}
+    except CODE_OF_OTHERS as error:
         raise AdapterError(f"{path}: diffusers cannot open it: {error}.") from None
-    try:
-        yield
     finally:
         pipeline.unload_lora_weights()
 
 
 @contextlib.contextmanager
-def _by_peft(family: ModelFamily, folder: Path) -> Iterator[None]:
-    """A PEFT folder, or one per tower below it."""
-    from peft import PeftModel
+def _by_peft(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
+    """A PEFT folder, one for each tower below it, or a file of one.
 
-    inner = {tower: folder / tower for tower in family.towers}
-    folders = {t: p for t, p in inner.items() if (p / "adapter_config.json").is_file()}
-    if not folders:
-        text = (folder / "adapter_config.json").read_text(encoding="utf-8")
-        targets = " ".join(json.loads(text).get("target_modules") or [])
-        spec = SPECS[family.name]
-        of_text = "encoder.layers" in targets
-        folders = {spec.text_towers[0] if of_text else spec.denoiser: folder}
+    Layers that the configuration names and the file does not hold are idle, and not counted.
+    """
+    from peft import LoraConfig, PeftModel, set_peft_model_state_dict
+
     models: list[Any] = []
+    matched = dict.fromkeys(family.towers, 0)
     try:
-        for tower, path in folders.items():
-            model: Any = family.towers[tower]
-            models.append(PeftModel.from_pretrained(model, str(path)))
-        yield
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        raise AdapterError(f"{folder}: PEFT cannot open it: {error}.") from None
+        for tower, file in reading.files_of_peft(path, table_of(family)).items():
+            module: Any = family.towers[tower]
+            tensors = safe.read(file)[0]
+            if not hasattr(module, "text_model"):  # transformers has dropped it since 5.6
+                tensors = {key.replace(".text_model.", "."): t for key, t in tensors.items()}
+            models.append(PeftModel(module, LoraConfig.from_pretrained(str(file.parent))))
+            strange = set_peft_model_state_dict(models[-1], tensors).unexpected_keys
+            if strange:
+                raise AdapterError(f"{file}: PEFT has no place for {strange[0]}.")
+            matched[tower] = len({key.rpartition(".lora_")[0] for key in tensors})
+        yield matched
+    except CODE_OF_OTHERS as error:
+        raise AdapterError(f"{path}: PEFT cannot open it: {error}.") from None
     finally:
         for model in models:
             model.unload()
@@ -112,19 +115,24 @@ def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
         ) from None
     tensors, modules = safe.read(path)[0], full_modules(family)
     homes = names.homes(modules, family.name, family.layers_per_block)
-    spelled = dict.fromkeys(key.partition(".")[0] for key in tensors)
+    given = (key for key in tensors if not key.startswith(EMBEDDING))
+    spelled = dict.fromkeys(key.partition(".")[0] for key in given)
     matched = dict.fromkeys(family.towers, 0)
     before: list[tuple[Any, torch.Tensor]] = []
     try:
-        for name in (name for name in spelled if name in homes):
+        for name in spelled:
+            if name not in homes:
+                raise AdapterError(f"{path}: LyCORIS has no layer {name}.")
             target: Any = modules[homes[name]]
             weight = weight_by_lycoris(tensors, name, target)
             if weight is None:
-                continue
+                raise AdapterError(f"{path}: LyCORIS knows no kind of {name}.")
             before.append((target, target.weight.data))
             target.weight.data = weight.to(target.weight)
             matched[homes[name].partition(".")[0]] += 1
         yield matched
+    except CODE_OF_OTHERS as error:
+        raise AdapterError(f"{path}: LyCORIS cannot open it: {error}.") from None
     finally:
         for target, weight in before:
             target.weight.data = weight

@@ -9,7 +9,6 @@ from pathlib import Path
 from kaiffin.adapters.files import reading, safe, tables
 from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.files.tables import Shape, Table
-from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.families.spec import SPECS, Spec, of_version
 from kaiffin.models.files import resolve
 from kaiffin.models.files.embedded import EMBEDDED
@@ -48,20 +47,14 @@ def peek(path: Path) -> tuple[Mapping[str, Shape], dict[str, str]]:
         return safe.header(path)
     towers = dict.fromkeys(tower for spec in SPECS.values() for tower in spec.towers)
     for place in (path, *(path / tower for tower in towers)):
-        if (place / "adapter_model.safetensors").is_file():
-            return safe.header(place / "adapter_model.safetensors")
-    pickles = sorted(p.name for p in path.iterdir() if p.suffix in safe.PICKLES)
-    if pickles:
-        raise AdapterError(
-            f"{path}: holds only {pickles[0]}, a pickle, which can run code when opened.",
-            "Get the .safetensors version.",
-        )
-    raise AdapterError(f"{path}: holds no adapter_model.safetensors.", "Name a PEFT folder.")
+        if (place / reading.PEFT_FILE).is_file():
+            return safe.header(place / reading.PEFT_FILE)
+    raise reading.no_peft(path)
 
 
 def file_of(path: Path) -> Path:
     """The one file of a PEFT folder of one model, which can be hashed; else `path` itself."""
-    inside = path / "adapter_model.safetensors"
+    inside = path / reading.PEFT_FILE
     return inside if inside.is_file() else path
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters.files import names, safe, spelling
+from kaiffin.adapters.files.spelling import OF_PEFT
 from kaiffin.adapters.files.tables import Table
 from kaiffin.adapters.kinds import by_module, kind_of, rank_of
 from kaiffin.adapters.tokens import is_embedding
@@ -33,8 +34,7 @@ from kaiffin.models.families.spec import SPECS, TEXT
 
 Layout = Literal["kohya", "diffusers", "peft"]
 EMBEDDING = "bundle_emb."
-OF_PEFT = "base_model.model."
-PEFT_CONFIG = "adapter_config.json"
+PEFT_CONFIG, PEFT_FILE = "adapter_config.json", "adapter_model.safetensors"
 SKIPPED = "kaiffin.skipped"  # in a header: what a file was made without
 DIFFUSERS_HEADER = "lora_adapter_metadata"
 
@@ -91,7 +91,7 @@ def read(path: Path, table: Table, *, skip_unknown: bool = False) -> AdapterFile
         refuse_embedding(tensors)
         if any(key.startswith(OF_PEFT) for key in tensors):
             found = AdapterFile("peft", table.family, {}, metadata)
-            _read_peft(found, tensors, path.parent, table, "")
+            _read_peft(found, tensors, path.parent, table, _tower_of(path, tensors, table))
         else:
             found = _read_plain(tensors, metadata, table)
     if skip_unknown:
@@ -212,6 +212,8 @@ def as_layer(part: str, value: Tensor, size: Sequence[int]) -> Tensor:
         return value
     if len(size) == 2 and value.dim() == 4 and value.shape[2:] == (1, 1):
         return value.flatten(1)
+    if part == "lora_down.weight" and value.dim() == 2 and value.shape[1] == math.prod(size[1:]):
+        return value.reshape(len(value), *size[1:])
     ones = size[2:] == (1, 1) if part == "lora_down.weight" else part != "lokr_w2"
     return value[..., None, None] if len(size) == 4 and value.dim() == 2 and ones else value
 
@@ -219,12 +221,35 @@ def as_layer(part: str, value: Tensor, size: Sequence[int]) -> Tensor:
 def _read_folder(folder: Path, table: Table) -> AdapterFile:
     """A PEFT folder, or a folder of them named after the towers."""
     found = AdapterFile("peft", table.family, {})
-    inner = [folder / tower for tower in SPECS[table.family].towers]
-    for part in [path for path in inner if (path / PEFT_CONFIG).is_file()] or [folder]:
-        tensors, metadata = safe.read(part / "adapter_model.safetensors")
+    for tower, file in files_of_peft(folder, table).items():
+        tensors, metadata = safe.read(file)
         found.metadata |= metadata
-        _read_peft(found, tensors, part, table, part.name if part in inner else "")
+        _read_peft(found, tensors, file.parent, table, tower)
     return found
+
+
+def files_of_peft(path: Path, table: Table) -> dict[str, Path]:
+    """The file of each tower: of a folder of them, of a folder for one, or of that one's file."""
+    towers = SPECS[table.family].towers
+    inner = {tower: path / tower / PEFT_FILE for tower in towers}
+    several = {tower: file for tower, file in inner.items() if file.is_file()}
+    file = path / PEFT_FILE if path.is_dir() else path
+    if not several and not file.is_file():
+        raise no_peft(path)
+    return several or {_tower_of(file, safe.read(file)[0], table): file}
+
+
+def no_peft(folder: Path) -> AdapterError:
+    """Why a folder is no adapter."""
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in safe.PICKLES)
+    if pickles:
+        return AdapterError(
+            f"{folder}: holds only {pickles[0]}, a pickle, which can run code when opened.",
+            "Get the .safetensors version.",
+        )
+    below = sorted(file.parent.name for file in folder.glob(f"*/{PEFT_FILE}"))
+    way = f"Name the folder in it: {' or '.join(below)}." if below else "Name a PEFT folder."
+    return AdapterError(f"{folder}: holds no {PEFT_FILE}.", way)
 
 
 def _read_peft(
@@ -241,16 +266,22 @@ def _read_peft(
         ) from None
     if config.get("peft_type") != "LORA":
         raise AdapterError(f"{path}: is a {config.get('peft_type')!r}, not a LoRA.")
-    fits = tower or _tower_of(tensors, table)
-    given = {key: (f"{fits}.{key.removeprefix(OF_PEFT)}", value) for key, value in tensors.items()}
+    bare = {key: key.removeprefix(OF_PEFT) for key in tensors}
+    named = tuple(f"{name}." for name in SPECS[table.family].towers)  # of a whole pipeline
+    given = {
+        key: (name if name.startswith(named) else f"{tower}.{name}", tensors[key])
+        for key, name in bare.items()
+    }
     _take(found, given, table)
-    _set_alphas(found, fits, config)
+    _set_alphas(found, tower, config)
 
 
-def _tower_of(tensors: Mapping[str, Tensor], table: Table) -> str:
-    """A PEFT folder does not say which model it is of: text encoders have `encoder.layers`, and
-    are told apart by their widths."""
+def _tower_of(file: Path, tensors: Mapping[str, Tensor], table: Table) -> str:
+    """A PEFT folder says by its name alone which model it is of. Else text encoders have
+    `encoder.layers`, and are told apart by their widths."""
     spec = SPECS[table.family]
+    if file.parent.name in spec.towers:
+        return file.parent.name
     if not any(".encoder.layers." in f".{key}" for key in tensors):
         return spec.denoiser
     widths = {value.shape[-1] for key, value in tensors.items() if "k_proj.lora_A" in key}

@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import json
 import math
+import shutil
 import struct
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,24 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not tensors:
         raise AdapterError(f"{path}: holds no tensors.")
     return tensors, metadata
+
+
+@contextlib.contextmanager
+def without(path: Path, keys: Collection[str]) -> Iterator[Path]:
+    """A copy of a file or folder without these keys, gone afterwards; `path` itself where there are
+    none."""
+    if not keys:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        if path.is_dir():
+            shutil.copytree(path, copy)
+        for file in sorted(copy.rglob("*.safetensors")) if path.is_dir() else [path]:
+            tensors, metadata = read(file)
+            kept = {key: value for key, value in tensors.items() if key not in keys}
+            save(file if path.is_dir() else copy, kept, metadata)
+        yield copy
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from kaiffin.models.families.spec import OTHERS, Other
 # Other spellings of the two factors and of DoRA's magnitude -> kohya's.
 ENDINGS: Mapping[str, str] = {
     ".lora_A.weight": "lora_down.weight", ".lora_B.weight": "lora_up.weight",
+    ".lora_A": "lora_down.weight", ".lora_B": "lora_up.weight",
     ".lora.down.weight": "lora_down.weight", ".lora.up.weight": "lora_up.weight",
     "_lora.down.weight": "lora_down.weight", "_lora.up.weight": "lora_up.weight",
     ".lora_linear_layer.down.weight": "lora_down.weight",
@@ -24,6 +25,7 @@ ENDINGS: Mapping[str, str] = {
     ".lora_magnitude_vector": "dora_scale",
     **{f".{part}": part for part in PARTS},
 }  # fmt: skip
+OF_PEFT = "base_model.model."  # in front of its keys, or behind the tower's name
 MAGNITUDE = ".lora_magnitude_vector"  # PEFT's: it lies along the outputs, whatever its shape
 
 # What is known and not applied -> how its keys end.
@@ -45,6 +47,13 @@ UNAPPLIED: Mapping[str, tuple[str, ...]] = {
     "whole weights": (".set_weight", ".reshape_weight"),
     "LoRA of embeddings": (".lora_embedding_A", ".lora_embedding_B"),
 }  # fmt: skip
+# Or how they begin.
+FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "OFT of sd-scripts": ("oft_unet_", "oft_te"),
+    "ControlNet-LLLite": ("lllite_",),
+    "an IP-Adapter": ("ip_adapter.", "image_proj."),
+    "weights of a whole model": ("first_stage_model.", "cond_stage_model.", "conditioner."),
+}
 BOFT = "BOFT"
 CONSTRAINED = "OFT with a constraint"
 PROJECTION = "the text encoder's projection"
@@ -53,7 +62,7 @@ HOMELESS = ""  # of another base, or of nobody's
 
 def split(key: str) -> tuple[str, str]:
     """Name as spelled and kohya's name of the part; part "" where it is none that is applied."""
-    key = _without_adapter(key)
+    key = _without_adapter(key).replace(OF_PEFT, "")
     for ending, part in ENDINGS.items():
         if not key.endswith(ending):
             continue
@@ -86,8 +95,9 @@ def home_of(key: str, homes: Mapping[str, str]) -> str:
 def kind_of_stray(key: str) -> str:
     """What a key without a home is, in words; HOMELESS where there is no word for it."""
     key = _without_adapter(key)
-    known = (what for what, endings in UNAPPLIED.items() if key.endswith(endings))
-    return next(known, PROJECTION if "text_projection" in key else HOMELESS)
+    known = [what for what, endings in UNAPPLIED.items() if key.endswith(endings)]
+    known += [what for what, starts in FOREIGN.items() if key.startswith(starts)]
+    return next(iter(known), PROJECTION if "text_projection" in key else HOMELESS)
 
 
 def other_of_keys(keys: Iterable[str]) -> Other | None:

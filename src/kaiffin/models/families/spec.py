@@ -127,8 +127,6 @@ class Other:
 
 OTHERS = (
     Other("SD 2.x", ("sd_v2", "sd2", "stable-diffusion-v2"), context=1024),
-    Other("SD 3", ("sd_v3", "sd3", "stable-diffusion-v3", "stable-diffusion-3"),
-          ("joint_blocks", "joint_transformer_blocks", "lora_te3_", ".attn.add_q_proj")),
     Other("Flux", ("flux", "chroma"),
           ("double_blocks", "single_blocks", "single_transformer_blocks", "context_embedder")),
     Other("Qwen-Image", ("qwen",), ("img_mlp", "txt_mlp")),
@@ -137,6 +135,10 @@ OTHERS = (
     Other("PixArt", ("pixart",), ("adaln_single", "caption_projection")),
     Other("Z-Image or Lumina", ("z_image", "z-image", "lumina"),
           ("context_refiner", "noise_refiner")),
+    Other("HiDream", ("hidream",), ("double_stream_blocks", "single_stream_blocks")),
+    # Last: the others with two streams have its `attn.add_q_proj`, too.
+    Other("SD 3", ("sd_v3", "sd3", "stable-diffusion-v3", "stable-diffusion-3"),
+          ("joint_blocks", "joint_transformer_blocks", "lora_te3_", ".attn.add_")),
 )  # fmt: skip
 
 

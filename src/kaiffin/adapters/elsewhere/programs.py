@@ -1,0 +1,111 @@
+"""What other programs accept, as they said themselves when they were run: names, parts, nodes.
+
+`known/*.json` are made by `tools/programs.py` from checkouts of the programs, never by hand. Names
+are written as shells expand them: `lora_te_text_model_encoder_layers_{0,1}_mlp_{fc1,fc2}`.
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+KNOWN = Path(__file__).with_name("known")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node type. inputs: those that are linked, with their types; widgets: settings in the order
+    of the editor, with their choices where there are some; outputs: types."""
+
+    inputs: Mapping[str, str]
+    widgets: Mapping[str, Sequence[str]]
+    outputs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program at one commit. names: of layers of the published bases, by family, that it takes;
+    parts: how keys go on behind a name; nodes: ComfyUI's, as far as a workflow needs them."""
+
+    title: str
+    version: str
+    commit: str
+    date: str
+    names: Mapping[str, frozenset[str]]
+    parts: Sequence[str]
+    nodes: Mapping[str, Node]
+
+    @functools.cached_property
+    def forms(self) -> Mapping[str, frozenset[str]]:
+        """The names without their numbers: what holds on a base with fewer or more blocks."""
+        return {family: frozenset(map(without_numbers, n)) for family, n in self.names.items()}
+
+    def takes(self, key: str, family: str) -> bool:
+        """Whether it has a place for a key of a file for a base of `family`."""
+        names = (key.removesuffix(part) for part in self.parts if key.endswith(part))
+        return any(without_numbers(name) in self.forms.get(family, ()) for name in names)
+
+
+@functools.cache
+def program(name: str) -> Program:
+    """`comfyui` or `sd-scripts`."""
+    text = (KNOWN / f"{name}.json").read_text(encoding="utf-8")
+    said = json.loads(text)
+    said["names"] = {family: frozenset(expanded(n)) for family, n in said["names"].items()}
+    said["nodes"] = {kind: Node(**node) for kind, node in said["nodes"].items()}
+    return Program(**said)
+
+
+def all_known() -> list[Program]:
+    """Every program that was run, in the order of the alphabet."""
+    return [program(path.stem) for path in sorted(KNOWN.glob("*.json"))]
+
+
+def without_numbers(name: str) -> str:
+    """`lora_unet_mid_block_resnets_1_conv1` -> `lora_unet_mid_block_resnets_#_conv1`."""
+    return re.sub(r"(?<=[._])\d+(?=[._]|$)", "#", name)
+
+
+def expanded(patterns: Iterable[str]) -> Iterator[str]:
+    """Every name that the patterns stand for."""
+    for pattern in patterns:
+        pieces = re.split(r"\{(.*?)\}", pattern)
+        choices = [piece.split(",") if i % 2 else [piece] for i, piece in enumerate(pieces)]
+        yield from map("".join, itertools.product(*choices))
+
+
+def folded(names: Iterable[str]) -> list[str]:
+    """Few patterns that stand for exactly these names: those that differ in one word are one."""
+    rows = {tuple((word,) for word in re.split(r"([._])", name)) for name in names}
+    for place in reversed(range(max(map(len, rows), default=0))):
+        rows = {row for row in rows if place >= len(row)} | _united(rows, place)
+    return sorted("".join(map(_braced, row)) for row in rows)
+
+
+Row = tuple[tuple[str, ...], ...]  # at each place of a name the words that may stand there
+
+
+def _united(rows: Iterable[Row], place: int) -> set[Row]:
+    """Those that are alike but for one place as one."""
+    alike: dict[tuple[Row, Row], set[str]] = {}
+    for row in rows:
+        if place < len(row):
+            alike.setdefault((row[:place], row[place + 1 :]), set()).update(row[place])
+    return {
+        (*before, tuple(sorted(words, key=_by_number)), *after)
+        for (before, after), words in alike.items()
+    }
+
+
+def _by_number(word: str) -> tuple[int, str]:
+    return (int(word) if word.isdigit() else -1, word)
+
+
+def _braced(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
