@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from kaiffin.data import images
 from kaiffin.foundation.errors import ConfigError, PhotoError
@@ -187,11 +187,33 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + body + chunk(b"IEND", b"")
 
 
-def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
-    path = tmp_path / "bomb.png"
-    path.write_bytes(png_header(60_000, 60_000))
-    with pytest.raises(PhotoError, match=r"bomb\.png: 60000x60000 is more than 100 megapixels"):
+def claiming(suffix: str, width: int, height: int) -> bytes:
+    """A small file of its format whose header says another size."""
+    if suffix == "png":
+        return png_header(width, height)
+    file = io.BytesIO()
+    corner_picture(300, 200).save(file, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix))
+    data = file.getvalue()
+    order = ">" if suffix == "jpg" else "<"
+    code = "I" if suffix == "bmp" else "H"
+    before = [300, 200] if suffix != "jpg" else [200, 300]
+    after = [width, height] if suffix != "jpg" else [height, width]
+    for old, new in zip(before, after, strict=True):
+        was = struct.pack(order + code, old)
+        assert was in data
+        data = data.replace(was, struct.pack(order + code, new), 2 if suffix == "gif" else 1)
+    return data
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "gif"])
+def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"bomb.{suffix}"
+    path.write_bytes(claiming(suffix, 60_000, 60_000))
+    Image.core.reset_stats()
+    with pytest.raises(PhotoError, match=r"bomb\.\w+: 60000x60000 is more than 100 megapixels"):
         images.open_photo(path)
+    stats = Image.core.get_stats()
+    assert stats["allocated_blocks"] + stats["reused_blocks"] == 0  # no pixel had a place
 
 
 def test_square_and_bucket_crops() -> None:
@@ -265,10 +287,65 @@ def test_numbers_keep_their_range_or_are_refused(
         assert found.tolist() == wanted
 
 
-@pytest.mark.parametrize("exif", [b"Exif\x00\x00b'Exif", b"\xff" * 40, b"MM\x00*\xff\xff\xff\xff"])
-def test_damaged_exif_costs_no_photo(tmp_path: Path, exif: bytes) -> None:
-    corner_picture().save(tmp_path / "a.png", exif=exif)
-    assert corners(images.open_photo(tmp_path / "a.png").image) == corners(corner_picture())
+def exif(orientation: int) -> bytes:
+    block = Image.Exif()
+    block[0x0112], block[0x010F], block[0x9286] = orientation, "the maker", "words"
+    return block.tobytes()
+
+
+BREAKS = {
+    "no head": lambda block: block[:6] + b"XX" + block[8:],
+    "another mark": lambda block: b"Exi?" + block[4:],
+    "leads nowhere": lambda block: block[:10] + b"\xff\xff\xff\x7f" + block[14:],
+    "cut": lambda block: block[:40],
+}
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("how", BREAKS)
+def test_the_orientation_is_kept_out_of_damaged_exif(
+    tmp_path: Path, how: str, suffix: str, orientation: int
+) -> None:
+    turned = {1: 0, 3: 180, 6: 90, 8: 270}[orientation]
+    image = corner_picture().rotate(turned, expand=True)
+    path = tmp_path / f"a.{suffix}"
+    image.save(path, exif=BREAKS[how](exif(orientation)), **FORMATS[suffix])
+    photo = images.open_photo(path)
+    assert corners(photo.image) == corners(corner_picture())
+    assert "its EXIF data are damaged; how it is to be turned can still be read" in photo.notes
+
+
+@pytest.mark.parametrize(
+    "block", [b"Exif\x00\x00b'Exif", b"\xff" * 40, b"MM\x00*\xff\xff\xff\xff", exif(6)[:22]]
+)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_damaged_exif_costs_no_photo_and_is_said(tmp_path: Path, block: bytes, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    corner_picture().save(path, exif=block, **FORMATS[suffix])
+    photo = images.open_photo(path)
+    assert corners(photo.image) == corners(corner_picture())
+    assert photo.notes[0].endswith("are damaged and were ignored")
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 55])
+def test_an_orientation_that_is_none(tmp_path: Path, orientation: int) -> None:
+    corner_picture().save(tmp_path / "a.png", exif=exif(orientation))
+    photo = images.open_photo(tmp_path / "a.png")
+    assert photo.size == (60, 40)
+    assert bool(photo.notes) == (orientation != 0)  # 0 is how some cameras say nothing
+
+
+def test_exif_as_text_in_a_png(tmp_path: Path) -> None:
+    """As ImageMagick writes it, whole and with a letter that is no hex."""
+    for end in ("", "zz"):
+        block = exif(6).hex()[: -len(end) or None] + end
+        texts = PngImagePlugin.PngInfo()
+        texts.add_text("Raw profile type exif", f"\nexif\n  {len(block) // 2}\n{block}", zip=True)
+        corner_picture().rotate(90, expand=True).save(tmp_path / "a.png", pnginfo=texts)
+        photo = images.open_photo(tmp_path / "a.png")
+        assert corners(photo.image) == corners(corner_picture())
+        assert len(photo.notes) == (2 if end else 1)
 
 
 def test_a_strip_is_cropped_without_enlarging_it_whole() -> None:

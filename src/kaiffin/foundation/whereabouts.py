@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.folder import file_sha256, read_json
+from kaiffin.foundation.folder import expanded, file_sha256, read_json
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
 from kaiffin.foundation.settings import changed, flat
 
@@ -58,12 +58,12 @@ def anchored(config: Config) -> Config:
 
 def absolute(path: Path) -> Path:
     """As seen from the root; links stay as they are named."""
-    return Path(os.path.abspath(path.expanduser()))
+    return Path(os.path.abspath(expanded(path)))
 
 
 def _is_path(name: str) -> bool:
     """Whether what may also be an alias (a plain word) or a hub id is a file or folder here."""
-    return Path(name).name != name and Path(name).expanduser().exists()
+    return Path(name).name != name and expanded(Path(name)).exists()
 
 
 # --- photos -------------------------------------------------------------------------------------

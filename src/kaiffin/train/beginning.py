@@ -16,7 +16,7 @@ from kaiffin.data.prepare import Example
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import read_json
+from kaiffin.foundation.folder import expanded, read_json
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import (
@@ -186,7 +186,7 @@ def _photos(config: Config, folder: Path | None, known: Mapping[Path, str]) -> P
     known: hashes of files that need not be read again.
     """
     data = config.data.model_copy(update={"photos": folder})
-    top = (folder or Path()).expanduser()
+    top = expanded(folder or Path())
     listed = [
         {
             "file": source.path.relative_to(top).as_posix(),
