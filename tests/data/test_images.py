@@ -272,6 +272,7 @@ def test_pillows_limit_is_as_it_was_whatever_threads_open(
      (np.float32([[0, 125], [200, 242]]), [[0, 125], [200, 242]]),
      (np.int32([[14, 125], [200, 242]]), [[14, 125], [200, 242]]),
      (np.uint16([[0, 4095], [2048, 1024]]), [[0, 255], [128, 64]]),
+     (np.float32([[0, 0]]), [[0, 0]]), (np.float32([[0, 1e-3]]), None),
      (np.float32([[0, 5]]), None), (np.float32([[0, np.nan]]), None),
      (np.float32([[-100, 200]]), None), (np.int32([[0, 1 << 30]]), None)],
 )  # fmt: skip

@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaiffin.data.files import is_leftover
@@ -108,11 +108,13 @@ def _of_csv(name: str, text: str) -> Iterator[Row]:
         first, before = before + 1, reader.line_num
         if columns is None:
             columns = _columns(name, cells)
-        elif any(cell.strip() for cell in cells[len(columns) :]):
-            found = f"has {len(cells)} cells where {len(columns)} columns are named"
-            yield Row(first, reason=f"{found}; put quotes round a cell that holds {separator!r}")
         elif any(cell.strip() for cell in cells):
-            yield _row(first, dict(zip(columns, cells, strict=False)))
+            row = _row(first, dict(zip(columns, cells, strict=False)))
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                found = f"has {len(cells)} cells where {len(columns)} columns are named"
+                way = f"put quotes round a cell that holds {separator!r}"
+                row = replace(row, reason=f"{found}; {way}")
+            yield row
 
 
 def _columns(name: str, cells: list[str]) -> list[str]:

@@ -281,12 +281,13 @@ def _eight_bit(path: Path, image: Image.Image, notes: list[str]) -> Image.Image:
     ranges = (1, 255, 65535) if image.mode == "F" else (1, 255, 4095, 65535)
     over = 0.1 if image.mode == "F" else 0.0  # resampling overshoots a little
     top = next((top for top in ranges if high <= top * (1 + over)), None)
-    if top is None or low < -over * top or (top > 1 and high < 0.05 * top):
+    dark = 0 < high < (0.05 if top != 1 else 0.02) * (top or 1)
+    if top is None or low < -over * top or dark:
         raise PhotoError(
             f"{path.name}: its values, {low:g} to {high:g}, fill no usual range (1, 255, 65535).",
             "Export it with 8 or 16 bits.",
         )
-    bits = "floats" if image.mode == "F" else "16-bit"
+    bits = {"F": "floats", "I": "32-bit integers"}.get(image.mode, "16-bit")
     notes.append(f"{bits} brought to 8-bit RGB, {top} as white")
     scaled = (values.astype(np.float32) * (255 / top)).round().clip(0, 255).astype(np.uint8)
     return _with_profile_of(image, Image.fromarray(scaled))
