@@ -30,11 +30,10 @@ def orientation(image: Image.Image, notes: list[str]) -> int:
         notes.append(
             "its EXIF data, which say how it is to be turned, are damaged and were ignored"
         )
-    if found in range(1, 9):
-        return int(found)
-    if found:  # some cameras write 0 where they do not know
+    turn = next((number for number in range(1, 9) if number == found), 0)
+    if found and not turn:  # some cameras write 0 where they do not know
         notes.append(f"its EXIF orientation {str(found)[:20]!r} is none of 1 to 8 and was ignored")
-    return 1
+    return turn or 1
 
 
 def _blocks(image: Image.Image) -> list[str]:
