@@ -216,6 +216,18 @@ def test_a_decompression_bomb_is_refused_before_decoding(tmp_path: Path, suffix:
     assert stats["allocated_blocks"] + stats["reused_blocks"] == 0  # no pixel had a place
 
 
+def test_rows_that_are_not_there_are_not_black(tmp_path: Path) -> None:
+    """A TIFF that says it is higher than its strips are."""
+    file = io.BytesIO()
+    corner_picture(60, 40).save(file, "TIFF")
+    data = file.getvalue()
+    entry = struct.pack("<HHI", 257, 4, 1) + struct.pack("<I", 40)  # ImageLength
+    assert data.count(entry) == 1
+    (tmp_path / "a.tif").write_bytes(data.replace(entry, entry[:-4] + struct.pack("<I", 90)))
+    with pytest.raises(PhotoError, match=r"a\.tif: is damaged: it has 40 of its 90 rows"):
+        images.open_photo(tmp_path / "a.tif")
+
+
 def test_square_and_bucket_crops() -> None:
     crop = images.square_crop((1440, 1080), 512)
     assert (crop.resized, crop.corner, crop.size) == ((683, 512), (85, 0), (512, 512))

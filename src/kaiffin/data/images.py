@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageColor, TiffImagePlugin, UnidentifiedImageError
 
 from kaiffin.data import unread
 from kaiffin.data.exif import orientation
@@ -115,11 +115,23 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
             f"{path.name}: {width}x{height} is more than {MAX_PIXELS // 10**6} megapixels.",
             "Export a smaller copy.",
         )
+    _refuse_missing_rows(path, image)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         notes.append(f"animation or several pages: the first of {frames} is used")
     image.load()
     return image
+
+
+def _refuse_missing_rows(path: Path, image: Image.Image) -> None:
+    """Of a TIFF that holds less than it says; Pillow would leave the rest black."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        wanted = image.tag_v2.get(TiffImagePlugin.IMAGELENGTH, 0)
+        found = max((tile.extents[3] for tile in image.tile if tile.extents), default=wanted)
+        if found < wanted:
+            raise PhotoError(
+                f"{path.name}: is damaged: it has {found} of its {wanted} rows.", unread.DAMAGED
+            )
 
 
 @contextmanager
