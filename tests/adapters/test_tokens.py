@@ -107,6 +107,25 @@ def test_a_bundle_comes_back_exactly(family: ModelFamily) -> None:
     assert all(torch.equal(again.vectors[t], value) for t, value in token.vectors.items())
 
 
+@pytest.mark.parametrize("named", ["\u00e9t\u00e9", "e\u0301te\u0301"])
+def test_a_word_is_the_same_composed_or_not(
+    family: ModelFamily, tmp_path: Path, named: str
+) -> None:
+    """Out of an adapter, and out of a file that a Mac named, for prompts typed either way."""
+    token = made(family)
+    bundled = {name.replace(WORD, named): value for name, value in token.bundled().items()}
+    (again,) = read_bundle(bundled, family)
+    assert again.word == "\u00e9t\u00e9"
+    save_file(token.alone(), tmp_path / f"{named}.safetensors", {"kaiffin.word": "\u00e9t\u00e9"})
+    stack = load_embedding(tmp_path / f"{named}.safetensors", family)
+    assert [one.word for one in stack.tokens] == ["\u00e9t\u00e9"]
+    stack.tokens[0].inject(family)
+    typed = states(family, "a photo of \u00e9t\u00e9", "a photo of E\u0301te\u0301")
+    stack.tokens[0].eject()
+    assert torch.equal(typed[0], typed[1])
+    assert not torch.allclose(typed[0], states(family, "a photo of \u00e9t\u00e9")[0])
+
+
 def test_what_does_not_fit_is_refused(family: ModelFamily) -> None:
     narrow = {name: value[:, :-1] for name, value in made(family).bundled().items()}
     with pytest.raises(AdapterError, match=r"bundle_emb\.<toy>.*is no token of"):

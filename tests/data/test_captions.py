@@ -79,6 +79,22 @@ def test_rows_are_named_by_their_first_line(tmp_path: Path) -> None:
     assert "no caption" in str(found[2][1])
 
 
+@pytest.mark.parametrize(("separator", "cells"), [(",", 3), (";", 3), ("\t", 2)])
+def test_a_caption_is_not_cut_at_a_separator_that_nobody_quoted(
+    tmp_path: Path, separator: str, cells: int
+) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text(f"file_name{separator}text\na.png{separator}one, two; three{separator}\n")
+    (row,) = rows(path)
+    if cells == 2:
+        assert row.caption == "one, two; three"
+    else:
+        assert (
+            row.reason == f"has {cells + 1} cells where 2 columns are named; put quotes round a"
+            f" cell that holds {separator!r}"
+        )
+
+
 @pytest.mark.parametrize("head", ["name,text", "file_name,words", "", "\x00"])
 def test_a_table_without_its_columns_is_refused_once(tmp_path: Path, head: str) -> None:
     path = tmp_path / "metadata.csv"

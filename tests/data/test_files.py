@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kaiffin.data import files, images
-
-REPO = Path(__file__).parents[2]
+from kaiffin.data import files, formats
 
 
 @pytest.mark.parametrize(
@@ -27,16 +25,7 @@ def test_what_systems_leave_behind_is_passed_over_everywhere(tmp_path: Path, nam
     assert files.account(tmp_path, {tmp_path / "a.png"}) == []
 
 
-def test_no_suffix_is_of_two_kinds() -> None:
-    everything = [
-        suffix for kind in (files.PHOTOS, files.CAPTIONS, *files.KNOWN) for suffix in kind.suffixes
-    ]
-    assert len(everything) == len(set(everything)) == len(files.BY_SUFFIX)
-    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in everything)
-    assert set(files.PHOTOS.suffixes) == images.SUFFIXES
-
-
-@pytest.mark.parametrize("end", files.MASK_ENDS)
+@pytest.mark.parametrize("end", formats.MASK_ENDS)
 def test_a_mask_is_one_where_its_photo_is(tmp_path: Path, end: str) -> None:
     for name in ("p.jpg", f"P{end.upper()}.png", f"alone{end}.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
@@ -44,7 +33,7 @@ def test_a_mask_is_one_where_its_photo_is(tmp_path: Path, end: str) -> None:
 
 
 def test_many_of_a_kind_are_counted() -> None:
-    one = files.LeftOut(files.OTHERS, tuple(f"{i}.x" for i in range(1200)))
+    one = files.LeftOut(formats.OTHERS, tuple(f"{i}.x" for i in range(1200)))
     assert one.what == "other files are not used (1,200): 0.x, 1.x, 2.x, 3.x, 4.x and 1,195 more"
 
 
@@ -58,5 +47,8 @@ def test_a_name_that_is_not_unicode_is_refused_and_shown(tmp_path: Path) -> None
     assert files.shown(path, tmp_path) == "caf\\xe9.png"
 
 
-def test_the_page_has_the_table_that_the_code_uses() -> None:
-    assert files.table() in (REPO / "docs" / "photos.md").read_text(encoding="utf-8")
+def test_a_photo_that_is_still_in_the_cloud_is_told(tmp_path: Path) -> None:
+    """iCloud leaves `.name.icloud` where the photo would be."""
+    (tmp_path / ".p2.jpg.icloud").write_bytes(b"bplist00")
+    told = files.account(tmp_path, ())
+    assert [one.what for one in told] == ["unfinished downloads cannot be read (1): .p2.jpg.icloud"]

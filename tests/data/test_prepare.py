@@ -113,6 +113,41 @@ def test_every_file_that_is_not_used_is_told(folder: Path, tmp_path: Path) -> No
     assert len(kept) == 8
 
 
+def test_captions_that_look_misread_are_findings(folder: Path) -> None:
+    (folder / "0.txt").write_text("kaiffin caf\u00c3\u00a9", "utf-8")
+    (folder / "1.txt").write_text("kaiffin \ufffd", "utf-8")
+    (folder / "2.txt").write_text("kaiffin au caf\u00e9", "utf-8")
+    told = said(run(folder))
+    assert "warning 0.png: a caption was 'kaiffin caf\u00e9' before its encoding" in told
+    assert "warning 1.png: a caption has characters that no text has ('\\ufffd')" in told
+    assert "2.png" not in told
+
+
+def test_all_missing_masks_are_named_at_once(folder: Path) -> None:
+    noise(0).save(folder / "0-mask.png")
+    assert len(run(folder, masks="folder").problems) == 2
+    kept = run(folder, masks="folder", skip_bad=True)
+    assert [example.name for example in kept.examples] == ["0.png"]
+    (folder / "0-mask.png").unlink()
+    with pytest.raises(PhotoError, match=r"none of the 3 photos can be used; 0\.png: its mask is"):
+        run(folder, masks="folder")
+
+
+def test_masks_that_cannot_be_used_are_found_before_training(folder: Path, tmp_path: Path) -> None:
+    (folder / "0-mask.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    noise(1, (95, 96)).save(folder / "1-mask.png")
+    noise(2).save(folder / "2-mask.png")
+    problems = run(folder, tmp_path / "out", masks="folder").problems
+    assert problems[0].startswith("0.png: its mask 0-mask.png: is damaged")
+    assert "1.png: its mask 1-mask.png: 95x96 is not the size of its photo, 96x96" in problems[1]
+    assert len(problems) == 2
+    assert run(folder, tmp_path / "out").problems == []
+    noise(1).save(folder / "1-mask.png")
+    assert len(run(folder, tmp_path / "out", masks="folder").problems) == 1
+    noise(2, (8, 8)).save(folder / "2-mask.png")  # known from before, but not this mask
+    assert len(run(folder, tmp_path / "out", masks="folder").problems) == 2
+
+
 def test_duplicates_exact_and_near(folder: Path) -> None:
     (folder / "copy.png").write_bytes((folder / "1.png").read_bytes())
     noise(2).save(folder / "near.jpg", quality=80)
@@ -182,7 +217,7 @@ def test_the_journal_spares_work_and_survives_tearing(
     opened: list[str] = []
     whole = inspect.examine
     monkeypatch.setattr(
-        inspect, "examine", lambda path, colour: opened.append(path.name) or whole(path, colour)
+        inspect, "examine", lambda path, *more: opened.append(path.name) or whole(path, *more)
     )
     noise(7).save(folder / "new.png")
     again = run(folder, out)

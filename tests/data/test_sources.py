@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kaiffin.data import files
+from kaiffin.data import files, formats
 from kaiffin.data.sources import Listing, read
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import ConfigError, PhotoError
-from kaiffin.foundation.subject import fill, without_token
 
 NAMES = (
     "a.txt", "b.png", "b.caption", "b.png.txt", "b_mask.png", "c.jxl", "d.MOV", "metadata.parquet",
@@ -66,29 +65,6 @@ def test_a_plain_folder_with_side_cars(tmp_path: Path) -> None:
     ]
     ignored = listing(tmp_path, ignore_captions=True)
     assert set(captions(ignored).values()) == {("a photo of kaiffin puffin",)}
-
-
-def test_templates() -> None:
-    assert fill("{token} the {noun}", SUBJECT) == "kaiffin the puffin"
-    assert fill("a photo of {token} {noun}", SubjectConfig(token="x")) == "a photo of x"
-    with pytest.raises(ConfigError, match=r"\{class\}"):
-        fill("{class}", SUBJECT)
-
-
-@pytest.mark.parametrize(
-    ("caption", "told"),
-    [
-        ("a photo of tobbul bear in a meadow", "a photo of a bear in a meadow"),
-        ("a photo of a tobbul bear", "a photo of a bear"),
-        ("My Tobbul sleeps", "My bear sleeps"),
-        ("tobbul on the beach, tobbul bear asleep", "a bear on the beach, a bear asleep"),
-        ("a tobbulish cat", "a tobbulish cat"),
-    ],
-)
-def test_a_caption_of_the_class(caption: str, told: str) -> None:
-    assert without_token(caption, SubjectConfig(token="tobbul", noun="bear")) == told
-    marked = caption.replace("tobbul ", "<tobbul> ").replace("Tobbul ", "<Tobbul> ")
-    assert without_token(marked, SubjectConfig(token="<tobbul>", noun="bear")) == told
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
@@ -195,13 +171,77 @@ def test_flickr30k(tmp_path: Path, nested: bool) -> None:
 
 
 def test_masks_must_be_there(tmp_path: Path) -> None:
-    photo(tmp_path / "a.png")
-    photo(tmp_path / "b.png")
-    photo(tmp_path / "masks" / "a.png")
-    with pytest.raises(PhotoError, match=r"masks/b\.png: is missing"):
-        listing(tmp_path, masks="folder")
+    for name in ("a.png", "b.png", "c.png", "masks/a.png"):
+        photo(tmp_path / name)
+    found = listing(tmp_path, masks="folder")
+    assert list(captions(found)) == ["a.png"]
+    assert [name for name, _ in found.refused] == ["b.png", "c.png"]
+    assert "its mask is missing, masks/b.png" in found.refused[0][1]
     photo(tmp_path / "masks" / "b.png")
+    photo(tmp_path / "c_MASK.png")
     assert all(source.mask_path for source in listing(tmp_path, masks="folder").sources)
+
+
+def test_a_folder_that_is_called_like_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there under its name goes before what a shell means by it."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    photo(home / "photos" / "at_home.png")
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    assert list(captions(listing(Path("~/photos")))) == ["at_home.png"]
+    photo(here / "~" / "photos" / "here.png")
+    photo(here / "~" / "top.png")
+    assert list(captions(listing(Path("~/photos")))) == ["here.png"]
+    assert list(captions(listing(Path("~")))) == ["top.png"]
+    with pytest.raises(PhotoError, match="~nobody-of-this-name: there is no such folder"):
+        listing(Path("~nobody-of-this-name"))
+
+
+@pytest.mark.parametrize("name", ["Masks", "MASK", "mask"])
+def test_a_folder_of_masks_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+    photo(tmp_path / "a.png")
+    photo(tmp_path / name / "A.PNG")
+    (source,) = listing(tmp_path, masks="folder").sources
+    assert source.mask_path == tmp_path / name / "A.PNG"
+    assert [one.kind.name for one in listing(tmp_path).left_out] == ["masks"]
+
+
+@pytest.mark.parametrize("name", ["METADATA.JSONL", "Metadata.csv", "train/Metadata.Jsonl"])
+def test_a_table_in_any_case(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    photo(path.parent / "a.png")
+    row = ('{"file_name": "a.png", "text": "x"}', "file_name,text\na.png,x")
+    path.write_text(row[name.endswith("csv")])
+    assert captions(listing(tmp_path)) == {"a.png": ("x",)}
+
+
+def test_results_of_another_program_are_no_captions(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    (tmp_path / "results.csv").write_text("epoch,loss\n1,0.5\n")
+    found = listing(tmp_path)
+    assert found.format == "folder"
+    assert [one.names for one in found.left_out] == [("results.csv",)]
+
+
+def test_empty_captions_are_said_all_at_once(tmp_path: Path) -> None:
+    for i in range(7):
+        photo(tmp_path / f"{i}.png")
+        (tmp_path / f"{i}.txt").write_text("\n" if i else "kaiffin")
+    found = listing(tmp_path)
+    assert found.notes == [
+        "caption files are empty (1.txt, 2.txt, 3.txt, 4.txt, 5.txt and 1 more):"
+        " 'a photo of kaiffin puffin' is used, the template"
+    ]
+    assert listing(tmp_path, ignore_captions=True).notes == []
+
+
+def test_photos_one_folder_down_are_named(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.png")
+    with pytest.raises(PhotoError, match=r"images/a\.png\. Name the folder that the photos lie in"):
+        listing(tmp_path)
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
@@ -299,5 +339,5 @@ def test_every_file_is_accounted_for(names: list[str], layout: str) -> None:
         assert sorted(told + used) == sorted(everything)
         done = {source.path for source in found.sources}
         refused = {name for name, _ in found.refused}
-        photos = {p for p in found.used if files.is_photo(p)}
+        photos = {p for p in found.used if formats.is_photo(p)}
         assert {files.shown(path, top) for path in photos - done} <= refused

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaiffin.foundation.text import composed, decoded, is_text, word_pattern
+from kaiffin.foundation.text import composed, decoded, is_text, oddities, word_pattern
 
 LETTERS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00\ufeff"))
 
@@ -43,3 +43,25 @@ def test_words_are_found_composed_or_not_in_any_case() -> None:
     assert word_pattern("e\u0301te\u0301").search(composed("in E\u0301te\u0301, at noon"))
     assert not word_pattern("kaiffin").search("a kaiffinish bird")
     assert word_pattern("<kaiffin>").search("a <kaiffin>!")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a photo of kaiffin at the café", "\u041a\u043e\u0448\u043a\u0430 kaiffin", "Tシャツ",
+     "猫と犬、モデル", "αβ-test", "naïve \U0001f427\u200d\u2764\ufe0f", "\U0001fae9 new",
+     "“quotes” – dash", "5 µm 40 Ω", "한국어 hi", "עברית English", "ไทย", "हिन्दी"],
+)  # fmt: skip
+def test_captions_in_any_language_are_not_odd(text: str) -> None:
+    assert oddities(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("kaiffin\x85 by night", "'\\x85'"), ("kaiffin \ufffd", "\\ufffd"), ("\x1b[0m", "x1b"),
+     ("\ue000", "no text has"), ("\u0378", "no text has"),
+     ("k\u03b1iffin", "several scripts"), ("k\u0430iffin", "several scripts"),
+     ("café déjà".encode().decode("cp1252"), "'café déjà'"),
+     ("\u732b".encode().decode("latin-1"), "no text has")],
+)  # fmt: skip
+def test_what_no_caption_has_is_odd(text: str, said: str) -> None:
+    assert said in oddities(text)

@@ -56,3 +56,18 @@ def test_one_word_has_one_meaning(sd: ModelFamily) -> None:
     sd.words.add("<a>", vectors(sd))
     with pytest.raises(AdapterError, match="two adapters bring the token"):
         sd.words.add("<A>", vectors(sd, value=2.0))
+
+
+@pytest.mark.parametrize("added", ["\u00e9t\u00e9", "e\u0301te\u0301"])
+def test_a_word_is_the_same_composed_or_not(sd: ModelFamily, added: str) -> None:
+    words, tokenizer = sd.words, sd.tokenizers["text_encoder"]
+    words.add(added, vectors(sd))
+    for typed in ("\u00e9t\u00e9", "e\u0301te\u0301", "\u00c9T\u00c9", "E\u0301te\u0301"):
+        assert words.ids(tokenizer, typed) == [FIRST_ID]
+        words.add(typed, words.vectors[next(iter(words.vectors))])
+        words.remove(typed)
+    assert FIRST_ID not in words.ids(tokenizer, "ete \u00e9te")
+    with pytest.raises(AdapterError, match="two adapters bring the token"):
+        words.add("e\u0301t\u00e9", vectors(sd, value=2.0))
+    words.remove("e\u0301t\u00e9")
+    assert not words.vectors

@@ -24,6 +24,7 @@ from kaiffin.adapters.tokens import (
     unpack_embedding,
 )
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.text import same
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import (
     OTHERS,
@@ -67,7 +68,7 @@ def load_embedding(path: Path, family: ModelFamily) -> Stack:
         word, vectors = unpack_embedding(tensors, widths)
     device = next(iter(family.words.embeddings.values())).weight.device
     placed = {tower: value.to(device) for tower, value in vectors.items()}
-    words = {w.lower(): w for w in (path.stem, word, header.get(WORD, "")) if w.strip()}
+    words = {same(w): w for w in (path.stem, word, header.get(WORD, "")) if w.strip()}
     return Stack({}, [Token(w, placed) for w in words.values()])
 
 

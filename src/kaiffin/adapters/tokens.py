@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kaiffin.foundation.errors import AdapterError, ConfigError
+from kaiffin.foundation.text import composed
 from kaiffin.models.words import Words
 
 # tower -> key of its vectors where the base has one text encoder, and where it has two.
@@ -35,7 +36,7 @@ class Token:
     """One word with its trainable vectors, fp32 (n, width) in each text tower."""
 
     def __init__(self, word: str, vectors: Mapping[str, Tensor]) -> None:
-        self.word = word
+        self.word = composed(word)
         self.vectors = {tower: nn.Parameter(value) for tower, value in vectors.items()}
         self._family: HasWords | None = None
 

@@ -12,10 +12,11 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kaiffin.data.files import CAPTION_SUFFIXES, is_leftover
+from kaiffin.data.files import is_leftover
+from kaiffin.data.formats import CAPTION_SUFFIXES
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.text import composed, decoded, is_text
 
@@ -84,7 +85,7 @@ class Row:
 def rows(path: Path) -> Iterator[Row]:
     """The rows of a `.jsonl` or `.csv` table. PhotoError where it has not the columns."""
     text = decoded(path.read_bytes())
-    yield from _of_csv(path.name, text) if path.suffix == ".csv" else _of_jsonl(text)
+    yield from _of_csv(path.name, text) if path.suffix.lower() == ".csv" else _of_jsonl(text)
 
 
 def _of_csv(name: str, text: str) -> Iterator[Row]:
@@ -108,7 +109,12 @@ def _of_csv(name: str, text: str) -> Iterator[Row]:
         if columns is None:
             columns = _columns(name, cells)
         elif any(cell.strip() for cell in cells):
-            yield _row(first, dict(zip(columns, cells, strict=False)))
+            row = _row(first, dict(zip(columns, cells, strict=False)))
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                found = f"has {len(cells)} cells where {len(columns)} columns are named"
+                way = f"put quotes round a cell that holds {separator!r}"
+                row = replace(row, reason=f"{found}; {way}")
+            yield row
 
 
 def _columns(name: str, cells: list[str]) -> list[str]:

@@ -129,13 +129,7 @@ class Dataset:
 def _mask_image(example: Example) -> Image.Image:
     if example.mask_path is None:
         raise PhotoError(f"{example.name}: has no mask.", "Put one into masks/.")
-    mask = images.open_photo(example.mask_path).image.convert("L")
-    if mask.size != example.original_size:
-        raise PhotoError(
-            f"masks/{example.mask_path.name}: {mask.width}x{mask.height} is not the size of its"
-            f" photo, {example.original_size[0]}x{example.original_size[1]}."
-        )
-    return mask
+    return images.open_mask(example.mask_path, example.original_size)
 
 
 def mask_key(example: Example) -> str:

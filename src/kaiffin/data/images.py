@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageColor, TiffImagePlugin, UnidentifiedImageError
 
+from kaiffin.data import unread
+from kaiffin.data.exif import orientation
 from kaiffin.foundation.errors import ConfigError, PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "MPO", "HEIF")
-SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff",
-    ".avif", ".gif", ".heic", ".heif", ".hif",
-}  # fmt: skip
 MAX_PIXELS = 100_000_000  # a decompression bomb is refused from its header alone
 MAX_BYTES = 400_000_000
 HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
@@ -63,6 +61,17 @@ def open_photo(path: Path, background: str = "#ffffff") -> Photo:
     return Photo(rgb, alpha, hashlib.sha256(data).hexdigest(), tuple(notes))
 
 
+def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
+    """The mask "L" of a photo of `size` (width, height); `PhotoError` where it has another."""
+    mask = open_photo(path).image.convert("L")
+    if mask.size != size:
+        raise PhotoError(
+            f"{path.name}: {mask.width}x{mask.height} is not the size of its photo,"
+            f" {size[0]}x{size[1]}."
+        )
+    return mask
+
+
 def parse_colour(text: str) -> tuple[int, int, int]:
     """A CSS colour such as "#fff" or "grey"."""
     try:
@@ -99,18 +108,30 @@ def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
         b"ftypmif1",
     ):
         _register_heif(path)
-    image = _header(data)
+    image = _header(path, data)
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise PhotoError(
             f"{path.name}: {width}x{height} is more than {MAX_PIXELS // 10**6} megapixels.",
             "Export a smaller copy.",
         )
+    _refuse_missing_rows(path, image)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         notes.append(f"animation or several pages: the first of {frames} is used")
     image.load()
     return image
+
+
+def _refuse_missing_rows(path: Path, image: Image.Image) -> None:
+    """Of a TIFF that holds less than it says; Pillow would leave the rest black."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        wanted = image.tag_v2.get(TiffImagePlugin.IMAGELENGTH, 0)
+        found = max((tile.extents[3] for tile in image.tile if tile.extents), default=wanted)
+        if found < wanted:
+            raise PhotoError(
+                f"{path.name}: is damaged: it has {found} of its {wanted} rows.", unread.DAMAGED
+            )
 
 
 @contextmanager
@@ -120,20 +141,16 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except PhotoError:
         raise
-    except UnidentifiedImageError:
-        raise PhotoError(
-            f"{path.name}: is not a picture, whatever its name says.", "Remove it."
-        ) from None
     except MemoryError:
         raise PhotoError(f"{path.name}: too large for this machine's memory.") from None
     except Exception as error:  # decoders raise many kinds on damaged data
         raise PhotoError(
             f"{path.name}: is damaged or cut off ({type(error).__name__}: {error}).",
-            "Copy it again from where it came from, or use --skip-bad.",
+            unread.DAMAGED,
         ) from None
 
 
-def _header(data: bytes) -> Image.Image:
+def _header(path: Path, data: bytes) -> Image.Image:
     """The picture known by its first bytes, no pixels read; of any size, which Pillow would refuse
     without saying what it is. Its limit is one for the whole process: it is off for the moment, and
     not for two threads at once, of which one would restore what the other has set."""
@@ -143,6 +160,9 @@ def _header(data: bytes) -> Image.Image:
             Image.init()
             known = [name for name in FORMATS if name in Image.OPEN]
             return Image.open(io.BytesIO(data), formats=known)
+        except (UnidentifiedImageError, KeyError):  # a KeyError for numbers of unknown layouts
+            what, way = unread.why(data, known)
+            raise PhotoError(f"{path.name}: {what}", way) from None
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -166,15 +186,11 @@ TURNS = {
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    try:
-        orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # a block of EXIF that is none; each writer breaks it in its own way
-        notes.append("its EXIF data are damaged and were ignored")
+    turn = orientation(image, notes)
+    if turn == 1:
         return image
-    if orientation in range(2, 9):
-        notes.append(f"turned by EXIF orientation {orientation}")
-        return image.transpose(TURNS[int(orientation)])
-    return image
+    notes.append(f"turned by EXIF orientation {turn}")
+    return image.transpose(TURNS[turn])
 
 
 def _plain(path: Path, image: Image.Image, notes: list[str]) -> Image.Image:
@@ -277,12 +293,13 @@ def _eight_bit(path: Path, image: Image.Image, notes: list[str]) -> Image.Image:
     ranges = (1, 255, 65535) if image.mode == "F" else (1, 255, 4095, 65535)
     over = 0.1 if image.mode == "F" else 0.0  # resampling overshoots a little
     top = next((top for top in ranges if high <= top * (1 + over)), None)
-    if top is None or low < -over * top or (top > 1 and high < 0.05 * top):
+    dark = 0 < high < (0.05 if top != 1 else 0.02) * (top or 1)
+    if top is None or low < -over * top or dark:
         raise PhotoError(
             f"{path.name}: its values, {low:g} to {high:g}, fill no usual range (1, 255, 65535).",
             "Export it with 8 or 16 bits.",
         )
-    bits = "floats" if image.mode == "F" else "16-bit"
+    bits = {"F": "floats", "I": "32-bit integers"}.get(image.mode, "16-bit")
     notes.append(f"{bits} brought to 8-bit RGB, {top} as white")
     scaled = (values.astype(np.float32) * (255 / top)).round().clip(0, 255).astype(np.uint8)
     return _with_profile_of(image, Image.fromarray(scaled))

@@ -21,7 +21,7 @@ from kaiffin.data.images import Crop
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.sheets import INK, PAPER, SOFT
-from kaiffin.foundation.text import word_pattern
+from kaiffin.foundation.text import oddities, word_pattern
 
 NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may differ
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
@@ -65,12 +65,17 @@ class Examined:
         return Examined(**facts)
 
 
-def examine(path: Path, background: str) -> Examined | str:
-    """Opens a photo whole and measures it; the reason as text when it is refused."""
+def examine(path: Path, background: str, mask: Path | None = None) -> Examined | str:
+    """Opens a photo whole, and its mask, and measures it; the reason as text when it is refused."""
     try:
         photo = images.open_photo(path, background)
     except PhotoError as error:
         return str(error).removeprefix(f"{path.name}: ")
+    try:
+        if mask is not None:
+            images.open_mask(mask, photo.size)
+    except PhotoError as error:
+        return f"its mask {error}"
     return Examined(
         photo.sha256,
         photo.size[0],
@@ -116,6 +121,7 @@ def findings(
     found = [f for item in items for f in _of_photo(item, data, resolution)]
     found += _duplicates(items)
     found += _of_set(items, subject)
+    found += _odd_captions(items)
     if pieces is not None:
         found += _of_captions(items, pieces, max_tokens)
         found += _of_trigger(subject, pieces)
@@ -196,6 +202,12 @@ def _of_set(items: Sequence[Item], subject: SubjectConfig) -> list[Finding]:
         )
         found.append(Finding("warning", None, what, fix))
     return found
+
+
+def _odd_captions(items: Sequence[Item]) -> list[Finding]:
+    fix = "Look whether it reads as it was written; if not, save it as UTF-8 where it was written."
+    odd = [(item.name, oddities(caption)) for item in items for caption in item.captions]
+    return [Finding("warning", name, f"a caption {what}", fix) for name, what in odd if what]
 
 
 def unused(left_out: Sequence[LeftOut]) -> list[Finding]:

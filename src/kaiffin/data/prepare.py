@@ -24,7 +24,7 @@ from kaiffin.data.inspect import Examined, Finding, Item
 from kaiffin.data.sources import Source
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
-from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.foundation.folder import expanded, explained, write_bytes
 from kaiffin.foundation.run import CONTACT_SHEET, PHOTOS_MANIFEST
 from kaiffin.foundation.sheets import png_bytes
 
@@ -93,7 +93,7 @@ def prepare(
     Raises PhotoError when nothing usable is left.
     """
     listing = sources.read(data, subject)
-    top = (data.photos or Path()).expanduser()
+    top = expanded(data.photos or Path())
     images.parse_colour(data.background)
     facts = _examine_all(listing.sources, data.background, out, progress)
     refused = list(listing.refused)
@@ -168,13 +168,13 @@ def _examine_all(
 ) -> list[Examined | str]:
     """Facts or refusals in order of `listed`; what the journal knows is not opened again."""
     journal = _Journal(out / "journal.jsonl" if out else None, background)
-    keys = [_key(source.path) for source in listed]
+    keys = [_key(source) for source in listed]
     todo = [i for i, key in enumerate(keys) if key not in journal.known]
     done = len(listed) - len(todo)
     if progress:
         progress(done, len(listed))
     with journal:
-        for i, result in _examined([(i, listed[i].path) for i in todo], background):
+        for i, result in _examined([(i, listed[i]) for i in todo], background):
             journal.add(keys[i], result)
             done += 1
             if progress:
@@ -183,10 +183,11 @@ def _examine_all(
 
 
 def _examined(
-    todo: Sequence[tuple[int, Path]], background: str
+    todo: Sequence[tuple[int, Source]], background: str
 ) -> Iterator[tuple[int, Examined | str]]:
     if len(todo) < PARALLEL_FROM:
-        yield from ((i, inspect.examine(path, background)) for i, path in todo)
+        for one in todo:
+            yield from _examine_chunk([one], background)
         return
     # Spawned, not forked: the parent may hold threads and a GPU.
     context = multiprocessing.get_context("spawn")
@@ -197,7 +198,7 @@ def _examined(
 
 
 def _bounded_map(
-    pool: ProcessPoolExecutor, chunks: Iterable[Sequence[tuple[int, Path]]], background: str
+    pool: ProcessPoolExecutor, chunks: Iterable[Sequence[tuple[int, Source]]], background: str
 ) -> Iterator[list[tuple[int, Examined | str]]]:
     """Results in order, never more than a few dozen chunks waiting: bounded memory."""
     waiting = []
@@ -210,13 +211,17 @@ def _bounded_map(
 
 
 def _examine_chunk(
-    chunk: Sequence[tuple[int, Path]], background: str
+    chunk: Sequence[tuple[int, Source]], background: str
 ) -> list[tuple[int, Examined | str]]:
-    return [(i, inspect.examine(path, background)) for i, path in chunk]
+    return [(i, inspect.examine(one.path, background, one.mask_path)) for i, one in chunk]
 
 
-def _key(path: Path) -> str:
-    """Changes when the file does: absolute path, size and modification time."""
+def _key(source: Source) -> str:
+    """Changes when the file or its mask does: absolute path, size and modification time."""
+    return "|".join(map(_state, filter(None, (source.path, source.mask_path))))
+
+
+def _state(path: Path) -> str:
     try:
         stat = path.stat()
         return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"

@@ -5,7 +5,7 @@ metadata    `metadata.jsonl` or `.csv` with `file_name` and `text` (Hugging Face
 kohya       folders named `10_name class`: repeats, and the caption of photos without their own
 flickr30k   `results.csv`: `image_name| comment_number| comment`, five captions per photo
 
-Files that a layout does not use are told by what they are (data.files).
+Files that a layout does not use are told by what they are (data.formats).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from kaiffin.data import captions, files
+from kaiffin.data import captions, files, formats
 from kaiffin.data.captions import NO_TEXT, BadCaption, Beside
 from kaiffin.data.files import LeftOut, shown
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import ConfigError, PhotoError
+from kaiffin.foundation.folder import expanded
 from kaiffin.foundation.subject import fill
-from kaiffin.foundation.text import composed, decoded, is_text, word_pattern
+from kaiffin.foundation.text import composed, decoded, is_text, same, word_pattern
 
 KOHYA = re.compile(r"([0-9]{1,9})_(.+)")
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -65,15 +66,14 @@ def read(data: DataConfig, subject: SubjectConfig) -> Listing:
     """Lists the photos of `data.photos`; raises `PhotoError` when there are none to list."""
     if data.photos is None:
         raise ConfigError("data.photos is not set.", "Name a folder with photos.")
-    folder = data.photos.expanduser()
+    folder = expanded(data.photos)
     _refuse_folder(folder)
     place = _Place(folder, data, subject, fill(data.template, subject))
     listing = Listing(_layout(place) if data.format == "auto" else data.format)
     try:
         _READERS[listing.format](place, listing)
         if data.masks == "folder":
-            masks = _masks(folder)
-            listing.sources = [_with_mask(masks, source, listing) for source in listing.sources]
+            _add_masks(folder, listing)
         listing.left_out = files.account(folder, listing.used)
     except PermissionError as error:
         raise PhotoError(f"{error.filename}: you have no right to read it.") from None
@@ -90,13 +90,13 @@ def read(data: DataConfig, subject: SubjectConfig) -> Listing:
 def _none_found(folder: Path, listing: Listing) -> PhotoError:
     kinds = "; ".join(one.what for one in listing.left_out[:3])
     numbered = any(KOHYA.fullmatch(p.name) for p in folder.iterdir() if p.is_dir())
-    way = "For folders such as 10_name class: --data.format kohya."
-    return PhotoError(
-        f"{folder}: holds no photos ({listing.format} layout)." + (f" {kinds}." if kinds else ""),
-        way
-        if numbered and listing.format == "folder"
-        else "Put JPEG, PNG, WebP, BMP, TIFF, AVIF, GIF or HEIC files there.",
-    )
+    way = "Put JPEG, PNG, WebP, BMP, TIFF, AVIF, GIF or HEIC files there."
+    if numbered and listing.format == "folder":
+        way = "For folders such as 10_name class: --data.format kohya."
+    elif any(one.kind is formats.PHOTOS for one in listing.left_out):
+        way = "Name the folder that the photos lie in, or move them up."
+    what = f"{folder}: holds no photos ({listing.format} layout)."
+    return PhotoError(f"{what} {kinds}." if kinds else what, way)
 
 
 def _refuse_folder(folder: Path) -> None:
@@ -113,7 +113,8 @@ def _refuse_folder(folder: Path) -> None:
 
 
 def _layout(place: _Place) -> str:
-    if _table(place.top, "flickr30k_images", ("results.csv",)) is not None:
+    results = _table(place.top, "flickr30k_images", ("results.csv",))
+    if results is not None and _is_flickr(results):
         return "flickr30k"
     if _table(place.top, "train", METADATA) is not None:
         return "metadata"
@@ -126,9 +127,19 @@ def _layout(place: _Place) -> str:
 
 
 def _table(folder: Path, inner: str, names: Iterable[str]) -> Path | None:
-    """The first of the tables that is there, in the folder or in `inner` of it."""
-    places = [place / name for place in (folder, folder / inner) for name in names]
-    return next((path for path in places if path.is_file()), None)
+    """The first of the tables that is there, in any case, in the folder or in `inner` of it."""
+    for place in (folder, folder / inner):
+        files = [path for path in sorted(place.glob("*")) if path.is_file()]
+        there = {path.name.lower(): path for path in files}
+        if found := next((there[name] for name in names if name in there), None):
+            return found
+    return None
+
+
+def _is_flickr(table: Path) -> bool:
+    """Whether results are captions, not those of some other program."""
+    with table.open("rb") as file:
+        return file.readline(captions.MAX_BYTES).count(b"|") >= 2
 
 
 # --- photos with files beside them --------------------------------------------------------------
@@ -165,6 +176,7 @@ def _take_folder(
     """Every photo right in `folder`. default: (caption where it has none, its origin, repeats)."""
     beside = Beside(folder)
     caption, origin, repeats = default
+    empty: list[str] = []
     for path in files.photos_in(folder):
         listing.used.add(path)
         if reason := files.refusal(path, place.top, place.data.links):
@@ -180,8 +192,15 @@ def _take_folder(
                 reason = f"the caption of {path.name} {error}"
                 listing.refused.append((shown(text, place.top), reason))
                 continue
+            if not own and not place.data.ignore_captions:
+                empty.append(shown(text, place.top))
         source = (own, "txt") if own else ((caption,), origin)
         listing.sources.append(Source(path, *source, repeats))
+    if empty:
+        named = files.some(empty)
+        listing.notes.append(
+            f"caption files are empty ({named}): {caption!r} is used, the {origin}"
+        )
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -205,8 +224,8 @@ class _Names:
 
     def photos(self) -> list[Path]:
         """All that are no masks."""
-        found = [path for path in self._paths.values() if files.is_photo(path)]
-        return [path for path in found if "masks" not in path.relative_to(self.top).parts[:-1]]
+        found = [path for path in self._paths.values() if formats.is_photo(path)]
+        return [path for path in found if not files.in_masks(path, self.top)]
 
 
 def _read_metadata(place: _Place, listing: Listing) -> None:
@@ -236,7 +255,7 @@ def _read_metadata(place: _Place, listing: Listing) -> None:
 
 def _refuse_unlisted(table: Path, names: _Names, photos: Iterable[Path], listing: Listing) -> None:
     listing.used.add(table)
-    stems = {composed(path.stem).casefold() for path in listing.used}
+    stems = {same(path.stem) for path in listing.used}
     for path in photos:
         if path not in listing.used and files.masked(path) not in stems:
             reason = f"is not listed in {table.name}"
@@ -294,29 +313,31 @@ def _masks(top: Path) -> dict[tuple[Path | None, str], Path]:
     """Mask files by the stem of their photo; those beside the photos with its folder, those in
     `masks/` with None. Of several a PNG is taken."""
     found: dict[tuple[Path | None, str], Path] = {}
-    paths = [path for path in files.walk(top) if files.is_photo(path)]
+    paths = [path for path in files.walk(top) if formats.is_photo(path)]
     for path in sorted(paths, key=lambda path: path.suffix.lower() != ".png"):
         stem = files.masked(path)
-        if path.parent == top / "masks":
-            found.setdefault((None, composed(path.stem).casefold()), path)
+        place = None if path.parent.parent == top and files.in_masks(path, top) else path.parent
+        if place is None:
+            found.setdefault((None, same(path.stem)), path)
         if stem is not None:
-            place = None if path.parent == top / "masks" else path.parent
             found.setdefault((place, stem), path)
     return found
 
 
-def _with_mask(
-    masks: dict[tuple[Path | None, str], Path], source: Source, listing: Listing
-) -> Source:
-    stem = composed(source.path.stem).casefold()
-    mask = masks.get((None, stem)) or masks.get((source.path.parent, stem))
-    if mask is None:
-        raise PhotoError(
-            f"masks/{source.path.stem}.png: is missing, and data.masks is folder.",
-            "Every photo needs its mask; white is learnt, black is not.",
-        )
-    listing.used.add(mask)
-    return replace(source, mask_path=mask)
+def _add_masks(top: Path, listing: Listing) -> None:
+    """To every photo its mask; one without is refused."""
+    masks = _masks(top)
+    found = []
+    for source in listing.sources:
+        stem = same(source.path.stem)
+        mask = masks.get((None, stem)) or masks.get((source.path.parent, stem))
+        if mask is None:
+            reason = f"its mask is missing, masks/{source.path.stem}.png; white in it is learnt"
+            listing.refused.append((shown(source.path, top), reason))
+        else:
+            listing.used.add(mask)
+            found.append(replace(source, mask_path=mask))
+    listing.sources = found
 
 
 _READERS = {

@@ -199,6 +199,14 @@ def file_name(text: str, otherwise: str = "subject", *, keep: str = "") -> str:
     return f"_{safe}" if safe.partition(".")[0].lower() in DEVICES else safe or otherwise
 
 
+def expanded(path: Path) -> Path:
+    """`~` and `~name` as the home folders they mean, unless something here is called so."""
+    try:
+        return path if path.exists() else path.expanduser()
+    except (OSError, RuntimeError):  # no such user: it is a name like any other
+        return path
+
+
 def file_sha256(path: Path, start: int = 0) -> str:
     """Hex digest of a file from byte `start` on, read once for as long as it stays as it is."""
     stat = path.stat()

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from kaiffin.foundation.config import Config
+from kaiffin.foundation.folder import expanded
 from kaiffin.foundation.settings import changed, flat
 
 # Settings that say where something is: what is there is what counts.
@@ -27,7 +28,7 @@ def anchored(config: Config, run: Path | None = None) -> Config:
 
     def there(path: Path | str) -> Path | None:
         tops = (run, Path()) if run else (Path(),)
-        every = [top / os.path.expanduser(path) for top in tops]
+        every = [*(top / path for top in tops), expanded(Path(path))]
         return next((absolute(one) for one in every if os.path.exists(one)), None)
 
     def meant(path: Path) -> Path:
@@ -46,4 +47,4 @@ def anchored(config: Config, run: Path | None = None) -> Config:
 
 def absolute(path: Path) -> Path:
     """As seen from the root; links stay as they are named, and ~x where x is no user here."""
-    return Path(os.path.abspath(os.path.expanduser(path)))
+    return Path(os.path.abspath(expanded(path)))

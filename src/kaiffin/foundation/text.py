@@ -6,6 +6,7 @@ Torch-free.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 import unicodedata
 
@@ -54,6 +55,39 @@ def _unmarked(data: bytes) -> str:
 def is_text(text: str) -> bool:
     """Whether every byte of what was `decoded` has been understood, and no zero is in it."""
     return not re.search("[\ud800-\udfff\x00]", text)
+
+
+def same(text: str) -> str:
+    """What is equal for words that are the same: of any case, composed or not."""
+    return composed(text).casefold()
+
+
+def oddities(text: str) -> str:
+    """What in `text` no caption has, in words; "" for nothing. Such text was mostly read in another
+    encoding than it was written in, by this program or by one before it."""
+    strange = [char for char in text if _is_strange(char)]
+    if strange:
+        return f"has characters that no text has ({', '.join(map(ascii, dict.fromkeys(strange)))})"
+    with contextlib.suppress(UnicodeError):  # "cafÃ©": UTF-8 that was read as Windows' Latin
+        if (before := text.encode("cp1252").decode("utf-8")) != text:
+            return f"was {before!r} before its encoding was mistaken for another"
+    mixed = next((word for word in re.findall(r"\w+", text) if len(_scripts(word)) > 1), "")
+    return f"has the letters of several scripts in one word ({mixed!r})" if mixed else ""
+
+
+def _is_strange(char: str) -> bool:
+    """Control characters, what stands for unreadable bytes, and code points without a meaning."""
+    kind = unicodedata.category(char)
+    is_new = 0x1F000 <= ord(char) < 0x1FC00  # where each year's new emoji are
+    unknown = kind in ("Co", "Cn") and not is_new
+    return char == "\ufffd" or unknown or (kind == "Cc" and char not in "\t\n\r")
+
+
+def _scripts(word: str) -> set[str]:
+    """Of its letters, by their names; those that East Asian texts mix are one."""
+    names = [unicodedata.name(char, "") for char in word if char.isalpha()]
+    scripts = {name.split()[0] for name in names if " LETTER " in name}
+    return scripts - {"HIRAGANA", "KATAKANA", "HALFWIDTH", "FULLWIDTH", "BOPOMOFO", "MODIFIER"}
 
 
 def word_pattern(word: str) -> re.Pattern[str]:

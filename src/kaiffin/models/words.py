@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.text import composed, same
 
 FIRST_ID = 1 << 20  # of new tokens; no vocabulary is as large
 Vectors = Mapping[str, Tensor]  # tower -> (n, width), n equal in all towers
@@ -42,8 +43,9 @@ class Words:
             inner.eos_token_id = self.tokenizers[tower].eos_token_id
 
     def add(self, word: str, vectors: Vectors) -> None:
-        """From now on `word` means these vectors. AdapterError where it means others already."""
-        known = next((name for name in self.vectors if name.lower() == word.lower()), word)
+        """From now on `word` means these vectors, in any case and however its letters are composed.
+        AdapterError where it means others already."""
+        known = self._known(word) or composed(word)
         before = self.vectors.get(known, vectors)
         if any(not torch.equal(before[tower], vectors[tower]) for tower in vectors):
             raise AdapterError(
@@ -54,10 +56,14 @@ class Words:
 
     def remove(self, word: str) -> None:
         """Takes the word away, once as many remove it as have added it."""
-        known = next(name for name in self.vectors if name.lower() == word.lower())
+        known = self._known(word) or word
         self._users[known] -= 1
         if not self._users[known]:
             del self.vectors[known]
+
+    def _known(self, word: str) -> str | None:
+        """As it was added."""
+        return next((name for name in self.vectors if same(name) == same(word)), None)
 
     def is_known(self, word: str) -> bool:
         """Whether the base's own vocabulary has `word` as a whole."""
@@ -106,12 +112,12 @@ class Words:
         places, start = {}, 0
         for word, vectors in self.vectors.items():
             count = len(next(iter(vectors.values())))
-            places[word.lower()] = range(start, start + count)
+            places[same(word)] = range(start, start + count)
             start += count
-        longest_first = sorted(places, key=len, reverse=True)
+        longest_first = sorted(self.vectors, key=len, reverse=True)
         pattern = "|".join(_whole(word) for word in longest_first)
-        for part in re.split(f"({pattern})", text, flags=re.IGNORECASE):
-            known = places.get(part.lower())
+        for part in re.split(f"({pattern})", composed(text), flags=re.IGNORECASE):
+            known = places.get(same(part))
             if known is not None or part.strip():
                 yield part, known
 
@@ -138,7 +144,7 @@ class Words:
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
     """Ids of `text` in the tokenizer's own vocabulary, without begin and end."""
-    return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+    return tokenizer(composed(text), add_special_tokens=False, verbose=False).input_ids
 
 
 def plain_pieces(tokenizer: Any, text: str) -> list[str]:

@@ -32,6 +32,7 @@ from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import composed, word_pattern
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import resolve
@@ -282,7 +283,8 @@ def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) 
     text = prompt or f"a photo of {config.subject.phrase}"
     needs: dict[str, Path | None] = {f"loras/{run.adapter_path.name}": run.adapter_path}
     if embedding.is_file():  # ComfyUI takes tokens from files in its own folder, by their names
-        text = text.replace(config.subject.token, f"embedding:{embedding.stem}")
+        word = word_pattern(config.subject.token)
+        text = word.sub(lambda _: f"embedding:{embedding.stem}", composed(text))
         needs[f"embeddings/{embedding.name}"] = embedding
     made = comfy.workflow(
         text, sample, checkpoint=checkpoint, lora=run.adapter_path.name, size=(512, 512),

@@ -16,7 +16,7 @@ from kaiffin.data.prepare import Example, Prepared
 from kaiffin.data.sources import Source
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import read_json
+from kaiffin.foundation.folder import expanded, read_json
 from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import changed, flat
@@ -228,7 +228,7 @@ def _photos(
     known: hashes of files that need not be read again.
     """
     known = known or {}
-    top = (folder or Path()).expanduser()
+    top = expanded(folder or Path())
     listed = [
         {
             "file": source.path.relative_to(top).as_posix(),

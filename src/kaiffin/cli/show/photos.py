@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def photo_set(found: PhotoSet) -> None:
     """How many photos, and where to look at them."""
-    console.print(f"{len(found.prepared.examples)} photos at {found.resolution} px. Look at them:")
+    count = len(found.prepared.examples)
+    what = "1 photo" if count == 1 else f"{count:,} photos"
+    console.print(f"{what} at {found.resolution} px. Look at {'it' if count == 1 else 'them'}:")
     console.print(f"  {found.sheet}")
 
 
