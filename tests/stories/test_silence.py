@@ -182,18 +182,27 @@ def as_python_does() -> None:
 FRESH = """
 import sys
 from pathlib import Path
+from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import changed, load
-from kaiffin.stories import train
+from kaiffin.models.files.load import load_base
+from kaiffin.models.files.pipeline import save
+from kaiffin.stories import generate, rank, train
+
 config = changed(load(Path(sys.argv[1])), **{"train.optimizer": "adamw8bit"})
-train.train(config, Path(sys.argv[2]))
+run = train.train(config, Path("run")).run
+made = generate.generate(generate.Order(str(run.path), ["a kai"]))
+rank.rank(made.paths, "a thing", judge="miniature")
+save(load_base(config.base, Runtime.from_config(config.base)), Path("saved"))
 """
 
 
 def test_nor_do_the_libraries_when_they_are_imported(made: World, tmp_path: Path) -> None:
-    """In a fresh process, where nothing is imported yet; through every door of a training."""
-    call = [sys.executable, "-c", FRESH, str(made.run.config_path), str(tmp_path / "run")]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    """In a fresh process, where nothing is imported yet; through every door of a training, to a
+    picture that is judged and a base that is saved."""
+    call = [sys.executable, "-c", FRESH, str(made.run.config_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "saved" / "model_index.json").is_file()
 
 
 def test_what_a_library_logs_at_its_door_is_not_heard(
