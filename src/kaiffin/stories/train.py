@@ -18,10 +18,12 @@ from kaiffin.foundation.folder import file_name
 from kaiffin.foundation.phases import Phase, expand
 from kaiffin.foundation.run import Run, free_name
 from kaiffin.foundation.runtime import Runtime, contained
+from kaiffin.foundation.settings import changed
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import anchored
 from kaiffin.models.files.load import load_base
+from kaiffin.models.files.resolve import pinned
 from kaiffin.pictures.request import request
 from kaiffin.pictures.sample import generate
 from kaiffin.stories import choose, export, plan
@@ -89,7 +91,7 @@ def resume(path: Path, *, tell: Tell = SILENT) -> Trained:
     """
     run = Run.open(path)
     longer = "train.steps" in edits.edits_of(run)
-    return _made_up(run) if run.finished and not longer else _train(run, tell)
+    return _made_up(run, tell) if run.finished and not longer else _train(run, tell)
 
 
 def _train(run: Run, tell: Tell) -> Trained:
@@ -129,7 +131,7 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     plan.say(planned, tell)
     if planned.changes:
         session = changed_session(session, planned.changes)
-    run.save_config(session.config)
+    run.save_config(_pinned(session.config))
     if run.finished:
         run.reopen()
     beginning.begin(run, family.revision, session.examples, edited)
@@ -137,7 +139,14 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     return session, planned
 
 
-def _made_up(run: Run) -> Trained:
+def _pinned(config: Config) -> Config:
+    """With the commit of what the hub gave, so that a restart takes exactly that."""
+    base = config.base
+    vae = {"base.vae": pinned(base.vae)} if base.vae else {}
+    return changed(config, **{"base.name": pinned(base.name), **vae})
+
+
+def _made_up(run: Run, tell: Tell) -> Trained:
     """A finished run, with its proof and card."""
     started, proofs = time.monotonic(), {}
     if not (run.path / CARD).is_file():
@@ -145,7 +154,7 @@ def _made_up(run: Run) -> Trained:
     if export.unproven(run):
         with run.lock():
             base = run.config.base
-            family = load_base(base, Runtime.from_config(base, run.config.train.precision))
+            family = load_base(base, Runtime.from_config(base, run.config.train.precision), tell)
             beginning.refuse_other_base(run, family.revision, family.base)
             proofs = export.prove_files(run, family)
     points = run.restart_points()
