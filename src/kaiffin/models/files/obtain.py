@@ -22,8 +22,8 @@ from kaiffin.models.files.kept import Kept, Listing
 from kaiffin.models.files.published import Source
 from kaiffin.models.files.wanted import INDEX, Plan
 
-# From the names of a repository's files and those that are here to a plan. The third: None where the
-# names are all that the hub lists; else what is on the disk alone, and the components of its index.
+# From the names of a repository's files and those that are here to a plan. The third: None where
+# the names are all that the hub lists; else what the index names, and the names are the disk's.
 Parts = Collection[str] | None
 Select = Callable[[Collection[str], Collection[str], Parts], Plan]
 
@@ -245,10 +245,11 @@ def _drop_altered(found: Kept, plan: Plan | None, tell: Tell) -> None:
     listing = found.listing or {}
     for name in plan.files if plan else ():
         entry = listing.get(name)
-        if entry and entry.sha256 and name in found.here:
-            if file_sha256(found.folder / name) != entry.sha256:
-                tell.warning(f"{found.folder / name} is damaged (by its hash): it is taken again")
-                kept.remove(found.folder / name)
+        path = found.folder / name
+        known = entry and entry.sha256 and name in found.here
+        if known and file_sha256(path) != entry.sha256:
+            tell.warning(f"{path} is damaged (by its hash): it is taken again")
+            kept.remove(path)
 
 
 # --- refusals -----------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def of_pipeline(
     """The files of a pipeline with component folders.
 
     half: whether the weights are wanted in half precision; None: configurations alone. here: names
-    that need not be fetched. parts: components that there must be, though nothing of them is listed.
+    that need not be fetched. parts: components that there must be, though none of them is listed.
     """
     weighted, read = components()
     there = {PurePosixPath(name).parts[0] for name in names if "/" in name} | set(parts)
