@@ -15,9 +15,10 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import kept, obtain, resolve, shelf
 from kaiffin.models.files.embedded import EMBEDDED
-from kaiffin.models.files.obtain import Status
+from kaiffin.models.files.obtain import NoBaseError, Status
 from kaiffin.models.files.published import PUBLISHED, Published, source_of
 
+MODEL = "a model for --judge or --base.vae"
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 
 
@@ -35,7 +36,7 @@ class KnownBase:
 @dataclass(frozen=True)
 class Taken:
     """A base that is on this machine now. path: its folder or file; family: what it is; size: bytes
-    of what is needed; commit: of the hub's repository, "" for what is not the hub's."""
+    of weights there; commit: of the hub's repository, "" for what is not the hub's."""
 
     name: str
     path: Path
@@ -58,17 +59,21 @@ def bases() -> list[KnownBase]:
 
 def get(name: str, dtype: Dtype = "auto", *, tell: Tell = SILENT) -> Taken:
     """Takes from the hub what base `name` needs and this machine lacks, and proves what is here by
-    its hashes, so that it loads without a network.
+    its hashes, so that it loads without a network. A judge or a VAE is taken likewise.
 
     dtype: of the weights as they will be loaded; auto: as on this machine. Raises
     MissingWeightsError with a sentence for every reason why it cannot.
     """
-    half = _is_half(dtype)
-    located = resolve.locate(name, half=half, tell=tell, check=True)
-    found = None if resolve.is_local(name) else source_of(name)
-    size = obtain.status(found).size if found else _on_disk(located.path).size
-    commit = getattr(kept.find(found), "commit", "") if found else ""
-    return Taken(name, located.path, SPECS[located.family].title, size, commit)
+    source = None if resolve.is_local(name) else source_of(name)
+    try:
+        located = resolve.locate(name, half=_is_half(dtype), tell=tell, check=True)
+        path, family = located.path, SPECS[located.family].title
+    except NoBaseError:
+        if source is None:
+            raise
+        path, family = obtain.model(source, tell=tell), MODEL
+    found = kept.find(source) if source else None
+    return Taken(name, path, family, _on_disk(path).size, found.commit if found else "")
 
 
 def add(path: Path, name: str) -> Taken:

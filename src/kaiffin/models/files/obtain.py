@@ -28,6 +28,10 @@ Parts = Collection[str] | None
 Select = Callable[[Collection[str], Collection[str], Parts], Plan]
 
 
+class NoBaseError(MissingWeightsError):
+    """A repository of one model with its configuration: a judge or a VAE."""
+
+
 @dataclass(frozen=True)
 class Status:
     """What is here of a base.
@@ -101,6 +105,11 @@ def base_plan(source: Source, half: bool | None) -> Select:
             return _named_file(source, names)
         if INDEX in names:
             return wanted.of_pipeline(names, half, here, parts or ())
+        if "config.json" in names and wanted.best(names, "", half=False):
+            raise NoBaseError(
+                f"{source.repo} is one model, no base.",
+                "A judge goes to --judge, a VAE to --base.vae.",
+            )
         found = wanted.checkpoints(names)
         if len(found) == 1 and parts is None:
             return wanted.of_file(found[0])
@@ -201,6 +210,8 @@ def _maybe(found: Kept | None, select: Select) -> Plan | None:
     """The plan by what is here; None where that does not say which files there are."""
     try:
         return _plan(found, select) if found else None
+    except NoBaseError:
+        raise
     except MissingWeightsError:
         return None
 
