@@ -4,12 +4,15 @@ The hub is our own (tests/hub.py), the client is the real one.
 """
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hearing import Heard
 from hub import Hub, Repo, noise_file, serving, shaped
+from huggingface_hub.utils import WeakFileLock
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.files import kept, obtain, resolve
@@ -199,6 +202,21 @@ def test_what_a_killed_client_left_behind_is_used_and_what_is_wrong_in_it_found(
     for name in (UNET, "vae/" + UNET[5:]):
         assert (folder / name).read_bytes() == sd15.files[name]
     assert not list(blobs.glob("*.incomplete"))
+
+
+def test_a_file_that_another_process_is_taking_is_waited_for(hub: Hub, sd15: Repo) -> None:
+    take("sd15", None)
+    store, heard = cached().store, Heard()
+    lock = store.parent / ".locks" / store.name / f"{cached().listing[UNET].sha256}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    thread = threading.Thread(target=take, args=("sd15", False, heard))
+    with WeakFileLock(lock):
+        thread.start()
+        while not any("waiting for another process" in note for note in heard.notes):
+            time.sleep(0.01)
+        assert UNET not in hub.bodies()
+    thread.join()
+    assert (cached().folder / UNET).read_bytes() == sd15.files[UNET]
 
 
 def test_what_comes_damaged_is_not_kept(hub: Hub, sd15: Repo) -> None:

@@ -7,13 +7,15 @@ the hub's listing, so that nothing needs to be asked and any mirror will do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import filelock
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.folder import file_sha256
@@ -25,6 +27,7 @@ from kaiffin.models.files.published import Source
 TRIES = 3  # without a byte more
 ENDING = ".incomplete"
 MB = 1_000_000
+PATIENCE = 0.5  # seconds in silence, before another process's download
 
 
 @dataclass
@@ -57,13 +60,13 @@ def fetch(source: Source, into: Kept, wanted: Mapping[str, Entry], *, tell: Tell
     blobs = into.store / "blobs"
     with hub.explained(source):
         blobs.mkdir(parents=True, exist_ok=True)
-        begun = {name: _adopt(into, entry) for name, entry in wanted.items()}
+        begun = {name: _adopt(into, entry, tell) for name, entry in wanted.items()}
         refuse_full(into.store, sum(e.size - begun[n] for n, e in wanted.items()), source)
         total = sum(entry.size for entry in wanted.values())
         with tell.progress(f"taking {source.name}, MB:", -(-total // MB)) as progress:
             pace = Pace(progress, total)
             for name, entry in wanted.items():
-                with _locked(into, entry):
+                with _alone(into, entry, tell):
                     _one(source, into, name, entry, pace)
             pace.tell()
 
@@ -90,11 +93,11 @@ def _one(source: Source, into: Kept, name: str, entry: Entry, pace: Pace) -> Non
     if not (blob.is_file() and blob.stat().st_size == entry.size):
         kept.remove(blob)
         part = blob.with_name(blob.name + ENDING)
-        pace.step(_size(part))
+        pace.done += _size(part)
         _whole(source, hub.url(source, into.commit, name), part, entry, pace)
         os.replace(part, blob)
     else:
-        pace.step(entry.size)
+        pace.done += entry.size
     _link(pointer, blob)
 
 
@@ -164,21 +167,28 @@ def _link(pointer: Path, blob: Path) -> None:
 # --- what was begun -----------------------------------------------------------------------------
 
 
-def _locked(into: Kept, entry: Entry) -> AbstractContextManager[object]:
-    """The client's own lock of this file: no two programs load it at once."""
+@contextlib.contextmanager
+def _alone(into: Kept, entry: Entry, tell: Tell) -> Iterator[None]:
+    """Under the client's own lock of this file: no two programs load it at once."""
     from huggingface_hub.utils import WeakFileLock
 
-    folder = into.store.parent / ".locks" / into.store.name
-    folder.mkdir(parents=True, exist_ok=True)
-    return WeakFileLock(folder / f"{entry.sha256}.lock")
+    path = into.store.parent / ".locks" / into.store.name / f"{entry.sha256}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(WeakFileLock(path, timeout=PATIENCE))
+        except filelock.Timeout:
+            tell.note(f"waiting for another process, which is taking {into.store.name}")
+            stack.enter_context(WeakFileLock(path))
+        yield
 
 
-def _adopt(into: Kept, entry: Entry) -> int:
+def _adopt(into: Kept, entry: Entry, tell: Tell) -> int:
     """Bytes of a file that are here already: of earlier calls, or left behind by a client that was
     killed. What others have left is taken over under the lock; its hash will tell what it is."""
     blob = into.store / "blobs" / entry.sha256
     part = blob.with_name(blob.name + ENDING)
-    with _locked(into, entry):
+    with _alone(into, entry, tell):
         orphans = sorted(blob.parent.glob(f"{blob.name}.*{ENDING}"), key=_size)
         if orphans and _size(orphans[-1]) > _size(part):
             os.replace(orphans.pop(), part)

@@ -182,6 +182,8 @@ def _explanation(source: Source, error: BaseException) -> MissingWeightsError:
             f" ({error.strerror}).",
             "Set HF_HOME to a folder of your own.",
         )
+    if isinstance(error, errors.HFValidationError):
+        return MissingWeightsError(f"{source.repo!r} is no name of a repository: {error}")
     if isinstance(error, errors.HTTPError):
         return _unreachable(source, error)
     return MissingWeightsError(

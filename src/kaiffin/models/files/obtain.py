@@ -151,21 +151,24 @@ def _complete(
     if remote.lora and INDEX not in remote.listing and not source.file:
         raise MissingWeightsError(
             f"{source.repo} is an adapter, no base.",
-            f"Take it with `hf download {source.repo}` and give its file to --adapter.",
+            f"Take it with `hf download {source.repo}` and give its file to --adapter; a checkpoint"
+            f" in it is --base {source.repo}:FILE.",
         )
     into = Kept(kept.store_of(source.repo), remote.commit, remote.listing)
-    with hub.explained(source):
-        _drop_damaged(into, tell)
-        if found is None:
-            hub.write_ref(into.store, source, remote.commit)
     plan = select(remote.listing, into.here, None)
     _refuse_lacking(source, plan, remote.listing)
+    with hub.explained(source):
+        _drop_damaged(into, plan, tell)
+        if found is None:
+            hub.write_ref(into.store, source, remote.commit)
     small = tuple(name for name in plan.files if not remote.listing[name].sha256)
     missing = {
         name: remote.listing[name]
         for name in plan.files
         if remote.listing[name].sha256 and name not in into.here
     }
+    if not plan.weights:
+        tell.note(f"taking the configurations of {source.repo} from {hub.endpoint()}")
     if set(small) - into.here or found is None or found.listing is None:
         hub.take_small(source, remote.commit, small)
     if not plan.file:
@@ -239,16 +242,16 @@ def _what_is_here(source: Source, found: Kept | None, select: Select, tell: Tell
 # --- damaged files ------------------------------------------------------------------------------
 
 
-def _drop_damaged(found: Kept, tell: Tell) -> None:
+def _drop_damaged(found: Kept, plan: Plan, tell: Tell) -> None:
     """Files of a wrong size are taken away, so that they are not served again."""
     for name, size in found.damaged.items():
+        if name not in plan.files:
+            continue
         tell.warning(
             f"{found.folder / name} is damaged ({found.sizes[name]:,} bytes of {size:,}): it is"
             " taken again"
         )
         kept.remove(found.folder / name)
-    for looked_up in ("sizes", "damaged"):
-        vars(found).pop(looked_up, None)
 
 
 def _drop_altered(found: Kept, plan: Plan | None, tell: Tell) -> None:

@@ -74,11 +74,12 @@ def locate(
 
 def locate_vae(name: str, *, tell: Tell = SILENT) -> Path:
     """The folder or file that `base.vae` means: a path, or what a repository of the hub holds."""
-    path = _here(name)
-    source = None if path else source_of(name)
-    if path is None and source is None:
+    if path := _here(name):
+        return path
+    source = source_of(name)
+    if source is None:
         raise MissingWeightsError(f"base.vae = {name!r}: is no folder, no file and no hub id.")
-    return path or obtain.vae(source, tell=tell)
+    return obtain.vae(source, tell=tell)
 
 
 def is_here(name: str) -> bool:
