@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
         data, entry = repo.files[file], repo.entry(file)
         first = int(re.findall(r"\d+", self.headers.get("Range", "0"))[0])
         etag = entry["lfs"]["oid"] if "lfs" in entry else entry["oid"]
-        headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{etag}"'}
+        headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{etag}"'} if kind != "bare" else {}
         if first:
             headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
         if kind == "wrong":

@@ -361,6 +361,17 @@ def test_gated_private_unknown_and_missing_revisions_have_sentences_of_their_own
             take(name)
 
 
+def test_a_mirror_needs_no_headers_for_weights_and_is_named_where_it_lacks_them(
+    hub: Hub, sd15: Repo
+) -> None:
+    hub.faults[UNET] = ["bare"] * 9
+    take("sd15")
+    hub.repos["org/other"] = Repo(sd15.files | {"model_index.json": b"{}"})
+    hub.faults["model_index.json"] = ["bare"] * 9
+    with pytest.raises(MissingWeightsError, match="answers what cannot be used.*HF_ENDPOINT"):
+        take("org/other")
+
+
 def test_a_gated_repository_opens_with_a_token(
     hub: Hub, sd15: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ def find(source: Source) -> Kept | None:
     commit = source.revision if source.is_commit else _ref(store, source.revision or "main")
     if not commit or not (store / "snapshots" / commit).is_dir():
         return None
-    return Kept(store, commit, _tree(store / "trees" / f"{commit}.json"))
+    return Kept(store, commit, _tree(tree_path(store, commit)))
 
 
 def store_of(repo: str) -> Path:
@@ -107,6 +107,11 @@ def store_of(repo: str) -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"
+
+
+def tree_path(store: Path, commit: str) -> Path:
+    """Where a client keeps what the hub lists of a commit."""
+    return store / "trees" / f"{commit}.json"
 
 
 def remove(path: Path) -> None:

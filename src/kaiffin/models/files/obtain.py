@@ -161,22 +161,30 @@ def _complete(
         _drop_damaged(into, plan, tell)
         if found is None:
             hub.write_ref(into.store, source, remote.commit)
-    small = tuple(name for name in plan.files if not remote.listing[name].sha256)
-    missing = {
-        name: remote.listing[name]
-        for name in plan.files
-        if remote.listing[name].sha256 and name not in into.here
-    }
     if not plan.weights:
         tell.note(f"taking the configurations of {source.repo} from {hub.endpoint()}")
-    if set(small) - into.here or found is None or found.listing is None:
-        hub.take_small(source, remote.commit, small)
+    _take(source, into, plan.configs, tell)
     if not plan.file:
         look(into.folder)
+    missing = [name for name in plan.weights if name not in into.here]
     if missing:
-        _announce(source, remote, plan, sum(e.size for e in missing.values()), into, tell)
-        fetch(source, into, missing, tell=tell)
+        _announce(source, remote, plan, sum(remote.listing[n].size for n in missing), into, tell)
+        _take(source, into, missing, tell)
+    if not kept.tree_path(into.store, remote.commit).is_file():
+        hub.take_small(source, remote.commit, ())  # the hub's list alone
     return into.folder / plan.file
+
+
+def _take(source: Source, into: Kept, names: Collection[str], tell: Tell) -> None:
+    """Brings what is missing of `names` into the cache: what lies in git by the client, the rest
+    by ourselves."""
+    listing, here = into.listing or {}, into.here
+    large = {name: listing[name] for name in names if listing[name].sha256 and name not in here}
+    small = tuple(name for name in names if not listing[name].sha256 and name not in here)
+    if small:
+        hub.take_small(source, into.commit, small)
+    if large:
+        fetch(source, into, large, tell=tell)
 
 
 def _asked(source: Source, found: Kept | None) -> tuple[Remote, Kept | None]:
