@@ -21,9 +21,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.numpy import load_file, save
 
 LARGE = (".safetensors", ".bin", ".onnx", ".msgpack", ".ckpt", ".pt", ".xml", ".onnx_data")
 
@@ -313,7 +313,7 @@ def _variant(plain: Path, file: str) -> bytes:
     """Weights in half precision, or a shard of them."""
     tensors = load_file(plain)
     if ".fp16" in file:
-        tensors = {name: value.to(torch.float16) for name, value in tensors.items()}
+        tensors = {name: value.astype(np.float16) for name, value in tensors.items()}
     if match := re.search(r"-(\d+)-of-(\d+)", file):
         tensors = {n: tensors[n] for n in _shard(tensors, int(match[1]), int(match[2]))}
     return save(tensors, {"format": "pt"})
@@ -330,12 +330,10 @@ def _index(folder: Path, stem: str = "diffusion_pytorch_model") -> bytes:
         for number in (1, 2)
         for name in _shard(tensors, number, 2)
     }
-    size = sum(value.numel() * value.element_size() for value in tensors.values())
+    size = sum(value.nbytes for value in tensors.values())
     return json.dumps({"metadata": {"total_size": size}, "weight_map": places}).encode()
 
 
-def noise_file(path: Path, size: int) -> bytes:
+def noise_file(size: int) -> bytes:
     """A safetensors file of `size` random bytes of weights."""
-    torch.manual_seed(size)
-    save_file({"noise": torch.randint(0, 255, (size,), dtype=torch.uint8)}, path)
-    return path.read_bytes()
+    return save({"noise": np.random.default_rng(size).integers(0, 255, size, dtype=np.uint8)})

@@ -104,15 +104,13 @@ def test_twins_without_plain_files_and_shards(hub: Hub, sdxl_path: Path, repo: s
 # --- one file -----------------------------------------------------------------------------------
 
 
-def files(folder: Path, *names: str) -> dict[str, bytes]:
-    return {name: noise_file(folder / name, 5000 + n) for n, name in enumerate(names)}
+def files(*names: str) -> dict[str, bytes]:
+    return {name: noise_file(5000 + n) for n, name in enumerate(names)}
 
 
-def test_a_repository_of_one_checkpoint_gives_it_and_of_several_a_choice(
-    hub: Hub, tmp_path: Path
-) -> None:
-    hub.repos["org/one"] = Repo(files(tmp_path, "only.safetensors") | {"README.md": b"#"})
-    hub.repos["org/two"] = Repo(files(tmp_path, "a.safetensors", "b.safetensors"))
+def test_a_repository_of_one_checkpoint_gives_it_and_of_several_a_choice(hub: Hub) -> None:
+    hub.repos["org/one"] = Repo(files("only.safetensors") | {"README.md": b"#"})
+    hub.repos["org/two"] = Repo(files("a.safetensors", "b.safetensors"))
     path = obtain.base(source_of("org/one"), False)
     assert path.read_bytes() == hub.repos["org/one"].files["only.safetensors"]
     with pytest.raises(MissingWeightsError, match=r"--base org/two:a\.safetensors") as caught:
@@ -129,8 +127,8 @@ def test_a_repository_of_one_checkpoint_gives_it_and_of_several_a_choice(
         obtain.base(source_of("org/two:bb.safetensors"), False)
 
 
-def test_what_holds_no_base_is_named(hub: Hub, tmp_path: Path, sd15: Repo) -> None:
-    lora = files(tmp_path, "lora.safetensors")
+def test_what_holds_no_base_is_named(hub: Hub, sd15: Repo) -> None:
+    lora = files("lora.safetensors")
     hub.repos |= {
         "org/lora": Repo(lora, tags=("lora",)),
         "org/pickles": Repo({"model.ckpt": b"x"}),
@@ -368,7 +366,7 @@ def test_a_mirror_needs_no_headers_for_weights_and_is_named_where_it_lacks_them(
     take("sd15")
     hub.repos["org/other"] = Repo(sd15.files | {"model_index.json": b"{}"})
     hub.faults["model_index.json"] = ["bare"] * 9
-    with pytest.raises(MissingWeightsError, match="answers what cannot be used.*HF_ENDPOINT"):
+    with pytest.raises(MissingWeightsError, match=r"answers what cannot be used.*HF_ENDPOINT"):
         take("org/other")
 
 
