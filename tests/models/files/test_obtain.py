@@ -286,6 +286,15 @@ def test_a_damaged_file_is_found_by_its_size_and_mended(
         assert UNET in "".join(heard.warnings)
 
 
+def test_a_damaged_configuration_is_mended_too(hub: Hub, sd15: Repo) -> None:
+    path = take("sd15") / "unet/config.json"
+    path.resolve().write_bytes(b"{}")
+    heard = Heard()
+    take("sd15", tell=heard)
+    assert "unet/config.json is damaged (2 bytes of" in heard.warnings[0]
+    assert path.read_bytes() == sd15.files["unet/config.json"]
+
+
 def test_a_rotten_file_is_found_by_its_hash_where_that_is_asked_for(hub: Hub, sd15: Repo) -> None:
     folder = take("sd15")
     data = sd15.files[UNET]
