@@ -12,6 +12,7 @@ from conftest import grainy_photos
 from hearing import Heard
 from hub import Hub, Repo, serving, shaped
 
+from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
@@ -56,8 +57,9 @@ def test_a_base_is_taken_trained_offline_and_pinned(
     }  # fmt: skip
     train.train(build(override({}, given)), tmp_path / "run")
     assert not hub.requests
-    name = Run.open(tmp_path / "run").config.base.name
-    assert name == f"sd15@{commit}"
+    run = Run.open(tmp_path / "run")
+    name = run.config.base.name
+    assert name == safe.header(run.adapter_path)[1]["ss_sd_model_name"] == f"sd15@{commit}"
     assert load_cpu(name) == load_cpu(str(sd_path))
     # The hub has another version now, and another program has looked at it.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)

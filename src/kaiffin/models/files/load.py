@@ -55,7 +55,7 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily
         }
     _fit(models, spec.denoiser, base, runtime)
     loaded = Loaded(
-        base=base.name,
+        base=resolve.pinned(base.name),
         revision=parts.revision(files),
         schedule=found["schedule"],
         models=models,
