@@ -95,7 +95,7 @@ def test_the_list_tells_whole_from_partial_and_where(
     assert "13.9 GB, 6.9 GB in half precision; openrail++" in said
     assert any(line.startswith("mine ") and str(sd_path) in line for line in said.splitlines())
     assert main(["bases", "list"]) == 0
-    assert main(["bases", "get", "sd-15"]) == 2
+    assert main(["bases", "get", "sd-15", "--dtype", "fp32"]) == 2
     assert main(["bases", "add", str(tmp_path / "gone"), "--name", "x"]) == 2
 
 
@@ -139,12 +139,9 @@ def test_a_mirror_a_home_and_offline_by_the_environment(hub: Hub, tmp_path: Path
         return subprocess.run(call, capture_output=True, text=True, env=env, check=False)
 
     first = run()
-    assert first.returncode == 0, first.stderr
+    assert (first.returncode, first.stderr) == (0, "")
     assert f"from {hub.url}" in first.stdout
     hub.requests.clear()
-    assert run(HF_HUB_OFFLINE="1").returncode == 0
+    second = run(HF_HUB_OFFLINE="1")
+    assert (second.returncode, second.stderr) == (0, "")
     assert not hub.requests
-    empty = run(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "empty"))
-    assert empty.returncode == 2
-    assert "HF_HUB_OFFLINE is set" in empty.stderr
-    assert "Traceback" not in first.stderr + empty.stderr
