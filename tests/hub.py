@@ -25,6 +25,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.models.files import kept, resolve
+from kaiffin.models.files.published import source_of
+
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+UNET = "unet/diffusion_pytorch_model.safetensors"
+HALF_UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
+
 LARGE = (".safetensors", ".bin", ".onnx", ".msgpack", ".ckpt", ".pt", ".xml", ".onnx_data")
 
 # The published repositories, as listed in November 2026: names, and sizes of weights in bytes.
@@ -339,3 +347,15 @@ def _index(folder: Path, stem: str = "diffusion_pytorch_model") -> bytes:
 def noise_file(size: int) -> bytes:
     """A safetensors file of `size` random bytes of weights."""
     return save({"noise": np.random.default_rng(size).integers(0, 255, size, dtype=np.uint8)})
+
+
+def take(name: str, half: bool | None = False, tell: Tell = SILENT) -> Path:
+    """The folder of a base, taken from the hub where it is not here."""
+    return resolve.locate(name, half=half, tell=tell).path
+
+
+def cached(name: str = SD15) -> kept.Kept:
+    """What the cache holds of a base that is there."""
+    found = kept.find(source_of(name))
+    assert found
+    return found

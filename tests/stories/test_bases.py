@@ -10,7 +10,7 @@ import pytest
 import tiny
 from conftest import grainy_photos
 from hearing import Heard
-from hub import Hub, Repo, serving, shaped
+from hub import SD15, Hub, Repo, serving, shaped
 
 from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
@@ -22,8 +22,6 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.models.files.load import load
 from kaiffin.score.judge import Scorer
 from kaiffin.stories import bases, train
-
-SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 @pytest.fixture
