@@ -93,3 +93,19 @@ def test_a_disk_that_is_too_small_is_found_before(
     with pytest.raises(MissingWeightsError, match=r"needs .* has 0 MB free.*HF_HOME"):
         take("sd15")
     assert not hub.bodies(".safetensors")
+
+
+def test_where_there_are_no_links_the_file_itself_stands_in_the_snapshot(
+    hub: Hub, sd15: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows without developer mode: nothing lies twice on the disk."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    hub.faults[UNET] = ["reset"]
+    folder = take("sd15")
+    assert (folder / UNET).read_bytes() == sd15.files[UNET]
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+    large = len(sd15.files[UNET])
+    assert not [p for p in (cached().store / "blobs").iterdir() if p.stat().st_size == large]
+    hub.requests.clear()
+    take("sd15")
+    assert not hub.requests
