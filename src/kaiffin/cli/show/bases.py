@@ -13,19 +13,24 @@ if TYPE_CHECKING:
 
 
 def listed(known: Sequence[KnownBase]) -> None:
-    """A line a base, and below it what is missing of it and where it lies."""
+    """A line a base, and below it where it lies and what is missing of it."""
     from kaiffin.models.files.published import LISTED
 
     for base in known:
         console.print(f"{base.name:22} {base.source:46} {_state(base)}")
-        if base.status.state == "part":
-            missing = ", ".join(base.status.lacking[:3])
-            more = f" and {len(base.status.lacking) - 3} more" if base.status.lacking[3:] else ""
-            console.print(f"{'':22} in {base.status.folder}; missing or damaged: {missing}{more}")
+        if base.published and base.status.folder:
+            console.print(f"{'':22} in {base.status.folder}{_missing(base.status.lacking)}")
     console.print(
         f"Sizes and licences of what is not here: as of {LISTED}. `kaiffin bases get NAME` takes"
         " one; --base ORG/NAME means any other."
     )
+
+
+def _missing(lacking: Sequence[str]) -> str:
+    if not lacking:
+        return ""
+    more = f" and {len(lacking) - 3} more" if lacking[3:] else ""
+    return f"; missing or damaged: {', '.join(lacking[:3])}{more}"
 
 
 def taken(base: Taken) -> None:
