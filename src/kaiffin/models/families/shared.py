@@ -21,8 +21,8 @@ from kaiffin.models.words import Words
 class Loaded:
     """A base opened: what a family is made from.
 
-    base: what the user asked for, at its commit; revision: hash of the weights; models: frozen, by
-    component (the denoiser, `vae`, and the text towers); tokenizers: by text tower.
+    base: what the user asked for; revision: hash of the weights; models: frozen, by component (the
+    denoiser, `vae`, and the text towers); tokenizers: by text tower.
     """
 
     base: str
