@@ -37,7 +37,7 @@ def load_cpu(name: str) -> str:
 
 
 def test_a_base_is_taken_trained_offline_and_pinned(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sd_path: Path, sd_v_path: Path
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sd_path: Path
 ) -> None:
     from huggingface_hub import snapshot_download
 
@@ -62,11 +62,12 @@ def test_a_base_is_taken_trained_offline_and_pinned(
     # The hub has another version now, and another program has looked at it.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     hub.branches[SD15, "old"] = "old"
-    hub.repos["old"], hub.repos[SD15] = hub.repos[SD15], Repo(shaped(SD15, sd_v_path))
+    newer = tiny.tiny_sd(tmp_path / "newer", seed=1)
+    hub.repos["old"], hub.repos[SD15] = hub.repos[SD15], Repo(shaped(SD15, newer))
     snapshot_download(SD15, allow_patterns=["*.json"])
     bases.get("sd15", "fp32")
     assert load_cpu(name) == load_cpu(str(sd_path))
-    assert load_cpu("sd15") == load_cpu(str(sd_v_path)) != load_cpu(name)
+    assert load_cpu("sd15") == load_cpu(str(newer)) != load_cpu(name)
 
 
 def test_the_list_tells_whole_from_partial_and_where(
