@@ -36,7 +36,7 @@ def main() -> None:
     base = BaseConfig(name=flags.base)
     runtime = Runtime.from_config(base)
     family = load(base, runtime)
-    folder: Path = resolve.locate(flags.base).path
+    folder: Path = resolve.locate(flags.base, half=False).path
     pipe = StableDiffusionPipeline.from_pretrained(
         str(folder), safety_checker=None, torch_dtype=runtime.base_dtype
     ).to(runtime.device)

@@ -6,14 +6,18 @@ from kaiffin.foundation.tell import Tell
 
 
 class Heard(Tell):
-    """notes: lines; pictures: each with its text."""
+    """notes, warnings: lines; pictures: each with its text."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.pictures: list[tuple[Path, str]] = []
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
 
     def picture(self, path: Path, text: str = "") -> None:
         self.pictures.append((path, text))

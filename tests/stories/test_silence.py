@@ -21,6 +21,7 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.stories import (
     adapter,
+    bases,
     choose,
     compare,
     demo,
@@ -102,7 +103,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, sd_path: Path) -> World:
 
 STORIES: dict[str, Callable[[World], object]] = {
     "prepare": lambda w: prepare.prepare(w.config, w.out),
-    "bases": lambda w: prepare.bases(),
+    "bases": lambda w: bases.bases(),
+    "bases get": lambda w: bases.get(str(w.base)),
+    "bases add": lambda w: bases.add(w.base, "mine"),
     "plan": lambda w: plan.plan(w.config),
     "train": lambda w: train.train(w.config, w.out),
     "resume": lambda w: train.resume(w.run.path),
@@ -153,6 +156,7 @@ def test_a_story_says_nothing_and_leaves_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KAIFFIN_HOME", str(tmp_path / "home"))
     world = World(**{**vars(made), "out": tmp_path / "out"})
     torch.set_num_threads(2)
     capfd.readouterr()

@@ -55,13 +55,19 @@ class Page(click.Command):
 class Group(Page, click.Group):
     """Commands under headings that say what a person wants."""
 
-    def __init__(self, name: str, text: str, under: Mapping[str, Sequence[click.Command]]) -> None:
+    def __init__(
+        self, name: str, text: str, under: Mapping[str, Sequence[click.Command]], alone: str = ""
+    ) -> None:
+        """alone: the command that is meant where none is named."""
         commands = [command for listed in under.values() for command in listed]
         super().__init__(
-            name, commands, help=text, no_args_is_help=True, subcommand_metavar="COMMAND",
+            name, commands, help=text, no_args_is_help=not alone, subcommand_metavar="COMMAND",
             options_metavar=None,
         )  # fmt: skip
-        self.under = under
+        self.under, self.alone = under, alone
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or [self.alone] * bool(self.alone))
 
     def headed(self, everything: bool) -> Iterator[tuple[str, Rows]]:
         for heading, listed in self.under.items():

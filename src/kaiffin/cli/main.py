@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from kaiffin.cli import adapters, experiments, miniature, pictures, training
+from kaiffin.cli import adapters, bases, experiments, miniature, pictures, training
 from kaiffin.cli.help import Group
 from kaiffin.cli.settings import Command, SchemaCommand
 from kaiffin.foundation.errors import UserError
@@ -30,6 +30,12 @@ ADAPTER = Group(
         "Use elsewhere": _commands(adapters.ExportComfy),
     },
 )
+BASES = Group(
+    "bases",
+    "The base models: which there are, taken from the hub, named.",
+    {"Commands": _commands(bases.List, bases.Get, bases.Add)},
+    alone="list",
+)
 MINIATURE = Group(
     "miniature", "The embedded base model.", {"Commands": [miniature.BuildCommand(miniature.Build)]}
 )
@@ -38,7 +44,7 @@ app = Group(
     "kaiffin",
     "Teach Stable Diffusion one character from a few photos, and prove the pictures right.",
     {
-        "First steps": _commands(pictures.Demo, training.Bases),
+        "First steps": [*_commands(pictures.Demo), BASES],
         "Teach": _commands(training.Prepare, training.Train, training.Resume),
         "Make pictures": _commands(pictures.Generate, pictures.Rank),
         "Choose and compare": _commands(

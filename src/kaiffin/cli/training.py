@@ -1,4 +1,4 @@
-"""The commands that teach: prepare, train, resume, bases. Torch-free until one of them runs."""
+"""The commands that teach: prepare, train, resume. Torch-free until one of them runs."""
 
 from __future__ import annotations
 
@@ -77,16 +77,6 @@ class Resume(Command):
         made = resume(self.run, tell=self.tell)
         show.trained(made)
         return 1 if made.is_idle else 0
-
-
-class Bases(Command):
-    """The base models that Kaiffin knows by name, and whether they are on this machine."""
-
-    def __call__(self) -> None:
-        from kaiffin.cli.show import photos as show
-        from kaiffin.stories.prepare import bases
-
-        show.bases(bases())
 
 
 class Options(Command):

@@ -52,8 +52,9 @@ class BaseConfig(Strict):
     name: str = Field(
         "miniature",
         min_length=1,
-        description="miniature, miniature-xl, sd14, sd15, realistic-vision-5.1, sdxl, a hub id, a"
-        " diffusers folder or a .safetensors checkpoint",
+        description="miniature, miniature-xl, sd15, sdxl or another short name (see kaiffin bases),"
+        " a hub id (ORG/NAME, ORG/NAME@REVISION, ORG/NAME:FILE), a diffusers folder or a"
+        " .safetensors checkpoint",
         json_schema_extra={"flag": "--base"},
     )
     vae: str | None = Field(None, description="another VAE: a folder, a file or a hub id")

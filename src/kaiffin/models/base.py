@@ -72,7 +72,7 @@ class ModelFamily(Protocol):
     """A loaded, frozen base model (all parameters require no gradient; modules in eval mode)."""
 
     name: str  # "sd1" or "sdxl": its row in the table of families
-    base: str  # what the user asked for: "miniature", "sd15", a folder, a file, a hub id
+    base: str  # what the user asked for: "miniature", "sd15@<commit>", a folder, a file
     revision: str  # content hash of the weights (sha256 hex): equal hash, equal base
     schedule: Schedule  # from the base's own config
     denoiser: str  # the tower that is told: "unet"

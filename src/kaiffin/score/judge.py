@@ -21,8 +21,10 @@ from torch import Tensor
 from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, MissingWeightsError
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.models.files import obtain
 from kaiffin.models.files.embedded import EMBEDDED
-from kaiffin.models.files.resolve import snapshot
+from kaiffin.models.files.published import source_of
 from kaiffin.models.parts import quiet, revision
 from kaiffin.score import measures
 
@@ -49,14 +51,15 @@ class Scorer:
     """Text-image and image-image similarity by one model."""
 
     def __init__(
-        self, model: str = MINIATURE, device: str = "auto", cache: TensorCache | None = None
-    ) -> None:
+        self, model: str = MINIATURE, device: str = "auto", cache: TensorCache | None = None,
+        tell: Tell = SILENT,
+    ) -> None:  # fmt: skip
         """model: `miniature`, or a folder or hub id as this module's docstring says.
 
         cache: keeps what was seen, by content of picture or text and weights of the judge.
         Raises `MissingWeightsError` when there is no such model.
         """
-        folder = _folder(model)
+        folder = _folder(model, tell)
         try:
             self.kind, self.model = _load(folder)
             self.process = _processor(folder, self.model.config)
@@ -215,24 +218,14 @@ def _tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(str(place), local_files_only=True)
 
 
-def _folder(model: str) -> Path:
+def _folder(model: str, tell: Tell) -> Path:
     """Of the miniature's CLIP, a folder, or a hub id's snapshot."""
     if model == MINIATURE:
         from kaiffin.models.files.embedded import WEIGHTS
 
         return WEIGHTS / "clip"
-    path = Path(model).expanduser()
-    is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~"))
-    if path.is_dir() or not is_hub_id:
-        return path
-    try:
-        return snapshot(model, model)
-    except MissingWeightsError:
-        raise MissingWeightsError(
-            f"scoring model {model!r} is not on this machine and cannot be downloaded.",
-            f"Run `hf download {model}` where there is a network and copy the cache, or name a"
-            " folder with its files.",
-        ) from None
+    path, source = Path(model).expanduser(), source_of(model)
+    return path if path.is_dir() or source is None else obtain.model(source, tell=tell)
 
 
 def _tensor(output: Any) -> Tensor:

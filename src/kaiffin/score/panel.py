@@ -102,7 +102,10 @@ class Panel:
         return prompt if alone else self.identity.embed_images(images)
 
 
-def open_panel(config: Config, photos: Photos | None = None, *, cache: Path | None = None) -> Panel:
+def open_panel(
+    config: Config, photos: Photos | None = None, *, cache: Path | None = None,
+    tell: Tell = SILENT,
+) -> Panel:  # fmt: skip
     """The judges that `score` in the config names, before `photos`.
 
     Without a name the miniature's CLIP judges the bases inside Kaiffin, and no other. cache: the
@@ -114,8 +117,8 @@ def open_panel(config: Config, photos: Photos | None = None, *, cache: Path | No
     if name is None:
         raise no_judge(config.base.name)
     kept = TensorCache(cache)
-    prompt = Scorer(name, cache=kept)
-    identity = Scorer(other, cache=kept) if other and other != name else prompt
+    prompt = Scorer(name, cache=kept, tell=tell)
+    identity = Scorer(other, cache=kept, tell=tell) if other and other != name else prompt
     return Panel(prompt, identity, _references(identity, photos or Photos()))
 
 
@@ -126,7 +129,7 @@ def panel_of(runs: Sequence[Run], config: Config, *, tell: Tell = SILENT) -> Pan
     PhotoError where no photo is there.
     """
     photos = subject_photos(runs, config.score.like, tell=tell)
-    panel = open_panel(config, photos, cache=runs[0].cache / "scores")
+    panel = open_panel(config, photos, cache=runs[0].cache / "scores", tell=tell)
     if panel.references is None:
         raise PhotoError(
             f"{runs[0].path}: the photos it was trained on are not where they were.",

@@ -35,9 +35,9 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import composed, word_pattern
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files import resolve
 from kaiffin.models.files.load import load
 from kaiffin.models.files.pipeline import save
+from kaiffin.models.files.published import source_of
 
 # --- convert and verify -----------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ def verify(
     skip_unknown: of what Kaiffin applies, and the answer says what that left out.
     """
     config = BaseConfig(name=base)
-    family = load(config, Runtime.from_config(config))
+    family = load(config, Runtime.from_config(config), tell)
     return prove(path, family, opened_by_others, skip_unknown)
 
 
@@ -128,7 +128,7 @@ def merge_into(
 ) -> MergedBase:  # fmt: skip
     """A copy of `base` in diffusers' layout with the adapters in its weights."""
     _refuse_existing(out)
-    family = _on_cpu(base)
+    family = _on_cpu(base, tell)
     for path, weight in specs:
         stack = load_adapter(path, family, PLAIN.times(weight), skip_unknown)
         if stack.skipped:
@@ -190,7 +190,7 @@ def extract(
     """The difference of two checkpoints of one architecture, as an adapter."""
     _refuse_existing(out)
     _refuse_cut(rank, energy)
-    ours, theirs = (_on_cpu(name) for name in (tuned, base))
+    ours, theirs = (_on_cpu(name, tell) for name in (tuned, base))
     if ours.name != theirs.name:
         raise UserError(f"{tuned} is {ours.name}, {base} is {theirs.name}.")
     before, after = full_modules(theirs), full_modules(ours)
@@ -275,8 +275,8 @@ def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) 
     if not run.finished:
         raise UserError(f"{path}: is not finished.", f"Run `kaiffin resume {path}` first.")
     config, (_, header) = run.config, safe.header(run.adapter_path)
-    located = resolve.ALIASES.get(config.base.name, config.base.name)
-    checkpoint = Path(located).name
+    source = source_of(config.base.name)
+    checkpoint = Path(source.file or source.repo if source else config.base.name).name
     if not checkpoint.endswith(".safetensors"):
         checkpoint += ".safetensors"
     sample, embedding = config.sample, run.part_path("embedding")
@@ -308,9 +308,9 @@ def _opened(path: Path, base: str | None, skip_unknown: bool, tell: Tell) -> Ope
     return opened
 
 
-def _on_cpu(name: str) -> ModelFamily:
+def _on_cpu(name: str, tell: Tell) -> ModelFamily:
     config = BaseConfig(name=name, device="cpu")
-    return load(config, Runtime.from_config(config))
+    return load(config, Runtime.from_config(config), tell)
 
 
 def _refuse_existing(out: Path) -> None:

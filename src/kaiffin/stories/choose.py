@@ -69,7 +69,7 @@ def choose(
             "Train it further with `kaiffin resume`, or anew: every training keeps some.",
         )
     panel = panel_of([run], config, tell=tell)
-    family = load_base(config.base, Runtime.from_config(config.base))
+    family = load_base(config.base, Runtime.from_config(config.base), tell)
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()
         asked = ask(config, family, captions(run), config.score.seeds)

@@ -162,7 +162,7 @@ def _picture_all(
     known = [caption for one in contenders for caption in captions(one.run)]
     found: list[Outcome] = []
     for one in contenders:
-        family = load_base(one.config.base, Runtime.from_config(one.config.base))
+        family = load_base(one.config.base, Runtime.from_config(one.config.base), tell)
         asked = ask(one.config, family, known, one.config.score.seeds)
         if found and [p.plain for p in asked.prompts] != [p.plain for p in found[0].asked.prompts]:
             first = contenders[0]

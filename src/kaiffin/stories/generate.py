@@ -101,7 +101,7 @@ def generate(
     for remark in remarks(request(text, order.seed, config.sample) for text in texts):
         tell.note(remark)
     panel = _open_panel(order, run, config, texts, tell)
-    family = load_base(config.base, Runtime.from_config(config.base))
+    family = load_base(config.base, Runtime.from_config(config.base), tell)
     sample = with_size(config.sample, family)
     requests = [request(t, order.seed + k, sample) for t in texts for k in range(order.count)]
     mixes = [_blended(adapters, blend) for blend in order.blends] or [tuple(adapters)]
@@ -217,7 +217,7 @@ def _open_panel(
     if len(order.blends) > 1:
         raise ConfigError("--best chooses among one blend.", "Give --blend one number.")
     photos = subject_photos([run] if run else [], config.score.like, tell=tell)
-    panel = open_panel(config, photos)
+    panel = open_panel(config, photos, tell=tell)
     if panel.prompt.name == MINIATURE and config.base.name not in EMBEDDED:
         tell.note("note: the miniature's CLIP knows a toy world only; name another with --judge")
     if panel.references is None:
@@ -246,7 +246,7 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
     """Makes a picture again from the recipe inside it; UserError names what is not as it was."""
     found = read_recipe(picture)
     base = BaseConfig(name=found["base"]["name"], quantize=found["base"].get("quantize", "none"))
-    family = load_base(base, Runtime.from_config(base))
+    family = load_base(base, Runtime.from_config(base), tell)
     if family.revision != found["base"]["revision"]:
         raise UserError(
             f"{picture}: was made with base weights {found['base']['revision'][:10]};"

@@ -89,7 +89,7 @@ def grid(
     for remark in remarks(cell.setting.request for cell in asked.cells):
         tell.note(remark)
     panel = _open_panel(run, config, asked.prompts, tell)
-    family = load_base(config.base, Runtime.from_config(config.base))
+    family = load_base(config.base, Runtime.from_config(config.base), tell)
     place = Folder(order.out or (run.grids if run else Path("grids")))
     folder = place.folder("pictures")
     tasks = [cell.setting.task(family) for cell in asked.cells]
@@ -135,7 +135,7 @@ def _open_panel(
         return None
     photos = subject_photos([run] if run else [], config.score.like, tell=tell)
     plain = [plain_prompt(text, config.subject) for text in prompts]
-    return open_panel(config, photos).read(plain, tell=tell)
+    return open_panel(config, photos, tell=tell).read(plain, tell=tell)
 
 
 def _name(task: Task, family: ModelFamily) -> str:

@@ -1,4 +1,4 @@
-"""`kaiffin prepare` and `kaiffin bases`: what there is, before anything is trained."""
+"""`kaiffin prepare`: the photos, before anything is trained."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import expanded, file_name
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.models.files import resolve
-from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import read_text_facts
 
 
@@ -31,7 +29,7 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
 
     What must be mended before a training stands in `prepared.problems`; it is no error here.
     """
-    facts = read_text_facts(config.base.name)
+    facts = read_text_facts(config.base.name, tell)
     resolution = config.data.resolution or facts.native_size
     photos = expanded(config.data.photos or Path()).resolve()
     out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
@@ -40,18 +38,3 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
         pieces=facts.token_pieces, max_tokens=facts.max_tokens, out=out, tell=tell,
     )  # fmt: skip
     return PhotoSet(prepared, resolution, out / CONTACT_SHEET)
-
-
-@dataclass(frozen=True)
-class KnownBase:
-    """A base by a name of Kaiffin's. source: its hub id; here: whether it is on this machine."""
-
-    name: str
-    source: str
-    here: bool
-
-
-def bases() -> list[KnownBase]:
-    """The bases known by name."""
-    inside = [KnownBase(name, "inside Kaiffin", True) for name in EMBEDDED]
-    return inside + [KnownBase(n, hub, resolve.is_here(n)) for n, hub in resolve.ALIASES.items()]

@@ -85,7 +85,7 @@ def rank(
         raise ConfigError(f"--best {best} of {len(paths)} pictures.", "Ask for at most as many.")
     photos = Photos(held_out=tuple(in_folder(like, tell=tell)) if like else ())
     config = changed(Config(), **{"score.judge": judge or _judge_of(paths)})
-    panel = open_panel(config, photos).read([prompt], tell=tell)
+    panel = open_panel(config, photos, tell=tell).read([prompt], tell=tell)
     return ranking(panel, paths, prompt, best, out, tell=tell)
 
 

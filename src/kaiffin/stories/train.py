@@ -19,9 +19,11 @@ from kaiffin.foundation.paths import anchored
 from kaiffin.foundation.phases import Phase, expand
 from kaiffin.foundation.run import Run, free_name
 from kaiffin.foundation.runtime import Runtime, contained
+from kaiffin.foundation.settings import changed
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.load import load_base
+from kaiffin.models.files.resolve import pinned
 from kaiffin.pictures.request import Request, remarks, request
 from kaiffin.pictures.sample import generate
 from kaiffin.stories import choose, export, plan
@@ -132,12 +134,19 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
         tell.note(remark)
     if planned.changes:
         session = changed_session(session, planned.changes)
-    run.save_config(session.config)
+    run.save_config(_pinned(session.config))
     if run.finished:
         run.reopen()
     beginning.begin(run, family.revision, list(session.photos.values()), edited)
     export.write_manifest(run, session)
     return session, planned
+
+
+def _pinned(config: Config) -> Config:
+    """With the commit of what the hub gave, so that a restart takes exactly that."""
+    base = config.base
+    vae = {"base.vae": pinned(base.vae)} if base.vae else {}
+    return changed(config, **{"base.name": pinned(base.name), **vae})
 
 
 def _made_up(run: Run, tell: Tell) -> Trained:
@@ -148,7 +157,7 @@ def _made_up(run: Run, tell: Tell) -> Trained:
     if export.unproven(run):
         with run.lock():
             base = run.config.base
-            family = load_base(base, Runtime.from_config(base, run.config.train.precision))
+            family = load_base(base, Runtime.from_config(base, run.config.train.precision), tell)
             beginning.refuse_other_base(run, family.revision, family.base)
             proofs = export.prove_files(run, family)
     before = {} if proofs else read_json(run.proof_path)

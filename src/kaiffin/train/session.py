@@ -53,7 +53,7 @@ class Session:
 def open_session(config: Config, run: Run | None, *, tell: Tell = SILENT) -> Session:
     """Loads the base, looks at the photos, derives what the config leaves open."""
     runtime = Runtime.from_config(config.base, config.train.precision)
-    family = load_base(config.base, runtime)
+    family = load_base(config.base, runtime, tell)
     start = _start(config, family)
     tokens = _tokens(config, family, start)
     for token in tokens:

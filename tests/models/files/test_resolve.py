@@ -17,10 +17,11 @@ def test_a_base_that_is_not_here_says_what_to_put_where(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingWeightsError, match="is not on this machine") as caught:
         resolve.locate(name)
     assert "model_index.json" in str(caught.value)
-    assert "hf download" in str(caught.value)
+    assert f"kaiffin bases get {name}" in str(caught.value)
 
 
 def test_names_that_mean_nothing() -> None:

@@ -14,7 +14,7 @@ from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.run import Run
 from kaiffin.models.families.spec import SPECS, Spec
 from kaiffin.models.files.embedded import EMBEDDED, WEIGHTS_XL
-from kaiffin.models.files.resolve import ALIASES
+from kaiffin.models.files.published import plain_name
 
 NAME = "README.md"
 
@@ -25,7 +25,7 @@ def text(run: Run) -> str:
     spec = SPECS[manifest.get("base", {}).get("family", "sd1")]
     # A folder or file on this machine tells strangers nothing and may tell too much.
     name = config.base.name
-    base = ALIASES.get(name, name if not Path(name).exists() else Path(name).name)
+    base = Path(name).name if Path(name).exists() else plain_name(name)
     prompt = f"a photo of {config.subject.phrase}"
     front = ModelCardData(
         base_model=base, library_name="diffusers", pipeline_tag="text-to-image",

@@ -1,14 +1,13 @@
-"""A photo set that `kaiffin prepare` looked at, and the bases that Kaiffin knows."""
+"""A photo set that `kaiffin prepare` looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kaiffin.cli.terminal import console
 
 if TYPE_CHECKING:
-    from kaiffin.stories.prepare import KnownBase, PhotoSet
+    from kaiffin.stories.prepare import PhotoSet
 
 
 def photo_set(found: PhotoSet) -> None:
@@ -17,10 +16,3 @@ def photo_set(found: PhotoSet) -> None:
     what = "1 photo" if count == 1 else f"{count:,} photos"
     console.print(f"{what} at {found.resolution} px. Look at {'it' if count == 1 else 'them'}:")
     console.print(f"  {found.sheet}")
-
-
-def bases(known: Sequence[KnownBase]) -> None:
-    """A line a base."""
-    for base in known:
-        here = "here" if base.here else "not on this machine"
-        console.print(f"{base.name:22} {base.source:46} {here}")

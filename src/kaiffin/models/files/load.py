@@ -19,6 +19,7 @@ from torch import nn
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime, choose_threads, make_deterministic
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion.schedule import Schedule
@@ -34,18 +35,20 @@ from kaiffin.models.words import plain_pieces
 BROKEN = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
-def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
-    """Loads the base that `base.name` means, with `base.vae` in place of its VAE if given.
+def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily:
+    """Loads the base that `base.name` means, with `base.vae` in place of its VAE if given; what
+    the hub has and this machine has not is taken first.
 
     Raises MissingWeightsError where files are absent, broken or of another kind of model.
     """
-    located = resolve.locate(base.name)
-    spec, dtype = SPECS[located.family], runtime.base_dtype
+    dtype = runtime.base_dtype
+    located = resolve.locate(base.name, half=dtype.itemsize == 2, tell=tell)
+    spec = SPECS[located.family]
     with parts.quiet():
         family = family_class(located.family)
         found, files = _components(located, family, dtype, runtime.device)
         if base.vae:
-            found["vae"], vae_files = _external_vae(base.vae, found["vae"])
+            found["vae"], vae_files = _external_vae(base.vae, found["vae"], tell)
             files = [*files, *vae_files]
         models: dict[str, Any] = {
             name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
@@ -54,7 +57,7 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
         }
     _fit(models, spec.denoiser, base, runtime)
     loaded = Loaded(
-        base=base.name,
+        base=resolve.pinned(base.name),
         revision=parts.revision(files),
         schedule=found["schedule"],
         models=models,
@@ -94,12 +97,12 @@ class TextFacts:
         return plain_pieces(self.tokenizer, text_)
 
 
-def read_text_facts(name: str) -> TextFacts:
-    """Tokenizer and native size of base `name`, without opening its weights.
+def read_text_facts(name: str, tell: Tell = SILENT) -> TextFacts:
+    """Tokenizer and native size of base `name`, without opening its weights or taking them.
 
     Raises MissingWeightsError where they are absent.
     """
-    located = resolve.locate(name)
+    located = resolve.locate(name, tell=tell)
     configs = located.configs
     if located.kind == "folder" or (configs / "tokenizer" / "vocab.json").is_file():
         tokenizer = configs / "tokenizer"
@@ -273,11 +276,11 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
         shutil.copyfile(source / name, target / name)
 
 
-def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
+def _external_vae(name: str, present: Any, tell: Tell) -> tuple[Any, list[Path]]:
     """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id."""
     from diffusers import AutoencoderKL
 
-    path = Path(name).expanduser()
+    path = resolve.locate_vae(name, tell=tell)
     if path.is_file():
         if path.suffix != ".safetensors":
             raise MissingWeightsError(f"base.vae = {name!r}: only .safetensors files are opened.")
@@ -287,8 +290,7 @@ def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
         except BROKEN as error:
             raise _unloadable(path, error) from None
         return vae, [path]
-    folder = path if path.is_dir() else resolve.snapshot(name, name)
-    folder = folder / "vae" if (folder / "vae").is_dir() else folder
+    folder = path / "vae" if (path / "vae").is_dir() else path
     options, files = _weights(folder, torch.float32)
     return _pretrained(AutoencoderKL, folder, dtype=torch.float32, **options), files
 
@@ -300,10 +302,10 @@ def _vae_config(present: Any) -> str:
     return folder
 
 
-def load_base(base: BaseConfig, runtime: Runtime) -> ModelFamily:
+def load_base(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily:
     """The base, and the process set up so that the same call gives the same bytes."""
     make_deterministic()
-    family = load(base, runtime)
+    family = load(base, runtime, tell)
     choose_threads(family.native_size, family.device)
     return family
 

@@ -1,7 +1,8 @@
 """From what the user calls a base to files here, or one error that says what to put where.
 
-Looked up in this order: the miniatures inside the package; a path; an alias or hub id in the
-Hugging Face cache; the hub itself, where there is a network. Only safetensors are ever read.
+Looked up in this order: the miniatures inside the package; a path; a name that the user gave
+(shelf.py); a short name or hub id in the Hugging Face cache; the hub itself, where there is a
+network (obtain.py). Only safetensors are ever read.
 """
 
 from __future__ import annotations
@@ -14,18 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.families.spec import SPECS
+from kaiffin.models.files import kept, obtain, shelf
 from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.models.files.published import ALIASES, source_of
 
-ALIASES = {
-    "sd14": "CompVis/stable-diffusion-v1-4",
-    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "realistic-vision-5.1": "SG161222/Realistic_Vision_V5.1_noVAE",  # wants a VAE: see base.vae
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
-}
 TOKENIZER_REPOS = ("openai/clip-vit-large-patch14", *ALIASES.values())
 PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
-WANTED = ["*.json", "*.txt", "*.safetensors"]
+LOADABLE = ("here", "half")  # states of what is whole
 CONFIGS = Path(__file__).parents[1] / "configs"  # of the published models
 HEADER_LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
 
@@ -51,55 +49,63 @@ class Located:
         return own if own.is_dir() else CONFIGS / self.family
 
 
-def locate(name: str) -> Located:
-    """Finds base `name`; raises `MissingWeightsError` naming what to put where."""
+def locate(
+    name: str, *, half: bool | None = None, tell: Tell = SILENT, check: bool = False
+) -> Located:
+    """Finds base `name`; takes from the hub what of it is not here.
+
+    half: whether its weights are wanted in half precision; None: its configurations will do.
+    check: whether what the hub's cache holds is proven by its hashes.
+    Raises `MissingWeightsError` naming what to put where.
+    """
     if name in EMBEDDED:
         return _folder(EMBEDDED[name])
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _folder(path)
-    if path.is_file() or path.suffix in PICKLES | {".safetensors"}:
-        return _file(path)
-    repo = ALIASES.get(name, name)
-    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
-        raise MissingWeightsError(
-            f"base {name!r} is no folder, no file and no known name.",
-            nearest(name, [*EMBEDDED, *ALIASES]),
-        )
-    return _folder(snapshot(repo, name))
+    path = _here(name)
+    if path is None:
+        source = source_of(name)
+        if source is None:
+            raise MissingWeightsError(
+                f"base {name!r} is no folder, no file and no known name.",
+                nearest(name, [*EMBEDDED, *ALIASES, *shelf.names()]),
+            )
+        path = obtain.base(source, half, tell=tell, look=_folder, check=check)
+    return _folder(path) if path.is_dir() else _file(path)
+
+
+def locate_vae(name: str, *, tell: Tell = SILENT) -> Path:
+    """The folder or file that `base.vae` means: a path, or what a repository of the hub holds."""
+    if path := _here(name):
+        return path
+    source = source_of(name)
+    if source is None:
+        raise MissingWeightsError(f"base.vae = {name!r}: is no folder, no file and no hub id.")
+    return obtain.vae(source, tell=tell)
 
 
 def is_here(name: str) -> bool:
     """Whether base `name` can be loaded without a network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    if name in EMBEDDED:
-        return True
-    found = try_to_load_from_cache(ALIASES.get(name, name), "model_index.json")
-    return isinstance(found, str)
+    source = source_of(name)
+    return is_local(name) or (source is not None and obtain.status(source).state in LOADABLE)
 
 
-def snapshot(repo: str, name: str) -> Path:
-    """The cached or downloaded folder of a hub repository."""
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def is_local(name: str) -> bool:
+    """Whether base `name` is none of the hub's: inside Kaiffin, a path, or named by the user."""
+    return name in EMBEDDED or _here(name) is not None
 
-    try:
-        return Path(snapshot_download(repo, local_files_only=True, allow_patterns=WANTED))
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        pass
-    reason = "HF_HUB_OFFLINE is set"
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            return Path(snapshot_download(repo, allow_patterns=WANTED, etag_timeout=5))
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-            reason = type(error).__name__
-    raise MissingWeightsError(
-        f"base {name!r} ({repo}) is not on this machine and cannot be downloaded ({reason}).",
-        "Copy its diffusers folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/,"
-        f" scheduler/, with .safetensors weights) here and pass the folder as --base, or run"
-        f" `hf download {repo}` where there is a network and copy the cache.",
-    )
+
+def pinned(name: str) -> str:
+    """`name` with the commit that is on this machine, where it is the hub's and names none; so that
+    it means the same weights wherever and whenever it is loaded again."""
+    source = None if is_local(name) else source_of(name)
+    found = kept.find(source) if source and not source.is_commit else None
+    return source.at(found.commit) if source and found else name
+
+
+def _here(name: str) -> Path | None:
+    """What on this machine is meant by `name`: a path, or what the user called so."""
+    path, source = Path(name).expanduser(), source_of(name)
+    is_file = path.suffix in PICKLES | {".safetensors"} and not (source and source.file)
+    return path if path.exists() or is_file else shelf.find(name)
 
 
 def _folder(path: Path) -> Located:
