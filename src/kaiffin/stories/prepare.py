@@ -13,7 +13,7 @@ from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files import resolve
 from kaiffin.models.files.embedded import EMBEDDED
-from kaiffin.models.files.load import read_text_facts
+from kaiffin.models.files.facts import read_text_facts
 
 
 @dataclass(frozen=True)

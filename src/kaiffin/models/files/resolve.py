@@ -6,16 +6,15 @@ Hugging Face cache; the hub itself, where there is a network. Only safetensors a
 
 from __future__ import annotations
 
-import json
-import re
-import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
-from kaiffin.models.families.spec import SPECS
+from kaiffin.models.files import recognise
 from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.models.files.header import PICKLES
 
 ALIASES = {
     "sd14": "CompVis/stable-diffusion-v1-4",
@@ -23,20 +22,22 @@ ALIASES = {
     "realistic-vision-5.1": "SG161222/Realistic_Vision_V5.1_noVAE",  # wants a VAE: see base.vae
     "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
 }
-TOKENIZER_REPOS = ("openai/clip-vit-large-patch14", *ALIASES.values())
-PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
 WANTED = ["*.json", "*.txt", "*.safetensors"]
 CONFIGS = Path(__file__).parents[1] / "configs"  # of the published models
-HEADER_LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
 
 
 @dataclass(frozen=True)
 class Located:
-    """Files of a base: a diffusers folder or one checkpoint file, and its family's name."""
+    """Files of a base: a diffusers folder or one checkpoint file, and its family's name.
+
+    schedule, remarks: see `recognise.Found`.
+    """
 
     kind: Literal["folder", "file"]
     path: Path
     family: str
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def configs(self) -> Path:
@@ -58,7 +59,7 @@ def locate(name: str) -> Located:
     path = Path(name).expanduser()
     if path.is_dir():
         return _folder(path)
-    if path.is_file() or path.suffix in PICKLES | {".safetensors"}:
+    if path.is_file() or path.suffix in PICKLES | {".safetensors", ".gguf"}:
         return _file(path)
     repo = ALIASES.get(name, name)
     if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
@@ -66,7 +67,7 @@ def locate(name: str) -> Located:
             f"base {name!r} is no folder, no file and no known name.",
             nearest(name, [*EMBEDDED, *ALIASES]),
         )
-    return _folder(snapshot(repo, name))
+    return _folder(snapshot(repo, name), repo)
 
 
 def is_here(name: str) -> bool:
@@ -102,88 +103,11 @@ def snapshot(repo: str, name: str) -> Path:
     )
 
 
-def _folder(path: Path) -> Located:
-    index = path / "model_index.json"
-    try:
-        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise MissingWeightsError(
-            f"{path}: holds no diffusers pipeline (no readable model_index.json).",
-            "Pass the folder that holds model_index.json, unet/, vae/ and so on.",
-        ) from None
-    fitting = [spec for spec in SPECS.values() if re.match(_of_pipeline(spec.pipeline), kind)]
-    if not fitting:
-        raise MissingWeightsError(f"{path}: is a {kind}.", _readable())
-    closest = max(fitting, key=lambda spec: len(spec.pipeline))
-    return Located("folder", path, closest.name)
-
-
-def _of_pipeline(name: str) -> str:
-    """A pattern of a pipeline's relatives: StableDiffusionImg2ImgPipeline is one of
-    StableDiffusionPipeline, StableDiffusion3Pipeline is not."""
-    return re.escape(name.removesuffix("Pipeline")) + r"(?!\d)"
-
-
-def _readable() -> str:
-    return f"Kaiffin reads bases of {' and '.join(spec.title for spec in SPECS.values())}."
+def _folder(path: Path, called: str = "") -> Located:
+    found = recognise.of_folder(path, called)
+    return Located("folder", path, found.family, found.schedule, found.remarks)
 
 
 def _file(path: Path) -> Located:
-    if path.suffix in PICKLES:
-        raise MissingWeightsError(
-            f"{path}: {path.suffix} files are pickles, which can run code when opened.",
-            "Use the .safetensors version of this checkpoint.",
-        )
-    shapes = header(path)
-    first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
-    if first is None:
-        raise MissingWeightsError(
-            f"{path}: holds no Stable Diffusion checkpoint (no model.diffusion_model weights).",
-            "A LoRA file goes to --adapter; a base is a full checkpoint or a diffusers folder.",
-        )
-    if first[1] != 4:
-        raise MissingWeightsError(
-            f"{path}: its UNet takes {first[1]} channels: an inpainting or editing model.",
-            "Use the plain text-to-image checkpoint.",
-        )
-    for spec in (spec for spec in SPECS.values() if spec.checkpoint):
-        if any(name.startswith(spec.checkpoint) for name in shapes):
-            return Located("file", path, spec.name)
-    raise MissingWeightsError(f"{path}: its text encoder is of another kind.", _readable())
-
-
-def header(path: Path) -> dict[str, list[int]]:
-    """Tensor names and shapes of a safetensors file, from its header alone."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(HEADER_LIMIT, path.stat().st_size):
-                raise ValueError("header longer than the file")
-            entries = json.loads(file.read(length))
-        return {n: entry["shape"] for n, entry in entries.items() if n != "__metadata__"}
-    except FileNotFoundError:
-        raise MissingWeightsError(f"{path}: there is no such file.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise MissingWeightsError(
-            f"{path}: is not a readable safetensors file ({error}).", "Copy or download it again."
-        ) from None
-
-
-def tokenizer_folder(checkpoint: Path) -> Path:
-    """vocab.json and merges.txt for a single-file checkpoint, which carries none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    beside = checkpoint.parent / "tokenizer"
-    if (beside / "vocab.json").is_file() and (beside / "merges.txt").is_file():
-        return beside
-    for repo in TOKENIZER_REPOS:
-        for prefix in ("", "tokenizer/"):
-            found = [
-                try_to_load_from_cache(repo, prefix + name) for name in ("vocab.json", "merges.txt")
-            ]
-            if all(isinstance(file, str) for file in found):
-                return Path(str(found[0])).parent
-    raise MissingWeightsError(
-        f"{checkpoint}: a single-file checkpoint has no tokenizer, and none is on this machine.",
-        f"Put CLIP's vocab.json and merges.txt (from openai/clip-vit-large-patch14) into {beside}.",
-    )
+    found = recognise.of_file(path)
+    return Located("file", path, found.family, found.schedule, found.remarks)
