@@ -1,4 +1,4 @@
-"""Checkpoint files for tests: tiny bases in the layouts of the wild, and large ones of names alone."""
+"""Checkpoint files for tests: tiny ones in the layouts of the wild, large ones of names alone."""
 
 from __future__ import annotations
 

@@ -102,6 +102,8 @@ def generate(
         tell.note(remark)
     panel = _open_panel(order, run, config, texts, tell)
     family = load_base(config.base, Runtime.from_config(config.base))
+    for remark in family.remarks:
+        tell.note(f"note: {remark}")
     sample = with_size(config.sample, family)
     requests = [request(t, order.seed + k, sample) for t in texts for k in range(order.count)]
     mixes = [_blended(adapters, blend) for blend in order.blends] or [tuple(adapters)]

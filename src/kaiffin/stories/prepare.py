@@ -32,6 +32,8 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     What must be mended before a training stands in `prepared.problems`; it is no error here.
     """
     facts = read_text_facts(config.base.name)
+    for remark in facts.remarks:
+        tell.note(f"note: {remark}")
     resolution = config.data.resolution or facts.native_size
     photos = (config.data.photos or Path()).expanduser().resolve()
     out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")

@@ -59,6 +59,8 @@ def open_session(config: Config, run: Run | None, *, tell: Tell = SILENT) -> Ses
     """Loads the base, looks at the photos, derives what the config leaves open."""
     runtime = Runtime.from_config(config.base, config.train.precision)
     family = load_base(config.base, runtime)
+    for remark in family.remarks:
+        tell.note(f"note: {remark}")
     start = _start(config, family)
     tokens = _tokens(config, family, start)
     for token in tokens:

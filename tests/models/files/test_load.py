@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from conftest import load_tiny
 from safetensors.torch import load_file, save_file
@@ -14,7 +13,6 @@ from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.files.facts import read_text_facts
 from kaiffin.models.files.load import load
 
 PROMPTS = ["a photo of a dog", "ein Höhlenbär 犬 🐧"]

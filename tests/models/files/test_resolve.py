@@ -1,12 +1,11 @@
 """From what a user calls a base to its files, or to one error that says what to do."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
-from safetensors.torch import save_file
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.files import resolve

@@ -9,9 +9,9 @@ from typing import Any
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.files import header
-from kaiffin.models.files.checkpoint import VAE
 from kaiffin.models.files.faults import BROKEN, refuse_missing, unloadable
 from kaiffin.models.files.header import AGAIN
+from kaiffin.models.files.recognise import VAE
 
 # What a configuration that does not say so means: SD 1.x, whose older copies say neither.
 DEFAULTS = {"latent_channels": 4, "scaling_factor": 0.18215}

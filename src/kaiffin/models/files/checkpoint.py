@@ -20,12 +20,12 @@ from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.families.shared import LatentDiffusion
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import header
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.faults import BROKEN, refuse_missing, unloadable
 from kaiffin.models.files.header import Header
-from kaiffin.models.files.recognise import FP8
+from kaiffin.models.files.recognise import FP8, VAE
 from kaiffin.models.files.resolve import Located
 
-VAE = ("first_stage_model.", "vae.")
 TEXT_MODEL = "text_model."
 # What stands for a weight of fp8 is its number times a scale beside it, by two programs' names.
 SCALES = ("scale_weight", "weight_scale")
@@ -35,6 +35,14 @@ HOMES = {
     "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
 }
 VAES = {"sd1": "stabilityai/sd-vae-ft-mse", "sdxl": "madebyollin/sdxl-vae-fp16-fix"}
+
+
+# What of a schedule changes pictures or training, as Stable Diffusion has it.
+PLAIN = {
+    "prediction_type": "epsilon", "beta_schedule": "scaled_linear", "beta_start": 0.00085,
+    "beta_end": 0.012, "num_train_timesteps": 1000, "rescale_betas_zero_snr": False,
+    "timestep_spacing": "leading", "steps_offset": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,11 +138,28 @@ def _opened(
 
 
 def schedule_config(located: Located) -> dict[str, Any]:
-    """The scheduler's configuration: of the base's folder, or of the published base that a file is
-    of, with what the file's marks change."""
+    """The scheduler's configuration, with what a file's marks change of it."""
+    return _scheduler(located) | dict(located.schedule)
+
+
+def schedule_mark(located: Located) -> str:
+    """What of the schedule is not Stable Diffusion's own, as a part of a base's revision: two
+    bases of the same weights make other pictures where it differs. Empty for most.
+
+    A file's marks are in the file, and the bases inside Kaiffin have one schedule each.
+    """
+    if located.path in EMBEDDED.values():
+        return ""
+    written = _scheduler(located)
+    changed = {name: written[name] for name, own in PLAIN.items() if written.get(name, own) != own}
+    return json.dumps(changed, sort_keys=True) if changed else ""
+
+
+def _scheduler(located: Located) -> dict[str, Any]:
+    """Of the base's folder, or of the published base that a file is of."""
     path = located.configs / "scheduler" / "scheduler_config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8")) | dict(located.schedule)
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise MissingWeightsError(f"{path}: cannot be used: {error}.", header.AGAIN) from None
 

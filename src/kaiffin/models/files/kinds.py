@@ -33,10 +33,10 @@ class Kind:
     @property
     def known(self) -> str:
         """How it is known, in words."""
-        weights = ", ".join(f"`{mark}`" for mark in self.marks)
+        weights = ", ".join(f"`{mark.strip()}`" for mark in self.marks)
         classes = ", ".join(f"`{name}…`" for name in self.pipelines)
         return "; ".join(
-            f"{what} {names}" for what, names in (("weights", weights), ("a", classes)) if names
+            f"{what} {names}" for what, names in (("weights", weights), ("class", classes)) if names
         )
 
 
@@ -86,7 +86,7 @@ ARCHITECTURES = (
     Kind("Sana", ("blocks.0.cross_attn.q_linear.", "caption_norm."), ("Sana",)),
     Kind("Mochi", ("t5_yproj.",), ("Mochi",)),
     Kind("Kandinsky", ("encoder_hid_proj.", "add_embedding.image_", "visual_transformer_blocks."),
-         ("Kandinsky",)),
+         ("Kandinsky", "Kandinsky3", "Kandinsky5")),
     Kind("Kolors", pipelines=("Kolors",)),
     Kind("DeepFloyd IF", pipelines=("IF",)),
 )  # fmt: skip
@@ -185,7 +185,6 @@ def is_of(name: str, start: str) -> bool:
 
 def table() -> list[tuple[str, str, str]]:
     """Every kind: its title, how it is known, what becomes of it. Markdown, by row."""
-    first = "`input_blocks.0.0.weight` or `in_channels`"
     rows = [
         ("SD 1.x", "text states of 768", "read"),
         ("SDXL", "text states of 2048, size conditioning", "read"),
@@ -199,11 +198,22 @@ def table() -> list[tuple[str, str, str]]:
         rows.append((one.title, "; ".join(signs), f"read, said: {one.steps} steps"))
     shapes = [
         (SD2, "text states of 1024"), (REFINER, "text states of 1280"),
-        *((kind, f"{more} more channels in {first}") for more, kind in EXTRA_CHANNELS.items()),
+        *((kind, f"channels in less out: {more}") for more, kind in EXTRA_CHANNELS.items()),
         (EDM, f"{EDM.known}; its scheduler"), (COSXL, COSXL.known), (FLOW, "its scheduler"),
         (LCM, "`time_cond_proj_dim`; `cond_proj`"), (PRUNED, "layers that are not there"),
         (UNET_ALONE, "no prefix before its names"), (QUANTIZED, "dtypes, `quantization_config`"),
     ]  # fmt: skip
-    rows += [(kind.title, known, f"refused. {kind.fix}") for kind, known in shapes]
-    rows += [(k.title, k.known, f"refused. {k.fix}") for k in (*ARCHITECTURES, *BESIDE, *PARTS)]
+    rows += [(kind.title, known, _refused(kind)) for kind, known in shapes]
+    rows += [(kind.title, kind.known, _refused(kind)) for kind in (*ARCHITECTURES, *BESIDE, *PARTS)]
     return rows
+
+
+def _refused(kind: Kind) -> str:
+    fix = kind.fix.replace(OTHER_MODEL, "").replace("{config}", "`<its name>.config`").strip()
+    return f"refused by this name. {fix}".strip()
+
+
+def markdown() -> str:
+    """The table for docs/bases.md."""
+    lines = ["| kind | how it is known | what becomes of it |", "|---|---|---|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table())])

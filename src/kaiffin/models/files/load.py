@@ -45,7 +45,7 @@ def load(base: BaseConfig, runtime: Runtime) -> ModelFamily:
     _fit(models, spec.denoiser, base, runtime)
     loaded = Loaded(
         base=base.name,
-        revision=parts.revision(files),
+        revision=parts.revision(files, checkpoint.schedule_mark(located)),
         schedule=found["schedule"],
         models=models,
         tokenizers={

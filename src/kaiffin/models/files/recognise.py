@@ -19,6 +19,7 @@ from kaiffin.models.files.header import AGAIN, Header
 from kaiffin.models.files.kinds import Kind
 
 EMA = "model_ema."
+VAE = ("first_stage_model.", "vae.")
 FIRST, LAST = "input_blocks.0.0.weight", "out.2.weight"
 CONTEXT = "attn2.to_k.weight"
 EMBEDDED_GUIDANCE = "time_embed.cond_proj.weight"
@@ -63,10 +64,11 @@ def of_file(path: Path, called: str = "") -> Found:
     if UNET + FIRST not in found.shapes:
         raise _no_unet(path, found)
     _refuse_quantized(path, found)
-    own = path.with_suffix(".config").is_dir()
-    family = _family_of_unet(path, found, own)
+    family = _family_of_unet(path, found, _config(path.with_suffix(".config") / "unet"))
     schedule = _marked(found)
-    remarks = [*_of_weights(found), *_of_schedule(schedule, path.stem)]
+    remarks = [
+        *_of_weights(found), *_of_parts(found, family), *_of_schedule(schedule, path.stem)
+    ]  # fmt: skip
     few = kinds.distilled(path.stem, called, found.metadata.get("modelspec.title", ""))
     return Found(family, schedule, (*remarks, *([few.remark] if few else [])))
 
@@ -93,8 +95,8 @@ def _no_unet(path: Path, found: Header) -> MissingWeightsError:
     )
 
 
-def _family_of_unet(path: Path, found: Header, own: bool) -> str:
-    """own: whether its configurations lie beside it, so that its shapes may be any."""
+def _family_of_unet(path: Path, found: Header, own: Mapping[str, Any]) -> str:
+    """own: the UNet's configuration where one lies beside the file; its shapes may then be any."""
     shapes = {
         n.removeprefix(UNET): shape for n, shape in found.shapes.items() if n.startswith(UNET)
     }
@@ -106,8 +108,10 @@ def _family_of_unet(path: Path, found: Header, own: bool) -> str:
     context = _context(shapes)
     if kind := OTHER_CONTEXTS.get(context):
         raise _is(path, kind)
+    if own:
+        return _family_of_config(own)
     family = CONTEXTS.get(context)
-    if family and not own and DEEPEST[family] not in shapes:
+    if family and DEEPEST[family] not in shapes:
         raise _is(path, kinds.PRUNED)
     family = family or next((name for name, s in SPECS.items() if _texts(s, found)), None)
     if family is None:
@@ -146,6 +150,16 @@ def _of_weights(found: Header) -> list[str]:
         )
     if found.has(EMA):
         remarks.append(f"its EMA weights ({EMA}…) are left out; the plain ones are used")
+    return remarks
+
+
+def _of_parts(found: Header, family: str) -> list[str]:
+    """Parts that are not in the file."""
+    remarks, towers = [], SPECS[family].towers
+    if not found.has(*VAE):
+        remarks.append("it holds no VAE: that of --base.vae, or the published one, stands in")
+    if not all(found.has(towers[name].original) for name in SPECS[family].text_towers):
+        remarks.append("it holds not all of its text encoders: the published one stands in")
     return remarks
 
 
@@ -189,9 +203,7 @@ def of_folder(path: Path, called: str = "") -> Found:
     kind = kinds.of_class(few, (kinds.EDM, kinds.FLOW)) or _of_config(unet)
     if kind:
         raise MissingWeightsError(f"{path}: is {kind.title} (a {title}).", kind.fix)
-    family = spec.name
-    if unet:
-        family = "sdxl" if unet.get("addition_embed_type") == "text_time" else "sd1"
+    family = _family_of_config(unet) if unet else spec.name
     _refuse_broken(path, SPECS[family])
     # A folder that knows the cache's layout is called by its hash.
     names = (called or path.name, str(unet.get("_name_or_path", "")))
@@ -262,6 +274,11 @@ def _of_config(unet: Mapping[str, Any]) -> Kind | None:
     return kinds.EXTRA_CHANNELS.get(ins - outs) or OTHER_CONTEXTS.get(
         unet.get("cross_attention_dim")
     )
+
+
+def _family_of_config(unet: Mapping[str, Any]) -> str:
+    """Only SDXL's UNet is told the sizes of a picture."""
+    return "sdxl" if unet.get("addition_embed_type") == "text_time" else "sd1"
 
 
 def _refuse_broken(path: Path, spec: Spec) -> None:

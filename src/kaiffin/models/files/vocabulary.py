@@ -104,8 +104,9 @@ def read(folder: Path) -> Vocabulary | None:
 
 
 def of_merges(file: Path) -> Vocabulary | None:
-    """The vocabulary by OpenAI's list of merges, as their tokenizer builds it: the 256 byte symbols,
-    the same at the end of a word, the merges joined, the specials (Radford et al. 2021)."""
+    """The vocabulary by OpenAI's list of merges, as their tokenizer builds it: the 256 bytes'
+    symbols, the same at the end of a word, the merges joined, the specials (Radford et al. 2021).
+    """
     try:
         lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")
     except (OSError, EOFError, ValueError):
