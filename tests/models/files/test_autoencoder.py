@@ -89,14 +89,14 @@ def test_files_that_are_no_vae_of_this_base(sd_path: Path, tmp_path: Path) -> No
         with_vae(sd_path, "nowhere/at-all")
 
 
+@pytest.mark.parametrize("forced", [True, False])
 def test_a_vae_that_overflows_in_fp16_stays_in_fp32_and_says_so(
-    sd_path: Path, tmp_path: Path
+    sd_path: Path, tmp_path: Path, forced: bool
 ) -> None:
     copy = shutil.copytree(sd_path / "vae", tmp_path / "vae")
     config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps(config | {"force_upcast": True}))
-    upcast, plain = (with_vae(sd_path, vae, dtype="fp16") for vae in (copy, sd_path))
-    assert next(upcast.vae.parameters()).dtype == torch.float32
-    assert next(upcast.towers["unet"].parameters()).dtype == torch.float16
-    assert "force_upcast" in upcast.remarks[0]
-    assert "fp32" not in " ".join(plain.remarks) or plain.vae.config.force_upcast
+    (copy / "config.json").write_text(json.dumps(config | {"force_upcast": forced}))
+    family = with_vae(sd_path, copy, dtype="fp16")
+    assert next(family.towers["unet"].parameters()).dtype == torch.float16
+    assert next(family.vae.parameters()).dtype == (torch.float32 if forced else torch.float16)
+    assert ["force_upcast" in remark for remark in family.remarks] == [True] * forced

@@ -150,8 +150,13 @@ def test_a_part_that_a_file_lacks_has_a_published_home(
     family = load_tiny(file)
     assert_same(family, load_tiny(sd_path))
     assert "stands in" in family.remarks[0]
+
+
+def test_the_vae_that_is_given_is_looked_for_nowhere_else(
+    sd_path: Path, file: Path, cache: Path
+) -> None:
+    rewritten(file, lambda ts: {n: t for n, t in ts.items() if not n.startswith(VAE)})
     given = BaseConfig(name=str(file), vae=str(sd_path), device="cpu")
-    shutil.rmtree(home)
     assert_same(load(given, Runtime.from_config(given)), load_tiny(sd_path))
 
 

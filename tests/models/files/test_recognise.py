@@ -10,6 +10,8 @@ import pytest
 import tiny
 from checkpoints import SD1, SDXL, names_alone, whole
 
+from kaiffin.adapters.files import tables
+from kaiffin.adapters.files.names import sgm_path
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.files.recognise import of_file, of_folder
 
@@ -46,6 +48,24 @@ def test_the_family_of_a_file_follows_from_its_shapes(
 ) -> None:
     found = of_file(names_alone(tmp_path / "a.safetensors", shapes))
     assert (found.family, found.schedule) == (family, {})
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_every_layer_of_a_published_unet_under_its_original_name(
+    tmp_path: Path, family: str
+) -> None:
+    """The few layers by which a base is told are there, and none is taken for another model's."""
+    layers = tables.published(family).layers.items()
+    unet = {name.removeprefix("unet."): s for name, s in layers if name.startswith("unet.")}
+    shapes = {f"{sgm_path(name)}.weight": shape for name, shape in unet.items()}
+    assert shapes.items() >= (SD1 if family == "sd1" else SDXL).items()
+    for made in (whole(shapes), whole(shapes) | CLIP | VAE):
+        assert of_file(names_alone(tmp_path / "a.safetensors", made)).family == family
+    with pytest.raises(MissingWeightsError, match="UNet alone"):
+        of_file(names_alone(tmp_path / "a.safetensors", shapes))
+    diffusers = {f"{name}.weight": shape for name, shape in unet.items()}
+    with pytest.raises(MissingWeightsError, match="UNet alone of SD"):
+        of_file(names_alone(tmp_path / "a.safetensors", diffusers))
 
 
 @pytest.mark.parametrize(

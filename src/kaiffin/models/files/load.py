@@ -74,7 +74,7 @@ def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
 def _upcast(vae: nn.Module, dtype: torch.dtype) -> list[str]:
     if next(vae.parameters()).dtype == dtype:
         return []
-    return ["its VAE stays in fp32, since it overflows in fp16 (its `force_upcast`)"]
+    return ["its VAE stays in fp32, since in fp16 it may overflow (its `force_upcast`)"]
 
 
 def _components(
