@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load
 
 
-def with_vae(base: Path, vae: Path | str, **more: object) -> ModelFamily:
-    config = BaseConfig(name=str(base), vae=str(vae), device="cpu", **more)
+def with_vae(base: Path, vae: Path | str) -> ModelFamily:
+    config = BaseConfig(name=str(base), vae=str(vae), device="cpu")
     return load(config, Runtime.from_config(config))
 
 
@@ -96,7 +97,9 @@ def test_a_vae_that_overflows_in_fp16_stays_in_fp32_and_says_so(
     copy = shutil.copytree(sd_path / "vae", tmp_path / "vae")
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"force_upcast": forced}))
-    family = with_vae(sd_path, copy, dtype="fp16")
+    base = BaseConfig(name=str(sd_path), vae=str(copy), device="cpu")
+    half = replace(Runtime.from_config(base), base_dtype=torch.float16)  # no CPU computes in it
+    family = load(base, half)
     assert next(family.towers["unet"].parameters()).dtype == torch.float16
     assert next(family.vae.parameters()).dtype == (torch.float32 if forced else torch.float16)
     assert ["force_upcast" in remark for remark in family.remarks] == [True] * forced
