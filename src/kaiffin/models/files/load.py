@@ -147,7 +147,7 @@ def _schedule(located: resolve.Located, family: type[LatentDiffusion]) -> Schedu
         return family.read_schedule(checkpoint.schedule_config(located))
     except ValueError as error:
         raise MissingWeightsError(
-            f"{located.path}: its schedule cannot be used: {error}."
+            f"{located.path}: its scheduler_config.json cannot be used: {error}."
         ) from None
 
 
