@@ -11,13 +11,17 @@ from PIL import Image
 
 from kaiffin.cli.main import main
 from kaiffin.experiments.report import evidence
+from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, RunError, UserError
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import changed
 from kaiffin.pictures.recipe import read_recipe
 from kaiffin.stories import generate as module
 from kaiffin.stories.generate import Order, generate, remake
+from kaiffin.stories.prepare import prepare
+from kaiffin.train.session import open_session
 
-TWO = {"sample.steps": 2}
+ONE, TWO = {"sample.steps": 1}, {"sample.steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,22 @@ def test_the_answer_and_nothing_is_printed(
         assert one.recipe["adapters"][0]["path"] == str(trained.adapter_path)
     assert heard.pictures == [(one.path, one.request.prompt) for one in made.pictures]
     assert heard.notes == []
+
+
+def test_what_is_worth_knowing_of_a_base_is_told_once_by_every_story_that_uses_it(
+    sd_path: Path, photos6: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(sd_path, tmp_path / "any-lightning")
+    given = {"base.name": str(base), "data.photos": photos6, "subject.noun": "dog"}
+    config = changed(Config(), **given)
+    for story in (
+        lambda tell: generate(Order(str(base), ["a cat"], out=tmp_path), changes=ONE, tell=tell),
+        lambda tell: open_session(config, None, tell=tell),
+        lambda tell: prepare(config, tmp_path / "prepared", tell=tell),
+    ):
+        heard = HeardOnDisk()
+        story(heard)
+        assert [n.split(":")[0] for n in heard.notes if "distilled (Lightning)" in n] == ["note"]
 
 
 def test_the_terminal_says_where_and_lists_no_pictures(

@@ -84,6 +84,7 @@ class ModelFamily(Protocol):
     device: torch.device
     dtype: torch.dtype  # dtype of the frozen weights
     quantize: str  # none, int8 or nf4: of the denoiser's linear layers
+    remarks: tuple[str, ...]  # what a person should hear of this base, such as that it is distilled
     words: Words  # new tokens, none at first
     vae: nn.Module
 

@@ -41,11 +41,13 @@ def named_targets(
     }
 
 
-def revision(files: Iterable[Path]) -> str:
-    """SHA-256 over the contents of the weight files, in order of their names."""
+def revision(files: Iterable[Path], mark: str = "") -> str:
+    """SHA-256 over the contents of the weight files, in order of their names, and over `mark`: what
+    else makes a base another one."""
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(kept_sha256(path).encode())
+    digest.update(mark.encode())
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import expanded, file_name
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.models.files.load import read_text_facts
+from kaiffin.models.files.facts import read_text_facts
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     What must be mended before a training stands in `prepared.problems`; it is no error here.
     """
     facts = read_text_facts(config.base.name, tell)
+    for remark in facts.remarks:
+        tell.note(f"note: {remark}")
     resolution = config.data.resolution or facts.native_size
     photos = expanded(config.data.photos or Path()).resolve()
     out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")

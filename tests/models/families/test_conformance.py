@@ -19,7 +19,7 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.diffusion.samplers import SAMPLERS, denoiser
 from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files.load import read_text_facts
+from kaiffin.models.files.facts import read_text_facts
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import generate
 from kaiffin.stories.train import resume, train

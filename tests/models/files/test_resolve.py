@@ -1,12 +1,11 @@
 """From what a user calls a base to its files, or to one error that says what to do."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
+import tiny
 import torch
-from safetensors.torch import save_file
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.files import resolve
@@ -31,33 +30,6 @@ def test_names_that_mean_nothing() -> None:
         resolve.locate("./gone/folder/x")
 
 
-@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin"])
-def test_pickled_checkpoints_are_refused(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"model{suffix}"
-    path.write_bytes(b"anything")
-    with pytest.raises(MissingWeightsError, match="pickles"):
-        resolve.locate(str(path))
-
-
-def test_files_that_are_no_base(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    with pytest.raises(MissingWeightsError, match="no such file"):
-        resolve.locate(str(path))
-    path.write_bytes(b"x" * 100)
-    with pytest.raises(MissingWeightsError, match="not a readable safetensors"):
-        resolve.locate(str(path))
-    save_file({"lora_unet_x.alpha": torch.ones(1)}, path)
-    with pytest.raises(MissingWeightsError, match="goes to --adapter"):
-        resolve.locate(str(path))
-    first = "model.diffusion_model.input_blocks.0.0.weight"
-    save_file({first: torch.zeros(320, 9, 3, 3)}, path)
-    with pytest.raises(MissingWeightsError, match="inpainting"):
-        resolve.locate(str(path))
-    save_file({first: torch.zeros(320, 4, 3, 3), "cond_stage_model.model.x": torch.ones(1)}, path)
-    with pytest.raises(MissingWeightsError, match="text encoder is of another kind"):
-        resolve.locate(str(path))
-
-
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
 def test_the_kept_configurations_are_the_published_sizes(name: str) -> None:
     """Weight counts of the real models: 859.5 M and 2,567 M in the UNet, 83.7 M in the VAE."""
@@ -76,69 +48,17 @@ def test_the_kept_configurations_are_the_published_sizes(name: str) -> None:
     assert counts == [expected, 83_653_863, 123_060_480]
 
 
-def pipeline_folder(folder: Path, kind: str) -> str:
-    folder.mkdir(exist_ok=True)
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": kind}))
-    return str(folder)
-
-
-@pytest.mark.parametrize(
-    ("kind", "family"),
-    [
-        ("StableDiffusionPipeline", "sd1"),
-        ("StableDiffusionImg2ImgPipeline", "sd1"),
-        ("StableDiffusionXLPipeline", "sdxl"),
-        ("StableDiffusionXLImg2ImgPipeline", "sdxl"),
-    ],
-)
-def test_the_family_follows_from_the_pipeline(tmp_path: Path, kind: str, family: str) -> None:
-    found = resolve.locate(pipeline_folder(tmp_path, kind))
-    assert (found.kind, found.family, found.configs) == ("folder", family, tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["FluxPipeline", "StableDiffusion3Pipeline", "DiffusionPipeline"])
-def test_another_kind_of_model_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(MissingWeightsError, match=f"is a {kind}") as caught:
-        resolve.locate(pipeline_folder(tmp_path, kind))
-    assert "SD 1.x and SDXL" in str(caught.value)
-
-
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
-def test_folders_without_a_readable_index(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / "model_index.json").write_text(text)
-    with pytest.raises(MissingWeightsError, match=r"no readable model_index\.json"):
-        resolve.locate(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("mark", "family"),
-    [
-        ("cond_stage_model.transformer.text_model.x", "sd1"),
-        ("conditioner.embedders.1.model.ln_final.weight", "sdxl"),
-    ],
-)
-def test_the_family_of_a_file_follows_from_its_text_encoder(
-    tmp_path: Path, mark: str, family: str
+def test_the_configurations_of_a_file_are_the_published_ones_or_its_own(
+    sd_path: Path, tmp_path: Path
 ) -> None:
-    file = tmp_path / "a.safetensors"
-    first = "model.diffusion_model.input_blocks.0.0.weight"
-    save_file({first: torch.zeros(8, 4, 3, 3), mark: torch.ones(1)}, file)
-    found = resolve.locate(str(file))
-    assert (found.kind, found.family) == ("file", family)
-    assert found.configs == resolve.CONFIGS / family
-    shutil.copytree(resolve.CONFIGS / family, tmp_path / "a.config")
-    assert resolve.locate(str(file)).configs == tmp_path / "a.config"
-
-
-def test_headers_are_read_without_tensors_and_never_trusted(tmp_path: Path) -> None:
-    file = tmp_path / "a.safetensors"
-    save_file({"x": torch.ones(2, 3)}, file, {"format": "pt"})
-    assert resolve.header(file) == {"x": [2, 3]}
-    for data in (b"", b"\xff" * 8, (2**40).to_bytes(8, "little") + b"{}", b"\2" + bytes(7) + b"[]"):
-        file.write_bytes(data)
-        with pytest.raises(MissingWeightsError, match="not a readable safetensors"):
-            resolve.header(file)
+    located = resolve.locate(str(sd_path))
+    assert (located.kind, located.family, located.configs) == ("folder", "sd1", sd_path)
+    file = tiny.tiny_single_file(sd_path, tmp_path / "a.safetensors")
+    located = resolve.locate(str(file))
+    assert (located.kind, located.family) == ("file", "sd1")
+    assert located.configs == tmp_path / "a.config"
+    shutil.rmtree(tmp_path / "a.config")
+    assert resolve.locate(str(file)).configs == resolve.CONFIGS / "sd1"
 
 
 def test_what_is_inside_is_here_and_what_is_unknown_is_not() -> None:

@@ -22,7 +22,8 @@ class Loaded:
     """A base opened: what a family is made from.
 
     base: what the user asked for; revision: hash of the weights; models: frozen, by component (the
-    denoiser, `vae`, and the text towers); tokenizers: by text tower.
+    denoiser, `vae`, and the text towers); tokenizers: by text tower; remarks: what a person should
+    hear of it.
     """
 
     base: str
@@ -33,6 +34,7 @@ class Loaded:
     device: torch.device
     dtype: torch.dtype
     quantize: str = "none"
+    remarks: tuple[str, ...] = ()
 
 
 class LatentDiffusion(ABC):
@@ -68,6 +70,7 @@ class LatentDiffusion(ABC):
     def __init__(self, loaded: Loaded) -> None:
         self.base, self.revision, self.schedule = loaded.base, loaded.revision, loaded.schedule
         self.device, self.dtype, self.quantize = loaded.device, loaded.dtype, loaded.quantize
+        self.remarks = loaded.remarks
         self.net, self.vae = loaded.models[self.denoiser], loaded.models["vae"]
         self.tokenizers = dict(loaded.tokenizers)
         self.encoders = {tower: loaded.models[tower] for tower in self.tokenizers}

@@ -18,15 +18,19 @@ class Tower:
 
     kohya: how its layers' names begin in kohya's files; others: how some programs begin them.
     dotted: how programs begin names that keep their dots, the tower's own beside them.
+    original: how its weights begin in a single checkpoint file of the original layout; "" where
+    there are no such files.
     """
 
     kohya: str
     others: tuple[str, ...] = ()
     dotted: tuple[str, ...] = ()
+    original: str = ""
 
 
 # In front of the original code's names, and of LyCORIS' own for a model that it wraps.
-_UNET = Tower("lora_unet", ("lycoris",), ("diffusion_model", "model.diffusion_model"))
+UNET = "model.diffusion_model."
+_UNET = Tower("lora_unet", ("lycoris",), ("diffusion_model", "model.diffusion_model"), UNET)
 _CLIP_L = ("clip_l.transformer", "text_encoders.clip_l.transformer")
 _CLIP_G = ("clip_g.transformer", "text_encoders.clip_g.transformer")
 
@@ -44,8 +48,6 @@ class Spec:
     architecture: `modelspec.architecture` of an adapter for it.
     pipeline: diffusers' class; tag: the hub's.
     code: where the class of the family is, as "module:class"; read when such a base is loaded.
-    checkpoint: how the names of its text encoder begin in a single file of the original layout, by
-    which such a file is told; "" where there are none.
     original_blocks: whether kohya names the denoiser's layers by the blocks of the original code
     (input_blocks, middle_block, output_blocks) instead of diffusers'.
     marks: parts of layer names that no other family has; context: width of the text states that
@@ -62,7 +64,6 @@ class Spec:
     pipeline: str
     tag: str
     code: str
-    checkpoint: str = ""
     original_blocks: bool = False
     marks: tuple[str, ...] = ()
     context: int = 0
@@ -87,18 +88,27 @@ class Spec:
 SPECS: dict[str, Spec] = {
     "sd1": Spec(
         name="sd1", title="SD 1.x", denoiser="unet",
-        towers={"unet": _UNET, "text_encoder": Tower("lora_te", ("lora_te1",), _CLIP_L)},
+        towers={
+            "unet": _UNET,
+            "text_encoder": Tower(
+                "lora_te", ("lora_te1",), _CLIP_L, original="cond_stage_model.transformer."
+            ),
+        },
         blocks=r"down_blocks\.\d+|mid_block|up_blocks\.\d+",
         versions=("sd_v1", "sd1", "stable-diffusion-v1"), architecture="stable-diffusion-v1/lora",
         pipeline="StableDiffusionPipeline", tag="stable-diffusion", context=768,
         code="kaiffin.models.families.sd:StableDiffusion1",
-        checkpoint="cond_stage_model.transformer.",
     ),
     "sdxl": Spec(
         name="sdxl", title="SDXL", denoiser="unet",
         towers={
-            "unet": _UNET, "text_encoder": Tower("lora_te1", dotted=_CLIP_L),
-            "text_encoder_2": Tower("lora_te2", dotted=_CLIP_G),
+            "unet": _UNET,
+            "text_encoder": Tower(
+                "lora_te1", dotted=_CLIP_L, original="conditioner.embedders.0.transformer."
+            ),
+            "text_encoder_2": Tower(
+                "lora_te2", dotted=_CLIP_G, original="conditioner.embedders.1.model."
+            ),
         },
         blocks=r"down_blocks\.\d+|mid_block|up_blocks\.\d+",
         versions=("sdxl_base_v1-0", "sdxl", "stable-diffusion-xl", *_OF_SDXL),
@@ -106,7 +116,6 @@ SPECS: dict[str, Spec] = {
         pipeline="StableDiffusionXLPipeline", tag="stable-diffusion-xl", original_blocks=True,
         marks=("lora_te2_", "text_encoder_2.", "transformer_blocks_9_", "transformer_blocks.9."),
         context=2048, code="kaiffin.models.families.sdxl:StableDiffusionXL",
-        checkpoint="conditioner.embedders.1.model.",
     ),
 }  # fmt: skip
 

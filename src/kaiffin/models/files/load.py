@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import pkgutil
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from kaiffin.foundation.config import BaseConfig
@@ -25,14 +19,12 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion.schedule import Schedule
 from kaiffin.models.families.shared import LatentDiffusion, Loaded
 from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files import resolve
-from kaiffin.models.files.pipeline import pipeline_of
+from kaiffin.models.files import autoencoder, checkpoint, resolve
+from kaiffin.models.files.facts import as_long, family_class
+from kaiffin.models.files.faults import BROKEN, refuse_missing
 from kaiffin.models.files.quantize import quantize
+from kaiffin.models.files.vocabulary import tokenizer_folder
 from kaiffin.models.files.weights import built, fill, of_variant
-from kaiffin.models.words import plain_pieces
-
-# What the libraries raise at files that are damaged or of another kind.
-BROKEN = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
 
 
 def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily:
@@ -46,9 +38,9 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily
     spec = SPECS[located.family]
     with parts.quiet():
         family = family_class(located.family)
-        found, files = _components(located, family, dtype, runtime.device)
+        found, files = _components(located, family, dtype, runtime.device, vae=not base.vae)
         if base.vae:
-            found["vae"], vae_files = _external_vae(base.vae, found["vae"], tell)
+            found["vae"], vae_files = _external_vae(base.vae, located.configs / "vae", tell)
             files = [*files, *vae_files]
         models: dict[str, Any] = {
             name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
@@ -58,77 +50,24 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily
     _fit(models, spec.denoiser, base, runtime)
     loaded = Loaded(
         base=resolve.pinned(base.name),
-        revision=parts.revision(files),
+        revision=parts.revision(files, checkpoint.schedule_mark(located)),
         schedule=found["schedule"],
         models=models,
         tokenizers={
-            tower: _as_long(found[tokenizer_of(tower)], vars(found[tower].config))
+            tower: as_long(found[tokenizer_of(tower)], vars(found[tower].config))
             for tower in spec.text_towers
         },
         device=runtime.device,
         dtype=dtype,
         quantize=base.quantize,
+        remarks=(*located.remarks, *_upcast(models["vae"], dtype)),
     )
     return family(loaded)
-
-
-def family_class(name: str) -> type[LatentDiffusion]:
-    """The class of family `name`; importing it may take seconds."""
-    return pkgutil.resolve_name(SPECS[name].code)
 
 
 def tokenizer_of(tower: str) -> str:
     """`text_encoder_2` -> `tokenizer_2`, as diffusers' folders have them."""
     return tower.replace("text_encoder", "tokenizer")
-
-
-@dataclass(frozen=True)
-class TextFacts:
-    """What preparing photos needs to know of a base: its tokenizer and its native square."""
-
-    tokenizer: Any
-    native_size: int
-
-    @property
-    def max_tokens(self) -> int:
-        return self.tokenizer.model_max_length
-
-    def token_pieces(self, text_: str) -> list[str]:
-        return plain_pieces(self.tokenizer, text_)
-
-
-def read_text_facts(name: str, tell: Tell = SILENT) -> TextFacts:
-    """Tokenizer and native size of base `name`, without opening its weights or taking them.
-
-    Raises MissingWeightsError where they are absent.
-    """
-    located = resolve.locate(name, tell=tell)
-    configs = located.configs
-    if located.kind == "folder" or (configs / "tokenizer" / "vocab.json").is_file():
-        tokenizer = configs / "tokenizer"
-    else:
-        tokenizer = resolve.tokenizer_folder(located.path)
-    try:
-        net, vae = (
-            json.loads((configs / part / "config.json").read_text(encoding="utf-8"))
-            for part in (SPECS[located.family].denoiser, "vae")
-        )
-        tower = SPECS[located.family].text_towers[0]
-        words = json.loads((configs / tower / "config.json").read_text(encoding="utf-8"))
-        native = net["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MissingWeightsError(f"{configs}: its configuration is broken: {error}.") from None
-    with parts.quiet():
-        kind = family_class(located.family).readers()["tokenizer"]
-        return TextFacts(_as_long(_pretrained(kind, tokenizer), words), native)
-
-
-def _as_long(tokenizer: Any, encoder: Mapping[str, Any]) -> Any:
-    """The tokenizer with blocks no longer than the encoder has positions: some copies, such as
-    ComfyUI's, say 8192. encoder: its configuration."""
-    positions = encoder.get("max_position_embeddings", tokenizer.model_max_length)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
-    return tokenizer
 
 
 def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
@@ -137,19 +76,32 @@ def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if forced and dtype == torch.float16 else dtype
 
 
+def _upcast(vae: nn.Module, dtype: torch.dtype) -> list[str]:
+    if next(vae.parameters()).dtype == dtype:
+        return []
+    return ["its VAE stays in fp32, since in fp16 it may overflow (its `force_upcast`)"]
+
+
 def _components(
     located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype,
-    device: torch.device,
+    device: torch.device, *, vae: bool,
 ) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
-    """Every component and the `schedule`, and the files that hold weights."""
+    """Every component and the `schedule`, and the files that hold weights.
+
+    vae: whether a file's own VAE is wanted.
+    """
     if located.kind == "file":
-        return _from_file(located, family, dtype), [located.path]
-    return _from_folder(located.path, family, dtype, device)
+        return _from_file(located, family, dtype, device, vae)
+    return _from_folder(located, family, dtype, device)
 
 
 def _from_folder(
-    folder: Path, family: type[LatentDiffusion], dtype: torch.dtype, device: torch.device
+    located: resolve.Located,
+    family: type[LatentDiffusion],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[dict[str, Any], list[Path]]:
+    folder = located.path
     found: dict[str, Any] = {}
     files: list[Path] = []
     for name, cls in family.readers().items():
@@ -157,7 +109,7 @@ def _from_folder(
     for name, cls in family.models().items():
         found[name] = _model(name, cls, folder / name, dtype, device)
         files += _weights(folder / name, dtype)[1]
-    found["schedule"] = _schedule(folder / "scheduler" / "scheduler_config.json", family)
+    found["schedule"] = _schedule(located, family)
     return found, files
 
 
@@ -211,101 +163,59 @@ def _pretrained(cls: Any, folder: Path, dtype: torch.dtype | None = None, **opti
     if dtype is None:
         return loaded
     model, info = loaded
-    _refuse_missing(info["missing_keys"], folder)
+    refuse_missing(info["missing_keys"], folder)
     return model
 
 
-def _refuse_missing(names: Iterable[str], path: Path) -> None:
-    """The libraries would go on with noise in the place of weights that the files lack."""
-    missing = sorted(name for name in names if not name.endswith("position_ids"))
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise MissingWeightsError(
-            f"{path}: the weight {missing[0]}{more} is missing.", "Copy or download it again."
-        )
-
-
-def _unloadable(path: Path, error: Exception) -> MissingWeightsError:
-    # What a checkpoint file lacks stays on torch's meta device, and diffusers then trips over it.
-    reason = "weights are missing in it" if "meta tensor" in str(error) else str(error)
-    return MissingWeightsError(f"{path}: cannot be loaded: {reason}.", "Copy or download it again.")
-
-
-def _schedule(path: Path, family: type[LatentDiffusion]) -> Schedule:
+def _schedule(located: resolve.Located, family: type[LatentDiffusion]) -> Schedule:
     try:
-        return family.read_schedule(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise MissingWeightsError(f"{path}: cannot be used: {error}.") from None
+        return family.read_schedule(checkpoint.schedule_config(located))
+    except ValueError as error:
+        raise MissingWeightsError(
+            f"{located.path}: its scheduler_config.json cannot be used: {error}."
+        ) from None
 
 
 def _from_file(
-    located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype
-) -> dict[str, Any]:
-    """A checkpoint in the original (LDM) layout."""
-    wanted = [*family.models(), *family.readers()]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        shutil.copytree(located.configs, folder, dirs_exist_ok=True)
-        for name in family.readers():
-            if not (folder / name / "vocab.json").is_file():
-                _copy_tokenizer(resolve.tokenizer_folder(located.path), folder / name)
-        pipeline, absent = pipeline_of(located.family, wanted)
-        try:
-            pipe = pipeline.from_single_file(
-                str(located.path), config=str(folder), torch_dtype=dtype, local_files_only=True,
-                **absent,
-            )  # fmt: skip
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise _unloadable(located.path, error) from None
-        config = dict(json.loads((folder / "scheduler" / "scheduler_config.json").read_text()))
-    markers = resolve.header(located.path)
-    if "v_pred" in markers:
-        config["prediction_type"] = "v_prediction"
-    if "ztsnr" in markers:
-        config["rescale_betas_zero_snr"] = True
-    found = {name: getattr(pipe, name) for name in wanted}
-    for part in found.values():
-        if isinstance(part, nn.Module):
-            _refuse_missing([n for n, p in part.named_parameters() if p.is_meta], located.path)
-    return found | {"schedule": family.read_schedule(config)}
+    located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype,
+    device: torch.device, vae: bool,
+) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
+    """A checkpoint in the original (LDM) layout, and what stands in for the parts it lacks."""
+    opened = checkpoint.open_models(located, family, dtype, vae=vae)
+    found, files = dict(opened.models), [located.path]
+    for name in opened.missing:
+        folder = checkpoint.stand_in(located, name)
+        found[name] = _model(name, family.models()[name], folder, dtype, device)
+        files += _weights(folder, dtype)[1]
+    for name, cls in family.readers().items():
+        with tokenizer_folder(located.configs / name, located.path) as folder:
+            found[name] = _pretrained(cls, folder)
+    return found | {"schedule": _schedule(located, family)}, files
 
 
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("vocab.json", "merges.txt"):
-        shutil.copyfile(source / name, target / name)
+def _external_vae(name: str, configs: Path, tell: Tell) -> tuple[Any, list[Path]]:
+    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id.
 
 
-def _external_vae(name: str, present: Any, tell: Tell) -> tuple[Any, list[Path]]:
-    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id."""
+    configs: the folder with the configuration of the VAE whose place it takes.
+    """
     from diffusers import AutoencoderKL
 
     path = resolve.locate_vae(name, tell=tell)
     if path.is_file():
-        if path.suffix != ".safetensors":
-            raise MissingWeightsError(f"base.vae = {name!r}: only .safetensors files are opened.")
-        config = _vae_config(present)
-        try:
-            vae = AutoencoderKL.from_single_file(str(path), config=config, local_files_only=True)
-        except BROKEN as error:
-            raise _unloadable(path, error) from None
-        return vae, [path]
+        return autoencoder.from_file(path, configs), [path]
     folder = path / "vae" if (path / "vae").is_dir() else path
+    autoencoder.refuse_other(folder, configs)
     options, files = _weights(folder, torch.float32)
     return _pretrained(AutoencoderKL, folder, dtype=torch.float32, **options), files
-
-
-def _vae_config(present: Any) -> str:
-    """A folder with the present VAE's configuration, for a single-file VAE of the same shape."""
-    folder = tempfile.mkdtemp(prefix="kaiffin-vae-")
-    present.save_config(folder)
-    return folder
 
 
 def load_base(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily:
     """The base, and the process set up so that the same call gives the same bytes."""
     make_deterministic()
     family = load(base, runtime, tell)
+    for remark in family.remarks:
+        tell.note(f"note: {remark}")
     choose_threads(family.native_size, family.device)
     return family
 

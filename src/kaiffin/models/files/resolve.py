@@ -7,34 +7,37 @@ network (obtain.py). Only safetensors are ever read.
 
 from __future__ import annotations
 
-import json
-import re
-import struct
-from dataclasses import dataclass
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
+from kaiffin.foundation.folder import expanded
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files import kept, obtain, shelf
+from kaiffin.models.files import kept, obtain, recognise, shelf
 from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.models.files.header import PICKLES
 from kaiffin.models.files.published import ALIASES, source_of
 
-TOKENIZER_REPOS = ("openai/clip-vit-large-patch14", *ALIASES.values())
-PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
+FILES = {*PICKLES, ".safetensors", ".gguf"}  # suffixes by which a name is a file, there or not
 LOADABLE = ("here", "half")  # states of what is whole
 CONFIGS = Path(__file__).parents[1] / "configs"  # of the published models
-HEADER_LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
 
 
 @dataclass(frozen=True)
 class Located:
-    """Files of a base: a diffusers folder or one checkpoint file, and its family's name."""
+    """Files of a base: a diffusers folder or one checkpoint file, and its family's name.
+
+    schedule, remarks: see `recognise.Found`.
+    """
 
     kind: Literal["folder", "file"]
     path: Path
     family: str
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def configs(self) -> Path:
@@ -60,7 +63,7 @@ def locate(
     """
     if name in EMBEDDED:
         return _folder(EMBEDDED[name])
-    path = _here(name)
+    path, called = _here(name), ""
     if path is None:
         source = source_of(name)
         if source is None:
@@ -68,8 +71,9 @@ def locate(
                 f"base {name!r} is no folder, no file and no known name.",
                 nearest(name, [*EMBEDDED, *ALIASES, *shelf.names()]),
             )
-        path = obtain.base(source, half, tell=tell, look=_folder, check=check)
-    return _folder(path) if path.is_dir() else _file(path)
+        look = functools.partial(recognise.of_folder, called=source.repo, whole=False)
+        path, called = obtain.base(source, half, tell=tell, look=look, check=check), source.repo
+    return _folder(path, called) if path.is_dir() else _file(path, called)
 
 
 def locate_vae(name: str, *, tell: Tell = SILENT) -> Path:
@@ -103,93 +107,16 @@ def pinned(name: str) -> str:
 
 def _here(name: str) -> Path | None:
     """What on this machine is meant by `name`: a path, or what the user called so."""
-    path, source = Path(name).expanduser(), source_of(name)
-    is_file = path.suffix in PICKLES | {".safetensors"} and not (source and source.file)
+    path, source = expanded(Path(name)), source_of(name)
+    is_file = path.suffix in FILES and not (source and source.file)
     return path if path.exists() or is_file else shelf.find(name)
 
 
-def _folder(path: Path) -> Located:
-    index = path / "model_index.json"
-    try:
-        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise MissingWeightsError(
-            f"{path}: holds no diffusers pipeline (no readable model_index.json).",
-            "Pass the folder that holds model_index.json, unet/, vae/ and so on.",
-        ) from None
-    fitting = [spec for spec in SPECS.values() if re.match(_of_pipeline(spec.pipeline), kind)]
-    if not fitting:
-        raise MissingWeightsError(f"{path}: is a {kind}.", _readable())
-    closest = max(fitting, key=lambda spec: len(spec.pipeline))
-    return Located("folder", path, closest.name)
+def _folder(path: Path, called: str = "") -> Located:
+    found = recognise.of_folder(path, called)
+    return Located("folder", path, found.family, found.schedule, found.remarks)
 
 
-def _of_pipeline(name: str) -> str:
-    """A pattern of a pipeline's relatives: StableDiffusionImg2ImgPipeline is one of
-    StableDiffusionPipeline, StableDiffusion3Pipeline is not."""
-    return re.escape(name.removesuffix("Pipeline")) + r"(?!\d)"
-
-
-def _readable() -> str:
-    return f"Kaiffin reads bases of {' and '.join(spec.title for spec in SPECS.values())}."
-
-
-def _file(path: Path) -> Located:
-    if path.suffix in PICKLES:
-        raise MissingWeightsError(
-            f"{path}: {path.suffix} files are pickles, which can run code when opened.",
-            "Use the .safetensors version of this checkpoint.",
-        )
-    shapes = header(path)
-    first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
-    if first is None:
-        raise MissingWeightsError(
-            f"{path}: holds no Stable Diffusion checkpoint (no model.diffusion_model weights).",
-            "A LoRA file goes to --adapter; a base is a full checkpoint or a diffusers folder.",
-        )
-    if first[1] != 4:
-        raise MissingWeightsError(
-            f"{path}: its UNet takes {first[1]} channels: an inpainting or editing model.",
-            "Use the plain text-to-image checkpoint.",
-        )
-    for spec in (spec for spec in SPECS.values() if spec.checkpoint):
-        if any(name.startswith(spec.checkpoint) for name in shapes):
-            return Located("file", path, spec.name)
-    raise MissingWeightsError(f"{path}: its text encoder is of another kind.", _readable())
-
-
-def header(path: Path) -> dict[str, list[int]]:
-    """Tensor names and shapes of a safetensors file, from its header alone."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(HEADER_LIMIT, path.stat().st_size):
-                raise ValueError("header longer than the file")
-            entries = json.loads(file.read(length))
-        return {n: entry["shape"] for n, entry in entries.items() if n != "__metadata__"}
-    except FileNotFoundError:
-        raise MissingWeightsError(f"{path}: there is no such file.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise MissingWeightsError(
-            f"{path}: is not a readable safetensors file ({error}).", "Copy or download it again."
-        ) from None
-
-
-def tokenizer_folder(checkpoint: Path) -> Path:
-    """vocab.json and merges.txt for a single-file checkpoint, which carries none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    beside = checkpoint.parent / "tokenizer"
-    if (beside / "vocab.json").is_file() and (beside / "merges.txt").is_file():
-        return beside
-    for repo in TOKENIZER_REPOS:
-        for prefix in ("", "tokenizer/"):
-            found = [
-                try_to_load_from_cache(repo, prefix + name) for name in ("vocab.json", "merges.txt")
-            ]
-            if all(isinstance(file, str) for file in found):
-                return Path(str(found[0])).parent
-    raise MissingWeightsError(
-        f"{checkpoint}: a single-file checkpoint has no tokenizer, and none is on this machine.",
-        f"Put CLIP's vocab.json and merges.txt (from openai/clip-vit-large-patch14) into {beside}.",
-    )
+def _file(path: Path, called: str = "") -> Located:
+    found = recognise.of_file(path, called)
+    return Located("file", path, found.family, found.schedule, found.remarks)

@@ -1,0 +1,105 @@
+"""Other VAEs in the place of the base's, and those of other bases refused."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from checkpoints import names_alone
+from conftest import load_tiny
+from safetensors.torch import load_file, save_file
+
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.load import load
+
+
+def with_vae(base: Path, vae: Path | str) -> ModelFamily:
+    config = BaseConfig(name=str(base), vae=str(vae), device="cpu")
+    return load(config, Runtime.from_config(config))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.tiny_sd(tmp_path_factory.mktemp("vae") / "other", seed=9)
+
+
+@pytest.mark.parametrize("place", ["", "vae"])
+def test_a_folder_of_a_vae_or_of_a_pipeline(sd_path: Path, other: Path, place: str) -> None:
+    family = with_vae(sd_path, other / place)
+    weight = next(family.vae.parameters())
+    assert torch.equal(weight, next(load_tiny(other).vae.parameters()))
+    assert family.revision != load_tiny(sd_path).revision
+
+
+def test_a_file_of_the_original_layout_alone_or_in_a_checkpoint(
+    sd_path: Path, other: Path, tmp_path: Path
+) -> None:
+    start, x = "first_stage_model.", torch.randn(1, 4, 8, 8)
+    checkpoint = tiny.tiny_single_file(other, tmp_path / "model.safetensors")
+    tensors = {n: t for n, t in load_file(checkpoint).items() if n.startswith(start)}
+    alone, lacking = tmp_path / "vae.safetensors", tmp_path / "lacking.safetensors"
+    save_file({name.removeprefix(start): t for name, t in tensors.items()}, alone)
+    expected = load_tiny(other).decode(x)
+    for file in (checkpoint, alone):
+        assert torch.allclose(with_vae(sd_path, file).decode(x), expected, atol=1e-5)
+    lost = f"{start}decoder.norm_out.bias"
+    save_file({name: t for name, t in tensors.items() if name != lost}, lacking)
+    with pytest.raises(MissingWeightsError, match="missing"):
+        with_vae(sd_path, lacking)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scaling_factor": 0.13025}, r"another kind of base \(scaling_factor 0\.13025"),
+        ({"latent_channels": 16}, r"another kind of base \(latent_channels 16"),
+    ],
+)
+def test_the_vae_of_another_base_is_refused(
+    sd_path: Path, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    copy = shutil.copytree(sd_path / "vae", tmp_path / "vae")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(MissingWeightsError, match=words):
+        with_vae(sd_path, copy)
+
+
+def test_files_that_are_no_vae_of_this_base(sd_path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    names_alone(file, {"decoder.conv_in.weight": (512, 16, 3, 3)})
+    with pytest.raises(MissingWeightsError, match="latent_channels 16"):
+        with_vae(sd_path, file)
+    names_alone(file, {"lora_unet_x.alpha": ()})
+    with pytest.raises(MissingWeightsError, match="is no VAE"):
+        with_vae(sd_path, file)
+    file.write_bytes(b"")
+    with pytest.raises(MissingWeightsError, match="is empty"):
+        with_vae(sd_path, file)
+    pickle = tmp_path / "vae.pt"
+    pickle.write_bytes(b"anything")
+    with pytest.raises(MissingWeightsError, match=r"only \.safetensors files"):
+        with_vae(sd_path, pickle)
+    with pytest.raises(MissingWeightsError, match="nowhere"):
+        with_vae(sd_path, "nowhere/at-all")
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_vae_that_overflows_in_fp16_stays_in_fp32_and_says_so(
+    sd_path: Path, tmp_path: Path, forced: bool
+) -> None:
+    copy = shutil.copytree(sd_path / "vae", tmp_path / "vae")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"force_upcast": forced}))
+    base = BaseConfig(name=str(sd_path), vae=str(copy), device="cpu")
+    half = replace(Runtime.from_config(base), base_dtype=torch.float16)  # no CPU computes in it
+    family = load(base, half)
+    assert next(family.towers["unet"].parameters()).dtype == torch.float16
+    assert next(family.vae.parameters()).dtype == (torch.float32 if forced else torch.float16)
+    assert ["force_upcast" in remark for remark in family.remarks] == [True] * forced
