@@ -132,3 +132,7 @@ def peak(base: str, dtype: str) -> tuple[int, int]:
     family = load(config, Runtime.from_config(config))
     weights = num_bytes([*family.towers.values(), family.vae])
     return weights, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
