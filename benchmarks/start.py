@@ -40,7 +40,7 @@ COMMANDS = (
     "--help", "generate miniature x --steps 1 --out made",
     "rank made --prompt x --judge miniature --out ranked.png",
     "train made --class thing --steps 1 --out run{n}", "resume run0",
-    "adapter inspect run0/adapter.safetensors",
+    "adapter inspect run0/kaiffin.safetensors",
 )  # fmt: skip
 PEAK = """
 import json, resource, sys
