@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -43,11 +43,10 @@ COMMANDS = (
     "adapter inspect run0/kaiffin.safetensors",
 )  # fmt: skip
 PEAK = """
-import json, resource, sys
+import json, sys
 sys.path.insert(0, sys.argv[1])
 import start
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([before * 1024, *start.peak(*sys.argv[2:])]))
+print(json.dumps([start.high_water(), *start.peak(*sys.argv[2:])]))
 """
 
 
@@ -62,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         started = starts(flags.commands.split(","), Path(scratch), flags.rounds)
     print(table(started, TORCH), end="\n\n")
-    extra = excess(flags.base, flags.dtype)  # first: a child's peak counts its parent's size
+    extra = excess(flags.base, flags.dtype)
     loaded = loads(flags.base, flags.dtype, flags.rounds)
     print(table(loaded, "safetensors"), end="\n\n")
     print(f"{extra / 2**20:.0f} MiB above the weights at the peak of loading {flags.dtype}")
@@ -144,7 +143,13 @@ def peak(base: str, dtype: str) -> tuple[int, int]:
     family = load(config, Runtime.from_config(config))
     touch(weights_of(family))
     weights = num_bytes([*family.towers.values(), family.vae])
-    return weights, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return weights, high_water()
+
+
+def high_water() -> int:
+    """Bytes of this process at its peak. Linux's own count: `getrusage` counts the parent, too."""
+    (line,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line) * 1024
 
 
 if __name__ == "__main__":
