@@ -3,8 +3,8 @@
     python benchmarks/start.py [--base miniature] [--dtype bf16] [--commands WORDS,...] [--rounds 5]
 
 - start: each command in a process of its own, beside `python -c "import torch"`
-- load: a base, beside what safetensors takes for the same files and dtype; and by how much a
-  process that loads it exceeds the weights at its peak
+- load: a base, beside what safetensors takes for the same files and dtype, each weight read from
+  its file; and by how much a process that does so exceeds the weights at its peak
 
 For real sizes without a download: `full_base("sd1", folder, torch.float32)` of tests/full.py.
 """
@@ -13,38 +13,40 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from timing import interleaved, table, write_json
+from torch import Tensor
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import DTYPES, Runtime
+from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import resolve
 from kaiffin.models.files.load import load
 from kaiffin.models.parts import num_bytes
 
 TORCH = "import torch"
+PAGE = 4096  # bytes
 # In this order: each uses what those before it have made. {n} is another for every call.
 COMMANDS = (
     "--help", "generate miniature x --steps 1 --out made",
     "rank made --prompt x --judge miniature --out ranked.png",
     "train made --class thing --steps 1 --out run{n}", "resume run0",
-    "adapter inspect run0/adapter.safetensors",
+    "adapter inspect run0/kaiffin.safetensors",
 )  # fmt: skip
 PEAK = """
-import json, resource, sys
+import json, sys
 sys.path.insert(0, sys.argv[1])
 import start
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([before * 1024, *start.peak(*sys.argv[2:])]))
+print(json.dumps([start.high_water(), *start.peak(*sys.argv[2:])]))
 """
 
 
@@ -59,9 +61,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         started = starts(flags.commands.split(","), Path(scratch), flags.rounds)
     print(table(started, TORCH), end="\n\n")
+    extra = excess(flags.base, flags.dtype)
     loaded = loads(flags.base, flags.dtype, flags.rounds)
     print(table(loaded, "safetensors"), end="\n\n")
-    extra = excess(flags.base, flags.dtype)
     print(f"{extra / 2**20:.0f} MiB above the weights at the peak of loading {flags.dtype}")
     if flags.json:
         write_json(flags.json, started | loaded, base=flags.base, excess=extra)
@@ -95,21 +97,30 @@ def _run(words: Sequence[str], folder: Path) -> str:
 
 
 def loads(base: str, dtype: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds in which safetensors and Kaiffin load the same weights, both with warm files.
-
-    On a CPU weights that need no cast stay in the mapped file in both; the first step reads them.
-    """
+    """Seconds in which safetensors and Kaiffin load the same weights, both with warm files."""
     config = BaseConfig(name=base, device="cpu", dtype=dtype)
     runtime = Runtime.from_config(config)
     files = weight_files(base)
     calls: dict[str, Callable[[], object]] = {
-        "safetensors": lambda: [
-            {name: tensor.to(DTYPES[dtype]) for name, tensor in load_file(file).items()}
-            for file in files
-        ],
-        "kaiffin": lambda: load(config, runtime),
+        "safetensors": lambda: touch(
+            [
+                {name: tensor.to(DTYPES[dtype]) for name, tensor in load_file(file).items()}
+                for file in files
+            ]
+        ),
+        "kaiffin": lambda: touch(weights_of(load(config, runtime))),
     }
     return interleaved(calls, rounds, runtime.device, calls=1)
+
+
+def weights_of(family: ModelFamily) -> list[dict[str, Tensor]]:
+    return [dict(module.named_parameters()) for module in (*family.towers.values(), family.vae)]
+
+
+def touch(weights: Sequence[Mapping[str, Tensor]]) -> None:
+    """Reads from every page: what needs no cast would otherwise stay in the mapped file."""
+    for tensor in (tensor for part in weights for tensor in part.values()):
+        tensor.detach().flatten()[:: PAGE // tensor.element_size()].sum()
 
 
 def weight_files(base: str) -> list[Path]:
@@ -130,5 +141,16 @@ def peak(base: str, dtype: str) -> tuple[int, int]:
     """Bytes of the weights, and of this process at its peak, after loading them."""
     config = BaseConfig(name=base, device="cpu", dtype=dtype)
     family = load(config, Runtime.from_config(config))
+    touch(weights_of(family))
     weights = num_bytes([*family.towers.values(), family.vae])
-    return weights, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return weights, high_water()
+
+
+def high_water() -> int:
+    """Bytes of this process at its peak. Linux's own count: `getrusage` counts the parent, too."""
+    (line,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line) * 1024
+
+
+if __name__ == "__main__":
+    main()

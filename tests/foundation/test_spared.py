@@ -52,6 +52,15 @@ def test_pictures_load_one_model_and_no_library_whole(tmp_path: Path) -> None:
     assert loaded(HEAVY, *lines, cwd=tmp_path) == [f"{line} 0" for line in lines]
 
 
+@pytest.mark.slow
+def test_a_training_runs_where_everything_waits(tmp_path: Path) -> None:
+    """Elsewhere in the tests the compiler is imported already when a base is loaded."""
+    pictures = "generate miniature x --steps 1 -n 3 --out made"
+    training = "train made --class thing --steps 1 --out run"
+    loaded(set(), pictures, training, cwd=tmp_path)
+    assert (tmp_path / "run" / "kaiffin.safetensors").is_file()
+
+
 @pytest.mark.slow  # imports all of it
 def test_what_waits_is_whole_when_asked_for(tmp_path: Path) -> None:
     """Where Kaiffin has loaded a base, the libraries are what they are elsewhere."""

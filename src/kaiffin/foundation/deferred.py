@@ -100,19 +100,21 @@ class _Submodules(MetaPathFinder):
         present = sys.modules.get(fullname)
         if present is None:
             return None
-        # The import goes on with the spec of the module that it finds there now.
-        present.__spec__ = importlib.util.spec_from_loader(fullname, _Present(present))
-        return present.__spec__
+        # The import goes on with the spec of the module that it finds there now. It is put into the
+        # dictionary, as some modules refuse to be set.
+        spec = importlib.util.spec_from_loader(fullname, _Present(present))
+        vars(present)["__spec__"] = spec
+        return spec
 
 
 class _Present(Loader):
     """A module that its package has brought in meanwhile: not run a second time."""
 
     def __init__(self, module: ModuleType) -> None:
-        self.module, self.spec = module, module.__spec__
+        self.module, self.spec = module, vars(module)["__spec__"]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return self.module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.spec
+        vars(module)["__spec__"] = self.spec
