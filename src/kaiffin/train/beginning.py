@@ -229,7 +229,7 @@ def _photos(
     """
     known = known or {}
     top = expanded(folder or Path())
-    listed = [
+    made = [
         {
             "file": source.path.relative_to(top).as_posix(),
             "sha256": known.get(source.path) or content_sha256(source.path),
@@ -239,7 +239,7 @@ def _photos(
         }
         for source in listed
     ]
-    return {str(one["file"]): one for one in listed}
+    return {str(one["file"]): one for one in made}
 
 
 def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tell) -> Path:
