@@ -53,6 +53,21 @@ class Header:
         return any(name.startswith(starts) for name in self.shapes)
 
 
+def shards(index: Path) -> list[Path]:
+    """The files of one model that an index names, all of which must be there; no path leaves the
+    index's folder. Raises MissingWeightsError."""
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        files = [index.parent / Path(name).name for name in sorted(set(names))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MissingWeightsError(f"{index}: is broken ({error!r}).", AGAIN) from None
+    if absent := [file.name for file in files if not file.is_file()]:
+        raise MissingWeightsError(
+            f"{index.parent}: {absent[0]} is missing, which {index.name} names.", AGAIN
+        )
+    return files
+
+
 def read(path: Path) -> Header:
     """The header of a whole safetensors file; MissingWeightsError says what else it is."""
     try:

@@ -289,14 +289,7 @@ def _refuse_broken(path: Path, spec: Spec) -> None:
     """Every file of weights that would be read must be whole, and every shard must be there."""
     for part in (*spec.towers, "vae"):
         for index in sorted((path / part).glob("*.safetensors.index*.json")):
-            shards = _config(path / part, index.name).get("weight_map")
-            if not isinstance(shards, dict):
-                raise MissingWeightsError(f"{index}: is broken (no weight_map).", AGAIN)
-            for shard in sorted(set(map(str, shards.values()))):
-                if not (path / part / shard).exists():
-                    raise MissingWeightsError(
-                        f"{path / part}: {shard} is missing, which {index.name} names.", AGAIN
-                    )
+            header.shards(index)
         for file in sorted((path / part).glob("*.safetensors")):
             if file.name.startswith(("model", "diffusion_pytorch_model", "pytorch_model")):
                 header.read(file)

@@ -7,7 +7,6 @@ the device. On a CPU what needs no cast stays where the file is mapped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.families.text import canonical
+from kaiffin.models.files import header
 
 STEMS = ("diffusion_pytorch_model", "model")  # of diffusers and transformers
 AT_ONCE = 64  # weights for which a file is mapped: what is cast does not need the map any longer
@@ -35,23 +34,8 @@ def of_variant(folder: Path, variant: str | None) -> list[Path]:
         if whole.is_file():
             return [whole]
         if index.is_file():
-            return _shards(index)
+            return header.shards(index)
     return []
-
-
-def _shards(index: Path) -> list[Path]:
-    try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        shards = [index.parent / Path(name).name for name in sorted(set(names))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MissingWeightsError(f"{index}: cannot be read: {error!r}.") from None
-    absent = [shard.name for shard in shards if not shard.is_file()]
-    if absent:
-        raise MissingWeightsError(
-            f"{index.parent}: {absent[0]}, which its index names, is missing.",
-            "Copy or download it again.",
-        )
-    return shards
 
 
 def built(cls: Any, folder: Path) -> Any:
