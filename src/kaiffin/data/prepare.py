@@ -25,6 +25,7 @@ from kaiffin.data.sources import Source
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.foundation.paths import expanded
 from kaiffin.foundation.run import CONTACT_SHEET, PHOTOS_MANIFEST
 from kaiffin.foundation.sheets import png_bytes
 
@@ -93,7 +94,7 @@ def prepare(
     Raises PhotoError when nothing usable is left.
     """
     listing = sources.read(data, subject)
-    top = (data.photos or Path()).expanduser()
+    top = expanded(data.photos or Path())
     images.parse_colour(data.background)
     facts = _examine_all(listing.sources, data.background, out, progress)
     refused = list(listing.refused)

@@ -20,6 +20,7 @@ from kaiffin.data.captions import NO_TEXT, BadCaption, Beside
 from kaiffin.data.files import LeftOut, shown
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import ConfigError, PhotoError
+from kaiffin.foundation.paths import expanded
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.text import composed, decoded, is_text, word_pattern
 
@@ -65,7 +66,7 @@ def read(data: DataConfig, subject: SubjectConfig) -> Listing:
     """Lists the photos of `data.photos`; raises `PhotoError` when there are none to list."""
     if data.photos is None:
         raise ConfigError("data.photos is not set.", "Name a folder with photos.")
-    folder = data.photos.expanduser()
+    folder = expanded(data.photos)
     _refuse_folder(folder)
     place = _Place(folder, data, subject, fill(data.template, subject))
     listing = Listing(_layout(place) if data.format == "auto" else data.format)

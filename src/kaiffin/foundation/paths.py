@@ -27,7 +27,7 @@ def anchored(config: Config, run: Path | None = None) -> Config:
 
     def there(path: Path | str) -> Path | None:
         tops = (run, Path()) if run else (Path(),)
-        every = [top / os.path.expanduser(path) for top in tops]
+        every = [top / expanded(path) for top in tops]
         return next((absolute(one) for one in every if os.path.exists(one)), None)
 
     def meant(path: Path) -> Path:
@@ -45,5 +45,10 @@ def anchored(config: Config, run: Path | None = None) -> Config:
 
 
 def absolute(path: Path) -> Path:
-    """As seen from the root; links stay as they are named, and ~x where x is no user here."""
-    return Path(os.path.abspath(os.path.expanduser(path)))
+    """As seen from the root; links stay as they are named."""
+    return Path(os.path.abspath(expanded(path)))
+
+
+def expanded(path: Path | str) -> Path:
+    """With the home that ~ or ~x means; ~x stays a name where x is no user here, and no error."""
+    return Path(os.path.expanduser(path))

@@ -21,6 +21,7 @@ from torch import Tensor
 from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, MissingWeightsError
+from kaiffin.foundation.paths import expanded
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.resolve import snapshot
 from kaiffin.models.parts import quiet, revision
@@ -221,7 +222,7 @@ def _folder(model: str) -> Path:
         from kaiffin.models.files.embedded import WEIGHTS
 
         return WEIGHTS / "clip"
-    path = Path(model).expanduser()
+    path = expanded(model)
     is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~"))
     if path.is_dir() or not is_hub_id:
         return path

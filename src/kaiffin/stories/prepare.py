@@ -9,6 +9,7 @@ from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import file_name
+from kaiffin.foundation.paths import expanded
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files import resolve
@@ -33,7 +34,7 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     """
     facts = read_text_facts(config.base.name)
     resolution = config.data.resolution or facts.native_size
-    photos = (config.data.photos or Path()).expanduser().resolve()
+    photos = expanded(config.data.photos or Path()).resolve()
     out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
     prepared = look_at(
         config.data, config.subject, resolution,

@@ -13,6 +13,7 @@ from typing import Any
 
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json
+from kaiffin.foundation.paths import expanded
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
 from kaiffin.foundation.whereabouts import photos_now
 from kaiffin.pictures import png
@@ -100,7 +101,7 @@ def _notes(manifest: Mapping[str, Any]) -> list[str]:
 
 def _photo(folder: Path | None, entry: Mapping[str, Any]) -> PhotoRecord:
     name = str(entry.get("file", ""))
-    path = inside(folder.expanduser(), name) if folder else None
+    path = inside(expanded(folder), name) if folder else None
     width, height = entry.get("size") or (0, 0)
     captions = tuple(str(caption) for caption in entry.get("captions", ()))
     held_out = bool(entry.get("held_out"))

@@ -18,6 +18,7 @@ from torch import nn
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.paths import expanded
 from kaiffin.foundation.runtime import Runtime, choose_threads, make_deterministic
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
@@ -277,7 +278,7 @@ def _external_vae(name: str, present: Any) -> tuple[Any, list[Path]]:
     """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id."""
     from diffusers import AutoencoderKL
 
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_file():
         if path.suffix != ".safetensors":
             raise MissingWeightsError(f"base.vae = {name!r}: only .safetensors files are opened.")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
+from kaiffin.foundation.paths import expanded
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files.embedded import EMBEDDED
 
@@ -55,7 +56,7 @@ def locate(name: str) -> Located:
     """Finds base `name`; raises `MissingWeightsError` naming what to put where."""
     if name in EMBEDDED:
         return _folder(EMBEDDED[name])
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         return _folder(path)
     if path.is_file() or path.suffix in PICKLES | {".safetensors"}:
