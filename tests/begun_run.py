@@ -19,7 +19,7 @@ STEPS, STOP = 4, 2
 
 
 def call(base: Path, out: Path, **more: object) -> list[str]:
-    """A training of the photos beside `out`, or of `source`; `more`: flags, dots written as `__`."""
+    """A training of `source`, or the photos beside `out`; `more`: flags, dots written as `__`."""
     source = more.pop("source", out.parent / "pics")
     flags = {
         "base": base, "class": "thing", "out": out, "steps": STEPS, "train.checkpoint_every": 1,
