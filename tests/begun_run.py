@@ -19,7 +19,8 @@ STEPS, STOP = 4, 2
 
 
 def call(base: Path, out: Path, **more: object) -> list[str]:
-    """A training of the photos beside `out`; `more`: flags, dots written as `__`."""
+    """A training of `source`, or the photos beside `out`; `more`: flags, dots written as `__`."""
+    source = more.pop("source", out.parent / "pics")
     flags = {
         "base": base, "class": "thing", "out": out, "steps": STEPS, "train.checkpoint_every": 1,
         "adapter.rank": 2, "train.schedule": "constant", "train.lr": 1e-2,
@@ -27,7 +28,7 @@ def call(base: Path, out: Path, **more: object) -> list[str]:
         "train.tensorboard": "false", "data.masks": "folder", "score.candidates": 2,
     } | {name.replace("__", "."): value for name, value in more.items()}  # fmt: skip
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return ["train", str(out.parent / "pics"), *words]
+    return ["train", str(source), *words]
 
 
 def photos(folder: Path) -> None:
@@ -67,3 +68,14 @@ def edit(run: Run, **changes: object) -> Run:
     data = override(yaml.safe_load(run.config_path.read_text()), dotted)
     run.config_path.write_text(yaml.safe_dump(data))
     return Run.open(run.path)
+
+
+def moved_base(run: Run, to: Path) -> Path:
+    """As if the run's base had been moved to `to` from beside it; answers with where it was."""
+    base, before = Path(run.config.base.name), to.with_name("where it was")
+    shutil.copytree(base, to)
+    record = run.beginning()
+    record["places"]["base.name"] |= {"folder": str(before), "from_run": "../where it was"}
+    run.write_json(run.beginning_path.name, record)
+    edit(run, base__name=str(before))
+    return before

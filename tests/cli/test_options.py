@@ -12,7 +12,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from kaiffin.cli.main import app
-from kaiffin.cli.settings import Flag, Place, SchemaCommand
+from kaiffin.cli.settings import Command, Flag, Place, SchemaCommand
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.schema import leaves, value_name
 
@@ -30,6 +30,16 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command
 
 
 SCHEMAS = {c: one for c, one in commands(app, "kaiffin") if isinstance(one, SchemaCommand)}
+
+
+@pytest.mark.parametrize("schema", [one.schema for one in SCHEMAS.values()])
+def test_no_number_of_a_command_is_without_an_end(schema: type[Command]) -> None:
+    if schema.__name__ == "Build":
+        return  # its bounds are the miniature's own
+    for name, info in schema.model_fields.items():
+        if info.annotation in (int, int | None):
+            bounds = {type(bound).__name__ for bound in info.metadata}
+            assert {"Ge", "Le"} <= bounds, name
 
 
 def valued(info: FieldInfo) -> str:

@@ -1,15 +1,23 @@
 """What the paths in a config mean: from any working folder, and in a run's own config.yaml."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import grainy_photos
 
 from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import MissingWeightsError, PhotoError
+from kaiffin.foundation.hashes import cache_folder
 from kaiffin.foundation.paths import anchored
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump
 from kaiffin.foundation.whereabouts import photo_folders, with_photo_folders
+from kaiffin.models.files.load import _external_vae
+from kaiffin.models.files.resolve import locate
+from kaiffin.score.judge import Scorer
+from kaiffin.stories.prepare import prepare
 
 
 def test_paths_become_absolute_and_names_stay(
@@ -65,6 +73,32 @@ def test_a_relative_path_in_a_run_is_of_the_run_else_of_the_working_folder(
     assert meant(str(here / "my" / "a")) == str(here / "my" / "a")
 
 
-def test_a_folder_may_begin_as_a_home_does() -> None:
-    given = build({"data": {"photos": "~nobody-of-that-name"}})
-    assert anchored(given).data.photos == Path.cwd() / "~nobody-of-that-name"
+NOBODY = "~nobody-of-that-name"
+READ: dict[str, Callable[[], object]] = {
+    "a base": lambda: locate(NOBODY),
+    "a base's VAE": lambda: _external_vae(NOBODY, None),
+    "a judge": lambda: Scorer(NOBODY),
+}
+
+
+def test_a_folder_may_begin_as_a_home_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """~x is a name where x is no user here: what is there is read."""
+    monkeypatch.chdir(tmp_path)
+    config = build({"data": {"photos": NOBODY}})
+    assert anchored(config).data.photos == tmp_path / NOBODY
+    with pytest.raises(PhotoError, match=f"{NOBODY}: there is no such folder"):
+        prepare(config)
+    (tmp_path / NOBODY).mkdir()
+    grainy_photos(tmp_path / NOBODY, 1)
+    assert len(prepare(config).prepared.examples) == 1
+    monkeypatch.setenv("KAIFFIN_CACHE", NOBODY)
+    assert cache_folder() == Path(NOBODY)
+
+
+@pytest.mark.parametrize("what", READ)
+def test_what_is_not_there_is_said_also_of_nobodys_home(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingWeightsError, match=NOBODY):
+        READ[what]()

@@ -28,6 +28,15 @@ def test_every_default_is_a_value_that_could_be_given(section: type[BaseModel]) 
     assert section.model_validate(made.model_dump(mode="json")) == made
 
 
+@pytest.mark.parametrize("section", SECTIONS)
+def test_no_number_is_counted_without_an_end(section: type[BaseModel]) -> None:
+    required = {name: "x" for name, info in section.model_fields.items() if info.is_required()}
+    for name, info in section.model_fields.items():
+        if info.annotation in (int, int | None):
+            with pytest.raises(ValidationError, match="less than"):
+                section(**required, **{name: 10**20})
+
+
 def test_the_subject_as_prompts_name_it() -> None:
     assert SubjectConfig(token="sks", noun="dog").phrase == "sks dog"
     assert SubjectConfig(token="sks").phrase == "sks"
@@ -36,7 +45,8 @@ def test_the_subject_as_prompts_name_it() -> None:
 def test_sizes_are_read_and_the_nearest_is_named() -> None:
     assert SampleConfig.model_validate({"size": "512X768"}).size == (512, 768)
     assert SampleConfig(size=(64, 128)).size == (64, 128)
-    for wrong, words in (("big", "512x768"), ("100x512", "nearest is 96x512"), ((0, 8), "8x8")):
+    for wrong, words in (("big", "512x768"), ("100x512", "nearest is 96x512"), ((0, 8), "8x8"),
+                         ((2**20, 8), "at most 16384x16384")):  # fmt: skip
         with pytest.raises(ValidationError, match=words):
             SampleConfig.model_validate({"size": wrong})
     with pytest.raises(ValidationError, match="nearest is 504"):

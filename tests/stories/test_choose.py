@@ -9,7 +9,9 @@ import pytest
 import tiny
 import torch
 import yaml
+from begun_run import moved_base
 from conftest import grainy_photos
+from hearing import Heard
 from PIL import Image
 
 from kaiffin.cli.main import main
@@ -71,6 +73,14 @@ def run(trained: Path, tmp_path: Path) -> Path:
 def chosen(run: Path, *more: str) -> dict:
     assert main(["choose", str(run), *more]) == 0
     return json.loads((run / "choice.json").read_text())
+
+
+def test_what_is_ignored_and_where_the_base_is_now_are_said_once(run: Path, tmp_path: Path) -> None:
+    before, heard = moved_base(Run.open(run), tmp_path / "SD, tiny"), Heard()
+    changes = {"score.prompts": few(tmp_path), "score.seeds": 1, "sample.guidance": 0}
+    assert choose(run, changes={**changes, "sample.steps": 1}, tell=heard).choice.chosen
+    assert heard.notes.count(f"note: base.name: {before} is now {tmp_path / 'SD, tiny'}") == 1
+    assert sum("guidance 0 leaves the prompt out" in note for note in heard.notes) == 1
 
 
 def test_candidates_are_adapters_and_the_last_is_the_final_one(trained: Path) -> None:

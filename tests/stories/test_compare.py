@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import tiny
 import yaml
+from begun_run import moved_base
 from conftest import grainy_photos
+from hearing import Heard
 from PIL import Image
 
 from kaiffin.cli.main import main
+from kaiffin.foundation.run import Run
 from kaiffin.score.statistics import Interval
 from kaiffin.stories import compare
 
@@ -139,3 +142,16 @@ def test_what_cannot_be_compared(runs: Path, tmp_path: Path, capsys: pytest.Capt
     config = (other / "config.yaml").read_text().replace("noun: thing", "noun: boat")
     (other / "config.yaml").write_text(config)
     assert "show other things ('thing', 'boat')" in refused(plain, str(other))
+
+
+def test_what_is_ignored_is_said_once_and_of_each_run_where_its_base_is_now(
+    runs: Path, tmp_path: Path
+) -> None:
+    moved = [Path(shutil.copytree(runs / name, tmp_path / name)) for name in ("plain", "strong")]
+    before = moved_base(Run.open(moved[1]), tmp_path / "SD, tiny")
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump({"scenes": PROMPTS["scenes"][:1]}))
+    changes = {"score.prompts": tmp_path / "few.yaml", "score.seeds": 1, "sample.guidance": 0}
+    heard = Heard()
+    compare.compare(moved, tmp_path / "out", changes={**changes, "sample.steps": 1}, tell=heard)
+    assert heard.notes.count(f"note: base.name: {before} is now {tmp_path / 'SD, tiny'}") == 1
+    assert sum("guidance 0 leaves the prompt out" in note for note in heard.notes) == 1

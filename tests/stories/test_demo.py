@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from kaiffin.cli.main import main
-from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.settings import changed
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES
@@ -135,3 +135,10 @@ def the_card_works(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict = {}
     exec(code, names)
     assert names["image"].size == (64, 64)
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    for wrong in ({"seed": 2**63}, {"steps": 0}):
+        with pytest.raises(ConfigError, match=rf"train\.{next(iter(wrong))}"):
+            demo.demo(tmp_path / "demo", **wrong)
+    assert not (tmp_path / "demo").exists()

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from begun_run import moved_base
 from conftest import grainy_photos
-from hearing import HeardOnDisk
+from hearing import Heard, HeardOnDisk
 from PIL import Image
 
 from kaiffin.cli.main import main
@@ -80,6 +81,23 @@ def test_the_terminal_says_where_and_lists_no_pictures(
     assert main(call) == 0
     said = capsys.readouterr().out
     assert said == f"2 pictures in {out}; all of them on {out / 'sheet.png'}\n"
+
+
+def test_a_base_that_was_moved_is_found_unless_another_is_named(
+    trained: Run, sd_path: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.path, tmp_path / "run")
+    before = moved_base(Run.open(tmp_path / "run"), tmp_path / "SD, tiny")
+    order, heard = Order(str(tmp_path / "run"), ["a cat"]), Heard()
+    (found,) = generate(order, changes=TWO, tell=heard).pictures
+    assert heard.notes == [f"note: base.name: {before} is now {tmp_path / 'SD, tiny'}"]
+    assert found.recipe["base"]["name"] == str(tmp_path / "SD, tiny")
+    (named,) = generate(order, changes=TWO | {"base.name": str(sd_path)}, tell=heard).pictures
+    assert named.recipe["base"]["name"] == str(sd_path)
+    assert len(heard.notes) == 1
+    shutil.rmtree(tmp_path / "SD, tiny")
+    with pytest.raises(RunError, match=r"base\.name is gone or replaced: .*Put it back, or name"):
+        generate(order, changes=TWO)
 
 
 def test_without_out_it_is_in_the_run_and_nothing_is_overwritten(trained: Run) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from begun_run import moved_base
 from conftest import grainy_photos, process
 
 from kaiffin.cli.main import main
@@ -216,6 +217,10 @@ def test_what_a_kill_before_the_proof_left_out_is_made_up(
     again = counted(monkeypatch, load, "load")
     assert train.resume(run.path).proofs == {}
     assert not again
+    run.proof_path.unlink()
+    moved_base(run, Path.cwd() / "SD, tiny")
+    assert train.resume(run.path).proofs.keys() == {""}
+    assert read_json(run.proof_path) == proof
 
 
 def test_an_adapter_that_does_nothing_is_no_success_later_either(

@@ -1,5 +1,6 @@
 """A run is what it was begun with: photos, captions, masks, class pictures, base; by content."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -172,11 +173,13 @@ def test_moved_it_ends_in_the_same_bytes(
 def onward(
     begun: Run, whole: bytes, sd_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
-    """A run that goes on from an adapter beside it, on a base beside it; all of it was moved."""
+    """A run that goes on from an adapter beside it, a base and a VAE beside it; all was moved."""
     folder = tmp_path_factory.mktemp("onward") / "before"
     shutil.copytree(sd_path, folder / "base")
     (folder / "start.safetensors").write_bytes(whole)
-    begun_run(folder, folder / "base", adapter__init_from=folder / "start.safetensors")
+    shutil.copytree(sd_path / "vae", folder / "vae")
+    more = {"adapter__init_from": folder / "start.safetensors", "base__vae": folder / "vae"}
+    begun_run(folder, folder / "base", **more)
     return Run.open(folder.rename(folder.with_name("now")) / "run")
 
 
@@ -184,11 +187,13 @@ MOVED: dict[str, Callable[[Path], object]] = {
     "": lambda top: None,
     "start": lambda top: (top / "start.safetensors").rename(top / "older.safetensors"),
     "base": lambda top: (top / "base").rename(top / "SD, tiny"),
+    "vae": lambda top: (top / "vae").rename(top / "vae 2"),
     "adapter.init_from is gone or replaced": lambda top: (top / "start.safetensors").unlink(),
     "adapter.init_from is gone or replaced: its": lambda top: shutil.copy(
         next((top / "run" / "candidates").iterdir()), top / "start.safetensors"
     ),
     "base.name is gone or replaced": lambda top: shutil.rmtree(top / "base"),
+    "base.vae is gone or replaced": lambda top: shutil.rmtree(top / "vae"),
 }
 
 
@@ -211,11 +216,65 @@ def test_adapter_and_base_are_found_where_they_were_moved(
     base = "SD, tiny" if how == "base" else "base"
     assert run.config.adapter.init_from == tmp_path / start
     assert run.config.base.name == str(tmp_path / base)
-    assert len(heard.notes) == 3  # photos, adapter, base
+    assert run.config.base.vae == str(tmp_path / ("vae 2" if how == "vae" else "vae"))
+    assert len(heard.notes) == 4  # photos, adapter, base, VAE
     if how == "start":
         before = onward.beginning()["id"]
         assert resume(run.path).run.beginning()["id"] == before
         assert Run.open(run.path).config.adapter.init_from == tmp_path / start
+
+
+@pytest.fixture(scope="module")
+def phased(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that was stopped in the first of two phases, the second with photos of its own; all
+    was moved."""
+    folder = tmp_path_factory.mktemp("phased") / "before"
+    photos(folder / "more")
+    for i in range(3):
+        Image.new("RGB", (64, 64), (40 * i, 90, 200)).save(folder / "more" / f"{i}.png")
+    phases = [{"name": "first"}, {"name": "second", "photos": str(folder / "more")}]
+    given = {"data": {"photos": str(folder / "pics")}, "phases": phases}
+    (folder / "two.yaml").write_text(json.dumps(given))
+    begun_run(folder, sd_path, source=folder / "two.yaml")
+    return Run.open(folder.rename(folder.with_name("now")) / "run")
+
+
+def of_second(top: Path, folder: Path | None) -> None:
+    second = {"name": "second"} | ({"photos": str(folder)} if folder else {})
+    edit(Run.open(top / "run"), phases=[{"name": "first"}, second])
+
+
+OTHERWISE: dict[str, Callable[[Path], object]] = {
+    r"replaced: 1\.png\.": lambda top: paint(top / "more" / "1.png"),
+    r"missing: 1\.png\.": lambda top: (top / "more" / "1.png").unlink(),
+    r"/pics are not .*replaced: 0\.png, 1\.png, 2\.png\.": lambda top: [
+        shutil.copytree(top / "pics", top / "others" / "pics"),
+        of_second(top, top / "others" / "pics"),
+    ],
+    "names 1 folders of photos, and the run was begun with 2": lambda top: of_second(top, None),
+}
+
+
+@pytest.mark.parametrize("told", OTHERWISE)
+def test_the_photos_of_one_phase_are_held_to_what_they_were(
+    told: str, phased: Run, tmp_path: Path
+) -> None:
+    run = copied(phased, tmp_path)
+    OTHERWISE[told](tmp_path)
+    with pytest.raises(RunError, match=told):
+        beginning.check(Run.open(run.path), SILENT)
+
+
+def test_the_photos_of_one_phase_are_found_where_they_were_moved(
+    phased: Run, tmp_path: Path
+) -> None:
+    run, heard = copied(phased, tmp_path), Heard()
+    (tmp_path / "more").rename(tmp_path / "later")
+    assert beginning.check(run, heard) == {}
+    assert run.config.data.photos == tmp_path / "pics"
+    assert [phase.photos for phase in run.config.phases] == [None, tmp_path / "later"]
+    assert len(heard.notes) == 2  # of each folder
+    assert resume(run.path).steps == 2 * STEPS
 
 
 def test_another_folder_is_not_passed_over(begun: Run, tmp_path: Path) -> None:

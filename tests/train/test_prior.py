@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hearing import Heard
 from PIL import Image
 
 from kaiffin.data.prepare import prepare
@@ -43,7 +44,9 @@ def test_class_pictures_follow_the_captions(sd: ModelFamily, photos: Path, tmp_p
     prompts = ["a photo of a toy in a meadow", "a toy on the beach", "a photo of a toy"]
     assert class_prompts(config.subject, examples) == prompts
     run = Run.create(tmp_path / "run", config)
-    made = class_pictures(config, sd, run, examples)
+    heard = Heard()
+    made = class_pictures(config, sd, run, examples, tell=heard)
+    assert heard.notes == ['making 4 class pictures: "a photo of a toy in a meadow" and 2 more']
     assert [one.captions for one in made] == [(prompts[i % 3],) for i in range(4)]
     assert {one.role for one in made} == {"prior"}
     made[1].path.unlink()
@@ -64,6 +67,18 @@ def test_a_prompt_that_is_given_is_the_only_one(
     assert {one.captions for one in made} == {("a toy",)}
     elsewhere = class_pictures(plain, sd, run, examples)
     assert made[0].path.parent != elsewhere[0].path.parent, "other words never meet old pictures"
+
+
+def test_what_is_ignored_is_said_where_pictures_are_made(
+    sd: ModelFamily, photos: Path, tmp_path: Path
+) -> None:
+    config = config_of(photos, **{"data.prior.guidance": 0, "data.prior.prompt": "(a toy)"})
+    run, heard = Run.create(tmp_path / "run", config), Heard()
+    for _ in range(2):
+        class_pictures(config, sd, run, [], tell=heard)
+    assert len(heard.notes) == 3
+    assert "weights and brackets in prompts are read as plain words" in heard.notes[1]
+    assert "guidance 0 leaves the prompt out" in heard.notes[2]
 
 
 def test_without_a_weight_nothing_is_made(sd: ModelFamily, photos: Path, tmp_path: Path) -> None:

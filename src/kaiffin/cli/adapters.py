@@ -71,7 +71,7 @@ class Merge(Command):
 
     files: list[str] = argument("FILE[:WEIGHT], two or more")
     out: Path = option(..., "the file that is written")
-    rank: int | None = option(None, RANK)
+    rank: int | None = option(None, RANK, ge=1)
     base: str | None = option(None, BASE)
     into: str | None = option(None, "merge into this base; --out is then a folder", metavar="BASE")
     skip_unknown: bool = option(False, SKIP)
@@ -107,7 +107,7 @@ class Resize(Command):
 
     file: Path = argument(FILE)
     out: Path = argument(TARGET)
-    rank: int | None = option(None, RANK)
+    rank: int | None = option(None, RANK, ge=1)
     energy: float | None = option(None, ENERGY)
     base: str | None = option(None, BASE)
     skip_unknown: bool = option(False, SKIP)
@@ -129,7 +129,7 @@ class Extract(Command):
     tuned: str = argument("the fine-tuned checkpoint: file or folder")
     base: str = argument("what it was tuned from")
     out: Path = argument(TARGET)
-    rank: int | None = option(None, RANK)
+    rank: int | None = option(None, RANK, ge=1)
     energy: float | None = option(None, ENERGY)
 
     def __call__(self) -> None:

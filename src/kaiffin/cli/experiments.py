@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from kaiffin.cli.settings import Command, argument, option
+from kaiffin.cli.settings import SEED, Command, argument, option
 from kaiffin.cli.training import Train
 from kaiffin.foundation.errors import ConfigError
 
@@ -53,7 +53,7 @@ class Grid(Command):
     z: str | None = option(None, "blocks, one below the other", metavar="AXIS", panel="Axes")
     count: int = option(1, "pictures of each cell, for the scores", "-n", ge=1, panel="Pictures")
     seed: int | None = option(
-        None, "seed of all; 0 by default, with -n the next too", ge=0, panel="Pictures"
+        None, "seed of all; 0 by default, with -n the next too", ge=0, le=SEED, panel="Pictures"
     )
     batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
     yes: bool = option(False, "however many pictures these are", panel="Output")

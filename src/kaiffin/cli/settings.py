@@ -23,11 +23,13 @@ from pydantic.fields import FieldInfo
 
 from kaiffin.cli.help import Page, Rows, by_panel, help_all
 from kaiffin.foundation.errors import ConfigError, SettingError
-from kaiffin.foundation.schema import Strict, facts, value_name
+from kaiffin.foundation.schema import MOST, Strict, facts, value_name
 
 if TYPE_CHECKING:
     from kaiffin.foundation.config import Config
     from kaiffin.foundation.tell import Tell
+
+SEED = 2**63 - 1  # the largest that generators take
 
 
 def argument(meaning: str, default: Any = ...) -> Any:
@@ -37,15 +39,17 @@ def argument(meaning: str, default: Any = ...) -> Any:
 
 def option(
     default: Any, meaning: str, flag: str = "", *, panel: str = "Options", metavar: str = "",
-    ge: int | None = None,
+    ge: int | None = None, le: int = MOST,
 ) -> Any:  # fmt: skip
     """A field that is given by a flag.
 
     default: ... where it must be given; flag: where it is not the field's own name; panel: the
-    heading that it stands under; metavar: its value in the help; ge: the least that it may be.
+    heading that it stands under; metavar: its value in the help; ge: the least that it may be; le:
+    the most, where there is a least.
     """
+    bounds: dict[str, Any] = {} if ge is None else {"ge": ge, "le": le}
     extra: dict[str, Any] = {"flag": flag, "panel": panel, "metavar": metavar}
-    return Field(default, description=meaning, json_schema_extra=extra, ge=ge)
+    return Field(default, description=meaning, json_schema_extra=extra, **bounds)
 
 
 class Command(Strict):

@@ -199,8 +199,9 @@ def file_name(text: str, otherwise: str = "subject", *, keep: str = "") -> str:
     return f"_{safe}" if safe.partition(".")[0].lower() in DEVICES else safe or otherwise
 
 
-def expanded(path: Path) -> Path:
+def expanded(path: Path | str) -> Path:
     """`~` and `~name` as the home folders they mean, unless something here is called so."""
+    path = Path(path)
     try:
         return path if path.exists() else path.expanduser()
     except (OSError, RuntimeError):  # no such user: it is a name like any other

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import file_sha256, read_json, write_json
+from kaiffin.foundation.folder import expanded, file_sha256, read_json, write_json
 
 WORTH = 16 * 2**20  # bytes from which on reading costs more than a note
 SETTLED = 2.0  # seconds after which a file system's clock tells a later change from this one
@@ -25,7 +25,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 def cache_folder() -> Path:
     """Where Kaiffin keeps what it can make again: `KAIFFIN_CACHE`, else below the user's cache."""
     if named := os.environ.get("KAIFFIN_CACHE"):
-        return Path(named).expanduser()
+        return expanded(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaiffin"
 
 

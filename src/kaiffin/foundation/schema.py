@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
+MOST = 10**9  # that anything is counted to: more is a slip, and no machine's work
+
 
 class Strict(BaseModel):
     """Frozen, and no unknown keys: a setting that does nothing is an error."""

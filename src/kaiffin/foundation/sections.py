@@ -13,8 +13,10 @@ from pydantic import Field, field_validator
 
 from kaiffin.foundation.kinds import KindName
 from kaiffin.foundation.samplers import SamplerName
-from kaiffin.foundation.schema import Strict
+from kaiffin.foundation.schema import MOST, Strict
 from kaiffin.foundation.text import composed
+
+LONGEST_SIDE = 2**14  # pixels of a picture
 
 
 class SubjectConfig(Strict):
@@ -77,12 +79,12 @@ class PriorConfig(Strict):
     weight: float | None = Field(
         None, ge=0, le=10, description="weight of the prior loss; 0 is off; derived when left out"
     )
-    num_images: int = Field(24, ge=1, description="how many class pictures")
+    num_images: int = Field(24, ge=1, le=MOST, description="how many class pictures")
     prompt: str | None = Field(
         None,
         description="class prompt; default: the photos' captions, of the noun without the token",
     )
-    steps: int = Field(20, ge=1, description="sampling steps for class pictures")
+    steps: int = Field(20, ge=1, le=1000, description="sampling steps for class pictures")
     guidance: float = Field(4.0, ge=0, description="guidance scale for class pictures")
 
 
@@ -120,7 +122,10 @@ class DataConfig(Strict):
         json_schema_extra={"flag": "--skip-bad"},
     )
     hold_out: int = Field(
-        0, ge=0, description="photos that are not trained on, but kept to judge the pictures with"
+        0,
+        ge=0,
+        le=MOST,
+        description="photos that are not trained on, but kept to judge the pictures with",
     )
     links: bool = Field(False, description="follow links that lead out of the photos' folder")
     prior: PriorConfig = Field(default_factory=PriorConfig)
@@ -194,7 +199,7 @@ class EmbeddingConfig(Strict):
         " inversion); or not at all",
     )
     steps: int | None = Field(
-        None, ge=1, description="its steps where it is trained first; default: train.steps"
+        None, ge=1, le=MOST, description="its steps where it is trained first; default: train.steps"
     )
     lr: float | None = Field(
         None, gt=0, le=1, description="its learning rate; derived when left out"
@@ -216,7 +221,7 @@ class PhaseConfig(Strict):
         False,
         description="it trains an adapter of its own on top of the earlier ones, which are frozen",
     )
-    steps: int | None = Field(None, ge=1, description="default: train.steps")
+    steps: int | None = Field(None, ge=1, le=MOST, description="default: train.steps")
     lr: float | None = Field(None, gt=0, le=1, description="default: train.lr")
     text_lr: float | None = Field(None, gt=0, le=1, description="default: train.text_lr")
     embedding_lr: float | None = Field(None, gt=0, le=1, description="default: embedding.lr")
@@ -239,11 +244,16 @@ class TrainConfig(Strict):
     steps: int | None = Field(
         None,
         ge=1,
+        le=MOST,
         description="optimizer steps; derived when left out",
         json_schema_extra={"flag": "--steps"},
     )
-    batch_size: int | None = Field(None, ge=1, description="photos per step and accumulation")
-    accumulate: int = Field(1, ge=1, description="batches summed up for one optimizer step")
+    batch_size: int | None = Field(
+        None, ge=1, le=MOST, description="photos per step and accumulation"
+    )
+    accumulate: int = Field(
+        1, ge=1, le=MOST, description="batches summed up for one optimizer step"
+    )
     lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
     text_lr: float | None = Field(
         None, gt=0, le=1, description="rate in the text encoder(s); default: lr / 2"
@@ -263,7 +273,7 @@ class TrainConfig(Strict):
     schedule: Literal["constant", "linear", "cosine"] | None = Field(
         None, description="of the rate; default: cosine, for schedulefree constant"
     )
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+    warmup: int = Field(0, ge=0, le=MOST, description="steps of linear warm-up")
     betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's betas, where it has them")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
     clip: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
@@ -281,8 +291,8 @@ class TrainConfig(Strict):
         description="seed of every random draw",
         json_schema_extra={"flag": "--seed"},
     )
-    checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
-    keep: int = Field(3, ge=1, description="how many of the newest checkpoints are kept")
+    checkpoint_every: int = Field(100, ge=1, le=MOST, description="steps between checkpoints")
+    keep: int = Field(3, ge=1, le=MOST, description="how many of the newest checkpoints are kept")
     tensorboard: bool = Field(True, description="write TensorBoard logs into the run")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
 
@@ -323,7 +333,7 @@ class SampleConfig(Strict):
         json_schema_extra={"flag": "--size", "metavar": "WIDTHxHEIGHT"},
     )
     preview_every: int | None = Field(
-        None, ge=1, description="steps between previews; off if empty"
+        None, ge=1, le=MOST, description="steps between previews; off if empty"
     )
     preview_prompts: tuple[str, ...] = Field(
         ("a photo of {token} {noun}",),
@@ -344,6 +354,8 @@ class SampleConfig(Strict):
     @field_validator("size")
     @classmethod
     def _divisible(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and max(value) > LONGEST_SIDE:
+            raise ValueError(f"must be at most {LONGEST_SIDE}x{LONGEST_SIDE}")
         if value is not None and (min(value) < 8 or value[0] % 8 or value[1] % 8):
             near = tuple(max(8, round(side / 8) * 8) for side in value)
             raise ValueError(
@@ -391,5 +403,6 @@ class ScoreConfig(Strict):
     early_stop: int = Field(
         0,
         ge=0,
+        le=MOST,
         description="stop once so many candidates in a row did not beat the best one; 0 is off",
     )

@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.hashes import kept_sha256
 from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
+from kaiffin.foundation.settings import changed, flat
+from kaiffin.foundation.tell import Tell
 
 SAMPLE = 16  # photos by which a folder is known
 LEVELS = 3  # folders above a run in which it may have been begun: runs/sweep/kaiffin
@@ -108,6 +111,9 @@ def find_photos(run: Run, folder: Path | None, recorded: Mapping[str, Any]) -> P
 
 # --- other files --------------------------------------------------------------------------------
 
+BASE = ("base.name", "base.vae")
+FILES = ("adapter.init_from", *BASE)  # settings that name some
+
 
 def known_place(run: Run, path: Path) -> dict[str, Any]:
     """The `place` of an adapter or a base, and how it is known again: by its file, or by the
@@ -128,6 +134,39 @@ def find_file(run: Run, path: Path, recorded: Mapping[str, Any]) -> Path | None:
     path: as the config names it now.
     """
     return _find(run, path, recorded, [recorded["known"]]) if recorded["known"] else None
+
+
+def files_now(run: Run, config: Config, names: Iterable[str], tell: Tell) -> Config:
+    """`config` with where the files and folders are now that the run has recorded of `names`, those
+    of FILES that are looked for. What was found elsewhere is said.
+
+    What `config` was edited to name otherwise stays as it says. Raises RunError for what is gone;
+    what is there is not compared.
+    """
+    places, given = run.beginning().get("places", {}), flat(config)
+    for name in (name for name in names if name in places):
+        recorded, before = places[name], Path(places[name]["folder"])
+        if given[name] != str(before):
+            continue
+        now = find_file(run, before, recorded)
+        if now is None and not before.exists():
+            raise RunError(
+                f"{run.path}: {name} is gone or replaced: its content is neither at {before} nor at"
+                f" {recorded['from_run']} from the run, nor beside these under another name.",
+                f"Put it back, or name it as {name} in {run.config_path}.",
+            )
+        if now not in (None, before):
+            tell.note(f"note: {name}: {before} is now {now}")
+            config = changed(config, **{name: str(now)})
+    return config
+
+
+def base_now(run: Run, config: Config, given: Container[str], tell: Tell) -> Config:
+    """`config` of pictures with a run, with where its base is now; as in `files_now`.
+
+    given: the settings that were named for these pictures: they count as they are.
+    """
+    return files_now(run, config, [name for name in BASE if name not in given], tell)
 
 
 # --- finding ------------------------------------------------------------------------------------

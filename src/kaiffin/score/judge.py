@@ -21,6 +21,7 @@ from torch import Tensor
 from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, MissingWeightsError
+from kaiffin.foundation.folder import expanded
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files import obtain
 from kaiffin.models.files.embedded import EMBEDDED
@@ -224,7 +225,7 @@ def _folder(model: str, tell: Tell) -> Path:
         from kaiffin.models.files.embedded import WEIGHTS
 
         return WEIGHTS / "clip"
-    path, source = Path(model).expanduser(), source_of(model)
+    path, source = expanded(model), source_of(model)
     return path if path.is_dir() or source is None else obtain.model(source, tell=tell)
 
 

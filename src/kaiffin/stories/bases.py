@@ -11,6 +11,7 @@ from typing import Literal
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.folder import expanded
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import kept, obtain, resolve, shelf
@@ -81,9 +82,9 @@ def add(path: Path, name: str) -> Taken:
 
     Raises MissingWeightsError for what is no base, and for a name that is taken.
     """
-    if not path.expanduser().exists():
+    if not expanded(path).exists():
         raise MissingWeightsError(f"{path}: there is no such file or folder.")
-    located = resolve.locate(str(path.expanduser()))
+    located = resolve.locate(str(expanded(path)))
     known = shelf.add(path, name)
     return Taken(name, known, SPECS[located.family].title, _on_disk(known).size)
 

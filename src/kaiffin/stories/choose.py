@@ -23,9 +23,11 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.recipe import save_png
+from kaiffin.pictures.request import remarks
 from kaiffin.score import selection
 from kaiffin.score.catalogue import SUBJECT
 from kaiffin.score.choice import Choice, Rival, Stop, means_of
@@ -61,7 +63,7 @@ def choose(
     ConfigError where no judge is named for a real base.
     """
     run = Run.open(path)
-    config = changed(run.config, **(changes or {}))
+    config = base_now(run, changed(run.config, **(changes or {})), changes or (), tell)
     candidates = run.candidates()
     if not candidates:
         raise RunError(
@@ -73,6 +75,8 @@ def choose(
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()
         asked = ask(config, family, captions(run), config.score.seeds)
+        for remark in remarks(asked.requests):
+            tell.note(remark)
         gallery = Gallery(run.evaluation, family)
         asked, candidates = _within(budget, gallery, asked, candidates, batch_size, tell)
         _make(gallery, asked, candidates, batch_size, tell)

@@ -13,7 +13,7 @@ from kaiffin.foundation.subject import without_token
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.recipe import save_png
-from kaiffin.pictures.request import Request
+from kaiffin.pictures.request import Request, remarks
 from kaiffin.pictures.sample import generate
 
 
@@ -48,6 +48,8 @@ def class_pictures(
     if todo:
         more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
         tell.note(f'making {len(todo)} class pictures: "{prompts[0]}"{more}')
+        for remark in remarks(requests):
+            tell.note(remark)
         made = generate(family, [requests[i] for i in todo], batch_size=8)
         with tell.progress("class pictures", len(todo)) as progress:
             for i, image in zip(todo, made, strict=True):

@@ -24,8 +24,10 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed, flat
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.recipe import save_png
+from kaiffin.pictures.request import remarks
 from kaiffin.score.catalogue import MEASURES, SUBJECT
 from kaiffin.score.choice import VERSION, Choice
 from kaiffin.score.gallery import Gallery
@@ -100,7 +102,7 @@ def compare(
     `choose` does.
     """
     runs = [run for path in paths for run in runs_in(path)]
-    contenders = [_contender(run, changes or {}, last) for run in runs]
+    contenders = [_contender(run, changes or {}, last, tell) for run in runs]
     _refuse_twins(contenders)
     panel = panel_of(runs, contenders[0].config, tell=tell)
     outcomes = _picture_all(contenders, panel, batch_size, tell)
@@ -127,8 +129,8 @@ def compare(
 # --- what is compared ---------------------------------------------------------------------------
 
 
-def _contender(run: Run, changes: Mapping[str, Any], last: bool) -> Contender:
-    config = changed(run.config, **changes)
+def _contender(run: Run, changes: Mapping[str, Any], last: bool, tell: Tell) -> Contender:
+    config = base_now(run, changed(run.config, **changes), changes, tell)
     chosen = read_json(run.choice_path).get("chosen") if run.best_path.is_file() else None
     if chosen is not None and not last:
         return Contender(run, config, chosen, run.best_path)
@@ -161,6 +163,7 @@ def _picture_all(
     """Every run's pictures, made where they are missing, and scored beside its own base's."""
     known = [caption for one in contenders for caption in captions(one.run)]
     found: list[Outcome] = []
+    said: set[str] = set()
     for one in contenders:
         family = load_base(one.config.base, Runtime.from_config(one.config.base), tell)
         asked = ask(one.config, family, known, one.config.score.seeds)
@@ -171,6 +174,10 @@ def _picture_all(
                 f" things ({first.config.subject.noun!r}, {one.config.subject.noun!r}).",
                 "Give a list of prompts that suits both with --prompts, or compare other runs.",
             )
+        for remark in remarks(asked.requests):
+            if remark not in said:
+                tell.note(remark)
+            said.add(remark)
         gallery = Gallery(one.run.evaluation, family)
         files = [None, one.adapter]
         todo = gallery.todo(files, asked)

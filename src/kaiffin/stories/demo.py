@@ -72,11 +72,11 @@ def demo(
         )
     if Run.is_at(out / "run"):
         raise RunError(f"{out}: holds a demo already.", "Remove it or choose another --out.")
+    config = demo_config(out / "photos", subject, seed, steps)
     started = time.time()
     photos = render_photos(out / "photos", subject, seed)
     tell.note(f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
     tell.note("2/4  teaching the embedded base")
-    config = demo_config(out / "photos", subject, seed, steps)
     trained = train.train(config, out / "run", tell=tell).run
     tell.note("3/4  the base, then the adapted model, in scenes the photos do not show")
     prompts = new_scenes(subject)

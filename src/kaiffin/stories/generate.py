@@ -20,6 +20,7 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
@@ -96,6 +97,7 @@ def generate(
     as in the run. Raises UserError for what cannot be made or judged, before anything is made.
     """
     run, config = open_source(order.source, changes)
+    config = base_now(run, config, changes or (), tell) if run else config
     adapters = _adapters(order, run)
     texts = [fill(prompt, config.subject) for prompt in order.prompts]
     for remark in remarks(request(text, order.seed, config.sample) for text in texts):

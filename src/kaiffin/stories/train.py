@@ -22,6 +22,7 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.whereabouts import BASE, files_now
 from kaiffin.models.files.load import load_base
 from kaiffin.models.files.resolve import pinned
 from kaiffin.pictures.request import Request, remarks, request
@@ -130,8 +131,9 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     beginning.refuse_other_base(run, family.revision, family.base)
     planned = plan.of_session(session, begun=begun)
     plan.say(planned, tell)
-    for remark in remarks(_preview_requests(run.config)) if run.config.sample.preview_every else ():
-        tell.note(remark)
+    if run.config.sample.preview_every or run.config.score.early_stop:  # pictures by `sample`
+        for remark in remarks(_preview_requests(run.config)):
+            tell.note(remark)
     if planned.changes:
         session = changed_session(session, planned.changes)
     run.save_config(_pinned(session.config))
@@ -156,7 +158,7 @@ def _made_up(run: Run, tell: Tell) -> Trained:
         export.write_card(run)
     if export.unproven(run):
         with run.lock():
-            base = run.config.base
+            base = files_now(run, run.config, BASE, tell).base
             family = load_base(base, Runtime.from_config(base, run.config.train.precision), tell)
             beginning.refuse_other_base(run, family.revision, family.base)
             proofs = export.prove_files(run, family)

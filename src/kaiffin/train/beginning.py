@@ -19,11 +19,12 @@ from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import expanded, read_json
 from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.settings import changed, flat
+from kaiffin.foundation.settings import flat
 from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import (
+    FILES,
     content_sha256,
-    find_file,
+    files_now,
     find_photos,
     known_place,
     photo_folders,
@@ -49,7 +50,7 @@ def check(run: Run, tell: Tell) -> Edits:
     found = edits.edits_of(run)
     if record := run.beginning():
         edits.say(found, run, tell)
-        _find_files(run, record.get("places", {}), tell)
+        run.config = files_now(run, run.config, FILES, tell)
         _check_start(run, record)
         _check_photos(run, tell)
     elif run.latest_restart_point() and not run.config.data.skip_bad:
@@ -143,34 +144,12 @@ def is_prolonged(run: Run, step: int) -> bool:
 
 # --- adapter and base, which may have been moved ------------------------------------------------
 
-FILES = ("adapter.init_from", "base.name", "base.vae")  # settings that name some
-
 
 def _places_of(run: Run) -> dict[str, Any]:
     """Of each of FILES that is on this machine by a path: where, and how it is known again."""
     given = {name: value for name, value in flat(run.config).items() if name in FILES}
     paths = {name: Path(value) for name, value in given.items() if value}
     return {n: known_place(run, p) for n, p in paths.items() if p.is_absolute() and p.exists()}
-
-
-def _find_files(run: Run, places: Mapping[str, Mapping[str, Any]], tell: Tell) -> None:
-    """The run's config says from now on where what was recorded is, unless it was edited to say it;
-    RunError where that is gone. What is there is compared later."""
-    given = flat(run.config)
-    for name, recorded in places.items():
-        before = Path(recorded["folder"])
-        if given[name] != str(before):
-            continue
-        now = find_file(run, before, recorded)
-        if now is None and not before.exists():
-            raise RunError(
-                f"{run.path}: {name} is gone or replaced: its content is neither at {before} nor at"
-                f" {recorded['from_run']} from the run, nor beside these under another name.",
-                f"Put it back, or name it as {name} in {run.config_path}.",
-            )
-        if now not in (None, before):
-            tell.note(f"note: {name}: {before} is now {now}")
-            run.config = changed(run.config, **{name: str(now)})
 
 
 # --- base and class pictures --------------------------------------------------------------------

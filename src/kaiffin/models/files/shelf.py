@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from kaiffin.foundation.errors import MissingWeightsError
-from kaiffin.foundation.folder import read_json, write_json
+from kaiffin.foundation.folder import expanded, read_json, write_json
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.published import ALIASES
 
@@ -51,7 +51,7 @@ def add(path: Path, name: str) -> Path:
         )
     if name in EMBEDDED or name in ALIASES:
         raise MissingWeightsError(f"--name {name}: is a name of Kaiffin's.", "Choose another.")
-    known, found = names(), Path(os.path.abspath(path.expanduser()))
+    known, found = names(), Path(os.path.abspath(expanded(path)))
     before = known.get(name, found)
     if before != found and before.exists():
         raise MissingWeightsError(
