@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
+LONGEST_SIDE = 2**14  # pixels of a picture
 MOST = 10**9  # that anything is counted to: more is a slip, and no machine's work
 
 

@@ -13,10 +13,8 @@ from pydantic import Field, field_validator
 
 from kaiffin.foundation.kinds import KindName
 from kaiffin.foundation.samplers import SamplerName
-from kaiffin.foundation.schema import MOST, Strict
+from kaiffin.foundation.schema import LONGEST_SIDE, MOST, Strict
 from kaiffin.foundation.text import composed
-
-LONGEST_SIDE = 2**14  # pixels of a picture
 
 
 class SubjectConfig(Strict):
@@ -122,10 +120,7 @@ class DataConfig(Strict):
         json_schema_extra={"flag": "--skip-bad"},
     )
     hold_out: int = Field(
-        0,
-        ge=0,
-        le=MOST,
-        description="photos that are not trained on, but kept to judge the pictures with",
+        0, ge=0, le=MOST, description="photos that are not trained on, but kept to judge with"
     )
     links: bool = Field(False, description="follow links that lead out of the photos' folder")
     prior: PriorConfig = Field(default_factory=PriorConfig)
@@ -248,12 +243,8 @@ class TrainConfig(Strict):
         description="optimizer steps; derived when left out",
         json_schema_extra={"flag": "--steps"},
     )
-    batch_size: int | None = Field(
-        None, ge=1, le=MOST, description="photos per step and accumulation"
-    )
-    accumulate: int = Field(
-        1, ge=1, le=MOST, description="batches summed up for one optimizer step"
-    )
+    batch_size: int | None = Field(None, ge=1, le=MOST, description="photos of one batch")
+    accumulate: int = Field(1, ge=1, le=MOST, description="batches summed up for a step")
     lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
     text_lr: float | None = Field(
         None, gt=0, le=1, description="rate in the text encoder(s); default: lr / 2"
