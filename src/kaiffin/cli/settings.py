@@ -47,9 +47,9 @@ def option(
     heading that it stands under; metavar: its value in the help; ge: the least that it may be; le:
     the most, where there is a least.
     """
-    bounds = {} if ge is None else {"ge": ge, "le": le}
     extra: dict[str, Any] = {"flag": flag, "panel": panel, "metavar": metavar}
-    return Field(default, description=meaning, json_schema_extra=extra, **bounds)
+    most = None if ge is None else le
+    return Field(default, description=meaning, json_schema_extra=extra, ge=ge, le=most)
 
 
 class Command(Strict):

@@ -16,8 +16,6 @@ from kaiffin.foundation.samplers import SamplerName
 from kaiffin.foundation.schema import MOST, Strict
 from kaiffin.foundation.text import composed
 
-LONGEST_SIDE = 2**14  # pixels of a picture
-
 
 class SubjectConfig(Strict):
     """Who is learnt."""
@@ -307,9 +305,7 @@ class SampleConfig(Strict):
     """How pictures are made: previews while training, and the defaults of `generate`."""
 
     sampler: SamplerName = Field(
-        "dpm++2m",
-        description="sampler",
-        json_schema_extra={"flag": "--sampler"},
+        "dpm++2m", description="sampler", json_schema_extra={"flag": "--sampler"}
     )
     steps: int = Field(
         25, ge=1, le=1000, description="sampling steps", json_schema_extra={"flag": "--steps"}
@@ -353,8 +349,8 @@ class SampleConfig(Strict):
     @field_validator("size")
     @classmethod
     def _divisible(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and max(value) > LONGEST_SIDE:
-            raise ValueError(f"must be at most {LONGEST_SIDE}x{LONGEST_SIDE}")
+        if value is not None and max(value) > 2**14:
+            raise ValueError("must be at most 16384x16384")
         if value is not None and (min(value) < 8 or value[0] % 8 or value[1] % 8):
             near = tuple(max(8, round(side / 8) * 8) for side in value)
             raise ValueError(

@@ -208,7 +208,7 @@ def _photos(
     """
     known = known or {}
     top = expanded(folder or Path())
-    listed = [
+    photos = [
         {
             "file": source.path.relative_to(top).as_posix(),
             "sha256": known.get(source.path) or content_sha256(source.path),
@@ -218,7 +218,7 @@ def _photos(
         }
         for source in listed
     ]
-    return {str(one["file"]): one for one in listed}
+    return {str(one["file"]): one for one in photos}
 
 
 def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tell) -> Path:
