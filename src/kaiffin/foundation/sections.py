@@ -389,12 +389,9 @@ class ScoreConfig(Strict):
         json_schema_extra={"flag": "--prompts"},
     )
     seeds: int = Field(
-        2,
-        ge=1,
-        le=1000,
-        description="pictures of each prompt",
+        2, ge=1, le=1000, description="pictures of each prompt",
         json_schema_extra={"flag": "--seeds"},
-    )
+    )  # fmt: skip
     early_stop: int = Field(
         0,
         ge=0,
