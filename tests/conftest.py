@@ -1,42 +1,49 @@
-"""Shared fixtures: tiny bases built once per test process."""
+"""Shared fixtures: tiny bases built once per test process.
+
+Torch is imported where it is used: pytest's own process, which only hands tests out, needs none.
+"""
+
+from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import flow_family
 import numpy as np
 import pytest
-import tiny
-import torch
 from PIL import Image
 
-from kaiffin.foundation.config import BaseConfig
-from kaiffin.foundation.runtime import Runtime
-from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files.load import load
+if TYPE_CHECKING:
+    from kaiffin.models.base import ModelFamily
 
 REPO = Path(__file__).parents[1]
 PHOTOS = REPO.parent / "shared" / "data" / "photos"
 
-torch.set_num_threads(1)
-
 
 def pytest_collection_finish() -> None:
-    """What the libraries hold stays: an eighth of the suite went into looking through it for
-    garbage."""
+    """One thread for each worker. What the libraries hold stays: an eighth of the suite went into
+    looking through it for garbage."""
+    import torch
+
+    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
 
 
 def load_tiny(path: Path) -> ModelFamily:
+    from kaiffin.foundation.config import BaseConfig
+    from kaiffin.foundation.runtime import Runtime
+    from kaiffin.models.files.load import load
+
     base = BaseConfig(name=str(path), device="cpu")
     return load(base, Runtime.from_config(base))
 
 
 def process() -> tuple[object, ...]:
     """What a story may set in its process, and has to put back."""
+    import torch
+
     return (
         torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(), torch.backends.cudnn.benchmark,
@@ -46,16 +53,22 @@ def process() -> tuple[object, ...]:
 
 @pytest.fixture(scope="session")
 def sd_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tiny
+
     return tiny.tiny_sd(tmp_path_factory.mktemp("bases") / "sd")
 
 
 @pytest.fixture(scope="session")
 def sd_v_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tiny
+
     return tiny.tiny_sd(tmp_path_factory.mktemp("bases") / "sd-v", prediction="v_prediction")
 
 
 @pytest.fixture(scope="session")
 def sdxl_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tiny
+
     return tiny.tiny_sdxl(tmp_path_factory.mktemp("bases") / "sdxl")
 
 
@@ -72,11 +85,17 @@ def sdxl(sdxl_path: Path) -> ModelFamily:
 @pytest.fixture
 def flow_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """A family that lives in tests only has its row while the test runs."""
+    import flow_family
+
+    from kaiffin.models.families.spec import SPECS
+
     monkeypatch.setitem(SPECS, flow_family.ROW.name, flow_family.ROW)
 
 
 @pytest.fixture
 def flow_path(flow_row: None, tmp_path: Path) -> Path:
+    import flow_family
+
     return flow_family.tiny_flow(tmp_path / "flow")
 
 

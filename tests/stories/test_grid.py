@@ -265,7 +265,7 @@ def test_the_photos_of_the_run_and_no_judge_at_all(
         (["--x", "adapter=GONE.safetensors"], "GONE.safetensors: cannot be read"),
         (["--x", "eta=0,1"], "eta has an effect on ddim only. Add --sampler ddim."),
         (["--x", "seed=1..3", "-n", "2"], "seed is an axis already"),
-        (["--x", "steps=1", "--seed", str(2**63)], f"--seed {2**63}: is too large."),
+        (["--x", "steps=1", "--seed", str(2**63)], f"--seed {2**63}: must be at most {2**63 - 1}."),
         (["--x", "prompt=a|b"], "a grid needs one prompt, or an axis of them."),
         (["--x", "prompt=@GONE.txt"], "GONE.txt: cannot be read as prompts"),
         (

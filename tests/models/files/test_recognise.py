@@ -332,7 +332,7 @@ WEIGHTS = f"unet/{tiny.WEIGHTS}"
         ("unet/config.json", b"{", r"unet/config\.json: is broken"),
         ("unet/config.json", b"[]", r"unet/config\.json: is broken"),
         (f"{WEIGHTS}.index.json", b"{", "index.json: is broken"),
-        (f"{WEIGHTS}.index.json", b"{}", "no weight_map"),
+        (f"{WEIGHTS}.index.json", b"{}", "no weight_map can be read"),
         (
             f"{WEIGHTS}.index.json",
             b'{"weight_map": {"x": "part-1-of-2.safetensors"}}',

@@ -60,7 +60,9 @@ def shards(index: Path) -> list[Path]:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         files = [index.parent / Path(name).name for name in sorted(set(names))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MissingWeightsError(f"{index}: is broken ({error!r}).", AGAIN) from None
+        raise MissingWeightsError(
+            f"{index}: is broken, no weight_map can be read ({type(error).__name__}).", AGAIN
+        ) from None
     if absent := [file.name for file in files if not file.is_file()]:
         raise MissingWeightsError(
             f"{index.parent}: {absent[0]} is missing, which {index.name} names.", AGAIN
