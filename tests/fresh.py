@@ -25,7 +25,8 @@ WARM = (
     "torch", "peft", "diffusers.models.autoencoders.autoencoder_kl",
     "diffusers.models.unets.unet_2d_condition", "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip", "kaiffin.stories.train",
-    "kaiffin.stories.generate", "kaiffin.stories.choose",
+    "kaiffin.stories.generate", "kaiffin.stories.choose", "kaiffin.cli.main",
+    "torch.utils.tensorboard", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
 )  # fmt: skip
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(list(WARM))

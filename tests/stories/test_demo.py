@@ -29,10 +29,17 @@ class Called:
     said: str
 
 
+def shortened(patch: pytest.MonkeyPatch, few: dict[str, object]) -> None:
+    """The demo with a few of its settings made small."""
+    real = demo.demo_config
+    patch.setattr(demo, "demo_config", lambda *given: changed(real(*given), **few))
+
+
 @pytest.fixture(scope="module")
 def called(tmp_path_factory: pytest.TempPathFactory) -> Called:
     out, said = tmp_path_factory.mktemp("demo") / "demo", io.StringIO()
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
+        shortened(patch, {"sample.steps": 6, "data.prior.num_images": 6, "data.prior.steps": 4})
         assert main(["demo", "--out", str(out), "--steps", "3"]) == 0
     return Called(out, said.getvalue())
 
@@ -97,9 +104,7 @@ def test_the_scores_are_the_judges_own(called: Called) -> None:
 
 def test_the_other_subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wiring alone, with few pictures: what it is called, and the answer."""
-    real = demo.demo_config
-    few = {"data.prior.num_images": 2, "data.prior.steps": 2}
-    monkeypatch.setattr(demo, "demo_config", lambda *given: changed(real(*given), **few))
+    shortened(monkeypatch, {"data.prior.num_images": 2, "data.prior.steps": 2})
     monkeypatch.setattr(demo, "TAUGHT", tuple(SCENES)[:-2])
     monkeypatch.setattr(demo, "SEEDS", (1,))
     made = demo.demo(tmp_path / "demo", "plush", seed=1, steps=1)
