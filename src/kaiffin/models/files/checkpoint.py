@@ -19,11 +19,11 @@ from torch import Tensor
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.families.shared import LatentDiffusion
 from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files import header
+from kaiffin.models.files import header, kept
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.faults import BROKEN, refuse_missing, unloadable
 from kaiffin.models.files.header import Header
-from kaiffin.models.files.published import ALIASES
+from kaiffin.models.files.published import ALIASES, Source
 from kaiffin.models.files.recognise import FP8, VAE
 from kaiffin.models.files.resolve import Located
 
@@ -165,15 +165,13 @@ def _scheduler(located: Located) -> dict[str, Any]:
 def stand_in(located: Located, part: str) -> Path:
     """The folder of a component that a file lacks: in `<stem>.config` beside it, else of the
     published base, where that is in the hub's cache. MissingWeightsError names both."""
-    from huggingface_hub import try_to_load_from_cache
-
     home = HOMES.get(located.family, "")
     beside = located.path.with_suffix(".config") / part
     if any(beside.glob("*.safetensors")):
         return beside
-    found = try_to_load_from_cache(home, f"{part}/config.json") if home else None
-    if isinstance(found, str) and any(Path(found).parent.glob("*.safetensors")):
-        return Path(found).parent
+    cached = kept.find(Source(home, home))
+    if cached and any((cached.folder / part).glob("*.safetensors")):
+        return cached.folder / part
     name = "VAE" if part == "vae" else "text encoder"
     give = f"Pass --base.vae {VAES.get(located.family)}, or" if part == "vae" else "Take"
     raise MissingWeightsError(
