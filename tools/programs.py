@@ -11,16 +11,17 @@ The program's code runs on models without weights; nothing of it is kept but nam
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kaiffin.adapters.elsewhere.programs import KNOWN, expanded, folded
+from kaiffin.adapters.elsewhere.programs import KNOWN, expanded
 from kaiffin.adapters.files.tables import published
 from kaiffin.models.files.resolve import CONFIGS
 
@@ -52,6 +53,40 @@ def _version_of(checkout: Path) -> dict[str, str]:
     git = ["git", "-C", str(checkout), "log", "-1", "--format=%H %cs"]
     commit, date = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
     return {"commit": commit, "date": date}
+
+
+# --- names as patterns --------------------------------------------------------------------------
+
+
+def folded(names: Iterable[str]) -> list[str]:
+    """Few patterns that stand for exactly these names: those that differ in one word are one."""
+    rows = {tuple((word,) for word in re.split(r"([._])", name)) for name in names}
+    for place in reversed(range(max(map(len, rows), default=0))):
+        rows = {row for row in rows if place >= len(row)} | _united(rows, place)
+    return sorted("".join(map(_braced, row)) for row in rows)
+
+
+Row = tuple[tuple[str, ...], ...]  # at each place of a name the words that may stand there
+
+
+def _united(rows: Iterable[Row], place: int) -> set[Row]:
+    """Those that are alike but for one place as one."""
+    alike: dict[tuple[Row, Row], set[str]] = {}
+    for row in rows:
+        if place < len(row):
+            alike.setdefault((row[:place], row[place + 1 :]), set()).update(row[place])
+    return {
+        (*before, tuple(sorted(words, key=_by_number)), *after)
+        for (before, after), words in alike.items()
+    }
+
+
+def _by_number(word: str) -> tuple[int, str]:
+    return (int(word) if word.isdigit() else -1, word)
+
+
+def _braced(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
 
 
 # --- ComfyUI ------------------------------------------------------------------------------------

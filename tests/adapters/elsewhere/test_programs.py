@@ -6,12 +6,12 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from programs import folded
 
 from kaiffin.adapters.elsewhere.programs import (
     KNOWN,
     all_known,
     expanded,
-    folded,
     program,
 )
 from kaiffin.adapters.elsewhere.proof import accepted_names

@@ -78,34 +78,3 @@ def expanded(patterns: Iterable[str]) -> Iterator[str]:
         pieces = re.split(r"\{(.*?)\}", pattern)
         choices = [piece.split(",") if i % 2 else [piece] for i, piece in enumerate(pieces)]
         yield from map("".join, itertools.product(*choices))
-
-
-def folded(names: Iterable[str]) -> list[str]:
-    """Few patterns that stand for exactly these names: those that differ in one word are one."""
-    rows = {tuple((word,) for word in re.split(r"([._])", name)) for name in names}
-    for place in reversed(range(max(map(len, rows), default=0))):
-        rows = {row for row in rows if place >= len(row)} | _united(rows, place)
-    return sorted("".join(map(_braced, row)) for row in rows)
-
-
-Row = tuple[tuple[str, ...], ...]  # at each place of a name the words that may stand there
-
-
-def _united(rows: Iterable[Row], place: int) -> set[Row]:
-    """Those that are alike but for one place as one."""
-    alike: dict[tuple[Row, Row], set[str]] = {}
-    for row in rows:
-        if place < len(row):
-            alike.setdefault((row[:place], row[place + 1 :]), set()).update(row[place])
-    return {
-        (*before, tuple(sorted(words, key=_by_number)), *after)
-        for (before, after), words in alike.items()
-    }
-
-
-def _by_number(word: str) -> tuple[int, str]:
-    return (int(word) if word.isdigit() else -1, word)
-
-
-def _braced(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
