@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from kaiffin.cli.settings import SEED, Command, argument, option
+from kaiffin.cli.settings import Command, argument, option
 from kaiffin.cli.training import Train
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.schema import SEEDS
 
 # What weighs pictures: all of `score` but what training alone uses.
 JUDGED = ("score.judge", "score.identity_judge", "score.like", "score.prompts", "score.seeds")
@@ -53,7 +54,11 @@ class Grid(Command):
     z: str | None = option(None, "blocks, one below the other", metavar="AXIS", panel="Axes")
     count: int = option(1, "pictures of each cell, for the scores", "-n", ge=1, panel="Pictures")
     seed: int | None = option(
-        None, "seed of all; 0 by default, with -n the next too", ge=0, le=SEED, panel="Pictures"
+        None,
+        "seed of all; 0 by default, with -n the next too",
+        ge=0,
+        le=SEEDS - 1,
+        panel="Pictures",
     )
     batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
     yes: bool = option(False, "however many pictures these are", panel="Output")

@@ -6,8 +6,9 @@ import math
 import secrets
 from pathlib import Path
 
-from kaiffin.cli.settings import SEED, Command, argument, option
+from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import ConfigError, SettingError
+from kaiffin.foundation.schema import SEEDS
 
 
 class Generate(Command):
@@ -22,7 +23,7 @@ class Generate(Command):
     count: int = option(1, "pictures per prompt", "-n", ge=1, panel="Pictures")
     seed: int = option(
         0, "seed of the first picture; the next are +1; -1 draws one, and says it", ge=-1,
-        le=SEED, panel="Pictures",
+        le=SEEDS - 1, panel="Pictures",
     )  # fmt: skip
     batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
     picture: Path | None = option(
@@ -134,7 +135,7 @@ class Demo(Command):
     """From photos to pictures on the embedded base, in about two minutes on a laptop."""
 
     subject: str = option("kaiffin", "kaiffin or plush")
-    seed: int = option(0, "seed of the training", ge=0, le=SEED)
+    seed: int = option(0, "seed of the training", ge=0, le=SEEDS - 1)
     steps: int | None = option(None, "training steps; derived when left out", ge=1)
     out: Path = option(Path("demo"), "folder that is written", panel="Output")
 

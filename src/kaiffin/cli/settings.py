@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from kaiffin.foundation.config import Config
     from kaiffin.foundation.tell import Tell
 
-SEED = 2**63 - 1  # the largest that generators take
-
 
 def argument(meaning: str, default: Any = ...) -> Any:
     """A field that is given by its place; one without a default must be there."""

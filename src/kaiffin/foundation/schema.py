@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
 LONGEST_SIDE = 2**14  # pixels of a picture
+SEEDS = 2**63  # the first that is too large for generators
 MOST = 10**9  # that anything is counted to: more is a slip, and no machine's work
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from kaiffin.foundation.kinds import KindName
 from kaiffin.foundation.samplers import SamplerName
-from kaiffin.foundation.schema import LONGEST_SIDE, MOST, Strict
+from kaiffin.foundation.schema import LONGEST_SIDE, MOST, SEEDS, Strict
 from kaiffin.foundation.text import composed
 
 
@@ -278,7 +278,7 @@ class TrainConfig(Strict):
     seed: int = Field(
         0,
         ge=0,
-        lt=2**63,
+        lt=SEEDS,
         description="seed of every random draw",
         json_schema_extra={"flag": "--seed"},
     )
@@ -330,7 +330,7 @@ class SampleConfig(Strict):
         ("a photo of {token} {noun}",),
         description="prompts of the previews, {token} and {noun} set",
     )
-    preview_seed: int = Field(1, ge=0, lt=2**63, description="seed of the previews")
+    preview_seed: int = Field(1, ge=0, lt=SEEDS, description="seed of the previews")
 
     @field_validator("size", mode="before")
     @classmethod

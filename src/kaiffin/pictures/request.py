@@ -12,13 +12,11 @@ from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import file_name
 from kaiffin.foundation.samplers import SAMPLERS, taking
+from kaiffin.foundation.schema import SEEDS
 from kaiffin.foundation.text import decoded, is_text
 
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
-
-
-SEEDS = 2**63  # the first that is too large
 
 
 def refuse_large(seed: int, count: int) -> None:
