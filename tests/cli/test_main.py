@@ -1,7 +1,6 @@
 """What bad input gets: one line that names field, value and way out, exit code 2, no traceback."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
