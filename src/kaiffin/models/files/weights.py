@@ -77,7 +77,8 @@ def fill(model: nn.Module, files: Sequence[Path], dtype: torch.dtype, device: to
     for name, buffer in model.named_buffers():
         if name.endswith("position_ids"):  # in the files of older versions only
             owner = model.get_submodule(name.rpartition(".")[0])
-            owner.position_ids = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+            numbers = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+            owner.position_ids = numbers.clone()
     if len(found) < len(places):
         return False
     model.load_state_dict(found, strict=False, assign=True)
