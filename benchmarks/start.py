@@ -2,6 +2,8 @@
 
     python benchmarks/start.py [--base miniature] [--dtype bf16] [--commands WORDS,...] [--rounds 5]
 
+All are seconds of a processor's time, which other programs on the machine do not lengthen much.
+
 - start: each command in a process of its own, beside `python -c "import torch"`
 - load: a base, beside what safetensors takes for the same files and dtype, each weight read from
   its file; and by how much a process that does so exceeds the weights at its peak
@@ -14,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -37,9 +41,9 @@ TORCH = "import torch"
 PAGE = 4096  # bytes
 # In this order: each uses what those before it have made. {n} is another for every call.
 COMMANDS = (
-    "--help", "generate miniature x --steps 1 --out made",
-    "rank made --prompt x --judge miniature --out ranked.png",
-    "train made --class thing --steps 1 --out run{n}", "resume run0",
+    "--help", "generate miniature x --steps 1 --out made{n}",
+    "rank made0 --prompt x --judge miniature --out ranked.png",
+    "train made0 --class thing --steps 1 --data.prior.weight 0 --out run{n}", "resume run0",
     "adapter inspect run0/kaiffin.safetensors",
 )  # fmt: skip
 PEAK = """
@@ -70,11 +74,17 @@ def main() -> None:
 
 
 def starts(commands: Sequence[str], folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each command from nothing to its end, one value a round."""
+    """CPU seconds of each command from nothing to its end, one value a round."""
     calls: dict[str, Callable[[], object]] = {TORCH: lambda: _run(["-c", TORCH], folder)}
     for command in commands:
         calls[command] = Numbered(command, folder)
-    return interleaved(calls, rounds, torch.device("cpu"), calls=1)
+    return interleaved(calls, rounds, torch.device("cpu"), calls=1, clock=_of_children)
+
+
+def _of_children() -> float:
+    """CPU seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Numbered:
@@ -97,7 +107,7 @@ def _run(words: Sequence[str], folder: Path) -> str:
 
 
 def loads(base: str, dtype: str, rounds: int) -> dict[str, list[float]]:
-    """Seconds in which safetensors and Kaiffin load the same weights, both with warm files."""
+    """CPU seconds in which safetensors and Kaiffin load the same weights, with warm files."""
     config = BaseConfig(name=base, device="cpu", dtype=dtype)
     runtime = Runtime.from_config(config)
     files = weight_files(base)
@@ -110,7 +120,7 @@ def loads(base: str, dtype: str, rounds: int) -> dict[str, list[float]]:
         ),
         "kaiffin": lambda: touch(weights_of(load(config, runtime))),
     }
-    return interleaved(calls, rounds, runtime.device, calls=1)
+    return interleaved(calls, rounds, runtime.device, calls=1, clock=time.process_time)
 
 
 def weights_of(family: ModelFamily) -> list[dict[str, Tensor]]:

@@ -1,5 +1,6 @@
 """A story for jobs that counts, in a process that starts at once: it needs no torch."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from kaiffin.foundation.tell import SILENT, Tell
 
 
 def do(job: Job, *, tell: Tell = SILENT) -> dict[str, Any]:
-    """arguments: `to`, how far it counts; `wrong`: user, bug or part, how it fails; `waits`, for a
-    long time, once it has begun to count."""
+    """arguments: `to`, how far it counts; `wrong`: user, bug or part, how it fails, or dead;
+    `waits`, for a long time, once it has begun to count. Its count says what it sees."""
     asked = job.arguments
     tell.note(f"counts to {asked['to']}")
-    job.leave("count", {"done": 1})
+    seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
+    job.leave("count", {"done": 1, **seen, "folder": os.getcwd(), "session": os.getsid(0)})
     wrong = asked.get("wrong")
+    if wrong == "dead":
+        os._exit(1)
     if wrong == "user":
         raise RunError("no numbers.", "Bring some.")
     if wrong == "bug":

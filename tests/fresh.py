@@ -21,8 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaiffin.experiments.work.births import LIBRARIES
+
 WARM = (
-    "torch", "peft", "diffusers.models.autoencoders.autoencoder_kl",
+    LIBRARIES, "torch", "peft", "diffusers.models.autoencoders.autoencoder_kl",
     "diffusers.models.unets.unet_2d_condition", "transformers.models.clip.modeling_clip",
     "transformers.models.clip.tokenization_clip", "kaiffin.stories.train",
     "kaiffin.stories.generate", "kaiffin.stories.choose", "kaiffin.cli.main",

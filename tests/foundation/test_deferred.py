@@ -86,6 +86,36 @@ def test_given_names_are_answered_without_running(package: str) -> None:
     assert module.VALUE != 2  # its own, once it has run
 
 
+def test_a_class_has_no_instances_until_it_is_made(package: str, tmp_path: Path) -> None:
+    text = "class Kind:\n    word = 'kind'\nmade = Kind()\n"
+    for name in ("asked", "called", "looked"):
+        (tmp_path / package / f"{name}.py").write_text(text)
+        defer(f"{package}.{name}", classes=["Kind"])
+    asked, called, looked = (
+        importlib.import_module(f"{package}.{name}") for name in ("asked", "called", "looked")
+    )
+    kind = asked.Kind
+    assert not isinstance(object(), kind)
+    assert "made" not in vars(asked)
+    assert isinstance(asked.made, kind), "the one that was taken before holds afterwards, too"
+    assert not isinstance(object(), kind)
+    assert type(called.Kind()) is called.Kind
+    assert looked.Kind.word == "kind"
+
+
+def test_its_package_runs_before_a_module_that_waits_with_it(package: str) -> None:
+    def both() -> object:
+        defer(f"{package}.other", gathers=True, given={"FIRST": lambda: 1})
+        return sys.modules[f"{package}.other"]
+
+    defer(package, given={"other": both})
+    module = importlib.import_module(f"{package}.other")
+    assert module.FIRST == 1
+    assert not has_run(package)
+    assert module.VALUE == 2
+    assert has_run(package)
+
+
 def test_one_that_fails_fails_when_asked_and_again(package: str, tmp_path: Path) -> None:
     (tmp_path / package / "__init__.py").write_text("raise ValueError('broken')\n")
     defer(package)

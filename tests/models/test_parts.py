@@ -1,7 +1,10 @@
 """What the families share: freezing, hashing, naming, and pictures to latents and back."""
 
+import contextlib
+import gc
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -16,6 +19,29 @@ def test_frozen_is_without_gradients_and_drop_out() -> None:
     assert not made.training
     assert {(p.requires_grad, p.dtype) for p in made.parameters()} == {(False, torch.bfloat16)}
     assert parts.num_bytes([made, made]) == 2 * 6 * 2
+
+
+def test_what_is_there_already_stays_where_it_is() -> None:
+    model = nn.BatchNorm1d(2)
+    places = [t.data_ptr() for t in (*model.parameters(), model.running_mean)]
+    made = parts.frozen(model, torch.device("cpu"), torch.float32)
+    assert [t.data_ptr() for t in (*made.parameters(), made.running_mean)] == places
+    made.running_mean = made.running_mean.double()
+    assert (
+        parts.frozen(made, torch.device("cpu"), torch.float32).running_mean.dtype == torch.float32
+    )
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_garbage_is_collected_as_before_after_a_load(is_on: bool) -> None:
+    (gc.enable if is_on else gc.disable)()
+    try:
+        with contextlib.suppress(ValueError), parts.quiet(), parts.quiet():
+            assert not gc.isenabled()
+            raise ValueError
+        assert gc.isenabled() == is_on
+    finally:
+        gc.enable()
 
 
 def test_targets_are_linear_layers_and_convolutions() -> None:

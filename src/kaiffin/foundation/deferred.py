@@ -13,7 +13,7 @@ import functools
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -24,13 +24,15 @@ _waiting: dict[str, _Waiting] = {}
 
 
 def defer(
-    name: str, *, gathers: bool = False, given: Mapping[str, Callable[[], object]] | None = None
-) -> None:
+    name: str, *, gathers: bool = False, given: Mapping[str, Callable[[], object]] | None = None,
+    classes: Sequence[str] = (),
+) -> None:  # fmt: skip
     """`import name` costs nothing from now on, until something of it is asked for.
 
     gathers: it does no more than gather names, so its modules may be imported without it.
     given: names that it answers without running, with what finds each; called now, and may import
     modules of the package.
+    classes: of it, of which it answers without running that nothing is an instance.
     Nothing happens where it is imported already, or not installed.
     """
     spec = None if name in sys.modules else importlib.util.find_spec(name)
@@ -42,6 +44,8 @@ def defer(
     for known, find in (given or {}).items():
         vars(package)[known] = find()
     waiting = _Waiting(package, spec.loader)
+    for known in classes:
+        vars(package)[known] = _StandIn(known, (), {"_waiting": waiting})
     vars(package)["__getattr__"] = waiting.ask
     if not gathers:
         _waiting[name] = waiting
@@ -66,6 +70,9 @@ class _Waiting:
 
     def run(self) -> None:
         """Runs the package, the first time; from within it, it is as far as it has come."""
+        around = _waiting.get(self.name.rpartition(".")[0])
+        if around:
+            around.run()
         with self.lock:
             if self.has_begun:
                 return
@@ -81,6 +88,26 @@ class _Waiting:
             if made is not self.package:  # some put another module in their own place
                 vars(self.package)["__getattr__"] = functools.partial(getattr, made)
                 _into_parent(self.name, made)
+
+
+class _StandIn(type):
+    """A class that its package has not made yet: it has no instances; all else runs the package."""
+
+    _waiting: _Waiting
+
+    def __instancecheck__(cls, thing: Any) -> bool:
+        made = vars(sys.modules[cls._waiting.name]).get(cls.__name__, cls)
+        return made is not cls and isinstance(thing, made)
+
+    def __call__(cls, *values: Any, **named: Any) -> Any:
+        return cls._made()(*values, **named)
+
+    def __getattr__(cls, attribute: str) -> Any:
+        return getattr(cls._made(), attribute)
+
+    def _made(cls) -> Any:
+        cls._waiting.run()
+        return getattr(sys.modules[cls._waiting.name], cls.__name__)
 
 
 def _into_parent(name: str, package: ModuleType) -> None:

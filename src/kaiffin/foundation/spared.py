@@ -8,9 +8,12 @@ their other models: thrice what torch itself takes. All of it stays there to be 
 from __future__ import annotations
 
 import functools
+import importlib
 import pkgutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from kaiffin.foundation.deferred import defer
@@ -23,7 +26,8 @@ GATHERING = (
 
 def spare() -> None:
     """Lets it wait until it is asked for, which mostly is never."""
-    defer("bitsandbytes")  # by diffusers' quantizers
+    # By diffusers' quantizers; and PEFT looks for that class.
+    defer("bitsandbytes", given={"nn": lambda: _module("bitsandbytes.nn", "Linear4bit")})
     for part in ("stats", "integrate"):  # by diffusers' schedulers
         defer(f"scipy.{part}")
     # By transformers' losses of object detection; the function's own module needs nothing else.
@@ -42,9 +46,38 @@ def _spare_compiler() -> None:
         "allow_in_graph": lambda: _unmarked,
         "assume_constant_result": lambda: _unmarked,
         "disable": lambda: _disable,
+        "graph_break": lambda: _nothing,  # by optimizers
         of_masks: lambda: pkgutil.resolve_name(f"torch._dynamo.{of_masks}"),
+        # By diffusers' pipelines.
+        "eval_frame": lambda: _module("torch._dynamo.eval_frame", "OptimizedModule"),
+        # By tensors without contents, of which nothing is compiled either.
+        "config": lambda: importlib.import_module("torch._dynamo.config"),
+        "source": lambda: _module(
+            "torch._dynamo.source", "RandomValueSource", given={"ConstantSource": _constant}
+        ),
     }
     defer("torch._dynamo", given=given)
+
+
+def _module(
+    name: str, *classes: str, given: Mapping[str, Callable[[], object]] | None = None
+) -> ModuleType:
+    """A module that waits as its package does."""
+    defer(name, gathers=True, classes=classes, given=given)
+    return sys.modules[name]
+
+
+def _constant() -> type:
+    """As `torch._dynamo.source.ConstantSource`: where a tensor is from that nobody compiles."""
+    from torch._guards import GuardSource, Source
+
+    @dataclass(frozen=True)
+    class ConstantSource(Source):
+        source_name: str
+        guard_source = GuardSource.CONSTANT
+        name = _name_template = property(lambda self: self.source_name)
+
+    return ConstantSource
 
 
 def _unmarked(thing: Any) -> Any:
@@ -52,19 +85,19 @@ def _unmarked(thing: Any) -> Any:
     return thing
 
 
+def _nothing(*_: Any, **__: Any) -> None:
+    """What a call to the compiler does where nothing is compiled."""
+
+
 def _disable(function: Any = None, recursive: bool = True, **more: Any) -> Any:
     """As `torch._dynamo.disable`, which is asked once there is a compiler that could compile."""
     if function is None:
         return functools.partial(_disable, recursive=recursive, **more)
-    kept: list[Callable[..., Any]] = []
+    made = functools.cache(lambda disable: disable(function, recursive, **more))
 
     @functools.wraps(function)
     def call(*values: Any, **named: Any) -> Any:
         disable = sys.modules["torch._dynamo"].disable
-        if disable is _disable:
-            return function(*values, **named)
-        if not kept:
-            kept.append(disable(function, recursive, **more))
-        return kept[0](*values, **named)
+        return (function if disable is _disable else made(disable))(*values, **named)
 
     return call

@@ -122,7 +122,7 @@ class Meter:
         family, parameters, batch = self.family, list(self.stack.parameters()), made.batch
         size = SizeFacts.whole(made.side, made.side)
         with torch.no_grad():
-            one = family.encode_text([made.caption], [size])
+            one = family.encode_text([made.caption], [size]).map(torch.clone)  # a view is slow here
 
         def step(fake: FakeTensorMode) -> object:
             shape = (batch, family.latent_channels, *2 * [made.side // family.downscale])

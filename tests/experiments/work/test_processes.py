@@ -42,19 +42,16 @@ def test_processes_stopped_and_gone_on_with(
     assert_same(results(Path("out")), local)
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
 def test_each_worker_sees_its_own_gpu(tmp_path: Path) -> None:
-    place = Processes([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("3", "5")], tmp_path)
-    for name in ("one", "two"):
-        place.start(job(tmp_path, name, waits=True))
-    started = [process for _, process, _ in place.running.values()]
-    try:
-        seen = [psutil.Process(p.pid).environ()["CUDA_VISIBLE_DEVICES"] for p in started]
-        assert seen == ["3", "5"]
-    finally:
-        for process in started:
-            process.kill()
-        place.stop()
+    environments = [{"CUDA_VISIBLE_DEVICES": gpu, **FINDS_STORIES} for gpu in ("3", "5")]
+    place = Processes(environments, tmp_path)
+    made = [job(tmp_path, name, waits=True) for name in ("one", "two")]
+    for one in made:
+        place.start(one)
+    while not all(one.left("count") for one in made):
+        time.sleep(0.01)
+    place.stop()
+    assert [one.left("count")["CUDA_VISIBLE_DEVICES"] for one in made] == ["3", "5"]
 
 
 def test_what_a_worker_says_is_in_its_log(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def test_a_death_is_tried_again_before_the_others_and_told(tmp_path: Path) -> No
 
 
 def test_a_worker_that_always_dies_is_given_up(tmp_path: Path) -> None:
-    one = job(tmp_path)
-    place = Processes([{"PYTHONHOME": str(tmp_path)}], tmp_path)  # Python does not start
+    one = job(tmp_path, wrong="dead")
+    place = Processes([{}], tmp_path)
     failed = running.run([one], place, tmp_path / "logs" / "sweep.log")
     reason = f"its worker died 3 times (exit code 1); see {one.log}."
     assert failed == {"left": reason, "right": reason}

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kaiffin.experiments.work import workers
+from kaiffin.experiments.work.births import Worker, worker
 from kaiffin.experiments.work.jobs import STOPPING, Ended, Job
 from kaiffin.foundation.tell import SILENT, Tell
 
 
 class Processes:
-    """A fresh process for each job.
+    """A process for each job, on its own.
 
     environments: what each of those that run at once sees beside this process's own variables.
     """
@@ -25,7 +24,7 @@ class Processes:
         self, environments: Sequence[Mapping[str, str]], out: Path, tell: Tell = SILENT
     ) -> None:
         self.slots, self.free, self.tell = len(environments), list(environments), tell
-        self.running: dict[str, tuple[Job, subprocess.Popen, Mapping[str, str]]] = {}
+        self.running: dict[str, tuple[Job, Worker, Mapping[str, str]]] = {}
         self.session = workers.open_session(out)
         threads = max(1, (os.cpu_count() or 1) // self.slots)
         self.shared = {"OMP_NUM_THREADS": str(threads), **os.environ}
@@ -33,13 +32,7 @@ class Processes:
     def start(self, job: Job) -> None:
         own = self.free.pop(0)
         job.log.parent.mkdir(exist_ok=True)
-        worker = [str(job.out), job.name, self.session]
-        command = [sys.executable, "-u", "-m", workers.__name__, *worker]
-        with job.log.open("ab") as log:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**self.shared, **own},
-                start_new_session=True,  # so that Ctrl-C reaches the parent alone
-            )  # fmt: skip
+        process = worker([str(job.out), job.name, self.session], job.log, {**self.shared, **own})
         self.running[job.name] = job, process, own
 
     def ended(self, seconds: float) -> list[Ended]:
@@ -50,22 +43,20 @@ class Processes:
                 return [self._collect(*one) for one in through]
             time.sleep(0.05)
 
-    def _collect(self, job: Job, process: subprocess.Popen, own: Mapping[str, str]) -> Ended:
+    def _collect(self, job: Job, process: Worker, own: Mapping[str, str]) -> Ended:
         del self.running[job.name]
         self.free.append(own)
-        if process.stdin:
-            process.stdin.close()
-        result = job.left("result")
-        if process.returncode == 0 and result:
+        process.stop()
+        result, code = job.left("result"), process.poll() or 0
+        if code == 0 and result:
             return Ended(job.name, result)
-        return Ended(job.name, None, _death(process.returncode))
+        return Ended(job.name, None, _death(code))
 
     def stop(self) -> None:
         if self.running:
             self.tell.note(STOPPING)
         for _, process, _ in self.running.values():
-            if process.stdin:
-                process.stdin.close()
+            process.stop()
         try:
             for _, process, _ in self.running.values():
                 process.wait()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext
 
 from kaiffin.models.families.text import canonical
 from kaiffin.models.files import header
@@ -43,23 +43,22 @@ def built(cls: Any, folder: Path) -> Any:
     configuration that is broken or of another kind."""
     from transformers import PreTrainedModel
 
-    with torch.device("meta"), _WithoutNoise():
+    with _Blueprint("meta"):
         if issubclass(cls, PreTrainedModel):
             config = cls.config_class.from_pretrained(str(folder), local_files_only=True)
             return cls(config)
         return cls.from_config(cls.load_config(str(folder), local_files_only=True))
 
 
-class _WithoutNoise(TorchFunctionMode):
-    """Leaves out what torch.nn.init does to new layers."""
+class _Blueprint(DeviceContext):
+    """torch's context of a device, without what torch.nn.init does to new layers."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def fill(model: nn.Module, files: Sequence[Path], dtype: torch.dtype, device: torch.device) -> bool:
@@ -77,11 +76,27 @@ def fill(model: nn.Module, files: Sequence[Path], dtype: torch.dtype, device: to
     for name, buffer in model.named_buffers():
         if name.endswith("position_ids"):  # in the files of older versions only
             owner = model.get_submodule(name.rpartition(".")[0])
-            owner.position_ids = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+            numbers = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+            owner.position_ids = numbers.clone()
     if len(found) < len(places):
         return False
-    model.load_state_dict(found, strict=False, assign=True)
+    _assign(model, found)
     return not any(t.is_meta for t in (*model.parameters(), *model.buffers()))
+
+
+def _assign(model: nn.Module, found: Mapping[str, Tensor]) -> None:
+    """As `load_state_dict(found, assign=True)`, which takes as long as reading a mapped file."""
+    modules = dict(model.named_modules())
+    for name, tensor in found.items():
+        owner, _, leaf = name.rpartition(".")
+        before = getattr(modules[owner], leaf)
+        if before.shape != tensor.shape:
+            raise ValueError(
+                f"size mismatch for {name}: {tuple(tensor.shape)} where the model has"
+                f" {tuple(before.shape)}"
+            )
+        is_trained = isinstance(before, nn.Parameter)
+        setattr(modules[owner], leaf, nn.Parameter(tensor, False) if is_trained else tensor)
 
 
 def _places(model: nn.Module) -> dict[str, str]:
