@@ -114,7 +114,7 @@ def test_the_prefix_of_clip_l_on_sd1(sd: ModelFamily, tmp_path: Path) -> None:
     wrong = {n.replace("lora_te_", "lora_te1_"): t for n, t in tensors.items()}
     safe.save(path, wrong, header)
     made = proof(path, sd)
-    assert {problem.split()[0] for problem in made.problems} == {"A1111", "sd-scripts"}
+    assert {problem.split()[0] for problem in made.problems} == {"sd-scripts"}
 
 
 def test_what_programs_accept_on_the_published_bases() -> None:
@@ -129,18 +129,24 @@ def test_what_programs_accept_on_the_published_bases() -> None:
     assert "lora_unet_input_blocks_1_1_proj_in" in sd1["ComfyUI"]
     assert "lora_unet_output_blocks_2_1_conv" in sd1["ComfyUI"]  # no attention: the second place
     assert "lora_unet_input_blocks_1_1_proj_in" not in sd1["sd-scripts"]
+    upsampler, sizes = "lora_unet_up_blocks_0_upsamplers_0_conv", "lora_unet_add_embedding_linear_1"
+    assert {upsampler, sizes} <= sdxl["ComfyUI"]
+    assert not {upsampler, sizes} & sdxl["A1111"]
+    assert upsampler in sd1["A1111"]
     for known in (sd1, sdxl):
         top = {"conv_in", "input_blocks_0_0", "time_embedding_linear_1", "time_embed_0"}
         assert not any(f"lora_unet_{name}" in known["sd-scripts"] for name in top)
         assert any(f"lora_unet_{name}" in known["ComfyUI"] for name in top)
 
 
-def test_what_becomes_of_dora_in_comfyui_is_said(sd: ModelFamily, tmp_path: Path) -> None:
-    for kind, said in (("dora", 1), ("loha", 0)):
+def test_what_becomes_of_dora_elsewhere_is_said(sd: ModelFamily, tmp_path: Path) -> None:
+    for kind, said in (("dora", ["ComfyUI divides", "A1111 takes"]), ("loha", [])):
         path = saved(moved(sd, kind), sd, tmp_path / f"{kind}.safetensors")
         made = proof(path, sd)
         assert made.holds
-        assert sum("ComfyUI divides" in line for line in made.sentences) == said
+        assert len(made.sentences) == 1 + len(said)
+        for line, start in zip(made.sentences[1:], said, strict=True):
+            assert line.startswith(f"note: {start}")
 
 
 @pytest.mark.parametrize(("kind", "scripts"), [("lora", True), ("loha", False), ("dora", False)])
