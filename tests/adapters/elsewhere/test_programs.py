@@ -72,13 +72,13 @@ def test_names_without_numbers_say_the_same_of_published_bases(family: str) -> N
 
 @pytest.mark.parametrize("family", SPECS)
 def test_kaiffin_reads_each_spelling_that_comfyui_takes(family: str) -> None:
-    """But for projections and tables of words, which Kaiffin does not apply, SD 1.x's name of
-    CLIP-L in SDXL, and a second name of the embedding of sizes."""
+    """But for projections and tables of words, which Kaiffin does not apply, and a second name of
+    the embedding of sizes."""
     layers = published(family).layers
     homes = {**names.homes(layers, family), **names.dotted(layers, family)}
     named = program("comfyui").names[family]
     strange = {split(f"{name}_lora.down.weight")[0] for name in named} - set(homes)
-    known = r"text_projection$|\.(token|position)_embedding$|^lora_te_|class_embedding"
+    known = r"text_projection$|\.(token|position)_embedding$|class_embedding"
     assert not [name for name in strange if not re.search(known, name)]
 
 
