@@ -251,7 +251,7 @@ OTHERWISE: dict[str, Callable[[Path], object]] = {
         shutil.copytree(top / "pics", top / "others" / "pics"),
         of_second(top, top / "others" / "pics"),
     ],
-    "names 1 folders of photos, and the run was begun with 2": lambda top: of_second(top, None),
+    "names 1 folder of photos, and the run was begun with 2": lambda top: of_second(top, None),
 }
 
 

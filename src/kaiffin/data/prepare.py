@@ -27,6 +27,7 @@ from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.folder import expanded, explained, write_bytes
 from kaiffin.foundation.run import CONTACT_SHEET, PHOTOS_MANIFEST
 from kaiffin.foundation.sheets import png_bytes
+from kaiffin.foundation.text import counted
 
 PARALLEL_FROM = 64  # photos; below, starting processes costs more than it saves
 CHUNK = 16
@@ -136,7 +137,8 @@ def _held_out(examples: Sequence[Example], count: int, top: Path) -> tuple[Examp
     """`count` of the photos, evenly spread over their order; PhotoError where none would stay."""
     if count >= len(examples):
         raise PhotoError(
-            f"{top}: data.hold_out {count} of {len(examples)} photos leaves none to train on.",
+            f"{top}: data.hold_out {count} of {counted(len(examples), 'photo')}: none is left to"
+            " learn from.",
             "Hold fewer out, or give more photos.",
         )
     places = {(2 * i + 1) * len(examples) // (2 * count) for i in range(count)}
@@ -157,7 +159,9 @@ def _item(top: Path, source: Source, facts: Examined, data: DataConfig, resoluti
 def _refuse_empty(items: Sequence[Item], refused: Sequence[tuple[str, str]], top: Path) -> None:
     if not items:
         name, reason = refused[0]
-        raise PhotoError(f"{top}: none of the {len(refused)} photos can be used; {name}: {reason}")
+        raise PhotoError(
+            f"{top}: of {counted(len(refused), 'photo')} none can be used; {name}: {reason}"
+        )
 
 
 # --- examining --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import flat
 from kaiffin.foundation.tell import Tell
+from kaiffin.foundation.text import counted, first_few
 from kaiffin.foundation.whereabouts import (
     FILES,
     content_sha256,
@@ -63,8 +64,8 @@ def _check_photos(run: Run, tell: Tell) -> None:
     begun = len(every)
     if len(photo_folders(run.config)) != begun:
         raise RunError(
-            f"{run.config_path}: names {len(photo_folders(run.config))} folders of photos, and the"
-            f" run was begun with {begun}.",
+            f"{run.config_path}: names {counted(len(photo_folders(run.config)), 'folder')} of"
+            f" photos, and the run was begun with {begun}.",
             f"Put them back, {NEW_RUN}.",
         )
     folders = [
@@ -188,7 +189,7 @@ def hold_class_pictures(run: Run, examples: Sequence[Example]) -> None:
     if other:
         raise RunError(
             f"{run.cache}: class pictures are not those that the run was begun with:"
-            f" {_listed(other)}.",
+            f" {first_few(other, SHOWN)}.",
             f"Put them back, {NEW_RUN}.",
         )
     if now.keys() - before.keys():
@@ -231,7 +232,7 @@ def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tel
     if found is None:
         names = [one["file"] for one in recorded["photos"]]
         raise RunError(
-            f"{run.path}: its photos are gone: {_listed(names)}; they are neither in"
+            f"{run.path}: its photos are gone: {first_few(names, SHOWN)}; they are neither in"
             f" {recorded['folder']} nor at {recorded['from_run']} from the run, nor in a folder"
             " beside these.",
             f"Name their folder as data.photos in {run.config_path} (in a phase: its photos).",
@@ -244,7 +245,7 @@ def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tel
 def _refuse_differences(run: Run, folder: Path, before: Photos, now: Photos) -> None:
     """RunError that names every photo that is not as it was, by what became of it."""
     kinds = _differences(before, now)
-    told = "; ".join(f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names)
+    told = "; ".join(f"{kind}: {first_few(names, SHOWN)}" for kind, names in kinds.items() if names)
     if told:
         raise RunError(
             f"{run.path}: the photos in {folder} are not those that it was begun with: {told}.",
@@ -270,8 +271,3 @@ def _differences(before: Photos, now: Photos) -> dict[str, list[str]]:
         "with another mask": other("mask"),
         "repeated otherwise": other("repeats"),
     }
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")

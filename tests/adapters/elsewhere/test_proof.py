@@ -193,7 +193,7 @@ def test_a_proof_of_what_is_left(sd: ModelFamily, tmp_path: Path) -> None:
     made = prove(path, sd, opened_by_others, skip_unknown=True)
     assert made.holds
     assert made.as_json()["skipped"] == {odd: "norm layers"}
-    assert made.sentences[-1] == "note: all of it without 1 keys (norm layers)"
+    assert made.sentences[-1] == "note: all of it without 1 key (norm layers)"
     assert made.keys == len(tensors)
 
 

@@ -30,6 +30,7 @@ from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.runtime import randn
+from kaiffin.foundation.text import all_of, counted
 from kaiffin.models.base import ModelFamily, SizeFacts
 
 # Of the adapter's own effect on the output: above it, strength or a layer is wrong. The rounding
@@ -56,10 +57,10 @@ class Proof:
     """layers, matched: of each tower; known: keys that each program knows, of `keys`.
 
     effect: relative change of the denoiser's output by the adapter; difference: between ours and
-    the independent reader's, relative as well; quirks: where another program does otherwise;
-    dropped: keys that ComfyUI has no place for in a layout that is not kohya's; skipped: keys that
-    neither was given, with what they are; refused: why the other reader did not open the file as it
-    is spelled and was given it converted.
+    the independent reader's, relative as well; words: custom tokens, of an adapter without layers;
+    quirks: where another program does otherwise; dropped: keys that ComfyUI has no place for in a
+    layout that is not kohya's; skipped: keys that neither was given, with what they are; refused:
+    why the other reader did not open the file as it is spelled and was given it converted.
     """
 
     layers: dict[str, int]
@@ -70,6 +71,7 @@ class Proof:
     effect: float
     difference: float
     allowed: float
+    words: Sequence[str] = ()
     quirks: Sequence[str] = ()
     dropped: int = 0
     skipped: Mapping[str, str] = field(default_factory=dict)
@@ -89,10 +91,16 @@ class Proof:
         """For people: one when all is well, else one for each problem."""
         if not self.holds:
             return [f"proof fails: {problem}" for problem in self.problems]
-        known = f"; {', '.join(self.known)} know all {self.keys} keys" if self.known else ""
+        if self.words:
+            return [
+                f"proof: it holds the words {', '.join(self.words)} alone, and they change the"
+                f" output (effect {self.effect:.1g}); no layers for another reader to attach",
+                *self._notes,
+            ]
+        known = f"; {', '.join(self.known)} know {all_of(self.keys, 'key')}" if self.known else ""
         return [
-            f"proof: an independent reader attaches all {sum(self.layers.values())} layers and"
-            f" gives the same output (difference {self.difference:.1g}, effect"
+            f"proof: an independent reader attaches {all_of(sum(self.layers.values()), 'layer')}"
+            f" and gives the same output (difference {self.difference:.1g}, effect"
             f" {self.effect:.1g}){known}",
             *self._notes,
         ]
@@ -103,8 +111,8 @@ class Proof:
         yield from (f"note: {quirk}" for quirk in self.quirks)
         if self.dropped:
             yield (
-                f"note: ComfyUI drops {self.dropped} keys of a file in this layout: give it kohya's"
-                " (kaiffin adapter convert IN OUT --to kohya)"
+                f"note: ComfyUI drops {counted(self.dropped, 'key')} of a file in this layout: give"
+                " it kohya's (kaiffin adapter convert IN OUT --to kohya)"
             )
         if self.refused:
             why = textwrap.shorten(self.refused, LONGEST, placeholder=" ...")
@@ -116,8 +124,8 @@ class Proof:
     def problems(self) -> list[str]:
         """What is wrong, in words; empty for a good file."""
         found = [
-            f"the independent reader attached {self.matched.get(tower, 0)} of {count} layers of"
-            f" {tower}"
+            f"the independent reader attached {self.matched.get(tower, 0)} of"
+            f" {counted(count, 'layer')} of {tower}"
             for tower, count in self.layers.items()
             if self.matched.get(tower, 0) != count
         ]
@@ -133,7 +141,7 @@ class Proof:
                     " attention layers of a kohya file: convert it with --to diffusers for there"
                 )
         found += [
-            f"{program} does not know {self.keys - known} of {self.keys} keys"
+            f"{program} does not know {self.keys - known} of {counted(self.keys, 'key')}"
             for program, known in self.known.items()
             if known < self.keys
         ]
@@ -153,9 +161,11 @@ def prove(
     """
     stack = load_adapter(path, family, skip_unknown=skip_unknown)
     stack.train(False)
+    if not any(stack.layers()):
+        return _of_words(stack, family)
     for token in stack.tokens:
         token.inject(family)  # on all sides: the question is what the layers do
-    prompt = " ".join(["a photo of a thing", *(token.word for token in stack.tokens)])
+    prompt = _prompt(stack)
     layers = {
         tower: sum(name.startswith(f"{tower}.") for name in stack.layers())
         for tower in family.towers
@@ -185,6 +195,24 @@ def prove(
         dropped=0 if keys else _dropped(path, family.name, stack.skipped),
         skipped=stack.skipped, refused=theirs.refused,
     )  # fmt: skip
+
+
+def _of_words(stack: Stack, family: ModelFamily) -> Proof:
+    """Of custom tokens alone: what they do to a prompt with their words."""
+    prompt, none = _prompt(stack), dict.fromkeys(family.towers, 0)
+    before = _output(family, prompt)
+    try:
+        stack.inject(family)
+        after = _output(family, prompt)
+    finally:
+        stack.eject()
+    effect = (after - before).norm().item() / (before.norm().item() or 1.0)
+    words = [token.word for token in stack.tokens]
+    return Proof(none, none, 0, {}, False, effect, 0.0, 0.0, words=words, skipped=stack.skipped)
+
+
+def _prompt(stack: Stack) -> str:
+    return " ".join(["a photo of a thing", *(token.word for token in stack.tokens)])
 
 
 @dataclass(frozen=True)
