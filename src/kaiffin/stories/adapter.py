@@ -65,8 +65,8 @@ def convert(
     _refuse_existing(out)
     opened = _opened(path, base, skip_unknown, tell)
     writing.write(opened.file, out, layout, opened.table.layers_per_block)
-    file = opened.file
-    return Converted(out, len(file.modules), len(file.words), file.layout, layout)
+    file, words = opened.file, {name.partition(".")[0] for name in opened.file.embeddings}
+    return Converted(out, len(file.modules), len(words), file.layout, layout)
 
 
 @contained()

@@ -64,11 +64,6 @@ class AdapterFile:
             found[kind] = found.get(kind, 0) + 1
         return found
 
-    @property
-    def words(self) -> list[str]:
-        """Of its custom tokens."""
-        return sorted({name.partition(".")[0] for name in self.embeddings})
-
     def state(self) -> dict[str, Tensor]:
         """Flat: `<module>.<part>` -> tensor, as `Lora.state` gives it."""
         return {f"{n}.{part}": t for n, parts in self.modules.items() for part, t in parts.items()}
@@ -122,14 +117,11 @@ def refuse_embedding(shapes: Mapping[str, Any]) -> None:
 
 
 def refuse_strays(found: AdapterFile) -> None:
-    """`AdapterError` naming what has no home in the base, each by what it is; or that there is
-    nothing at all."""
+    """`AdapterError` naming what has no home in the base, each by what it is; or an empty file."""
     if not found.strays:
         if not found.modules and not found.embeddings:
-            left = (
-                "nothing is left without what is not applied" if found.skipped else "holds nothing"
-            )
-            raise AdapterError(f"{left}: no layers and no words.")
+            left = "left without what is not applied" if found.skipped else "in it"
+            raise AdapterError(f"nothing is {left}.")
         return
     title, said = SPECS[found.family].title, []
     for what, keys in spelling.grouped(found.strays).items():
