@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import logging
+from logging.handlers import BufferingHandler
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,24 @@ def test_what_comfyui_drops_of_a_layout_is_said(sd: ModelFamily, tmp_path: Path)
         assert made.holds
         assert (made.dropped > 0) == drops
         assert any("ComfyUI drops" in line for line in made.sentences) == drops
+
+
+def test_nothing_is_heard_of_a_reader_that_refuses(sd: ModelFamily, tmp_path: Path) -> None:
+    """diffusers has no place for 1x1 convolutions stored flat; it is given them as it wants."""
+    path = tmp_path / "a.safetensors"
+    writing.write(one_alpha(varied(sd)), path, "kohya")
+    tensors, header = safe.read(path)
+    flat = {k: t.flatten(1) if t.shape[2:] == (1, 1) else t for k, t in tensors.items()}
+    safe.save(path, flat, header)
+    heard = BufferingHandler(100)
+    logging.getLogger("diffusers").addHandler(heard)
+    try:
+        made = proof(path, sd)
+    finally:
+        logging.getLogger("diffusers").removeHandler(heard)
+    assert made.holds
+    assert "diffusers cannot open it" in made.sentences[-1]
+    assert not heard.buffer
 
 
 def test_a_proof_of_what_is_left(sd: ModelFamily, tmp_path: Path) -> None:
