@@ -21,7 +21,7 @@ from kaiffin.data import images, inspect, sources
 from kaiffin.data.files import shown
 from kaiffin.data.images import Crop
 from kaiffin.data.inspect import Examined, Finding, Item
-from kaiffin.data.sources import Source
+from kaiffin.data.sources import Listing, Source
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.folder import expanded, explained, write_bytes
@@ -86,14 +86,17 @@ def prepare(
     max_tokens: int = 77,
     out: Path | None = None,
     progress: Progress | None = None,
+    listing: Listing | None = None,
 ) -> Prepared:
     """Looks at every photo of `data.photos`; writes manifest and contact sheet below `out`.
+
+    listing: what its folder holds, where that has been read already.
 
     With `data.skip_bad`, photos that cannot be used are left out and recorded. Otherwise the
     result's `problems` say what is wrong and the caller must not train.
     Raises PhotoError when nothing usable is left.
     """
-    listing = sources.read(data, subject)
+    listing = listing or sources.read(data, subject)
     top = expanded(data.photos or Path())
     images.parse_colour(data.background)
     facts = _examine_all(listing.sources, data.background, out, progress)

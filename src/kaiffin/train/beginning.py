@@ -13,7 +13,7 @@ from typing import Any
 
 from kaiffin.data import sources
 from kaiffin.data.prepare import Example, Prepared
-from kaiffin.data.sources import Source
+from kaiffin.data.sources import Listing, Listings, Source
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import expanded, read_json
@@ -41,25 +41,27 @@ NEW_RUN = "or start a new run"
 Photos = Mapping[str, Mapping[str, Any]]  # what the record holds of each photo, by its file
 
 
-def check(run: Run, tell: Tell) -> Edits:
-    """Holds a run against its record before anything is loaded; what was edited and may be.
+def check(run: Run, tell: Tell) -> tuple[Edits, Listings]:
+    """Holds a run against its record before anything is loaded; what was edited and may be, and
+    what is in the folders of photos that were looked at for it.
 
     Photos that were moved are found, and the run's config says where from now on. Raises RunError
     for everything that is not as it was. Where there is no record, nothing has begun yet; but for
     a run that is older than the record, of which the photos that were used are known.
     """
-    found = edits.edits_of(run)
+    found: Edits = edits.edits_of(run)
+    listings: Listings = {}
     if record := run.beginning():
         edits.say(found, run, tell)
         run.config = files_now(run, run.config, FILES, tell)
         _check_start(run, record)
-        _check_photos(run, tell)
+        listings = _check_photos(run, tell)
     elif run.latest_restart_point() and not run.config.data.skip_bad:
-        _check_photos(run, tell)
-    return found
+        listings = _check_photos(run, tell)
+    return found, listings
 
 
-def _check_photos(run: Run, tell: Tell) -> None:
+def _check_photos(run: Run, tell: Tell) -> Listings:
     every = recorded_photos(run)
     begun = len(every)
     if len(photo_folders(run.config)) != begun:
@@ -73,11 +75,13 @@ def _check_photos(run: Run, tell: Tell) -> None:
         for folder, recorded in zip(photo_folders(run.config), every, strict=True)
     ]
     run.config = with_photo_folders(run.config, folders)
+    listings: dict[Path | None, Listing] = {}
     for folder, recorded in zip(folders, every, strict=True):
         before = {one["file"]: one for one in recorded["photos"]}
         data = run.config.data.model_copy(update={"photos": folder})
-        now = _photos(folder, sources.read(data, run.config.subject).sources)
-        _refuse_differences(run, folder, before, now)
+        listings[folder] = sources.read(data, run.config.subject)
+        _refuse_differences(run, folder, before, _photos(folder, listings[folder].sources))
+    return listings
 
 
 def begin(run: Run, revision: str, looked_at: Sequence[Prepared], found: Edits) -> None:
