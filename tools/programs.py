@@ -1,11 +1,14 @@
-"""What ComfyUI and sd-scripts accept, asked of the programs themselves.
+"""What ComfyUI, sd-scripts and A1111's web UI accept, asked of the programs themselves.
 
     python tools/programs.py comfyui CHECKOUT
     python tools/programs.py sd-scripts CHECKOUT
+    python tools/programs.py a1111 CHECKOUT
 
 Writes src/kaiffin/adapters/elsewhere/known/<program>.json. Run by hand, where the program's own
-requirements are installed (for sd-scripts a transformers below 5.6, which still says `text_model`).
-The program's code runs on models without weights; nothing of it is kept but names.
+requirements are installed (for sd-scripts a transformers below 5.6, which still says `text_model`;
+for A1111 the two `repositories` that its launcher clones, and open_clip). The program's code runs
+on models without weights; nothing of it is kept but names. Of A1111 the folder
+`extensions-builtin/Lora` runs; the rest of the web UI is not started.
 """
 
 from __future__ import annotations
@@ -14,14 +17,18 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import torch
 
 from kaiffin.adapters.elsewhere.programs import KNOWN, expanded
+from kaiffin.adapters.files.names import homes
 from kaiffin.adapters.files.tables import published
 from kaiffin.models.files.resolve import CONFIGS
 
@@ -150,7 +157,9 @@ class _Asked(dict):
 
 def _weight(part: str) -> torch.Tensor:
     """With as many dimensions as are wanted of that part."""
-    dimensions = {"alpha": 0, "oft_blocks": 3}.get(part.rpartition(".")[2], 2)
+    dimensions = {"alpha": 0, "scale": 0, "on_input": 0, "oft_blocks": 3}.get(
+        part.rpartition(".")[2], 2
+    )
     return torch.ones([2] * dimensions)
 
 
@@ -244,8 +253,99 @@ def _renamed(names: Iterable[str], lora: Any) -> Iterator[str]:
                     yield spelled
 
 
+# --- A1111 --------------------------------------------------------------------------------------
+
+EXTENSION = "extensions-builtin/Lora"  # what of the web UI reads adapters, and is run
+# What it imports of the rest, and whether a name is taken does not turn on.
+AROUND = (
+    "gradio", "modules.cache", "modules.devices", "modules.errors", "modules.hashes",
+    "modules.patches", "modules.scripts", "modules.sd_hijack", "modules.sd_models",
+    "modules.shared", "modules.textual_inversion",
+    "modules.textual_inversion.textual_inversion",
+)  # fmt: skip
+REPOSITORIES = {  # that its launcher clones: folder, package, configuration of the base
+    "sd1": ("stable-diffusion-stability-ai", "ldm", "../../configs/v1-inference.yaml"),
+    "sdxl": ("generative-models", "sgm", "configs/inference/sd_xl_base.yaml"),
+}
+
+
+def a1111(checkout: Path) -> dict[str, Any]:
+    sys.path.insert(0, str(checkout / EXTENSION))
+    sys.modules |= {name: MagicMock() for name in AROUND}
+    import_module("modules.shared").cmd_opts.lora_dir = tempfile.mkdtemp()
+    devices = import_module("modules.devices")
+    devices.cpu, devices.dtype = torch.device("cpu"), torch.float32
+    networks = import_module("networks")
+    changes = (checkout / "CHANGELOG.md").read_text(encoding="utf-8")
+    return {
+        "title": "A1111",
+        "version": changes.split()[1],  # "## 1.10.1" is its first line
+        "ran": EXTENSION,
+        "names": {family: sorted(_of_a1111(family, checkout, networks)) for family in FAMILIES},
+        "parts": _parts_of_a1111(networks),
+        "nodes": {},
+    }
+
+
+def _of_a1111(family: str, checkout: Path, networks: Any) -> Iterator[str]:
+    """Those names for which its loader finds a layer: of the spellings that Kaiffin reads, and of
+    its own names for its layers behind `lora_unet`."""
+    model = _model_of_a1111(family, checkout)
+    import_module("modules.shared").sd_model = model
+    networks.assign_network_names_to_compvis_modules(model)
+    own = {
+        name.replace("diffusion_model_", "lora_unet_", 1)
+        for name, module in model.network_layer_mapping.items()
+        if name.startswith("diffusion_model_")
+        and isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+    }
+    for name in own | set(homes(published(family).layers, family)):
+        file = {f"{name}.lora_{end}.weight": torch.ones(1, 1) for end in ("up", "down")}
+        import_module("modules.sd_models").read_state_dict.return_value = file
+        if networks.load_network(name, SimpleNamespace(filename=__file__)).modules:
+            yield name
+
+
+def _model_of_a1111(family: str, checkout: Path) -> Any:
+    """As the web UI holds a base, so far as names go: its repositories' UNet, and text encoders
+    behind its own class, which calls them `wrapped`."""
+    repository, package, config = REPOSITORIES[family]
+    home = checkout / "repositories" / repository
+    sys.path.insert(0, str(home))
+    transformers, holding = import_module("transformers"), torch.nn.ModuleDict
+    params = import_module("omegaconf").OmegaConf.load(home / config).model.params
+    text = json.loads((CONFIGS / family / "text_encoder" / "config.json").read_text("utf-8"))
+    with torch.device("meta"):
+        asked = params.get("unet_config", params.get("network_config"))
+        unet = import_module(f"{package}.util").instantiate_from_config(asked)
+        encoder = transformers.CLIPTextModel(transformers.CLIPTextConfig(**text))
+        towers = [SimpleNamespace(wrapped=holding({"transformer": encoder}))]
+        if family == "sdxl":
+            arch = params.conditioner_config.params.emb_models[1].params.arch
+            second = import_module("open_clip").create_model(arch, device="meta")
+            towers.append(SimpleNamespace(wrapped=holding({"model": second})))
+    return SimpleNamespace(
+        is_sdxl=family == "sdxl", cond_stage_model=towers[0],
+        conditioner=SimpleNamespace(embedders=towers), model=holding({"diffusion_model": unet}),
+    )  # fmt: skip
+
+
+def _parts_of_a1111(networks: Any) -> list[str]:
+    """What its kinds of layers ask a file for, until they ask for nothing new."""
+    network, layer = import_module("network"), torch.nn.Linear(2, 2)
+    found, tried = {""}, set()
+    while rest := sorted(found - tried):
+        tried |= set(rest)
+        for held in (*({part} for part in rest), found):  # one alone, and all together
+            file = _Asked(held - {""})
+            for kind in networks.module_types:
+                kind.create_module(MagicMock(), network.NetworkWeights("x", "x", file, layer))
+            found |= file.asked
+    return sorted(f".{part}" for part in found if part)
+
+
 PROGRAMS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
-    "comfyui": comfyui, "sd-scripts": sd_scripts,
+    "a1111": a1111, "comfyui": comfyui, "sd-scripts": sd_scripts,
 }  # fmt: skip
 
 if __name__ == "__main__":

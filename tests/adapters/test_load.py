@@ -147,6 +147,22 @@ def lora(name: str, out: int, inner: int, **more: torch.Tensor) -> dict[str, tor
     return {f"{name}.{part}": value for part, value in (parts | more).items()}
 
 
+OF_OTHERS = {
+    "Wan": (
+        "diffusion_model.blocks.0.self_attn.q", "lora_unet_blocks_0_self_attn_o",
+        "blocks.3.self_attn.v", "lora_unet_blocks_7_cross_attn_k_img",
+    ),
+    "Cosmos or Anima": (
+        "lora_unet_blocks_0_cross_attn_q_proj", "diffusion_model.blocks.1.cross_attn.output_proj",
+    ),
+    "LTX-Video or another diffusion transformer": (
+        "diffusion_model.transformer_blocks.0.attn1.to_q", "lora_unet_blocks_0_self_attn_q_proj",
+        "transformer.transformer_blocks.0.attn1.to_out.0", "diffusion_model.layers.3.attention.qkv",
+        "lora_unet_transformer_blocks_0_ff_net_2", "lycoris_layers_0_attention_qkv",
+    ),
+}  # fmt: skip
+
+
 BROKEN = {
     "another width": (lora(Q, 32, 48), {}, "where this base needs"),
     "another base": (lora(Q, 32, 32), {"ss_base_model_version": "sdxl_base_v1-0"}, "made for sdxl"),
@@ -189,6 +205,13 @@ BROKEN = {
         lora("transformer_blocks.0.attn.add_q_proj", 8, 8)
         | lora("transformer_blocks.0.img_mlp.net.2", 8, 8), {}, "for Qwen-Image",
     ),
+    "HunyuanVideo with the blocks of Flux": (
+        lora("transformer.double_blocks.0.img_attn_qkv", 8, 8), {}, "for HunyuanVideo",
+    ),
+    **{
+        f"{title}: {name}": (lora(name, 8, 8), {}, f"for {title}")
+        for title, names in OF_OTHERS.items() for name in names
+    },
     "OFT of sd-scripts": (
         {"oft_unet_mid_block_attentions_0_proj_in.oft_blocks": torch.ones(2, 4, 4)}, {},
         "OFT of sd-scripts",

@@ -77,7 +77,7 @@ def test_refusals_stop_unless_skipped_and_are_recorded(folder: Path, tmp_path: P
 
 def test_all_bad_is_an_error_even_when_skipping(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(PhotoError, match="none of the 1 photos can be used"):
+    with pytest.raises(PhotoError, match="of 1 photo none can be used"):
         run(tmp_path, skip_bad=True)
 
 
@@ -129,7 +129,7 @@ def test_all_missing_masks_are_named_at_once(folder: Path) -> None:
     kept = run(folder, masks="folder", skip_bad=True)
     assert [example.name for example in kept.examples] == ["0.png"]
     (folder / "0-mask.png").unlink()
-    with pytest.raises(PhotoError, match=r"none of the 3 photos can be used; 0\.png: its mask is"):
+    with pytest.raises(PhotoError, match=r"of 3 photos none can be used; 0\.png: its mask is"):
         run(folder, masks="folder")
 
 

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaiffin.foundation.text import composed, decoded, is_text, oddities, word_pattern
+from kaiffin.foundation.text import (
+    all_of,
+    composed,
+    counted,
+    decoded,
+    first_few,
+    is_text,
+    oddities,
+    word_pattern,
+)
 
 LETTERS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00\ufeff"))
 
@@ -65,3 +74,16 @@ def test_captions_in_any_language_are_not_odd(text: str) -> None:
 )  # fmt: skip
 def test_what_no_caption_has_is_odd(text: str, said: str) -> None:
     assert said in oddities(text)
+
+
+def test_counts_are_in_words() -> None:
+    assert [counted(n, "key") for n in (0, 1, 1200)] == ["0 keys", "1 key", "1,200 keys"]
+    assert counted(1, "key is", "keys are") == "1 key is"
+    assert counted(2, "key is", "keys are") == "2 keys are"
+    assert [all_of(n, "layer") for n in (1, 3)] == ["the one layer", "all 3 layers"]
+
+
+def test_the_first_few_of_many() -> None:
+    assert first_few(["a", "b"], 2) == "a, b"
+    assert first_few(["a"] * 1003, 2) == "a, a and 1,001 more"
+    assert first_few([], 2) == ""

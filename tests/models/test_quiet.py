@@ -13,6 +13,6 @@ def test_afterwards_they_speak_as_before(monkeypatch: pytest.MonkeyPatch) -> Non
     logger = logging.getLogger("transformers")
     before = (logger.level, of_diffusers.is_progress_bar_enabled())
     with quiet():
-        assert logger.level == logging.ERROR
+        assert logger.level == logging.CRITICAL
         assert not of_diffusers.is_progress_bar_enabled()
     assert (logger.level, of_diffusers.is_progress_bar_enabled()) == before

@@ -11,7 +11,7 @@ import torch
 from conftest import load_tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_adapters import one_alpha, output, varied
+from made_adapters import one_alpha, opened, output, varied
 from made_run import made_run
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -182,7 +182,7 @@ def test_stories_answer_and_print_nothing(
 ) -> None:
     layers, base = len(varied(sd).modules), sd.base
     made = adapter.convert(file, tmp_path / "o", "diffusers", base)
-    assert made == adapter.Converted(tmp_path / "o", layers, "kohya", "diffusers")
+    assert made == adapter.Converted(tmp_path / "o", layers, 0, "kohya", "diffusers")
     proof = adapter.verify(file, base)
     assert proof.holds
     assert sum(proof.matched.values()) == layers
@@ -223,8 +223,17 @@ def test_the_workflow_of_a_run(tmp_path: Path) -> None:
     assert "v_prediction" in text
 
 
-SAME = ["another width", "a half", "norms", "a scalar", "IA3", "Flux by its names", "an embedding"]
-EMBEDDING = {"emb_params": torch.ones(2, 32)}
+SAME = [
+    "another width",
+    "a half",
+    "norms",
+    "a scalar",
+    "IA3",
+    "Flux by its names",
+    "an embedding",
+    "nothing",
+]
+MORE = {"an embedding": {"emb_params": torch.ones(2, 32)}, "nothing": {}}
 
 
 @pytest.mark.parametrize("what", SAME)
@@ -232,7 +241,7 @@ def test_four_commands_say_the_same(
     what: str, sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What keeps a file from being used is said alike, whoever is asked."""
-    tensors, header, _ = BROKEN.get(what) or (EMBEDDING, {}, "")
+    tensors, header, _ = BROKEN.get(what) or (MORE[what], {}, "")
     path = tmp_path / "a.safetensors"
     save_file(tensors, path, header)
     with pytest.raises(AdapterError) as refused:
@@ -251,6 +260,36 @@ def test_four_commands_say_the_same(
         assert "Traceback" not in said.err
 
 
+def test_words_alone_are_an_adapter(
+    sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To every command alike: what has to do with layers says that there are none."""
+    path, out = tmp_path / "a.safetensors", tmp_path / "o.safetensors"
+    save_file({"bundle_emb.<toy>.string_to_param.*": torch.ones(2, 32)}, path)
+    base = ["--base", sd.base]
+    for call, code, said in (
+        (("inspect", path, *base), 0, "no layers"),
+        (("verify", path, *base), 0, "holds the words <toy> alone, and they change the output"),
+        (("convert", path, out, "--to", "kohya", *base), 0, "0 layers and 1 token"),
+        (("diff", path, out, *base), 0, "token <toy>.string_to_param.*: |a - b| / |a| = 0"),
+        (("resize", path, tmp_path / "r", "--rank", 1, *base), 2, "has no layers to cut down"),
+    ):
+        assert run(*call) == code
+        printed = capsys.readouterr()
+        assert said in " ".join((printed.out + printed.err).split())
+    assert safe.read(out)[0].keys() == safe.read(path)[0].keys()
+    call = ["generate", sd.base, "a <toy>", "--adapter", path, "--steps", 1, "--out", tmp_path]
+    assert main([str(part) for part in call]) == 0
+
+
+def test_fewer_ranks_keep_the_words(sd: ModelFamily, tmp_path: Path) -> None:
+    found, path = one_alpha(varied(sd)), tmp_path / "a.safetensors"
+    found.embeddings["<toy>.string_to_param.*"] = torch.ones(2, 32)
+    writing.write(found, path, "kohya")
+    assert run("resize", path, tmp_path / "r.safetensors", "--rank", 1, "--base", sd.base) == 0
+    assert opened(tmp_path / "r.safetensors", sd).embeddings.keys() == found.embeddings.keys()
+
+
 def test_skip_unknown_goes_on_without_and_writes_it_down(
     sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,7 +298,7 @@ def test_skip_unknown_goes_on_without_and_writes_it_down(
     save_file(tensors, path, header)
     to = ["--to", "kohya", "--base", sd.base, "--skip-unknown"]
     assert run("convert", path, out, *to) == 0
-    assert "without 1 keys (norm layers)" in " ".join(capsys.readouterr().out.split())
+    assert "without 1 key (norm layers)" in " ".join(capsys.readouterr().out.split())
     kept, written = safe.read(out)
     assert written["kaiffin.skipped"] == "norm layers: lora_unet_mid_block_attentions_0_norm.w_norm"
     assert not any("norm" in key for key in kept)

@@ -189,7 +189,7 @@ def test_more_seeds_keep_the_pictures_there_are(run: Path) -> None:
 
 def test_the_budget_is_kept(run: Path, capsys: pytest.CaptureFixture) -> None:
     facts = chosen(run, "--budget", "0.01s", "--seeds", "4", "--batch-size", "1")
-    assert "--budget leaves 1 seeds and 1 candidates" in capsys.readouterr().out
+    assert "--budget leaves 1 seed and 1 candidate:" in capsys.readouterr().out
     assert [c["step"] for c in facts["candidates"]] == [6]
     assert facts["verdict"] == "step 6 is the only candidate"
 
@@ -216,7 +216,7 @@ def test_holding_out_every_photo_is_refused(
     sd_path: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(call(folder, sd_path, tmp_path / "run", "--data.hold_out", "4")) == 2
-    assert "data.hold_out 4 of 4 photos leaves none" in capsys.readouterr().err
+    assert "data.hold_out 4 of 4 photos: none is left" in capsys.readouterr().err
 
 
 def test_one_photo_is_said_to_be_one(
@@ -260,7 +260,7 @@ def test_early_stop_is_the_same_after_a_restart(
     stopped = Run.open(whole).candidates()[-1][0]
     said = capsys.readouterr().out
     assert f"after step {stopped}: " in said
-    assert "stopping: 1 candidates after step" in said
+    assert "stopping: 1 candidate after step" in said
     assert 2 <= stopped < 12
     assert len(Run.open(whole).metrics()) == stopped
     for step in (1, stopped):

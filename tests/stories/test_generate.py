@@ -80,7 +80,7 @@ def test_the_terminal_says_where_and_lists_no_pictures(
     call = ["generate", str(trained.path), "a cat", "-n", "2", "--steps", "1", "--out", str(out)]
     assert main(call) == 0
     said = capsys.readouterr().out
-    assert said == f"2 pictures in {out}; all of them on {out / 'sheet.png'}\n"
+    assert said == f"2 pictures in {out}, together on {out / 'sheet.png'}\n"
 
 
 def test_a_base_that_was_moved_is_found_unless_another_is_named(

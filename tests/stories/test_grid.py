@@ -4,13 +4,15 @@ and what is refused."""
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from begun_run import moved_base
 from conftest import grainy_photos
-from hearing import HeardOnDisk
+from hearing import Heard, HeardOnDisk
 from PIL import Image
 
 from kaiffin.cli.main import main
@@ -50,6 +52,14 @@ def table(out: Path, name: str = "grid") -> list[dict[str, Any]]:
 
 def recipe(path: Path) -> dict[str, Any]:
     return read_recipe(path)
+
+
+def test_a_base_that_was_moved_is_found(trained: Run, tmp_path: Path) -> None:
+    shutil.copytree(trained.path, tmp_path / "run")
+    before = moved_base(Run.open(tmp_path / "run"), tmp_path / "SD, tiny")
+    order, heard = GridOrder(str(tmp_path / "run"), PROMPT, {"x": "steps=1,2"}), Heard()
+    grid.grid(order, tell=heard)
+    assert f"note: base.name: {before} is now {tmp_path / 'SD, tiny'}" in heard.notes
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -151,7 +161,7 @@ def test_stopped_and_repeated_it_makes_only_what_is_missing(
     with monkeypatch.context() as patch:
         patch.setattr(grid, "save_png", save_some)
         assert called(trained.path, PROMPT, tmp_path, *given) == 130
-    assert "2 of 6 pictures are made. The same command makes" in capsys.readouterr().err
+    assert "2 of 6 pictures made. The same command makes" in capsys.readouterr().err
     assert not (tmp_path / "grid.json").exists()
     saved[1].write_bytes(saved[1].read_bytes()[:200])  # and one was damaged since
     os.utime(saved[0], (1, 1))

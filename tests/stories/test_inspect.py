@@ -77,7 +77,7 @@ def test_strays_are_shown_and_hostile_text_is_not_obeyed(
     save_file(tensors, tmp_path / "b.safetensors", header)
     assert run("inspect", tmp_path / "b.safetensors", "--base", sd.base) == 1
     out = capsys.readouterr().out
-    assert "1 keys have no home in SD 1.x: lora_unet_no_such_layer.alpha" in out
+    assert "1 key has no home in SD 1.x: lora_unet_no_such_layer.alpha" in out
     assert "[bold]x[/bold]" in out
     assert "\x1b" not in out
     assert "y" * 200 not in out
@@ -164,7 +164,7 @@ def test_names_that_others_ignore_are_a_problem(
     wrong = {n.replace("lora_te_text_model_", "lora_te_"): t for n, t in tensors.items()}
     save_file(wrong, tmp_path / "b.safetensors")
     (problem,) = inspect(tmp_path / "b.safetensors", sd.base).problems
-    assert "lack `text_model`" in problem
+    assert "without `text_model`" in problem
 
 
 def test_a_bundled_token_is_shown(

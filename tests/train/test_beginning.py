@@ -13,6 +13,7 @@ from PIL import Image
 from tiny import tiny_sd
 
 from kaiffin.cli.main import main
+from kaiffin.data import sources
 from kaiffin.foundation.errors import PhotoError, RunError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import SILENT
@@ -97,7 +98,7 @@ def test_what_is_no_photo_may_come_and_go(begun: Run, tmp_path: Path) -> None:
     run = copied(begun, tmp_path)
     (tmp_path / "pics" / "notes.md").write_text("sunny")
     (tmp_path / "pics" / ".hidden").write_text("")
-    assert beginning.check(run, SILENT) == {}
+    assert beginning.check(run, SILENT)[0] == {}
 
 
 def test_class_pictures_and_base_are_the_same(begun: Run, sd_path: Path, tmp_path: Path) -> None:
@@ -110,7 +111,9 @@ def test_class_pictures_and_base_are_the_same(begun: Run, sd_path: Path, tmp_pat
     with pytest.raises(RunError, match="was begun on base weights"):
         resume(other.path)
     same = shutil.copytree(sd_path, tmp_path / sd_path.name)
-    assert beginning.check(edit(copied(begun, tmp_path / "c"), base__name=str(same)), SILENT) == {}
+    assert (
+        beginning.check(edit(copied(begun, tmp_path / "c"), base__name=str(same)), SILENT)[0] == {}
+    )
     assert load_tiny(same).revision == begun.beginning()["base"]
 
 
@@ -211,7 +214,7 @@ def test_adapter_and_base_are_found_where_they_were_moved(
         finally:
             shutil.move(onward.path.parent.with_name("away"), onward.path.parent)
         return
-    assert beginning.check(run, heard) == {}
+    assert beginning.check(run, heard)[0] == {}
     start = "older.safetensors" if how == "start" else "start.safetensors"
     base = "SD, tiny" if how == "base" else "base"
     assert run.config.adapter.init_from == tmp_path / start
@@ -251,7 +254,7 @@ OTHERWISE: dict[str, Callable[[Path], object]] = {
         shutil.copytree(top / "pics", top / "others" / "pics"),
         of_second(top, top / "others" / "pics"),
     ],
-    "names 1 folders of photos, and the run was begun with 2": lambda top: of_second(top, None),
+    "names 1 folder of photos, and the run was begun with 2": lambda top: of_second(top, None),
 }
 
 
@@ -266,15 +269,19 @@ def test_the_photos_of_one_phase_are_held_to_what_they_were(
 
 
 def test_the_photos_of_one_phase_are_found_where_they_were_moved(
-    phased: Run, tmp_path: Path
+    phased: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And each folder is read once: what was compared is what is trained on."""
     run, heard = copied(phased, tmp_path), Heard()
     (tmp_path / "more").rename(tmp_path / "later")
-    assert beginning.check(run, heard) == {}
+    assert beginning.check(run, heard)[0] == {}
     assert run.config.data.photos == tmp_path / "pics"
     assert [phase.photos for phase in run.config.phases] == [None, tmp_path / "later"]
     assert len(heard.notes) == 2  # of each folder
+    looked_at, read = [], sources.read
+    monkeypatch.setattr(sources, "read", lambda data, s: looked_at.append(data) or read(data, s))
     assert resume(run.path).steps == 2 * STEPS
+    assert [data.photos for data in looked_at] == [tmp_path / "pics", tmp_path / "later"]
 
 
 def test_another_folder_is_not_passed_over(begun: Run, tmp_path: Path) -> None:

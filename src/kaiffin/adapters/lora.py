@@ -21,6 +21,7 @@ from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.runtime import generator
+from kaiffin.foundation.text import first_few
 
 
 class Lora:
@@ -166,8 +167,7 @@ def _fill(name: str, layer: Layer, parts: Mapping[str, Tensor]) -> None:
 def _refuse(names: Iterable[str], reason: str) -> None:
     found = list(names)
     if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise AdapterError(
-            f"{reason} {', '.join(found[:3])}{more}.",
+            f"{reason} {first_few(found, 3)}.",
             "The adapter belongs to another base model or another configuration.",
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 from kaiffin.data.files import is_leftover
 from kaiffin.data.formats import CAPTION_SUFFIXES
 from kaiffin.foundation.errors import PhotoError
-from kaiffin.foundation.text import composed, decoded, is_text
+from kaiffin.foundation.text import composed, counted, decoded, is_text
 
 FIELDS = ("text", "caption", "prompt")  # columns of a table that hold the caption, the first wins
 NO_TEXT = "is neither UTF-8 nor marked UTF-16 text; save it as UTF-8"
@@ -111,7 +111,8 @@ def _of_csv(name: str, text: str) -> Iterator[Row]:
         elif any(cell.strip() for cell in cells):
             row = _row(first, dict(zip(columns, cells, strict=False)))
             if any(cell.strip() for cell in cells[len(columns) :]):
-                found = f"has {len(cells)} cells where {len(columns)} columns are named"
+                named = counted(len(columns), "column is", "columns are")
+                found = f"has {counted(len(cells), 'cell')} where {named} named"
                 way = f"put quotes round a cell that holds {separator!r}"
                 row = replace(row, reason=f"{found}; {way}")
             yield row

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kaiffin.data import formats
 from kaiffin.data.formats import Kind, is_photo, kind_of
-from kaiffin.foundation.text import is_text, same
+from kaiffin.foundation.text import first_few, is_text, same
 
 NAMED = 5  # files of one kind that are named; the rest is counted
 
@@ -35,8 +35,7 @@ class LeftOut:
 
 def some(names: Sequence[str]) -> str:
     """The first few of the names, and how many more there are."""
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return first_few(names, NAMED)
 
 
 def is_leftover(name: str) -> bool:

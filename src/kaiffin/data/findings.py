@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kaiffin.data import prepare as preparation
 from kaiffin.data.prepare import Prepared
+from kaiffin.data.sources import Listing
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.tell import SILENT, Tell
@@ -15,16 +16,18 @@ from kaiffin.foundation.tell import SILENT, Tell
 
 def look_at(
     data: DataConfig, subject: SubjectConfig, resolution: int, *,
-    pieces: Callable[[str], list[str]], max_tokens: int, out: Path | None, tell: Tell = SILENT,
+    pieces: Callable[[str], list[str]], max_tokens: int, out: Path | None,
+    listing: Listing | None = None, tell: Tell = SILENT,
 ) -> Prepared:  # fmt: skip
     """Every photo of one folder examined, and what was found told.
 
-    pieces, max_tokens: how the base's tokenizer splits a caption, and how much of it is read.
+    pieces, max_tokens: how the base's tokenizer splits a caption, and how much of it is read;
+    listing: as `prepare` has it.
     """
     with tell.progress("photos") as progress:
         prepared = preparation.prepare(
             data, subject, resolution, pieces=pieces, max_tokens=max_tokens, out=out,
-            progress=progress.update,
+            progress=progress.update, listing=listing,
         )  # fmt: skip
     say(prepared, tell)
     return prepared

@@ -19,6 +19,7 @@ from PIL import Image, ImageCms, ImageColor, TiffImagePlugin, UnidentifiedImageE
 
 from kaiffin.data import unread
 from kaiffin.data.exif import orientation
+from kaiffin.data.quiet import hush
 from kaiffin.foundation.errors import ConfigError, PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "MPO", "HEIF")
@@ -48,6 +49,7 @@ def open_photo(path: Path, background: str = "#ffffff") -> Photo:
 
     background: colour put behind transparent pixels.
     """
+    hush()
     data = _bytes(path)
     colour = parse_colour(background)
     notes: list[str] = []
@@ -143,11 +145,8 @@ def _named(path: Path) -> Iterator[None]:
         raise
     except MemoryError:
         raise PhotoError(f"{path.name}: too large for this machine's memory.") from None
-    except Exception as error:  # decoders raise many kinds on damaged data
-        raise PhotoError(
-            f"{path.name}: is damaged or cut off ({type(error).__name__}: {error}).",
-            unread.DAMAGED,
-        ) from None
+    except Exception as error:  # decoders raise many kinds on damaged data; the cause is for logs
+        raise PhotoError(f"{path.name}: is damaged or cut off.", unread.DAMAGED) from error
 
 
 def _header(path: Path, data: bytes) -> Image.Image:

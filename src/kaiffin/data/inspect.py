@@ -21,7 +21,7 @@ from kaiffin.data.images import Crop
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.sheets import INK, PAPER, SOFT
-from kaiffin.foundation.text import oddities, word_pattern
+from kaiffin.foundation.text import counted, oddities, word_pattern
 
 NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may differ
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
@@ -265,7 +265,7 @@ def contact_sheet(
     width = max(columns * (tile + gap) + gap, 520)
     page = Image.new("RGB", (width, head + rows * (tile + text + gap) + gap), PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((gap, gap), f"{len(items)} photos{more}", INK, ImageFont.load_default(18))
+    draw.text((gap, gap), f"{counted(len(items), 'photo')}{more}", INK, ImageFont.load_default(18))
     if lines:
         text_block = "\n".join([f"Refused: {len(refused)}", *(line[:90] for line in lines)])
         draw.multiline_text((gap, 42), text_block, "#a33022", ImageFont.load_default(12), spacing=5)

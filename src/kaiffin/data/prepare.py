@@ -21,12 +21,13 @@ from kaiffin.data import images, inspect, sources
 from kaiffin.data.files import shown
 from kaiffin.data.images import Crop
 from kaiffin.data.inspect import Examined, Finding, Item
-from kaiffin.data.sources import Source
+from kaiffin.data.sources import Listing, Source
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.folder import expanded, explained, write_bytes
 from kaiffin.foundation.run import CONTACT_SHEET, PHOTOS_MANIFEST
 from kaiffin.foundation.sheets import png_bytes
+from kaiffin.foundation.text import counted
 
 PARALLEL_FROM = 64  # photos; below, starting processes costs more than it saves
 CHUNK = 16
@@ -85,14 +86,17 @@ def prepare(
     max_tokens: int = 77,
     out: Path | None = None,
     progress: Progress | None = None,
+    listing: Listing | None = None,
 ) -> Prepared:
     """Looks at every photo of `data.photos`; writes manifest and contact sheet below `out`.
+
+    listing: what its folder holds, where that has been read already.
 
     With `data.skip_bad`, photos that cannot be used are left out and recorded. Otherwise the
     result's `problems` say what is wrong and the caller must not train.
     Raises PhotoError when nothing usable is left.
     """
-    listing = sources.read(data, subject)
+    listing = listing or sources.read(data, subject)
     top = expanded(data.photos or Path())
     images.parse_colour(data.background)
     facts = _examine_all(listing.sources, data.background, out, progress)
@@ -136,7 +140,8 @@ def _held_out(examples: Sequence[Example], count: int, top: Path) -> tuple[Examp
     """`count` of the photos, evenly spread over their order; PhotoError where none would stay."""
     if count >= len(examples):
         raise PhotoError(
-            f"{top}: data.hold_out {count} of {len(examples)} photos leaves none to train on.",
+            f"{top}: data.hold_out {count} of {counted(len(examples), 'photo')}: none is left to"
+            " learn from.",
             "Hold fewer out, or give more photos.",
         )
     places = {(2 * i + 1) * len(examples) // (2 * count) for i in range(count)}
@@ -157,7 +162,9 @@ def _item(top: Path, source: Source, facts: Examined, data: DataConfig, resoluti
 def _refuse_empty(items: Sequence[Item], refused: Sequence[tuple[str, str]], top: Path) -> None:
     if not items:
         name, reason = refused[0]
-        raise PhotoError(f"{top}: none of the {len(refused)} photos can be used; {name}: {reason}")
+        raise PhotoError(
+            f"{top}: of {counted(len(refused), 'photo')} none can be used; {name}: {reason}"
+        )
 
 
 # --- examining --------------------------------------------------------------------------------

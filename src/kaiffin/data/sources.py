@@ -11,7 +11,7 @@ Files that a layout does not use are told by what they are (data.formats).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -50,6 +50,9 @@ class Listing:
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     used: set[Path] = field(default_factory=set)
+
+
+Listings = Mapping[Path | None, Listing]  # by the folders that were read
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def why(data: bytes, known: Collection[str]) -> tuple[str, str]:
 
 
 def _tiff_layout(data: bytes) -> str:
-    """`3 x 32-bit floats`, and how it is compressed; "" for what is no TIFF or says none of it."""
+    """`3 x 32-bit floats`, and how it is compressed; "" for what is no TIFF, or says none of it, or
+    is of a kind that is read: then it is damaged."""
     size = 16 if data[2:3] == b"+" or data[3:4] == b"+" else 8
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:size])
@@ -46,7 +47,12 @@ def _tiff_layout(data: bytes) -> str:
         count = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, len(bits))
         numbers = NUMBERS[tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0]]
         code = tags.get(TiffImagePlugin.COMPRESSION, 1)
+        colours = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1)
+        is_read = numbers == "integers" and bits[0] == 8 and count in (1, 3) and colours in (1, 2)
+        whole = all(isinstance(number, int) for number in (count, code, colours, *bits))
     except Exception:  # damaged tags raise many kinds
+        return ""
+    if not whole or (is_read and code in TiffImagePlugin.COMPRESSION_INFO):
         return ""
     names = {value: name for name, value in lookup(TiffImagePlugin.COMPRESSION).enum.items()}
     packed = "" if code == 1 else f", compression {names.get(code, code)}"

@@ -1,4 +1,4 @@
-"""Text from files and keyboards: one form of each letter, and encodings that are known for sure.
+"""Text from files and keyboards, in one form of each letter and known encodings; words for people.
 
 Torch-free.
 """
@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import re
 import unicodedata
+from collections.abc import Collection
 
 # UTF-32 first: its mark for little-endian begins with that of UTF-16.
 MARKS = (
@@ -88,6 +89,22 @@ def _scripts(word: str) -> set[str]:
     names = [unicodedata.name(char, "") for char in word if char.isalpha()]
     scripts = {name.split()[0] for name in names if " LETTER " in name}
     return scripts - {"HIRAGANA", "KATAKANA", "HALFWIDTH", "FULLWIDTH", "BOPOMOFO", "MODIFIER"}
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 key`, `1,200 keys`; many: where that is more than an s, as in `1 key is`, `2 keys are`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def all_of(number: int, one: str) -> str:
+    """`all 3 layers`, `the one layer`."""
+    return f"the one {one}" if number == 1 else f"all {counted(number, one)}"
+
+
+def first_few(names: Collection[str], shown: int) -> str:
+    """`a, b and 3 more`: those that are shown, and how many there are besides."""
+    more = len(names) - shown
+    return ", ".join(list(names)[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def word_pattern(word: str) -> re.Pattern[str]:

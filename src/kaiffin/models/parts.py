@@ -89,7 +89,7 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hides what the libraries report, warn of and draw while they are imported or load, and lets
-    them do it undisturbed. Afterwards all is as before.
+    them do it undisturbed; what they raise is for the caller to say. Afterwards all is as before.
 
     bitsandbytes, which diffusers imports where it is installed, reports missing kernels on
     processors with AVX512-BF16; none of it is anything that a person could mend.
@@ -124,7 +124,7 @@ def _silent() -> Iterator[None]:
     for lib in bars:
         lib.disable_progress_bar()
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings(action="ignore"):
             yield

@@ -12,7 +12,9 @@ from kaiffin.foundation.errors import RunError, UserError
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import changed
-from kaiffin.foundation.whereabouts import content_sha256
+from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted
+from kaiffin.foundation.whereabouts import base_now, content_sha256
 from kaiffin.pictures.make import WeightedAdapter
 
 # A run's pictures lie up to so many folders below it (grids/<name>/pictures).
@@ -20,11 +22,17 @@ LEVELS = 4
 LARGEST = 2**32  # bytes; a base model beside the adapters is not hashed
 
 
-def open_source(source: str, changes: Mapping[str, Any] | None = None) -> tuple[Run | None, Config]:
-    """The run at `source`, if it is one, and the configuration of pictures with it or the base."""
+def open_source(
+    source: str, changes: Mapping[str, Any] | None = None, *, tell: Tell = SILENT
+) -> tuple[Run | None, Config]:
+    """The run at `source`, if it is one, and the configuration of pictures with it or the base.
+
+    A run's base is looked for where it has moved to; RunError where it is nowhere.
+    """
     run = Run.open(Path(source)) if Run.is_at(Path(source)) else None
     config = run.config if run else Config(base=BaseConfig(name=source))
-    return run, changed(config, **{"sample.size": None, **(changes or {})})
+    config = changed(config, **{"sample.size": None, **(changes or {})})
+    return run, base_now(run, config, changes or (), tell) if run else config
 
 
 def of_run(run: Run, blended: bool = False) -> list[WeightedAdapter]:
@@ -73,7 +81,7 @@ def find_adapter(picture: Path, adapter: Mapping[str, Any]) -> Path:
             return path
     raise UserError(
         f"{picture}: its adapter {adapter['name']} (SHA-256 {wanted[:12]}) is missing or has"
-        f" changed: it is neither {recorded} nor any other of {len(near)} adapters around the"
+        f" changed: it is neither {recorded} nor any of {counted(len(near), 'adapter')} around the"
         " picture, in the working folder and in runs/ below it.",
         "Put it beside the picture, under any name.",
     )

@@ -20,6 +20,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted
 from kaiffin.score import measures, selection, table
 from kaiffin.score.catalogue import SUBJECT
 from kaiffin.score.choice import Stop
@@ -64,7 +65,7 @@ class Panel:
         if self.identity is not self.prompt:
             said += f", likeness by {self.identity.name}"
         kind = "nobody trained on" if photos.held_out else "were trained on"
-        return f"{said}, against {len(photos.compared)} photos that {kind}"
+        return f"{said}, against {counted(len(photos.compared), 'photo')} that {kind}"
 
     def against(self, photos: Photos) -> Panel:
         """The same judges before other photos."""

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kaiffin.foundation.text import counted
 from kaiffin.score import measures
 from kaiffin.score.catalogue import MEASURES, SUBJECT
 from kaiffin.score.choice import means_of
@@ -62,7 +63,8 @@ class References:
         """What pictures are compared with."""
         count = len(self.compared)
         if self.held_out:
-            return f"compared with {count} photos that were not trained on"
+            photos = counted(count, "photo that was", "photos that were")
+            return f"compared with {photos} not trained on"
         if count == 1:
             return (
                 "compared with the one photo that was trained on: nothing could be held out, so a"

@@ -44,10 +44,11 @@ from kaiffin.models.files.published import source_of
 
 @dataclass(frozen=True)
 class Converted:
-    """An adapter in another layout. layers: how many; before, layout: what it was and is."""
+    """An adapter in another layout. layers, tokens: how many; before, layout: of it."""
 
     out: Path
     layers: int
+    tokens: int
     before: Layout
     layout: Layout
 
@@ -64,7 +65,8 @@ def convert(
     _refuse_existing(out)
     opened = _opened(path, base, skip_unknown, tell)
     writing.write(opened.file, out, layout, opened.table.layers_per_block)
-    return Converted(out, len(opened.file.modules), opened.file.layout, layout)
+    file, words = opened.file, {name.partition(".")[0] for name in opened.file.embeddings}
+    return Converted(out, len(file.modules), len(words), file.layout, layout)
 
 
 @contained()
@@ -166,7 +168,8 @@ def resize(
     _refuse_existing(out)
     _refuse_cut(rank, energy)
     opened = _opened(path, base, skip_unknown, tell)
-    made, cuts = edit.resize(opened.file, rank, energy)
+    with safe.about(path):
+        made, cuts = edit.resize(opened.file, rank, energy)
     writing.write(made, out, "kohya", opened.table.layers_per_block)
     return Resized(out, _size(path), _size(out), edit.by_block(cuts, made.family))
 
@@ -239,12 +242,13 @@ def _layers_of_both(a: Collection[str], b: Collection[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Differences:
-    """How two adapters differ. metadata: both values of each key that differs, None where absent;
-    hashes, which always differ, are left out."""
+    """How two adapters differ. tokens: as `edit.token_distances` has it; metadata: both values of
+    each key that differs, None where absent; hashes, which always differ, are left out."""
 
     a: Path
     b: Path
     blocks: Sequence[Difference]
+    tokens: Mapping[str, float | None]
     metadata: Mapping[str, tuple[str | None, str | None]]
 
 
@@ -254,7 +258,8 @@ def diff(a: Path, b: Path, base: str | None = None, *, tell: Tell = SILENT) -> D
     keys = sorted(key for key in {*one.metadata, *two.metadata} if not key.startswith("sshs_"))
     pairs = {key: (one.metadata.get(key), two.metadata.get(key)) for key in keys}
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-    return Differences(a, b, edit.difference(one, two), changed)
+    tokens = edit.token_distances(one, two)
+    return Differences(a, b, edit.difference(one, two), tokens, changed)
 
 
 # --- ComfyUI ----------------------------------------------------------------------------------

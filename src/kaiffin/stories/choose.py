@@ -23,6 +23,7 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted
 from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
@@ -105,7 +106,9 @@ def promising(
     later = [step for step, _ in candidates if step > found.highest]
     if len(later) < run.config.score.early_stop:
         return True
-    tell.note(f"stopping: {len(later)} candidates after step {found.highest} came no further")
+    tell.note(
+        f"stopping: {counted(len(later), 'candidate')} after step {found.highest} came no further"
+    )
     return False
 
 
@@ -123,8 +126,10 @@ def _within(
     """
     todo = gallery.todo(_files(candidates), asked)
     tell.note(
-        f"{len(candidates)} candidates and the base, {len(asked.requests)} pictures each"
-        f" ({len(asked.prompts)} prompts, {len(asked.seeds)} seeds); {todo} are still to be made"
+        f"{counted(len(candidates), 'candidate')} and the base,"
+        f" {counted(len(asked.requests), 'picture')} each"
+        f" ({counted(len(asked.prompts), 'prompt')}, {counted(len(asked.seeds), 'seed')});"
+        f" still to be made: {todo}"
     )
     if not todo:
         return asked, candidates
@@ -142,7 +147,8 @@ def _within(
     while each * gallery.todo(_files(candidates), asked) > budget and len(candidates) > 1:
         candidates = candidates[::-2][::-1]
     tell.note(
-        f"--budget leaves {len(asked.seeds)} seeds and {len(candidates)} candidates:"
+        f"--budget leaves {counted(len(asked.seeds), 'seed')} and"
+        f" {counted(len(candidates), 'candidate')}:"
         f" {each * gallery.todo(_files(candidates), asked) / 60:.1f} min"
     )
     return asked, candidates

@@ -11,6 +11,7 @@ from kaiffin.foundation.config import Config, SubjectConfig
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.subject import without_token
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted, first_few
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request, remarks
@@ -46,8 +47,8 @@ def class_pictures(
     batches = [range(i, min(i + 8, len(paths))) for i in range(0, len(paths), 8)]
     todo = [i for batch in batches if not all(paths[k].is_file() for k in batch) for i in batch]
     if todo:
-        more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
-        tell.note(f'making {len(todo)} class pictures: "{prompts[0]}"{more}')
+        shown = first_few([f'"{prompt}"' for prompt in prompts], 1)
+        tell.note(f"making {counted(len(todo), 'class picture')}: {shown}")
         for remark in remarks(requests):
             tell.note(remark)
         made = generate(family, [requests[i] for i in todo], batch_size=8)

@@ -24,6 +24,7 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed, flat
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted, first_few
 from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.recipe import save_png
@@ -181,7 +182,7 @@ def _picture_all(
         gallery = Gallery(one.run.evaluation, family)
         files = [None, one.adapter]
         todo = gallery.todo(files, asked)
-        tell.note(f"{one.name}: {len(asked.requests)} pictures, {todo} still to be made")
+        tell.note(f"{one.name}: {counted(len(asked.requests), 'picture')}, {todo} still to be made")
         with tell.progress(one.name, todo) as progress:
             for file in files:
                 gallery.make(file, asked, progress.advance, batch_size)
@@ -224,12 +225,12 @@ def data_differences(contenders: Sequence[Contender]) -> list[str]:
         photos.append({p["sha256"]: p["file"] for p in listed if not p.get("held_out")})
     shared = set.intersection(*(set(own) for own in photos))
     if all(len(own) == len(shared) for own in photos):
-        return [f"the same {len(shared)} photos"]
-    said = [f"{len(shared)} photos are in all of them"]
+        return [f"the same {counted(len(shared), 'photo')}"]
+    said = [f"{counted(len(shared), 'photo is', 'photos are')} in all of them"]
     for one, own in zip(contenders, photos, strict=True):
         more = sorted(name for sha, name in own.items() if sha not in shared)
         if more:
-            said.append(f"{one.name}: {len(more)} more ({', '.join(more[:5])})")
+            said.append(f"{one.name}: {len(more):,} more ({first_few(more, 5)})")
     return said
 
 

@@ -23,6 +23,7 @@ from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES
 from kaiffin.pictures.recipe import save_png
@@ -75,7 +76,8 @@ def demo(
     config = demo_config(out / "photos", subject, seed, steps)
     started = time.time()
     photos = render_photos(out / "photos", subject, seed)
-    tell.note(f"1/4  {len(photos)} photos of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
+    many = counted(len(photos), "photo")
+    tell.note(f"1/4  {many} of {subject} in {', '.join(TAUGHT)}: {out / 'photos'}")
     tell.note("2/4  teaching the embedded base")
     trained = train.train(config, out / "run", tell=tell).run
     tell.note("3/4  the base, then the adapted model, in scenes the photos do not show")

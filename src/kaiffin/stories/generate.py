@@ -20,7 +20,7 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.foundation.whereabouts import base_now
+from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
@@ -96,8 +96,7 @@ def generate(
     changes: of `sample`, `base` and `score`, such as {"sample.steps": 30}; what they leave open is
     as in the run. Raises UserError for what cannot be made or judged, before anything is made.
     """
-    run, config = open_source(order.source, changes)
-    config = base_now(run, config, changes or (), tell) if run else config
+    run, config = open_source(order.source, changes, tell=tell)
     adapters = _adapters(order, run)
     texts = [fill(prompt, config.subject) for prompt in order.prompts]
     for remark in remarks(request(text, order.seed, config.sample) for text in texts):
@@ -214,7 +213,8 @@ def _open_panel(
         return None
     if order.best > order.count:
         raise ConfigError(
-            f"--best {order.best} of -n {order.count} pictures.", "Make more, or choose fewer."
+            f"--best {order.best} of -n {counted(order.count, 'picture')}.",
+            "Make more, or choose fewer.",
         )
     if len(order.blends) > 1:
         raise ConfigError("--best chooses among one blend.", "Give --blend one number.")

@@ -30,6 +30,7 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell, duration
+from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
@@ -84,7 +85,7 @@ def grid(
     changes: of `sample`, `base` and `score`, such as {"sample.steps": 30}. Raises UserError for
     what cannot be made, before anything is made.
     """
-    run, config = open_source(order.source, changes)
+    run, config = open_source(order.source, changes, tell=tell)
     asked = ask(order, run, config)
     for remark in remarks(cell.setting.request for cell in asked.cells):
         tell.note(remark)
@@ -155,7 +156,7 @@ def _make_missing(
         partial.unlink(missing_ok=True)  # of a call that was killed
     paths = [path for path, task in wanted.items() if not _is_made(path, task, family)]
     todo = [wanted[path] for path in paths]
-    tell.note(f"{count:,} pictures, {len(todo):,} of them to make")
+    tell.note(f"{counted(count, 'picture')}, {len(todo):,} of them to make")
     if len(todo) > MANY and not order.yes:
         raise ConfigError(
             f"{len(todo):,} pictures are many: about {duration(_seconds(family, todo))} on this"
@@ -164,7 +165,7 @@ def _make_missing(
         )
     steps, made = sum(task.request.steps for task in todo), 0
     try:
-        with tell.progress(f"{len(todo):,} pictures, in steps", steps) as wait:
+        with tell.progress(f"{counted(len(todo), 'picture')}, in steps", steps) as wait:
             pictures = make(family, todo, order.batch_size, on_step=wait.advance, tell=tell)
             for place, image in pictures:
                 save_png(image, paths[place], todo[place].recipe(family))
@@ -172,7 +173,7 @@ def _make_missing(
                 made += 1
     except KeyboardInterrupt:
         raise Interrupted(
-            f"stopped: {made:,} of {len(todo):,} pictures are made.",
+            f"stopped: {made:,} of {counted(len(todo), 'picture')} made.",
             "The same command makes the others.",
             signal.SIGINT,
         ) from None

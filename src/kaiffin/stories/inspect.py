@@ -16,6 +16,7 @@ from kaiffin.adapters.kinds import rank_of
 from kaiffin.adapters.load import faults
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted
 from kaiffin.models.families.spec import SPECS
 
 
@@ -102,8 +103,8 @@ def _problems(opened: Opened) -> list[str]:
     found = _few_of_each(faults(opened.file, opened.table))
     if opened.file.misspelled:
         found.append(
-            f"{len(opened.file.misspelled)} keys of the text encoder lack `text_model`: ComfyUI and"
-            " A1111 ignore them. `kaiffin adapter convert IN OUT --to kohya` mends the names."
+            f"{counted(len(opened.file.misspelled), 'text key')} without `text_model`: ComfyUI"
+            " and A1111 ignore that. `kaiffin adapter convert IN OUT --to kohya` mends it."
         )
     return found
 
@@ -115,6 +116,7 @@ def _few_of_each(errors: Iterable[AdapterError]) -> list[str]:
         alike[error.fix].append(error)
     said = []
     for fix, found in alike.items():
-        more = f" And {len(found) - 1} more layers like it." if len(found) > 1 else ""
-        said.append(f"{found[0].message}{more} {fix}".strip())
+        more = len(found) - 1
+        like = f" And {counted(more, 'more layer')} like it." if more else ""
+        said.append(f"{found[0].message}{like} {fix}".strip())
     return said

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.tell import SILENT, Tell, duration, size_text
+from kaiffin.foundation.text import counted
 from kaiffin.train.memory import Memory, Meter, Rung, available, ladder
 from kaiffin.train.plan import Plan, measured_speed
 from kaiffin.train.session import Session, open_session
@@ -77,8 +78,8 @@ def say(planned: Planned, tell: Tell) -> None:
     if planned.derived:
         tell.note("derived: " + ", ".join(planned.derived))
     tell.note(
-        f"plan: {made.trainable:,} trainable weights in {made.modules} layers;"
-        f" {made.steps} steps = {made.epochs:.0f} epochs; roughly"
+        f"plan: {counted(made.trainable, 'trainable weight')} in {counted(made.modules, 'layer')};"
+        f" {counted(made.steps, 'step')} = {counted(round(made.epochs), 'epoch')}; roughly"
         f" {duration(planned.seconds)} on this {made.device.type}"
     )
     if planned.memory is None:

@@ -18,6 +18,7 @@ from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.score import statistics
@@ -82,7 +83,9 @@ def rank(
     """
     paths = pictures_in(places, tell=tell)
     if best is not None and not 1 <= best <= len(paths):
-        raise ConfigError(f"--best {best} of {len(paths)} pictures.", "Ask for at most as many.")
+        raise ConfigError(
+            f"--best {best} of {counted(len(paths), 'picture')}.", "Ask for at most as many."
+        )
     photos = Photos(held_out=tuple(in_folder(like, tell=tell)) if like else ())
     config = changed(Config(), **{"score.judge": judge or _judge_of(paths)})
     panel = open_panel(config, photos, tell=tell).read([prompt], tell=tell)

@@ -29,6 +29,7 @@ from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet as drawn_sheet
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.text import counted
 from kaiffin.pictures.recipe import save_png
 from kaiffin.score.judge import judge_of
 from kaiffin.score.panel import open_panel
@@ -109,15 +110,15 @@ def _tell_plan(
     """What is about to be done; the trainings tell how long, once they run."""
     done = trainings - len(todo)
     already = f", {done} of them done already" if done else ""
-    tell.note(f"{len(trials)} trials, {trainings} trainings{already}: {out}")
+    tell.note(f"{counted(len(trials), 'trial')}, {counted(trainings, 'training')}{already}: {out}")
     tell.note(
-        f"each trial: {file.count} pictures of each of {len(file.prompts)} prompts, on the seeds 0"
-        f" to {file.count - 1}"
+        f"each trial: {counted(file.count, 'picture')} of each of"
+        f" {counted(len(file.prompts), 'prompt')}, on the seeds 0 to {file.count - 1}"
     )
     progress = [job.progress() for job in todo]
     if todo and all(steps for _, steps in progress):
         left = sum((steps or 0) - min(done, steps or 0) for done, steps in progress)
-        tell.note(f"{left:,} training steps to go")
+        tell.note(f"{counted(left, 'training step')} to go")
 
 
 def _compare(

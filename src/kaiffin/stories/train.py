@@ -125,8 +125,8 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     """What is trained, as far as it fits into the memory; it stands in the run from now on."""
     run.clean()
     begun = bool(run.beginning()) or run.latest_restart_point() is not None
-    edited = beginning.check(run, tell)
-    session = open_session(run.config, run, tell=tell)
+    edited, listings = beginning.check(run, tell)
+    session = open_session(run.config, run, listings=listings, tell=tell)
     family = session.family
     beginning.refuse_other_base(run, family.revision, family.base)
     planned = plan.of_session(session, begun=begun)

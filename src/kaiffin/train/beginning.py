@@ -13,7 +13,7 @@ from typing import Any
 
 from kaiffin.data import sources
 from kaiffin.data.prepare import Example, Prepared
-from kaiffin.data.sources import Source
+from kaiffin.data.sources import Listing, Listings, Source
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import expanded, read_json
@@ -21,6 +21,7 @@ from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import flat
 from kaiffin.foundation.tell import Tell
+from kaiffin.foundation.text import counted, first_few
 from kaiffin.foundation.whereabouts import (
     FILES,
     content_sha256,
@@ -40,31 +41,33 @@ NEW_RUN = "or start a new run"
 Photos = Mapping[str, Mapping[str, Any]]  # what the record holds of each photo, by its file
 
 
-def check(run: Run, tell: Tell) -> Edits:
-    """Holds a run against its record before anything is loaded; what was edited and may be.
+def check(run: Run, tell: Tell) -> tuple[Edits, Listings]:
+    """Holds a run against its record before anything is loaded; what was edited and may be, and
+    what is in the folders of photos that were looked at for it.
 
     Photos that were moved are found, and the run's config says where from now on. Raises RunError
     for everything that is not as it was. Where there is no record, nothing has begun yet; but for
     a run that is older than the record, of which the photos that were used are known.
     """
-    found = edits.edits_of(run)
+    found: Edits = edits.edits_of(run)
+    listings: Listings = {}
     if record := run.beginning():
         edits.say(found, run, tell)
         run.config = files_now(run, run.config, FILES, tell)
         _check_start(run, record)
-        _check_photos(run, tell)
+        listings = _check_photos(run, tell)
     elif run.latest_restart_point() and not run.config.data.skip_bad:
-        _check_photos(run, tell)
-    return found
+        listings = _check_photos(run, tell)
+    return found, listings
 
 
-def _check_photos(run: Run, tell: Tell) -> None:
+def _check_photos(run: Run, tell: Tell) -> Listings:
     every = recorded_photos(run)
     begun = len(every)
     if len(photo_folders(run.config)) != begun:
         raise RunError(
-            f"{run.config_path}: names {len(photo_folders(run.config))} folders of photos, and the"
-            f" run was begun with {begun}.",
+            f"{run.config_path}: names {counted(len(photo_folders(run.config)), 'folder')} of"
+            f" photos, and the run was begun with {begun}.",
             f"Put them back, {NEW_RUN}.",
         )
     folders = [
@@ -72,11 +75,13 @@ def _check_photos(run: Run, tell: Tell) -> None:
         for folder, recorded in zip(photo_folders(run.config), every, strict=True)
     ]
     run.config = with_photo_folders(run.config, folders)
+    listings: dict[Path | None, Listing] = {}
     for folder, recorded in zip(folders, every, strict=True):
         before = {one["file"]: one for one in recorded["photos"]}
         data = run.config.data.model_copy(update={"photos": folder})
-        now = _photos(folder, sources.read(data, run.config.subject).sources)
-        _refuse_differences(run, folder, before, now)
+        listings[folder] = sources.read(data, run.config.subject)
+        _refuse_differences(run, folder, before, _photos(folder, listings[folder].sources))
+    return listings
 
 
 def begin(run: Run, revision: str, looked_at: Sequence[Prepared], found: Edits) -> None:
@@ -188,7 +193,7 @@ def hold_class_pictures(run: Run, examples: Sequence[Example]) -> None:
     if other:
         raise RunError(
             f"{run.cache}: class pictures are not those that the run was begun with:"
-            f" {_listed(other)}.",
+            f" {first_few(other, SHOWN)}.",
             f"Put them back, {NEW_RUN}.",
         )
     if now.keys() - before.keys():
@@ -231,7 +236,7 @@ def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tel
     if found is None:
         names = [one["file"] for one in recorded["photos"]]
         raise RunError(
-            f"{run.path}: its photos are gone: {_listed(names)}; they are neither in"
+            f"{run.path}: its photos are gone: {first_few(names, SHOWN)}; they are neither in"
             f" {recorded['folder']} nor at {recorded['from_run']} from the run, nor in a folder"
             " beside these.",
             f"Name their folder as data.photos in {run.config_path} (in a phase: its photos).",
@@ -244,7 +249,7 @@ def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tel
 def _refuse_differences(run: Run, folder: Path, before: Photos, now: Photos) -> None:
     """RunError that names every photo that is not as it was, by what became of it."""
     kinds = _differences(before, now)
-    told = "; ".join(f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names)
+    told = "; ".join(f"{kind}: {first_few(names, SHOWN)}" for kind, names in kinds.items() if names)
     if told:
         raise RunError(
             f"{run.path}: the photos in {folder} are not those that it was begun with: {told}.",
@@ -270,8 +275,3 @@ def _differences(before: Photos, now: Photos) -> dict[str, list[str]]:
         "with another mask": other("mask"),
         "repeated otherwise": other("repeats"),
     }
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")

@@ -14,6 +14,7 @@ from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
 from kaiffin.data.findings import look_at, refuse_problems
 from kaiffin.data.prepare import Prepared
+from kaiffin.data.sources import Listings
 from kaiffin.foundation.config import AdapterConfig, Config
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.phases import Phase, expand
@@ -50,15 +51,20 @@ class Session:
         return self.photos[self.phases[0].config.data.photos]
 
 
-def open_session(config: Config, run: Run | None, *, tell: Tell = SILENT) -> Session:
-    """Loads the base, looks at the photos, derives what the config leaves open."""
+def open_session(
+    config: Config, run: Run | None, *, listings: Listings | None = None, tell: Tell = SILENT
+) -> Session:
+    """Loads the base, looks at the photos, derives what the config leaves open.
+
+    listings: what is in folders of photos that have been read already.
+    """
     runtime = Runtime.from_config(config.base, config.train.precision)
     family = load_base(config.base, runtime, tell)
     start = _start(config, family)
     tokens = _tokens(config, family, start)
     for token in tokens:
         token.inject(family)  # so that captions are counted as they will be read
-    photos = _look_at_photos(config, family, run, tell)
+    photos = _look_at_photos(config, family, run, listings or {}, tell)
     for token in tokens:
         token.eject()
     return _derived(config, runtime, family, photos, start)
@@ -92,7 +98,7 @@ def _start(config: Config, family: ModelFamily) -> Stack | None:
 
 
 def _look_at_photos(
-    config: Config, family: ModelFamily, run: Run | None, tell: Tell
+    config: Config, family: ModelFamily, run: Run | None, listings: Listings, tell: Tell
 ) -> dict[Path | None, Prepared]:
     """Every folder that a phase trains on, examined once."""
     resolution = config.data.resolution or family.native_size
@@ -102,7 +108,8 @@ def _look_at_photos(
         out = run.photos_folder(len(found) + 1) if run else None
         found[folder] = look_at(
             data, config.subject, resolution,
-            pieces=family.token_pieces, max_tokens=family.max_tokens, out=out, tell=tell,
+            pieces=family.token_pieces, max_tokens=family.max_tokens, out=out,
+            listing=listings.get(folder), tell=tell,
         )  # fmt: skip
         refuse_problems(found[folder])
     return found

@@ -78,7 +78,7 @@ def test_lycoris_is_kept_by_kohya_and_refused_by_name_elsewhere(
     writing.write(found, tmp_path / "b.safetensors", "kohya")
     assert same(load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors"))
     for layout in ("peft", "diffusers"):
-        with pytest.raises(AdapterError, match=r"1 modules are lo(ha|kr)"):
+        with pytest.raises(AdapterError, match=r"1 layer is lo(ha|kr)"):
             writing.write(found, tmp_path / "c", layout)
     with pytest.raises(
         AdapterError, match=r"(to_q\.hada_w1_a: shape|to_k makes).*where this base needs"

@@ -43,7 +43,8 @@ def test_an_inspection_says_all_it_found(capsys: pytest.CaptureFixture[str]) -> 
 def test_what_was_made_names_its_file(capsys: pytest.CaptureFixture[str]) -> None:
     cuts = [BlockCut("unet.mid_block", 2, (4, 4), 0.0123)]
     for say, made, words in (
-        (show.converted, Converted(FILE, 7, "kohya", "peft"), "7 layers, kohya -> peft"),
+        (show.converted, Converted(FILE, 7, 0, "kohya", "peft"), "7 layers, kohya -> peft"),
+        (show.converted, Converted(FILE, 1, 2, "kohya", "peft"), "1 layer and 2 tokens, kohya"),
         (show.merged, Merged(FILE, 7, (8,), ()), "7 layers of rank 8"),
         (show.resized, Resized(FILE, 4_000_000, 1_000_000, cuts), "4.0 MB -> 1.0 MB"),
         (show.extracted, Extracted(FILE, 5, 9, 2_000_000, cuts), "5 of 9 layers differ"),

@@ -31,5 +31,5 @@ def test_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     ranked = Ranking("miniature", "[a] {bird}", ONES)
     show.made(Pictures((), Path("images"), Path("sheet.png"), (ranked,)))
     said = capsys.readouterr().out
-    assert said.startswith("0 pictures in images; all of them on sheet.png\n")
+    assert said.startswith("0 pictures in images, together on sheet.png\n")
     assert '"[a] {bird}"' in said  # brackets of a prompt are no markup

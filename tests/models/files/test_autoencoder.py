@@ -29,6 +29,17 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.tiny_sd(tmp_path_factory.mktemp("vae") / "other", seed=9)
 
 
+def test_what_is_none_is_said_of_base_vae(sd_path: Path, tmp_path: Path) -> None:
+    for name, said in (
+        ("~nobody", "base.vae = '~nobody': is no folder"),
+        ("~nobody/a.safetensors", "base.vae = '~nobody/a.safetensors': there is no such file"),
+        (tmp_path, f"{tmp_path}: is no VAE (no config.json). Give base.vae"),
+    ):
+        with pytest.raises(MissingWeightsError) as refused:
+            with_vae(sd_path, name)
+        assert said in str(refused.value)
+
+
 @pytest.mark.parametrize("place", ["", "vae"])
 def test_a_folder_of_a_vae_or_of_a_pipeline(sd_path: Path, other: Path, place: str) -> None:
     family = with_vae(sd_path, other / place)

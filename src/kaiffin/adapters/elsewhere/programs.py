@@ -11,7 +11,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ class Node:
 @dataclass(frozen=True)
 class Program:
     """A program at one commit. names: of layers of the published bases, by family, that it takes;
-    parts: how keys go on behind a name; nodes: ComfyUI's, as far as a workflow needs them."""
+    parts: how keys go on behind a name; nodes: ComfyUI's, as far as a workflow needs them; ran: the
+    folder of it that was run, where that was not the program."""
 
     title: str
     version: str
@@ -40,11 +41,18 @@ class Program:
     names: Mapping[str, frozenset[str]]
     parts: Sequence[str]
     nodes: Mapping[str, Node]
+    ran: str = ""
 
     @functools.cached_property
     def forms(self) -> Mapping[str, frozenset[str]]:
         """The names without their numbers: what holds on a base with fewer or more blocks."""
         return {family: frozenset(map(without_numbers, n)) for family, n in self.names.items()}
+
+    def knows(self, name: str, family: str, asked: Container[str] = ()) -> bool:
+        """Whether it takes a name. asked: those about which it has spoken; others as their like,
+        for a base with fewer or more blocks."""
+        is_like = without_numbers(name) in self.forms[family]
+        return name in self.names[family] or (name not in asked and is_like)
 
     def takes(self, key: str, family: str) -> bool:
         """Whether it has a place for a key of a file for a base of `family`."""
@@ -54,7 +62,7 @@ class Program:
 
 @functools.cache
 def program(name: str) -> Program:
-    """`comfyui` or `sd-scripts`."""
+    """`a1111`, `comfyui` or `sd-scripts`."""
     text = (KNOWN / f"{name}.json").read_text(encoding="utf-8")
     said = json.loads(text)
     said["names"] = {family: frozenset(expanded(n)) for family, n in said["names"].items()}

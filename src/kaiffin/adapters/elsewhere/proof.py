@@ -2,7 +2,7 @@
 
 diffusers' loading a file proves little: it accepts names that ComfyUI ignores. So three things are
 checked: an independent reader attaches every layer; its denoiser output is ours; and every name
-is one that ComfyUI, the A1111 family and sd-scripts know.
+is one that A1111, ComfyUI and sd-scripts know.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,17 +19,19 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters.elsewhere import programs
+from kaiffin.adapters.elsewhere.quirks import quirks_of
 from kaiffin.adapters.files import names, reading, safe, writing
 from kaiffin.adapters.files.reading import EMBEDDING
 from kaiffin.adapters.files.spelling import skipped_of
+from kaiffin.adapters.files.tables import published
 from kaiffin.adapters.kinds import kohya_split
 from kaiffin.adapters.load import load_adapter, table_of
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.runtime import randn
+from kaiffin.foundation.text import all_of, counted
 from kaiffin.models.base import ModelFamily, SizeFacts
-from kaiffin.models.families.spec import SPECS
 
 # Of the adapter's own effect on the output: above it, strength or a layer is wrong. The rounding
 # of the base's dtype is allowed beside it, for adapters that do nearly nothing.
@@ -47,11 +49,6 @@ class NoReader(UserError):
         return [f"proof: not made: {self}"]
 
 
-OF_COMFYUI = (
-    "note: ComfyUI divides a DoRA's magnitudes by the norm of the weight as it was, not as it is"
-    " changed: there it comes out 0.2 to 7 % weaker or stronger"
-)
-
 Opener = Callable[[ModelFamily, Path], AbstractContextManager[dict[str, int]]]
 
 
@@ -60,10 +57,10 @@ class Proof:
     """layers, matched: of each tower; known: keys that each program knows, of `keys`.
 
     effect: relative change of the denoiser's output by the adapter; difference: between ours and
-    the independent reader's, relative as well; decomposed: whether it has DoRA's magnitudes;
-    dropped: keys that ComfyUI has no place for in a layout that is not kohya's; skipped: keys that
-    neither was given, with what they are; refused: why the other reader did not open the file as it
-    is spelled and was given it converted.
+    the independent reader's, relative as well; words: custom tokens, of an adapter without layers;
+    quirks: where another program does otherwise; dropped: keys that ComfyUI has no place for in a
+    layout that is not kohya's; skipped: keys that neither was given, with what they are; refused:
+    why the other reader did not open the file as it is spelled and was given it converted.
     """
 
     layers: dict[str, int]
@@ -74,7 +71,8 @@ class Proof:
     effect: float
     difference: float
     allowed: float
-    decomposed: bool = False
+    words: Sequence[str] = ()
+    quirks: Sequence[str] = ()
     dropped: int = 0
     skipped: Mapping[str, str] = field(default_factory=dict)
     refused: str = ""
@@ -93,10 +91,16 @@ class Proof:
         """For people: one when all is well, else one for each problem."""
         if not self.holds:
             return [f"proof fails: {problem}" for problem in self.problems]
-        known = f"; {', '.join(self.known)} know all {self.keys} keys" if self.known else ""
+        if self.words:
+            return [
+                f"proof: it holds the words {', '.join(self.words)} alone, and they change the"
+                f" output (effect {self.effect:.1g}); no layers for another reader to attach",
+                *self._notes,
+            ]
+        known = f"; {', '.join(self.known)} know {all_of(self.keys, 'key')}" if self.known else ""
         return [
-            f"proof: an independent reader attaches all {sum(self.layers.values())} layers and"
-            f" gives the same output (difference {self.difference:.1g}, effect"
+            f"proof: an independent reader attaches {all_of(sum(self.layers.values()), 'layer')}"
+            f" and gives the same output (difference {self.difference:.1g}, effect"
             f" {self.effect:.1g}){known}",
             *self._notes,
         ]
@@ -104,12 +108,11 @@ class Proof:
     @property
     def _notes(self) -> Iterator[str]:
         """What is no fault of the file and yet not to be passed over."""
-        if self.decomposed:
-            yield OF_COMFYUI
+        yield from (f"note: {quirk}" for quirk in self.quirks)
         if self.dropped:
             yield (
-                f"note: ComfyUI drops {self.dropped} keys of a file in this layout: give it kohya's"
-                " (kaiffin adapter convert IN OUT --to kohya)"
+                f"note: ComfyUI drops {counted(self.dropped, 'key')} of a file in this layout: give"
+                " it kohya's (kaiffin adapter convert IN OUT --to kohya)"
             )
         if self.refused:
             why = textwrap.shorten(self.refused, LONGEST, placeholder=" ...")
@@ -121,8 +124,8 @@ class Proof:
     def problems(self) -> list[str]:
         """What is wrong, in words; empty for a good file."""
         found = [
-            f"the independent reader attached {self.matched.get(tower, 0)} of {count} layers of"
-            f" {tower}"
+            f"the independent reader attached {self.matched.get(tower, 0)} of"
+            f" {counted(count, 'layer')} of {tower}"
             for tower, count in self.layers.items()
             if self.matched.get(tower, 0) != count
         ]
@@ -138,7 +141,7 @@ class Proof:
                     " attention layers of a kohya file: convert it with --to diffusers for there"
                 )
         found += [
-            f"{program} does not know {self.keys - known} of {self.keys} keys"
+            f"{program} does not know {self.keys - known} of {counted(self.keys, 'key')}"
             for program, known in self.known.items()
             if known < self.keys
         ]
@@ -158,9 +161,11 @@ def prove(
     """
     stack = load_adapter(path, family, skip_unknown=skip_unknown)
     stack.train(False)
+    if not any(stack.layers()):
+        return _of_words(stack, family)
     for token in stack.tokens:
         token.inject(family)  # on all sides: the question is what the layers do
-    prompt = " ".join(["a photo of a thing", *(token.word for token in stack.tokens)])
+    prompt = _prompt(stack)
     layers = {
         tower: sum(name.startswith(f"{tower}.") for name in stack.layers())
         for tower in family.towers
@@ -186,10 +191,28 @@ def prove(
     vary = bool(keys) and any(_alphas_vary(stack, tower) for tower in family.towers)
     return Proof(
         layers, theirs.matched, keys, known, vary, effect, difference, allowed,
-        decomposed=any(key.endswith(".dora_scale") for key in stack.state()),
+        quirks=tuple(quirks_of(stack.state())),
         dropped=0 if keys else _dropped(path, family.name, stack.skipped),
         skipped=stack.skipped, refused=theirs.refused,
     )  # fmt: skip
+
+
+def _of_words(stack: Stack, family: ModelFamily) -> Proof:
+    """Of custom tokens alone: what they do to a prompt with their words."""
+    prompt, none = _prompt(stack), dict.fromkeys(family.towers, 0)
+    before = _output(family, prompt)
+    try:
+        stack.inject(family)
+        after = _output(family, prompt)
+    finally:
+        stack.eject()
+    effect = (after - before).norm().item() / (before.norm().item() or 1.0)
+    words = [token.word for token in stack.tokens]
+    return Proof(none, none, 0, {}, False, effect, 0.0, 0.0, words=words, skipped=stack.skipped)
+
+
+def _prompt(stack: Stack) -> str:
+    return " ".join(["a photo of a thing", *(token.word for token in stack.tokens)])
 
 
 @dataclass(frozen=True)
@@ -280,20 +303,15 @@ def _known(
 def accepted_names(
     table: Collection[str], family: str, layers_per_block: int = 2
 ) -> dict[str, set[str]]:
-    """Which spellings of a base's layers each program attaches.
-
-    ComfyUI and sd-scripts have said so when they were run (see programs.py). A1111 was not: by our
-    own reading of it, it takes both ways to name blocks and one prefix for each tower.
-    """
+    """Which spellings of a base's layers each program attaches, as it said itself when it was run
+    (see programs.py)."""
     homes = names.homes(table, family, layers_per_block)
-    others = tuple(f"{p}_" for tower in SPECS[family].towers.values() for p in tower.others)
-    found = {
-        one.title: {name for name in homes if programs.without_numbers(name) in one.forms[family]}
+    asked = names.homes(published(family).layers, family)
+    return {
+        one.title: {name for name in homes if one.knows(name, family, asked)}
         for one in programs.all_known()
-        if family in one.forms
+        if family in one.names
     }
-    strict = (name for name in homes if not names.is_misspelled(name))
-    return {"A1111": {name for name in strict if not name.startswith(others)}} | found
 
 
 def _dropped(path: Path, family: str, skipped: Collection[str]) -> int:

@@ -178,15 +178,19 @@ def resize(
 ) -> tuple[AdapterFile, dict[str, Cut]]:
     """Each layer cut to its best approximation of `rank`, or to `energy` of its squared norm.
 
-    By SVD of the update (Eckart and Young 1936). fp32; returns the file and what each layer lost.
+    By SVD of the update (Eckart and Young 1936). fp32; returns the file, with its tokens as they
+    are, and what each layer lost.
     """
+    if not adapter.modules:
+        raise AdapterError("has no layers to cut down.")
     modules, cuts = {}, {}
     for name, parts in adapter.modules.items():
         u, s, vt = _svd(_plain(name, parts))
         modules[name], cuts[name] = cut(u, s, vt, rank, energy, parts["lora_down.weight"].shape)
     top = str(max(c.rank for c in cuts.values()))
     metadata = adapter.metadata | {"ss_network_dim": top, "ss_network_alpha": top}
-    return AdapterFile("kohya", adapter.family, modules, metadata), cuts
+    tokens = dict(adapter.embeddings)
+    return AdapterFile("kohya", adapter.family, modules, metadata, tokens), cuts
 
 
 def cut(
@@ -233,6 +237,16 @@ class Difference:
     b: float
     cosine: float
     distance: float
+
+
+def token_distances(a: AdapterFile, b: AdapterFile) -> dict[str, float | None]:
+    """|a - b| / |a| of each bundled token; None where only one has it, or they differ in shape."""
+    found: dict[str, float | None] = {}
+    for name in dict.fromkeys([*a.embeddings, *b.embeddings]):
+        one, two = a.embeddings.get(name), b.embeddings.get(name)
+        alike = one is not None and two is not None and one.shape == two.shape
+        found[name] = ((one - two).norm() / one.norm()).item() if alike else None
+    return found
 
 
 def difference(a: AdapterFile, b: AdapterFile) -> list[Difference]:

@@ -30,6 +30,7 @@ from kaiffin.adapters.kinds import by_module, kind_of, rank_of
 from kaiffin.adapters.tokens import is_embedding
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS
+from kaiffin.foundation.text import counted, first_few
 from kaiffin.models.families.spec import SPECS, TEXT
 
 Layout = Literal["kohya", "diffusers", "peft"]
@@ -116,17 +117,17 @@ def refuse_embedding(shapes: Mapping[str, Any]) -> None:
 
 
 def refuse_strays(found: AdapterFile) -> None:
-    """`AdapterError` naming what has no home in the base, each by what it is."""
+    """`AdapterError` naming what has no home in the base, each by what it is; or an empty file."""
     if not found.strays:
-        if found.skipped and not found.modules and not found.embeddings:
-            raise AdapterError("nothing is left without what is not applied.")
+        if not found.modules and not found.embeddings:
+            left = "left without what is not applied" if found.skipped else "in it"
+            raise AdapterError(f"nothing is {left}.")
         return
     title, said = SPECS[found.family].title, []
     for what, keys in spelling.grouped(found.strays).items():
-        is_what = (
-            f"are {what}, which Kaiffin does not apply" if what else f"have no home in {title}"
-        )
-        said.append(f"{len(keys)} keys {is_what}: {spelling.summary(keys)}")
+        verbs = ("key is", "keys are") if what else ("key has", "keys have")
+        is_what = f"{what}, which Kaiffin does not apply" if what else f"no home in {title}"
+        said.append(f"{counted(len(keys), *verbs)} {is_what}: {first_few(keys, 2)}")
     fix = "Go on without them by --skip-unknown."
     if spelling.HOMELESS in found.strays.values():
         fix = f"The adapter was made for another base or another kind of adapter. {fix}"

@@ -9,9 +9,10 @@ Torch-free.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from kaiffin.foundation.kinds import PARTS
+from kaiffin.foundation.text import counted
 from kaiffin.models.families.spec import OTHERS, Other
 
 # Other spellings of the two factors and of DoRA's magnitude -> kohya's.
@@ -116,12 +117,6 @@ def grouped(strays: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def skipped_of(skipped: Mapping[str, str]) -> str:
-    """What was gone on without, counted by what it is: `2 keys (norm layers), 1 keys (unknown)`."""
+    """What was gone on without, counted by what it is: `2 keys (norm layers), 1 key (unknown)`."""
     groups = grouped(skipped).items()
-    return ", ".join(f"{len(keys)} keys ({what or 'unknown'})" for what, keys in groups)
-
-
-def summary(keys: Collection[str], shown: int = 2) -> str:
-    """The first keys, and how many more there are."""
-    more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
-    return f"{', '.join(list(keys)[:shown])}{more}"
+    return ", ".join(f"{counted(len(keys), 'key')} ({what or 'unknown'})" for what, keys in groups)

@@ -22,6 +22,7 @@ from kaiffin.adapters.kinds import rank_of
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.kinds import KINDS
+from kaiffin.foundation.text import counted
 from kaiffin.models.families.spec import SPECS
 
 
@@ -140,7 +141,7 @@ def _only_lora(adapter: AdapterFile, target: str) -> None:
     for kind, count in adapter.kinds().items():
         if not KINDS[kind].peft:
             raise AdapterError(
-                f"{count} modules are {kind}, which {target} cannot hold.",
+                f"{counted(count, 'layer is', 'layers are')} {kind}, which {target} cannot hold.",
                 "Convert to kohya, which can.",
             )
     plain = [n for n, parts in adapter.modules.items() if "dora_scale" not in parts]

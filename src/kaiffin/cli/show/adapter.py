@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from kaiffin.cli.terminal import console
+from kaiffin.foundation.text import counted
 
 if TYPE_CHECKING:
     from kaiffin.adapters.elsewhere.proof import Proof
@@ -21,12 +22,13 @@ WIDTH = 100  # characters of a line of metadata
 def inspection(found: Inspection) -> None:
     """What the file holds, and whether every key has its home."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
-    console.print(f"{found.path}: {found.layout} layout, {found.family}, {kinds or 'empty'}")
-    console.print(f"{found.weights:,} weights")
+    console.print(f"{found.path}: {found.layout} layout, {found.family}, {kinds or 'no layers'}")
+    console.print(counted(found.weights, "weight"))
     if found.trigger:
         console.print(f"trigger: {_printable(found.trigger)}")
-    console.print(_towers(found.towers))
-    console.print(_blocks(found.blocks))
+    if found.towers:
+        console.print(_towers(found.towers))
+        console.print(_blocks(found.blocks))
     for name, shape in found.tokens.items():
         console.print(f"bundled token: {name}, {' vectors of '.join(map(str, shape))}")
     if found.metadata:
@@ -71,7 +73,9 @@ def _printable(text: str) -> str:
 
 
 def converted(made: adapter.Converted) -> None:
-    console.print(f"{made.layers} layers, {made.before} -> {made.layout}: {made.out}")
+    tokens = f" and {counted(made.tokens, 'token')}" if made.tokens else ""
+    what = f"{counted(made.layers, 'layer')}{tokens}"
+    console.print(f"{what}, {made.before} -> {made.layout}: {made.out}")
 
 
 def proof(made: Proof) -> None:
@@ -82,11 +86,13 @@ def proof(made: Proof) -> None:
 def merged(made: adapter.Merged) -> None:
     if made.cuts:
         _cuts(made.cuts)
-    console.print(f"{made.layers} layers of rank {_span(made.ranks)}: {made.out}")
+    console.print(f"{counted(made.layers, 'layer')} of rank {_span(made.ranks)}: {made.out}")
 
 
 def merged_base(made: adapter.MergedBase) -> None:
-    console.print(f"{made.base} with {made.adapters} adapters in its weights: {made.out}")
+    console.print(
+        f"{made.base} with {counted(made.adapters, 'adapter')} in its weights: {made.out}"
+    )
 
 
 def resized(made: adapter.Resized) -> None:
@@ -118,7 +124,11 @@ def differences(found: adapter.Differences) -> None:
     for block in found.blocks:
         row = (block.a, block.b, block.cosine, block.distance)
         table.add_row(block.block, *(f"{value:.3g}" for value in row))
-    console.print(table)
+    if found.blocks:
+        console.print(table)
+    for name, distance in found.tokens.items():
+        far = "not in both" if distance is None else f"|a - b| / |a| = {distance:.3g}"
+        console.print(f"  token {_printable(name)}: {far}")
     for key, pair in found.metadata.items():
         both = (_printable(value or "(none)")[:60] for value in pair)
         console.print(f"  {_printable(key)}: {' | '.join(both)}")

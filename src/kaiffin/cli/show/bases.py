@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kaiffin.cli.terminal import console
 from kaiffin.foundation.tell import size_text
+from kaiffin.foundation.text import first_few
 
 if TYPE_CHECKING:
     from kaiffin.stories.bases import KnownBase, Taken
@@ -29,8 +30,7 @@ def listed(known: Sequence[KnownBase]) -> None:
 def _missing(lacking: Sequence[str]) -> str:
     if not lacking:
         return ""
-    more = f" and {len(lacking) - 3} more" if lacking[3:] else ""
-    return f"; missing or damaged: {', '.join(lacking[:3])}{more}"
+    return f"; missing or damaged: {first_few(lacking, 3)}"
 
 
 def taken(base: Taken) -> None:

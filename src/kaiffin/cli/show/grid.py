@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kaiffin.cli.terminal import TERMINAL, console
 from kaiffin.foundation.tell import Table
+from kaiffin.foundation.text import counted
 from kaiffin.score.catalogue import SINGLE
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def grid(made: MadeGrid) -> None:
     if made.scores.words is not None:
         scores(made.scores)
     sheet, *others = made.files.sheets
-    more = f" and {len(others)} further pages" if others else ""
+    more = f" and {counted(len(others), 'further page')}" if others else ""
     console.print(f"all of them on {sheet}{more}; the table beside it is {made.files.csv.name}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaiffin.cli.terminal import console
+from kaiffin.foundation.text import counted
 
 if TYPE_CHECKING:
     from kaiffin.stories.prepare import PhotoSet
@@ -13,6 +14,6 @@ if TYPE_CHECKING:
 def photo_set(found: PhotoSet) -> None:
     """How many photos, and where to look at them."""
     count = len(found.prepared.examples)
-    what = "1 photo" if count == 1 else f"{count:,} photos"
+    what = counted(count, "photo")
     console.print(f"{what} at {found.resolution} px. Look at {'it' if count == 1 else 'them'}:")
     console.print(f"  {found.sheet}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaiffin.cli.terminal import console
+from kaiffin.foundation.text import counted
 
 if TYPE_CHECKING:
     from kaiffin.stories.generate import Pictures
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 def made(found: Pictures) -> None:
     """Where they are, and which are the best where that was asked."""
-    console.print(f"{len(found.pictures)} pictures in {found.folder}; all of them on {found.sheet}")
+    console.print(
+        f"{counted(len(found.pictures), 'picture')} in {found.folder}, together on {found.sheet}"
+    )
     for one in found.rankings:
         ranking(one)
 

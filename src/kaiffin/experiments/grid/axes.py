@@ -30,6 +30,7 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.samplers import taking
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.subject import fill
+from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.make import Task, WeightedAdapter
 from kaiffin.pictures.request import Request, read_prompts, request, with_size
@@ -188,7 +189,7 @@ def _expanded(name: str, part: str, where: str) -> list[str]:
     count = int((last - first) // step) + 1 if step and last >= first else 0
     if not 0 < count <= MOST:
         raise ConfigError(
-            f"{where}: the range {part} holds {count:,} values.",
+            f"{where}: the range {part} holds {counted(count, 'value')}.",
             f"Write FIRST..LAST/STEP, counting up, of at most {MOST:,}.",
         )
     return [format(first + number * step, "f") for number in range(count)]

@@ -16,6 +16,7 @@ from kaiffin.experiments.grid.axes import Grid
 from kaiffin.experiments.grid.effects import GridScores
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.sheets import Block, pages
+from kaiffin.foundation.text import counted
 from kaiffin.pictures.recipe import save_png
 
 
@@ -124,7 +125,7 @@ def _common(source: str, grid: Grid) -> str:
     start, names = grid.start, {axis.name for axis in grid.used.values()}
     said = {
         "seed": f"seed {start.seed}",
-        "steps": f"{start.sample.steps} steps",
+        "steps": counted(start.sample.steps, "step"),
         "guidance": f"guidance {start.sample.guidance:g}",
         "sampler": start.sample.sampler,
         "negative": start.sample.negative and f"negative {start.sample.negative}",

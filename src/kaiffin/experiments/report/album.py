@@ -20,6 +20,7 @@ from PIL import Image
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import PhotoError, UserError
 from kaiffin.foundation.folder import file_sha256
+from kaiffin.foundation.text import counted
 from kaiffin.pictures import png
 
 Fact = tuple[str, str]  # what, and its value
@@ -207,7 +208,9 @@ def _facts(found: Mapping[str, Any]) -> tuple[tuple[Fact, ...], tuple[Fact, ...]
         ("adapter", f"{a['name']}, weight {a['weight']}, SHA-256 {a['sha256']}")
         for a in found["adapters"]
     ]
-    sampler = f"{request['sampler']}, {request['steps']} steps, guidance {request['guidance']}"
+    sampler = (
+        f"{request['sampler']}, {counted(request['steps'], 'step')}, guidance {request['guidance']}"
+    )
     settings = [
         ("negative prompt", request.get("negative")),
         ("sampler", sampler + (f", eta {request['eta']}" if request.get("eta") else "")),

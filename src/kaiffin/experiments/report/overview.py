@@ -13,6 +13,7 @@ from kaiffin.experiments.report.album import Album, Picture, recipe_facts
 from kaiffin.experiments.report.evidence import Evidence
 from kaiffin.experiments.report.scorecards import loss_line
 from kaiffin.foundation.settings import flat
+from kaiffin.foundation.text import counted
 from kaiffin.score.catalogue import CHARTED, MEASURES, TOLD, Measure, reading
 
 MOST_ROWS = 24  # of the grid
@@ -157,7 +158,9 @@ def _grid(
             ["The runs have no prompt and seed in common: nothing can be put side by side."],
         )
     if len(shared) < len(every):
-        notes.append(f"The runs share {len(shared)} of {len(every)} prompts with their seeds.")
+        notes.append(
+            f"The runs share {len(shared)} of {counted(len(every), 'prompt')} with their seeds."
+        )
     if len(having) < len(runs):
         left = ", ".join(names[i] for i in range(len(runs)) if i not in having)
         notes.append(f"Without pictures, and so not in the grid: {left}.")

@@ -16,6 +16,7 @@ from kaiffin.experiments.report.slider import Slider, cards, slider
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.settings import dump
+from kaiffin.foundation.text import all_of, counted
 from kaiffin.score.choice import Choice
 
 MOST_PHOTOS = 24  # shown
@@ -145,7 +146,10 @@ def facts(one: Section) -> list[Fact]:
             "photos",
             f"{manifest.get('num_photos', len(found.photos))}, content {manifest.get('data', '')}",
         ),
-        ("trained", f"{found.step} steps, {manifest.get('trainable') or 0:,} weights"),
+        (
+            "trained",
+            f"{counted(found.step, 'step')}, {counted(manifest.get('trainable') or 0, 'weight')}",
+        ),
         ("derived", ", ".join(manifest.get("derived") or ())),
         ("proof", _proof(one)),
         ("versions", ", ".join(versions)),
@@ -163,7 +167,7 @@ def _proof(one: Section) -> str:
         return "; ".join(map(str, proof.get("problems") or ["it does not hold"]))
     layers = sum((proof.get("layers") or {}).values())
     return (
-        f"holds: an independent reader attaches all {layers} layers and gives the same output"
+        f"holds: an independent reader attaches {all_of(layers, 'layer')} and gives the same output"
         f" (difference {proof.get('difference', 0):.0e}, allowed {proof.get('allowed', 0):.0e})"
     )
 
@@ -176,6 +180,7 @@ def _cost(found: Evidence) -> str:
     cost = found.choice.cost if found.choice else {}
     if cost.get("pictures"):
         parts.append(
-            f"{cost['pictures']} pictures made and judged in {duration(cost.get('seconds') or 0)}"
+            f"{counted(cost['pictures'], 'picture')} made and judged in"
+            f" {duration(cost.get('seconds') or 0)}"
         )
     return "; ".join(parts)

@@ -104,7 +104,7 @@ SPECS: dict[str, Spec] = {
         towers={
             "unet": _UNET,
             "text_encoder": Tower(
-                "lora_te1", dotted=_CLIP_L, original="conditioner.embedders.0.transformer."
+                "lora_te1", ("lora_te",), _CLIP_L, original="conditioner.embedders.0.transformer."
             ),
             "text_encoder_2": Tower(
                 "lora_te2", dotted=_CLIP_G, original="conditioner.embedders.1.model."
@@ -134,20 +134,30 @@ class Other:
     context: int = 0
 
 
+_OF_DITS = ("transformer_blocks.", "blocks.", "layers.")  # where a UNet has down, mid and up
+
 OTHERS = (
     Other("SD 2.x", ("sd_v2", "sd2", "stable-diffusion-v2"), context=1024),
+    Other("HunyuanVideo", ("hunyuan",), ("token_refiner", ".img_attn_qkv", ".txt_attn_qkv")),
     Other("Flux", ("flux", "chroma"),
           ("double_blocks", "single_blocks", "single_transformer_blocks", "context_embedder")),
     Other("Qwen-Image", ("qwen",), ("img_mlp", "txt_mlp")),
-    Other("Wan", ("wan",), ("cross_attn_k_img", ".cross_attn.", "_cross_attn_")),
+    Other("Wan", ("wan",),
+          (*(f"_attn{x}{y}." for x in "._" for y in "qkvo"), "attn_k_img", "attn.k_img")),
+    Other("Cosmos or Anima", ("cosmos", "anima"),
+          (".cross_attn.", "_cross_attn_", "adaln_modulation")),
     Other("Stable Cascade", ("stable_cascade", "stable-cascade"), ("kv_mapper",)),
     Other("PixArt", ("pixart",), ("adaln_single", "caption_projection")),
     Other("Z-Image or Lumina", ("z_image", "z-image", "lumina"),
           ("context_refiner", "noise_refiner")),
     Other("HiDream", ("hidream",), ("double_stream_blocks", "single_stream_blocks")),
-    # Last: the others with two streams have its `attn.add_q_proj`, too.
+    # After all others with two streams, which have its `attn.add_q_proj`, too.
     Other("SD 3", ("sd_v3", "sd3", "stable-diffusion-v3", "stable-diffusion-3"),
           ("joint_blocks", "joint_transformer_blocks", "lora_te3_", ".attn.add_")),
+    Other("LTX-Video or another diffusion transformer", ("ltx", "cogvideo", "mochi", "sana"),
+          ("patchify_proj", "lora_transformer_",
+           *(f"{x}.{y}" for x in ("diffusion_model", "transformer") for y in _OF_DITS),
+           *(f"{x}_{y[:-1]}_" for x in ("lora_unet", "lycoris") for y in _OF_DITS))),
 )  # fmt: skip
 
 

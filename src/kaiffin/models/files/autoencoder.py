@@ -62,5 +62,9 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise MissingWeightsError(
+            f"{folder}: is no VAE (no config.json).", "Give base.vae a VAE."
+        ) from None
     except (OSError, ValueError, TypeError) as error:
         raise MissingWeightsError(f"{path}: cannot be read: {error}.", AGAIN) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.text import first_few
 from kaiffin.models.files.header import AGAIN
 
 # What the libraries raise at files that are damaged or of another kind.
@@ -18,8 +19,8 @@ def refuse_missing(names: Iterable[str], path: Path) -> None:
     """The libraries would go on with noise in the place of weights that the files lack."""
     missing = sorted(name for name in names if not name.endswith("position_ids"))
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise MissingWeightsError(f"{path}: the weight {missing[0]}{more} is missing.", AGAIN)
+        shown = first_few(missing, 1)
+        raise MissingWeightsError(f"{path}: the weight {shown} is missing.", AGAIN)
 
 
 def unloadable(path: Path, error: Exception) -> MissingWeightsError:

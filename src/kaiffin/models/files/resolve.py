@@ -79,6 +79,8 @@ def locate(
 def locate_vae(name: str, *, tell: Tell = SILENT) -> Path:
     """The folder or file that `base.vae` means: a path, or what a repository of the hub holds."""
     if path := _here(name):
+        if not path.exists():
+            raise MissingWeightsError(f"base.vae = {name!r}: there is no such file.")
         return path
     source = source_of(name)
     if source is None:
