@@ -16,6 +16,7 @@ from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import PARTS
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily
 
 Q = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"  # 32 to 32, of no bias
@@ -136,7 +137,7 @@ def test_an_adapter_of_another_base_is_named(
 def refusals(path: Path, family: ModelFamily) -> list[str]:
     """Why the file would not load, as `inspect` finds it: from its tables, without the base."""
     try:
-        opened = open_file(path, family.base)
+        opened = open_file(path, family.base, tell=SILENT)
     except AdapterError as error:
         return [error.message]
     return [error.message for error in faults(opened.file, opened.table)]

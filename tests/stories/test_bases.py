@@ -19,6 +19,7 @@ from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files.load import load
 from kaiffin.score.judge import Scorer
 from kaiffin.stories import bases, train
@@ -33,7 +34,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sd_path: Path) -> Itera
 
 def load_cpu(name: str) -> str:
     base = BaseConfig(name=name, device="cpu")
-    return load(base, Runtime.from_config(base)).revision
+    return load(base, Runtime.from_config(base), tell=SILENT).revision
 
 
 def test_a_base_is_taken_trained_offline_and_pinned(
@@ -114,7 +115,7 @@ def test_a_judge_comes_through_the_same_door(
     hub.repos["org/clip"] = Repo(files | {"pytorch_model.bin": b"x", "tf_model.h5": b"x"})
     heard = Heard()
     there = Scorer("org/clip", tell=heard)
-    assert there.key == Scorer(str(clip)).key
+    assert there.key == Scorer(str(clip), tell=SILENT).key
     assert set(hub.bodies()) == set(files)
     assert "org/clip" in heard.notes[0]
     hub.requests.clear()
@@ -123,9 +124,9 @@ def test_a_judge_comes_through_the_same_door(
     with pytest.raises(MissingWeightsError, match="is one model, no base"):
         load_cpu("org/clip")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    Scorer("org/clip")
+    Scorer("org/clip", tell=SILENT)
     with pytest.raises(MissingWeightsError, match="kaiffin bases get org/other"):
-        Scorer("org/other")
+        Scorer("org/other", tell=SILENT)
 
 
 def test_a_mirror_a_home_and_offline_by_the_environment(hub: Hub, tmp_path: Path) -> None:

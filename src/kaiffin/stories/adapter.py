@@ -250,7 +250,7 @@ class Differences:
 
 def diff(a: Path, b: Path, base: str | None = None, *, tell: Tell = SILENT) -> Differences:
     """How two adapters differ, block by block."""
-    one, two = (open_file(path, base).file for path in (a, b))
+    one, two = (open_file(path, base, tell=tell).file for path in (a, b))
     keys = sorted(key for key in {*one.metadata, *two.metadata} if not key.startswith("sshs_"))
     pairs = {key: (one.metadata.get(key), two.metadata.get(key)) for key in keys}
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
@@ -299,7 +299,7 @@ def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) 
 
 def _opened(path: Path, base: str | None, skip_unknown: bool, tell: Tell) -> Opened:
     """The file, which must apply to its base: what is written must hold all of it."""
-    opened = open_file(path, base, skip_unknown=skip_unknown)
+    opened = open_file(path, base, skip_unknown=skip_unknown, tell=tell)
     with safe.about(path):
         for fault in faults(opened.file, opened.table):
             raise fault

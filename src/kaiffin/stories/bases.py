@@ -84,7 +84,7 @@ def add(path: Path, name: str) -> Taken:
     """
     if not expanded(path).exists():
         raise MissingWeightsError(f"{path}: there is no such file or folder.")
-    located = resolve.locate(str(expanded(path)))
+    located = resolve.locate(str(expanded(path)), tell=SILENT)  # a path asks nobody
     known = shelf.add(path, name)
     return Taken(name, known, SPECS[located.family].title, _on_disk(known).size)
 

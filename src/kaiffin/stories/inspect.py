@@ -64,7 +64,7 @@ def inspect(path: Path, base: str | None = None, *, tell: Tell = SILENT) -> Insp
 
     Raises AdapterError where it is broken: missing, cut off, with halves of layers.
     """
-    opened = open_file(path, base)
+    opened = open_file(path, base, tell=tell)
     file, spec = opened.file, SPECS[opened.file.family]
     return Inspection(
         path=path, layout=file.layout, family=spec.title, kinds=file.kinds(),

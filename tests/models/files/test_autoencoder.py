@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load
 
 
 def with_vae(base: Path, vae: Path | str) -> ModelFamily:
     config = BaseConfig(name=str(base), vae=str(vae), device="cpu")
-    return load(config, Runtime.from_config(config))
+    return load(config, Runtime.from_config(config), tell=SILENT)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_a_vae_that_overflows_in_fp16_stays_in_fp32_and_says_so(
     (copy / "config.json").write_text(json.dumps(config | {"force_upcast": forced}))
     base = BaseConfig(name=str(sd_path), vae=str(copy), device="cpu")
     half = replace(Runtime.from_config(base), base_dtype=torch.float16)  # no CPU computes in it
-    family = load(base, half)
+    family = load(base, half, tell=SILENT)
     assert next(family.towers["unet"].parameters()).dtype == torch.float16
     assert next(family.vae.parameters()).dtype == (torch.float32 if forced else torch.float16)
     assert ["force_upcast" in remark for remark in family.remarks] == [True] * forced

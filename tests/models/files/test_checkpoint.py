@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.files import checkpoint
 from kaiffin.models.files.load import load
@@ -157,7 +158,7 @@ def test_the_vae_that_is_given_is_looked_for_nowhere_else(
 ) -> None:
     rewritten(file, lambda ts: {n: t for n, t in ts.items() if not n.startswith(VAE)})
     given = BaseConfig(name=str(file), vae=str(sd_path), device="cpu")
-    assert_same(load(given, Runtime.from_config(given)), load_tiny(sd_path))
+    assert_same(load(given, Runtime.from_config(given), tell=SILENT), load_tiny(sd_path))
 
 
 def test_a_part_beside_the_file_stands_in(sd_path: Path, file: Path, cache: Path) -> None:

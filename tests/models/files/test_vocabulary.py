@@ -9,6 +9,7 @@ import tiny
 from huggingface_hub import constants
 
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files import vocabulary
 
 LIST = ["version of OpenAI's list", "i n", "t h", "in g</w>", "left out"]
@@ -73,9 +74,9 @@ def test_it_is_found_by_its_content_wherever_it_lies(listed: Path, tmp_path: Pat
     ):
         checkpoint = tmp_path / "models" / "checkpoints" / "a.safetensors"
         with pytest.raises(MissingWeightsError):
-            vocabulary.for_checkpoint(checkpoint)
+            vocabulary.for_checkpoint(checkpoint, tell=SILENT)
         write_crlf(found, place)
-        assert vocabulary.for_checkpoint(checkpoint) == found
+        assert vocabulary.for_checkpoint(checkpoint, tell=SILENT) == found
         for name in vocabulary.FILES:
             (place / name).unlink()
 
@@ -86,37 +87,37 @@ def test_an_installed_package_carries_it(
     (listed.parent / "__init__.py").write_text("raise ImportError('is not to be imported')")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(vocabulary, "PACKAGES", ("package",))
-    assert vocabulary.for_checkpoint(tmp_path / "a.safetensors").is_clips
+    assert vocabulary.for_checkpoint(tmp_path / "a.safetensors", tell=SILENT).is_clips
     listed.write_bytes(b"damaged")
     with pytest.raises(MissingWeightsError):
-        vocabulary.for_checkpoint(tmp_path / "a.safetensors")
+        vocabulary.for_checkpoint(tmp_path / "a.safetensors", tell=SILENT)
 
 
 def test_the_wrong_one_beside_the_file_is_refused_by_name(tmp_path: Path) -> None:
     tiny.write_tokenizer(tmp_path / "tokenizer")
     with pytest.raises(MissingWeightsError, match="tokenizer: holds another vocabulary than CLIP"):
-        vocabulary.for_checkpoint(tmp_path / "a.safetensors")
+        vocabulary.for_checkpoint(tmp_path / "a.safetensors", tell=SILENT)
 
 
 def test_where_there_is_none_it_is_said_what_to_put_where(tmp_path: Path) -> None:
     with pytest.raises(MissingWeightsError, match=r"vocab\.json and merges\.txt .* into .*tokeniz"):
-        vocabulary.for_checkpoint(tmp_path / "a.safetensors")
+        vocabulary.for_checkpoint(tmp_path / "a.safetensors", tell=SILENT)
 
 
 def test_a_folder_has_its_own_and_a_file_gets_clips(listed: Path, tmp_path: Path) -> None:
     configs, checkpoint = tmp_path / "configs", tmp_path / "a.safetensors"
-    with vocabulary.tokenizer_folder(configs, tmp_path) as folder:
+    with vocabulary.tokenizer_folder(configs, tmp_path, tell=SILENT) as folder:
         assert folder == configs
     found = vocabulary.of_merges(listed)
     assert found is not None
     found.write(tmp_path / "tokenizer")
     configs.mkdir()
     (configs / "tokenizer_config.json").write_text("{}")
-    with vocabulary.tokenizer_folder(configs, checkpoint) as folder:
+    with vocabulary.tokenizer_folder(configs, checkpoint, tell=SILENT) as folder:
         assert folder != configs
         assert vocabulary.read(folder) == found
         assert (folder / "tokenizer_config.json").is_file()
     assert not folder.exists()
     tiny.write_tokenizer(configs)
-    with vocabulary.tokenizer_folder(configs, checkpoint) as folder:
+    with vocabulary.tokenizer_folder(configs, checkpoint, tell=SILENT) as folder:
         assert folder == configs

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
 from kaiffin.foundation.folder import expanded
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.models.files import kept, obtain, recognise, shelf
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.header import PICKLES
@@ -52,9 +52,7 @@ class Located:
         return own if own.is_dir() else CONFIGS / self.family
 
 
-def locate(
-    name: str, *, half: bool | None = None, tell: Tell = SILENT, check: bool = False
-) -> Located:
+def locate(name: str, *, tell: Tell, half: bool | None = None, check: bool = False) -> Located:
     """Finds base `name`; takes from the hub what of it is not here.
 
     half: whether its weights are wanted in half precision; None: its configurations will do.
@@ -76,7 +74,7 @@ def locate(
     return _folder(path, called) if path.is_dir() else _file(path, called)
 
 
-def locate_vae(name: str, *, tell: Tell = SILENT) -> Path:
+def locate_vae(name: str, *, tell: Tell) -> Path:
     """The folder or file that `base.vae` means: a path, or what a repository of the hub holds."""
     if path := _here(name):
         return path

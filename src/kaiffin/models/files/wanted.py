@@ -69,12 +69,14 @@ def of_pipeline(
     return Plan(tuple(configs), tuple(weights), tuple(lacking))
 
 
-def of_model(names: Collection[str], folder: str = "") -> Plan:
-    """One model with its configuration, in full precision where that is published: a judge, a VAE.
+def of_model(
+    names: Collection[str], folder: str = "", half: bool = False, here: Collection[str] = ()
+) -> Plan:
+    """One model with its configuration: a judge, a VAE, a component.
 
-    folder: where in the repository it lies, "" for the top.
+    folder: where in the repository it lies, "" for the top; half, here: see `of_pipeline`.
     """
-    weights = best(names, folder, half=False)
+    weights = best(names, folder, half, here)
     lacking = () if weights else (folder or "its folder",)
     return Plan(tuple(_own(names, folder, part_of_pipeline=False)), weights or (), lacking)
 
