@@ -129,9 +129,7 @@ def new_scenes(subject: str) -> list[str]:
     return [f"{lead} {words[0]}" for name, words in SCENES.items() if name not in TAUGHT]
 
 
-def make_pictures(
-    source: str, prompts: Sequence[str], folder: Path, *, tell: Tell
-) -> Pictures:
+def make_pictures(source: str, prompts: Sequence[str], folder: Path, *, tell: Tell) -> Pictures:
     """`len(SEEDS)` pictures per prompt, in order of prompts and seeds."""
     order = Order(source, prompts, count=len(SEEDS), seed=SEEDS[0], batch_size=10, out=folder)
     return generate(order, tell=tell)

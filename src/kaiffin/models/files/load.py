@@ -41,7 +41,7 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
         device = runtime.device
         found, files = _components(located, family, dtype, device, vae=not base.vae, tell=tell)
         if base.vae:
-            found["vae"], vae_files = _external_vae(base.vae, located.configs / "vae", tell)
+            found["vae"], vae_files = _external_vae(base.vae, located, tell)
             files = [*files, *vae_files]
         models: dict[str, Any] = {
             name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
@@ -194,18 +194,15 @@ def _from_file(
     return found | {"schedule": _schedule(located, family)}, files
 
 
-def _external_vae(name: str, configs: Path, tell: Tell) -> tuple[Any, list[Path]]:
-    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id.
-
-    configs: the folder with the configuration of the VAE whose place it takes.
-    """
+def _external_vae(name: str, base: resolve.Located, tell: Tell) -> tuple[Any, list[Path]]:
+    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id."""
     from diffusers import AutoencoderKL
 
     path = resolve.locate_vae(name, tell=tell)
     if path.is_file():
-        return autoencoder.from_file(path, configs), [path]
+        return autoencoder.from_file(path, base, tell), [path]
     folder = path / "vae" if (path / "vae").is_dir() else path
-    autoencoder.refuse_other(folder, configs)
+    autoencoder.refuse_other(folder, base.configs / "vae")
     options, files = _weights(folder, torch.float32)
     return _pretrained(AutoencoderKL, folder, dtype=torch.float32, **options), files
 
