@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import tiny
+from checkpoints import SDXL, names_alone, whole
 from conftest import grainy_photos
 from hearing import Heard
-from hub import SD15, Hub, Repo, serving, shaped
+from hub import SD15, Hub, Repo, noise_file, serving, shaped
 
 from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
@@ -97,6 +98,38 @@ def test_the_list_tells_whole_from_partial_and_where(
     assert main(["bases", "list"]) == 0
     assert main(["bases", "get", "sd-15", "--dtype", "fp32"]) == 2
     assert main(["bases", "add", str(tmp_path / "gone"), "--name", "x"]) == 2
+
+
+def test_bases_of_other_programs_in_the_cache_are_listed(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture, sd_path: Path
+) -> None:
+    """Whole and in part, a file and a folder; a judge and an adapter are none."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    tree, clip = hub.repos[SD15].files, tiny.tiny_clip(tmp_path / "clip")
+    single = names_alone(tmp_path / "one.safetensors", whole(SDXL)).read_bytes()
+    hub.repos |= {
+        "org/whole": Repo(tree), "org/part": Repo(tree | {"more.txt": b"x"}),
+        "org/file": Repo({"one.safetensors": single, "lora.safetensors": noise_file(9)}),
+        "org/clip": Repo({path.name: path.read_bytes() for path in clip.iterdir()}),
+    }  # fmt: skip
+    snapshot_download("org/whole", ignore_patterns=["*.bin", "*.ckpt"])
+    snapshot_download("org/part", allow_patterns=["*.json", "vae/*"])
+    snapshot_download("org/clip")
+    for file in ("one.safetensors", "lora.safetensors"):
+        hf_hub_download("org/file", file, revision=hub.repos["org/file"].commit)
+    bases.get("sd15", "fp32")
+    found = {base.name: (base.source, base.status.state) for base in bases.cached()}
+    assert found == {
+        "org/whole": ("SD 1.x", "here"), "org/part": ("SD 1.x", "part"),
+        f"org/file@{hub.repos['org/file'].commit}:one.safetensors": ("SDXL", "here"),
+    }  # fmt: skip
+    assert main(["bases"]) == 0
+    said = capsys.readouterr().out
+    assert "org/clip" not in said
+    assert str(tmp_path / "home/hub/models--org--part") in said
+    lacking = said.split("models--org--part")[1].splitlines()[0]
+    assert "unet/diffusion_pytorch_model.safetensors" in lacking
 
 
 def test_what_is_no_base_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
