@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from kaiffin.adapters.files import safe
 from kaiffin.adapters.files.open import open_file
-from kaiffin.adapters.load import faults, load_adapter, was_trained_on
+from kaiffin.adapters.fit import faults
+from kaiffin.adapters.load import load_adapter, was_trained_on
 from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError

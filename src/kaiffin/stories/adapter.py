@@ -23,8 +23,9 @@ from kaiffin.adapters.files.edit import BlockCut, Cut, Difference
 from kaiffin.adapters.files.open import Opened, open_file
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.adapters.files.spelling import skipped_of
+from kaiffin.adapters.fit import faults
 from kaiffin.adapters.kinds import rank_of
-from kaiffin.adapters.load import faults, load_adapter
+from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.strength import PLAIN
 from kaiffin.foundation.config import BaseConfig
