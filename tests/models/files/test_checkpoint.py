@@ -10,6 +10,8 @@ import tiny
 import torch
 from checkpoints import UNET, Tensors, rewritten, single_file_xl
 from conftest import load_tiny
+from hearing import Heard
+from hub import SD15, Hub, Repo
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
@@ -151,6 +153,17 @@ def test_a_part_that_a_file_lacks_has_a_published_home(
     family = load_tiny(file)
     assert_same(family, load_tiny(sd_path))
     assert "stands in" in family.remarks[0]
+
+
+def test_a_part_that_a_file_lacks_is_taken_alone_and_said(
+    sd_path: Path, file: Path, hub: Hub, sd15: Repo
+) -> None:
+    rewritten(file, lambda ts: {n: t for n, t in ts.items() if not n.startswith(CLIP)})
+    heard, base = Heard(), BaseConfig(name=str(file), device="cpu")
+    assert_same(load(base, Runtime.from_config(base), heard), load_tiny(sd_path))
+    assert sorted(hub.bodies()) == ["text_encoder/config.json", "text_encoder/model.safetensors"]
+    assert f"taking {SD15}" in heard.notes[0]
+    assert "licence" in heard.notes[0]
 
 
 def test_the_vae_that_is_given_is_looked_for_nowhere_else(

@@ -91,7 +91,7 @@ def test_a_disk_that_is_too_small_is_found_before(
     hub: Hub, sd15: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kaiffin.models.files.fetch.free_bytes", lambda folder: 1000)
-    with pytest.raises(MissingWeightsError, match=r"needs .* has 0 MB free.*HF_HOME"):
+    with pytest.raises(MissingWeightsError, match=r"needs .* has 1 kB free.*HF_HOME"):
         take("sd15")
     assert not hub.bodies(".safetensors")
 

@@ -1,23 +1,27 @@
 """CLIP's vocabulary: found where it lies, by its content, and never taken for another."""
 
 import gzip
+import re
 import sys
 from pathlib import Path
 
 import pytest
 import tiny
+from hearing import Heard
+from hub import Hub, Repo
 from huggingface_hub import constants
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.tell import SILENT
-from kaiffin.models.files import vocabulary
+from kaiffin.models.files import shelf, vocabulary
 
 LIST = ["version of OpenAI's list", "i n", "t h", "in g</w>", "left out"]
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cache, no network, no package that carries it."""
+    """No cache, no network, no package that carries it, no base with a name."""
+    monkeypatch.setenv("KAIFFIN_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(vocabulary, "PACKAGES", ())
@@ -65,12 +69,14 @@ def test_it_is_found_by_its_content_wherever_it_lies(listed: Path, tmp_path: Pat
     assert found is not None
     cache = tmp_path / "hub"
     tiny.write_tokenizer(cache / "models--a--gpt-2" / "snapshots" / "0" / "tokenizer")
+    shelf.add(tmp_path / "elsewhere" / "named", "mine")
     for place in (
         cache / "models--a--any-base" / "snapshots" / "0" / "tokenizer",
         cache / "models--openai--clip-vit-large-patch14" / "snapshots" / "0",
         tmp_path / "models" / "checkpoints" / "a-diffusers-folder" / "tokenizer",
         tmp_path / "models" / "checkpoints" / "tokenizer",
         tmp_path / "comfy" / "sd1_tokenizer",
+        tmp_path / "elsewhere" / "named" / "tokenizer",
     ):
         checkpoint = tmp_path / "models" / "checkpoints" / "a.safetensors"
         with pytest.raises(MissingWeightsError):
@@ -102,6 +108,19 @@ def test_the_wrong_one_beside_the_file_is_refused_by_name(tmp_path: Path) -> Non
 def test_where_there_is_none_it_is_said_what_to_put_where(tmp_path: Path) -> None:
     with pytest.raises(MissingWeightsError, match=r"vocab\.json and merges\.txt .* into .*tokeniz"):
         vocabulary.for_checkpoint(tmp_path / "a.safetensors", tell=SILENT)
+
+
+def test_it_is_taken_from_the_hub_and_said(listed: Path, hub: Hub, tmp_path: Path) -> None:
+    found, checkpoint, heard = vocabulary.of_merges(listed), tmp_path / "a.safetensors", Heard()
+    assert found is not None
+    files = dict(zip(vocabulary.FILES, found.files(), strict=True))
+    hub.repos[vocabulary.REPO] = Repo(files | {"model.safetensors": b"noise"}, licence="mit")
+    assert vocabulary.for_checkpoint(checkpoint, heard) == found
+    assert sorted(hub.bodies()) == sorted(files)
+    assert re.search(rf"taking {vocabulary.REPO} .* kB, .*merges.txt.*licence mit", heard.notes[0])
+    hub.requests.clear()
+    assert vocabulary.for_checkpoint(checkpoint, heard) == found
+    assert not hub.requests
 
 
 def test_a_folder_has_its_own_and_a_file_gets_clips(listed: Path, tmp_path: Path) -> None:
