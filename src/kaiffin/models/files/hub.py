@@ -252,7 +252,7 @@ def _refused(source: Source, error: Any) -> MissingWeightsError:
     if isinstance(error, errors.RepositoryNotFoundError):
         return _unknown(source)
     ways = {
-        401: "Its token is not valid: run `hf auth login`.",
+        401: "Your token is not valid, or none is set: run `hf auth login`.",
         403: f"Your token may not read it: ask for access on {page}, or run `hf auth login`.",
         404: "Is HF_ENDPOINT a mirror that lacks it?",
         429: "Too many requests: wait some minutes, or run `hf auth login` for a higher limit.",

@@ -149,9 +149,10 @@ def _obtain(
     try:
         return _complete(source, found, select, look, tell)
     except UnreachableError as error:
+        found = kept.find(source)  # with what came until then
         rest = _what_is_here(source, found, select, tell)
         if rest is None:
-            raise _in_part(source, found, plan, error) from None
+            raise _in_part(source, found, _maybe(found, select), error) from None
         return rest
 
 
