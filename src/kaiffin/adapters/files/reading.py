@@ -28,6 +28,7 @@ from kaiffin.adapters.kinds import by_module, kind_of, rank_of
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.models.families.spec import SPECS, TEXT
+from kaiffin.models.files.header import PICKLES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,8 +156,7 @@ def _read_plain(
     kohya = any(names.is_kohya(key) or key.startswith(EMBEDDING) for key in tensors)
     found = AdapterFile("kohya" if kohya else "diffusers", table.family, {}, metadata)
     given = {key: value for key, value in tensors.items() if not key.startswith(EMBEDDING)}
-    bundled = tensors.keys() - given.keys()
-    found.embeddings = {k.removeprefix(EMBEDDING): tensors[k] for k in tensors if k in bundled}
+    found.embeddings = {k.removeprefix(EMBEDDING): tensors[k] for k in tensors if k not in given}
     _take(found, {key: (key, value) for key, value in given.items()}, table)
     configs = _json(metadata.get(DIFFUSERS_HEADER, "{}"), DIFFUSERS_HEADER)
     for tower in SPECS[table.family].towers:
@@ -246,7 +246,7 @@ def files_of_peft(path: Path, table: Table) -> dict[str, Path]:
 
 def no_peft(folder: Path) -> AdapterError:
     """Why a folder is no adapter."""
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in safe.PICKLES)
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
     if pickles:
         return AdapterError(
             f"{folder}: holds only {pickles[0]}, a pickle, which can run code when opened.",

@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.folder import file_sha256, write_bytes
+from kaiffin.models.files.header import PICKLES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 HEADER_LIMIT = 50_000_000  # bytes; a LoRA of every SDXL layer has a header under 1 MB
 
 

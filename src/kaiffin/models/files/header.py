@@ -16,7 +16,7 @@ from typing import Any
 
 from kaiffin.foundation.errors import MissingWeightsError
 
-PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
 UNREADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error,

@@ -116,8 +116,8 @@ def repositories() -> Iterator[Kept]:
     """Every repository of models in the cache: as it was published when it was taken, else its
     newest commit."""
     for store in sorted(cache().glob(f"{STORE}*--*")):
-        commits = sorted((store / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
-        names = [path.name for path in commits]
+        commits = [path for path in (store / "snapshots").glob("*") if path.is_dir()]
+        names = [path.name for path in sorted(commits, key=lambda path: path.stat().st_mtime)]
         if names:
             published = _ref(store, "main")
             commit = published if published in names else names[-1]

@@ -18,7 +18,7 @@ from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion.schedule import Schedule
 from kaiffin.models.families.shared import LatentDiffusion, Loaded
-from kaiffin.models.families.spec import SPECS
+from kaiffin.models.families.spec import SPECS, tokenizer_of
 from kaiffin.models.files import autoencoder, checkpoint, resolve
 from kaiffin.models.files.facts import as_long, family_class
 from kaiffin.models.files.faults import BROKEN, refuse_missing
@@ -64,11 +64,6 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
         remarks=(*located.remarks, *_upcast(models["vae"], dtype)),
     )
     return family(loaded)
-
-
-def tokenizer_of(tower: str) -> str:
-    """`text_encoder_2` -> `tokenizer_2`, as diffusers' folders have them."""
-    return tower.replace("text_encoder", "tokenizer")
 
 
 def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:

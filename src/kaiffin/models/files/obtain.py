@@ -17,6 +17,7 @@ from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.tell import Tell, size_text
 from kaiffin.models.files import hub, kept, wanted
 from kaiffin.models.files.fetch import fetch, free_bytes
+from kaiffin.models.files.header import PICKLES
 from kaiffin.models.files.hub import NoRevisionError, Remote, UnreachableError
 from kaiffin.models.files.kept import Kept, Listing
 from kaiffin.models.files.published import Source
@@ -301,7 +302,7 @@ def _refuse_lacking(source: Source, plan: Plan, listing: Listing) -> None:
     if not plan.lacking:
         return
     folders = ", ".join(plan.lacking)
-    pickled = [name for name in listing if name.endswith(wanted.PICKLED)]
+    pickled = [name for name in listing if name.endswith(PICKLES)]
     if pickled:
         raise MissingWeightsError(
             f"{source.repo} holds no whole .safetensors weights for {folders}, only pickles such as"
@@ -330,7 +331,7 @@ def _no_base(source: Source, names: Collection[str], found: Collection[str]) -> 
             f"{source.repo} holds {len(found)} checkpoint files: {', '.join(found)}.",
             f"Choose one: --base {source.repo}:{next(iter(found))}.",
         )
-    pickled = [name for name in names if name.endswith(wanted.PICKLED)]
+    pickled = [name for name in names if name.endswith(PICKLES)]
     only = f"only pickles such as {pickled[0]}, which can run code when opened" if pickled else ""
     return MissingWeightsError(
         f"{source.repo} holds no base that Kaiffin reads: no pipeline with component folders and no"
