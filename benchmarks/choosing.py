@@ -25,6 +25,7 @@ from kaiffin.foundation.config import BaseConfig, Config, SampleConfig
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
 from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
@@ -182,7 +183,7 @@ def ways(run: Run, facts: dict[str, Any]) -> dict[str, int]:
 
 def most_like(run: Run, facts: dict[str, Any]) -> int:
     """The arg-max of plain CLIP-I on the training photos, as scores are usually logged."""
-    judge = Scorer(cache=TensorCache(run.folder("cache") / "scores"))
+    judge = Scorer(cache=TensorCache(run.folder("cache") / "scores"), tell=SILENT)
     photos = [open_photo(path).image for path in subject_photos([run]).trained]
     likeness = {}
     for entry in facts["candidates"]:
@@ -237,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("study"), help="folder that is written")
     arguments = parser.parse_args()
-    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()))
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     truth = load_truth(arguments.out / "truth.safetensors")
     outcomes = []
     for training in trainings():

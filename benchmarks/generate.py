@@ -18,6 +18,7 @@ from timing import interleaved, table, write_json
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files import resolve
 from kaiffin.models.files.load import load
 from kaiffin.pictures.request import Request
@@ -35,8 +36,8 @@ def main() -> None:
     flags = parser.parse_args()
     base = BaseConfig(name=flags.base)
     runtime = Runtime.from_config(base)
-    family = load(base, runtime)
-    folder: Path = resolve.locate(flags.base, half=False).path
+    family = load(base, runtime, tell=SILENT)
+    folder: Path = resolve.locate(flags.base, half=False, tell=SILENT).path
     pipe = StableDiffusionPipeline.from_pretrained(
         str(folder), safety_checker=None, torch_dtype=runtime.base_dtype
     ).to(runtime.device)

@@ -25,6 +25,7 @@ from kaiffin.foundation.config import BaseConfig, SampleConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.sheets import sheet
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import POSES
@@ -120,7 +121,7 @@ def judged(
     names = [row["species"] for row in rows]
     noun = world.SUBJECTS[subject].class_noun
     kept = [sum(likeliest(r["species"]) == noun for r in truth.judge(p)) for p in of_class]
-    scorer = Scorer()
+    scorer = Scorer(tell=SILENT)
     alike = scorer.embed_images(of_class[0]) * scorer.embed_images(of_class[1])
     true, others = true_renders(subject, 1), true_renders(subject, 2)
     shown = [image for image in true for _ in SEEDS]
@@ -177,7 +178,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     changes = dict(pair.split("=", 1) for pair in arguments.set)
-    family = load_base(BaseConfig(name=arguments.base), Runtime.from_config(BaseConfig()))
+    family = load_base(
+        BaseConfig(name=arguments.base), Runtime.from_config(BaseConfig()), tell=SILENT
+    )
     truth = load_truth(arguments.truth or arguments.out / "truth.safetensors")
     found = [
         study(subject, arguments.out, arguments.base, changes, family, truth)

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import DTYPES, Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import resolve
@@ -118,7 +119,7 @@ def loads(base: str, dtype: str, rounds: int) -> dict[str, list[float]]:
                 for file in files
             ]
         ),
-        "kaiffin": lambda: touch(weights_of(load(config, runtime))),
+        "kaiffin": lambda: touch(weights_of(load(config, runtime, tell=SILENT))),
     }
     return interleaved(calls, rounds, runtime.device, calls=1, clock=time.process_time)
 
@@ -135,7 +136,7 @@ def touch(weights: Sequence[Mapping[str, Tensor]]) -> None:
 
 def weight_files(base: str) -> list[Path]:
     """The safetensors of what is loaded, of a folder that holds none twice."""
-    located = resolve.locate(base)
+    located = resolve.locate(base, tell=SILENT)
     parts = [*SPECS[located.family].towers, "vae"]
     return [file for part in parts for file in sorted((located.path / part).glob("*.safetensors"))]
 
@@ -150,7 +151,7 @@ def excess(base: str, dtype: str) -> int:
 def peak(base: str, dtype: str) -> tuple[int, int]:
     """Bytes of the weights, and of this process at its peak, after loading them."""
     config = BaseConfig(name=base, device="cpu", dtype=dtype)
-    family = load(config, Runtime.from_config(config))
+    family = load(config, Runtime.from_config(config), tell=SILENT)
     touch(weights_of(family))
     weights = num_bytes([*family.towers.values(), family.vae])
     return weights, high_water()

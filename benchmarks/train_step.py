@@ -41,6 +41,7 @@ from kaiffin.foundation.phases import expand
 from kaiffin.foundation.presets import derive
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load
@@ -169,7 +170,7 @@ def candidates(flags: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any]
     runtime = Runtime.from_config(base)
     for i, (image, _) in enumerate(world.subject_photos("kaiffin", PHOTOS, size=64)):
         image.save(scratch / f"{i}.png")
-    family = load(base, runtime)
+    family = load(base, runtime, tell=SILENT)
     side = flags.resolution or family.native_size
     steps = {
         "floor": floor(family, flags.batch, side),
@@ -179,7 +180,9 @@ def candidates(flags: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any]
         steps["plain"] = plain(family, flags.batch, side)
     steps["ours"] = ours(family, scratch, flags.batch, runtime, side)  # it changes the family
     for kind in filter(None, flags.kinds.split(",")):
-        steps[kind] = ours(load(base, runtime), scratch, flags.batch, runtime, side, kind)
+        steps[kind] = ours(
+            load(base, runtime, tell=SILENT), scratch, flags.batch, runtime, side, kind
+        )
     return steps, runtime
 
 

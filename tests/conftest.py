@@ -34,10 +34,11 @@ def pytest_collection_finish() -> None:
 def load_tiny(path: Path) -> ModelFamily:
     from kaiffin.foundation.config import BaseConfig
     from kaiffin.foundation.runtime import Runtime
+    from kaiffin.foundation.tell import SILENT
     from kaiffin.models.files.load import load
 
     base = BaseConfig(name=str(path), device="cpu")
-    return load(base, Runtime.from_config(base))
+    return load(base, Runtime.from_config(base), tell=SILENT)
 
 
 def process() -> tuple[object, ...]:

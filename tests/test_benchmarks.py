@@ -13,6 +13,7 @@ from PIL import Image
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
 from kaiffin.miniature.judges.truth import ANSWERS, Truth
 from kaiffin.models.files.load import load_base
@@ -71,7 +72,7 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     personalise = importlib.util.module_from_spec(place)
     sys.modules["personalise"] = personalise  # where its dataclass looks for its own module
     place.loader.exec_module(personalise)
-    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()))
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     torch.manual_seed(0)
     truth = Truth(Judge(ANSWERS))
     few = {"train.steps": 2, "sample.steps": 1, "data.prior.num_images": 1, "data.prior.steps": 1}

@@ -23,6 +23,7 @@ from kaiffin.foundation.config import BaseConfig, SampleConfig
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.request import request, with_size
@@ -98,7 +99,7 @@ def norms(path: Path) -> dict[str, float]:
 def test_latents(name: str, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
     base, sample = PICTURES[name]
     config = BaseConfig(name=base, device="cpu", dtype="fp32")
-    family = load_base(config, Runtime.from_config(config))
+    family = load_base(config, Runtime.from_config(config), tell=SILENT)
     decode, latents = family.decode, []
 
     def watched(latent: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import REPO
+from safetensors.numpy import save_file
 
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft", "scipy", "tensorboard", "ray"}
 # What a page of help does without as well; `benchmarks/start.py` says what the pages take.
@@ -58,17 +60,32 @@ def test_every_room_that_claims_it_is_torch_free() -> None:
     assert not done.stdout, done.stdout
 
 
-@pytest.mark.parametrize(
-    "words", ["--help", "train --help", "generate --help-all", "adapter merge --help", "options"]
-)
-def test_pages_of_help_load_nothing_heavy(words: str, tmp_path: Path) -> None:
+def said_without(heavy: set[str], words: list[str], cwd: Path) -> str:
+    """What a command prints in a process of its own, where none of `heavy` may be loaded by it."""
     code = (
         "import sys, kaiffin.cli\n"
         "assert kaiffin.cli.main(sys.argv[2:]) == 0\n"
         "loaded = set(sys.argv[1].split()) & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
-    call = [sys.executable, "-c", code, " ".join(SPARED), *words.split()]
-    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+    call = [sys.executable, "-c", code, " ".join(heavy), *words]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "train --help", "generate --help-all", "adapter merge --help", "options"]
+)
+def test_pages_of_help_load_nothing_heavy(words: str, tmp_path: Path) -> None:
+    assert said_without(SPARED, words.split(), tmp_path)
+
+
+def test_an_adapter_is_inspected_without_torch(tmp_path: Path) -> None:
+    """Whatever its kind: norms, shapes and tokens by numpy."""
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    parts = {"lora_down.weight": np.ones((4, 1280)), "lora_up.weight": np.ones((1280, 4))}
+    path = tmp_path / "a.safetensors"
+    save_file({f"{name}.{part}": value.astype(np.float16) for part, value in parts.items()}, path)
+    said = said_without(HEAVY, ["adapter", "inspect", str(path)], tmp_path)
+    assert "Every key has its home." in said

@@ -26,6 +26,7 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, randn
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.judges import truth
 from kaiffin.miniature.world import vocabulary, world
@@ -172,8 +173,8 @@ def losses(family: ModelFamily, adapter: Path) -> Rows:
 def measure(out: Path, study: Path) -> None:
     """Writes measures.json, table.md and sheet.png into `out`."""
     file, trials = read(study)
-    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()))
-    judge, scorer = truth.load_truth(out / "truth.safetensors"), Scorer()
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    judge, scorer = truth.load_truth(out / "truth.safetensors"), Scorer(tell=SILENT)
     true = true_renders()
     scenes = [scene for scene in SCENES for _ in range(file.count)]
     found: dict[str, dict[int, Rows]] = {}

@@ -13,6 +13,7 @@ from kaiffin.foundation.hashes import cache_folder
 from kaiffin.foundation.paths import anchored
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump
+from kaiffin.foundation.tell import SILENT
 from kaiffin.foundation.whereabouts import photo_folders, with_photo_folders
 from kaiffin.models.files.resolve import locate, locate_vae
 from kaiffin.score.judge import Scorer
@@ -74,9 +75,9 @@ def test_a_relative_path_in_a_run_is_of_the_run_else_of_the_working_folder(
 
 NOBODY = "~nobody-of-that-name"
 READ: dict[str, Callable[[], object]] = {
-    "a base": lambda: locate(NOBODY),
-    "a base's VAE": lambda: locate_vae(NOBODY),
-    "a judge": lambda: Scorer(NOBODY),
+    "a base": lambda: locate(NOBODY, tell=SILENT),
+    "a base's VAE": lambda: locate_vae(NOBODY, tell=SILENT),
+    "a judge": lambda: Scorer(NOBODY, tell=SILENT),
 }
 
 

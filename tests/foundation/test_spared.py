@@ -64,8 +64,9 @@ def test_what_waits_is_whole_when_asked_for(tmp_path: Path) -> None:
 import torch, kaiffin
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files.load import load
-family = load(BaseConfig(), Runtime.from_config(BaseConfig()))
+family = load(BaseConfig(), Runtime.from_config(BaseConfig()), SILENT)
 from scipy import integrate, optimize, stats
 assert round(stats.norm.cdf(0.0), 6) == 0.5 and integrate.quad(lambda x: x, 0, 2)[0] == 2
 rows, columns = optimize.linear_sum_assignment([[1, 0], [0, 1]])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from kaiffin.foundation.config import BaseConfig, SampleConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES, Spec
 from kaiffin.models.base import ModelFamily
@@ -36,7 +37,7 @@ def pipeline() -> StableDiffusionXLPipeline:
 @pytest.fixture(scope="module")
 def family() -> ModelFamily:
     base = BaseConfig(name="miniature-xl")
-    return load_base(base, Runtime.from_config(base))
+    return load_base(base, Runtime.from_config(base), tell=SILENT)
 
 
 def drawn(family: ModelFamily, prompts: list[str], seeds: range) -> list[Image.Image]:
@@ -76,7 +77,7 @@ def test_it_draws_what_it_is_told(family: ModelFamily) -> None:
     )]  # fmt: skip
     images = drawn(family, [world.full_caption(spec) for spec in asked], range(1, 3))
     texts = [world.full_caption(spec) for spec in asked]
-    judge = Scorer()
+    judge = Scorer(tell=SILENT)
     alike = judge.embed_images(images) @ judge.embed_texts(texts).T
     assert alike.argmax(1).tolist() == [i for i in range(len(asked)) for _ in range(2)]
 
@@ -108,7 +109,7 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     prompts = demo.new_scenes(who.name)
     scenes = [scene for scene in SCENES if scene not in demo.TAUGHT]
     true = [world.subject_render(who.name, scene, detail=99) for scene in scenes]
-    judge = Scorer()
+    judge = Scorer(tell=SILENT)
     before = judge.image_image(drawn(family, prompts, range(1, 2)), true).mean().item()
     order = generate.Order(str(run.path), prompts, seed=1, batch_size=16, out=tmp_path / "made")
     paths = generate.generate(order, changes={"sample.steps": 12}).paths

@@ -23,6 +23,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.score.judge import Scorer
 
 
@@ -41,7 +42,7 @@ def pictures(count: int = 5) -> list[Image.Image]:
 
 
 def test_cosines_equal_those_of_transformers(folder: Path) -> None:
-    scorer = Scorer(str(folder))
+    scorer = Scorer(str(folder), tell=SILENT)
     model = CLIPModel.from_pretrained(folder).eval()
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     processor = CLIPImageProcessorPil(
@@ -63,14 +64,14 @@ def test_cosines_equal_those_of_transformers(folder: Path) -> None:
 
 
 def test_a_picture_is_most_like_itself(folder: Path) -> None:
-    scorer = Scorer(str(folder))
+    scorer = Scorer(str(folder), tell=SILENT)
     one = pictures()[0]
     assert scorer.image_image([one], [one]).item() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_missing_judge_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingWeightsError, match="scoring model"):
-        Scorer(str(tmp_path / "gone"))
+        Scorer(str(tmp_path / "gone"), tell=SILENT)
 
 
 def test_a_hub_id_is_looked_up_in_the_cache(
@@ -82,14 +83,14 @@ def test_a_hub_id_is_looked_up_in_the_cache(
     (cache / "refs" / "main").write_text("abc")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    own = Scorer(str(folder)).embed_texts(["a dog"])
-    assert torch.equal(Scorer("somebody/some-clip").embed_texts(["a dog"]), own)
+    own = Scorer(str(folder), tell=SILENT).embed_texts(["a dog"])
+    assert torch.equal(Scorer("somebody/some-clip", tell=SILENT).embed_texts(["a dog"]), own)
     with pytest.raises(MissingWeightsError, match="'nobody/clip' is not on this machine"):
-        Scorer("nobody/clip")
+        Scorer("nobody/clip", tell=SILENT)
 
 
 def test_a_reference_is_not_compared_with_itself(folder: Path) -> None:
-    scorer, images = Scorer(str(folder)), pictures(3)
+    scorer, images = Scorer(str(folder), tell=SILENT), pictures(3)
     expected = [
         scorer.image_image([images[i]], [image for image in images if image is not images[i]])
         for i in range(3)
@@ -100,7 +101,7 @@ def test_a_reference_is_not_compared_with_itself(folder: Path) -> None:
 
 
 def test_texts_beyond_the_limit_are_named(folder: Path) -> None:
-    scorer = Scorer(str(folder))
+    scorer = Scorer(str(folder), tell=SILENT)
     fits, long = "x" * 75, "x" * 76  # one token a letter, and the two marks at the ends: 77
     assert scorer.too_long(["a dog", fits, long]) == [long]
     same = scorer.embed_texts([long, long + " never read"])
@@ -108,7 +109,7 @@ def test_texts_beyond_the_limit_are_named(folder: Path) -> None:
 
 
 def test_misuse_is_refused(folder: Path) -> None:
-    scorer = Scorer(str(folder))
+    scorer = Scorer(str(folder), tell=SILENT)
     with pytest.raises(ValueError, match="no images"):
         scorer.image_image([], pictures(1))
     with pytest.raises(ValueError, match="2 images and 1 prompts"):
@@ -122,10 +123,10 @@ def test_a_broken_judge_is_named(folder: Path, tmp_path: Path) -> None:
     del weights["visual_projection.weight"]
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
     with pytest.raises(MissingWeightsError, match="missing, such as visual_projection"):
-        Scorer(str(broken))
+        Scorer(str(broken), tell=SILENT)
     (broken / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(MissingWeightsError, match="broken-clip"):
-        Scorer(str(broken))
+        Scorer(str(broken), tell=SILENT)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_siglip_judges_as_transformers_has_it(siglip: Path) -> None:
-    scorer, model = Scorer(str(siglip)), SiglipModel.from_pretrained(siglip).eval()
+    scorer, model = Scorer(str(siglip), tell=SILENT), SiglipModel.from_pretrained(siglip).eval()
     tokenizer = CLIPTokenizer.from_pretrained(siglip)
     images, texts = pictures(), ["a dog", "a cat", "ü", "a dog", "x" * 200]
     ids = tokenizer(texts, padding="max_length", truncation=True, max_length=16,
@@ -176,7 +177,7 @@ def test_siglip_judges_as_transformers_has_it(siglip: Path) -> None:
 
 
 def test_dinov2_compares_pictures_by_its_class_token(dinov2: Path) -> None:
-    scorer, model = Scorer(str(dinov2)), Dinov2Model.from_pretrained(dinov2).eval()
+    scorer, model = Scorer(str(dinov2), tell=SILENT), Dinov2Model.from_pretrained(dinov2).eval()
     images = pictures()
     pixels = BitImageProcessorPil.from_pretrained(dinov2)(images, return_tensors="pt")
     with torch.no_grad():
@@ -190,24 +191,24 @@ def test_dinov2_compares_pictures_by_its_class_token(dinov2: Path) -> None:
 
 def test_what_was_seen_once_is_not_computed_again(folder: Path, tmp_path: Path) -> None:
     images, texts = pictures(), ["a dog", "a cat"]
-    first = Scorer(str(folder), cache=TensorCache(tmp_path))
+    first = Scorer(str(folder), cache=TensorCache(tmp_path), tell=SILENT)
     rows, words = first.embed_images(images), first.embed_texts(texts)
-    second = Scorer(str(folder), cache=TensorCache(tmp_path))
+    second = Scorer(str(folder), cache=TensorCache(tmp_path), tell=SILENT)
     second.model = None  # nothing is left that could compute
     assert torch.equal(second.embed_images([*images, images[0]])[:5], rows)
     assert torch.equal(second.embed_texts(texts), words)
     for damaged in tmp_path.rglob("*.safetensors"):
         damaged.write_bytes(b"cut")
-    third = Scorer(str(folder), cache=TensorCache(tmp_path))
+    third = Scorer(str(folder), cache=TensorCache(tmp_path), tell=SILENT)
     assert torch.equal(third.embed_images(images), rows)
 
 
 def test_another_judge_has_its_own_cache(folder: Path, siglip: Path, tmp_path: Path) -> None:
-    one = Scorer(str(folder), cache=TensorCache(tmp_path)).embed_images(pictures())
-    other = Scorer(str(siglip), cache=TensorCache(tmp_path)).embed_images(pictures())
+    one = Scorer(str(folder), cache=TensorCache(tmp_path), tell=SILENT).embed_images(pictures())
+    other = Scorer(str(siglip), cache=TensorCache(tmp_path), tell=SILENT).embed_images(pictures())
     assert one.shape != other.shape
 
 
 def test_a_model_of_another_kind_is_named(sd_path: Path) -> None:
     with pytest.raises(MissingWeightsError, match="clip_text_model"):
-        Scorer(str(sd_path / "text_encoder"))
+        Scorer(str(sd_path / "text_encoder"), tell=SILENT)

@@ -14,6 +14,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, PhotoError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.request import Request
 from kaiffin.score import measures
@@ -48,20 +49,20 @@ def test_the_bases_inside_have_their_own_judge(base: str) -> None:
 @pytest.mark.parametrize("base", ["sd15", "sdxl", "/somewhere/miniature"])
 def test_a_real_base_wants_a_judge_by_name(base: str, clip: Path) -> None:
     with pytest.raises(ConfigError, match="the miniature's knows nothing of") as caught:
-        open_panel(config_of(base))
+        open_panel(config_of(base), tell=SILENT)
     assert "--judge" in caught.value.fix
     assert judge_of(config_of(base, judge=clip)) == str(clip)
     assert judge_of(config_of(base, judge=MINIATURE)) == MINIATURE  # who insists gets it
 
 
 def test_the_judge_of_likeness_may_be_another(clip: Path, tmp_path: Path) -> None:
-    alone = open_panel(config_of())
+    alone = open_panel(config_of(), tell=SILENT)
     assert alone.identity is alone.prompt
     assert alone.references is None
     assert alone.facts == {"judge": MINIATURE, "identity_judge": MINIATURE, "references": {}}
-    assert open_panel(config_of(identity_judge=MINIATURE)).identity.name == MINIATURE
+    assert open_panel(config_of(identity_judge=MINIATURE), tell=SILENT).identity.name == MINIATURE
     photos = Photos(tuple(photos_at(tmp_path)))
-    both = open_panel(config_of(identity_judge=clip), photos)
+    both = open_panel(config_of(identity_judge=clip), photos, tell=SILENT)
     assert (both.prompt.name, both.identity.name) == (MINIATURE, "tiny-clip")
     assert both.references is not None
     seen = both.identity.embed_images([open_photo(path).image for path in photos.trained])
@@ -69,7 +70,7 @@ def test_the_judge_of_likeness_may_be_another(clip: Path, tmp_path: Path) -> Non
 
 
 def test_the_same_judges_before_other_photos(clip: Path, tmp_path: Path) -> None:
-    first = open_panel(config_of(judge=clip), Photos(tuple(photos_at(tmp_path / "a"))))
+    first = open_panel(config_of(judge=clip), Photos(tuple(photos_at(tmp_path / "a"))), tell=SILENT)
     held_out = Photos(tuple(photos_at(tmp_path / "a")), tuple(photos_at(tmp_path / "b", 2)))
     other = first.against(held_out)
     assert other.prompt is first.prompt
@@ -84,10 +85,10 @@ def test_the_same_judges_before_other_photos(clip: Path, tmp_path: Path) -> None
 def test_a_run_whose_photos_are_gone(clip: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", config_of(judge=clip))
     with pytest.raises(PhotoError, match="are not where they were") as caught:
-        panel_of([run], run.config)
+        panel_of([run], run.config, tell=SILENT)
     assert "--like" in caught.value.fix
     photos_at(tmp_path / "like")
-    panel = panel_of([run], config_of(judge=clip, like=tmp_path / "like"))
+    panel = panel_of([run], config_of(judge=clip, like=tmp_path / "like"), tell=SILENT)
     assert panel.references is not None
     assert panel.references.kind == "held-out"
     assert list((run.cache / "scores").rglob("*.safetensors"))  # what was seen is kept
@@ -106,7 +107,9 @@ def pictured(folder: Path, family: ModelFamily) -> tuple[Gallery, PromptSet]:
 
 def test_what_is_measured_becomes_a_stop(clip: Path, sd: ModelFamily, tmp_path: Path) -> None:
     gallery, asked = pictured(tmp_path / "evaluation", sd)
-    panel = open_panel(config_of(judge=clip), Photos(tuple(photos_at(tmp_path / "photos"))))
+    panel = open_panel(
+        config_of(judge=clip), Photos(tuple(photos_at(tmp_path / "photos"))), tell=SILENT
+    )
     found = measure(gallery, None, asked, panel)
     assert (len(found.rows), len(found.overall), found.groups) == (4, 2, [0, 0])
     stop = found.stop(7, "some.safetensors", loss=0.5)
@@ -123,7 +126,9 @@ def test_single_pictures_are_scored_by_the_formulas(clip: Path, tmp_path: Path) 
     nearest."""
     photos = photos_at(tmp_path / "photos")
     paths = photos_at(tmp_path / "pictures", 2)
-    panel = open_panel(config_of(judge=clip, identity_judge=MINIATURE), Photos(tuple(photos)))
+    panel = open_panel(
+        config_of(judge=clip, identity_judge=MINIATURE), Photos(tuple(photos)), tell=SILENT
+    )
     found = panel.scores(paths, ["a dog", "a cat"])
     images = [open_photo(path).image for path in paths]
     assert found["clip_t"] == pytest.approx(
@@ -137,12 +142,12 @@ def test_single_pictures_are_scored_by_the_formulas(clip: Path, tmp_path: Path) 
 
 def test_the_panel_in_words(clip: Path, tmp_path: Path) -> None:
     photos = tuple(photos_at(tmp_path))
-    one = open_panel(config_of())
+    one = open_panel(config_of(), tell=SILENT)
     assert one.words == "judged by miniature; no photos to compare with (--like)"
     assert one.against(Photos(photos)).words == (
         "judged by miniature, against 3 photos that were trained on"
     )
-    two = open_panel(config_of(identity_judge=clip), Photos((), photos))
+    two = open_panel(config_of(identity_judge=clip), Photos((), photos), tell=SILENT)
     assert two.words == (
         "judged by miniature, likeness by tiny-clip, against 3 photos that nobody trained on"
     )
@@ -150,7 +155,7 @@ def test_the_panel_in_words(clip: Path, tmp_path: Path) -> None:
 
 def test_what_a_judge_cannot_read_is_found_out_first(clip: Path) -> None:
     heard = Heard()
-    panel = open_panel(config_of(judge=clip))
+    panel = open_panel(config_of(judge=clip), tell=SILENT)
     assert panel.read(["a dog"], tell=heard) is panel
     assert heard.notes == []
     panel.read(["a dog", "x" * 200], tell=heard)

@@ -25,6 +25,7 @@ from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError, UserError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.recipe import read_recipe
 from kaiffin.stories import adapter
@@ -122,7 +123,7 @@ def test_training_goes_on_from_any_layout(
     """A vanishing rate changes nothing, so the new file is the old one, text layers included."""
     start, out = tmp_path / f"start-{layout}", tmp_path / "run"
     start = start.with_suffix("" if layout == "peft" else ".safetensors")
-    writing.write(open_file(file, sd.base).file, start, layout)
+    writing.write(open_file(file, sd.base, tell=SILENT).file, start, layout)
     call = ["train", str(photos6), "--base", sd.base, "--class", "x", "--data.prior.weight", "0"]
     call += ["--adapter.init_from", str(start), "--steps", "2", "--out", str(out)]
     assert main([*call, "--train.lr", "1e-30", "--train.weight_decay", "0"]) == 0
@@ -149,7 +150,7 @@ def test_no_file_crashes_the_reader(file: Path, tmp_path: Path, data: st.DataObj
     path = tmp_path / "fuzzed.safetensors"
     path.write_bytes(content)
     with contextlib.suppress(UserError):  # of which each is one line, by construction
-        open_file(path)
+        open_file(path, tell=SILENT)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ def test_the_file_that_is_named_is_read(sd: ModelFamily, tmp_path: Path) -> None
     tensors, header = safe.read(inner / "adapter_model.safetensors")
     other = {key: value * 2 for key, value in tensors.items()}
     safe.save(inner / "step-100.safetensors", other, header)
-    found = [open_file(inner / name, sd.base).file for name in
+    found = [open_file(inner / name, sd.base, tell=SILENT).file for name in
              ("adapter_model.safetensors", "step-100.safetensors")]  # fmt: skip
     one, two = (next(iter(file.modules.values()))["lora_up.weight"] for file in found)
     assert torch.equal(two, 2 * one)

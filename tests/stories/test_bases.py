@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import tiny
+from checkpoints import SDXL, names_alone, whole
 from conftest import grainy_photos
 from hearing import Heard
-from hub import SD15, Hub, Repo, serving, shaped
+from hub import SD15, Hub, Repo, noise_file, serving, shaped
 
 from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
@@ -19,6 +20,7 @@ from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files.load import load
 from kaiffin.score.judge import Scorer
 from kaiffin.stories import bases, train
@@ -33,7 +35,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sd_path: Path) -> Itera
 
 def load_cpu(name: str) -> str:
     base = BaseConfig(name=name, device="cpu")
-    return load(base, Runtime.from_config(base)).revision
+    return load(base, Runtime.from_config(base), tell=SILENT).revision
 
 
 def test_a_base_is_taken_trained_offline_and_pinned(
@@ -98,6 +100,38 @@ def test_the_list_tells_whole_from_partial_and_where(
     assert main(["bases", "add", str(tmp_path / "gone"), "--name", "x"]) == 2
 
 
+def test_bases_of_other_programs_in_the_cache_are_listed(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture, sd_path: Path
+) -> None:
+    """Whole and in part, a file and a folder; a judge and an adapter are none."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    tree, clip = hub.repos[SD15].files, tiny.tiny_clip(tmp_path / "clip")
+    single = names_alone(tmp_path / "one.safetensors", whole(SDXL)).read_bytes()
+    hub.repos |= {
+        "org/whole": Repo(tree), "org/part": Repo(tree | {"more.txt": b"x"}),
+        "org/file": Repo({"one.safetensors": single, "lora.safetensors": noise_file(9)}),
+        "org/clip": Repo({path.name: path.read_bytes() for path in clip.iterdir()}),
+    }  # fmt: skip
+    snapshot_download("org/whole", ignore_patterns=["*.bin", "*.ckpt"])
+    snapshot_download("org/part", allow_patterns=["*.json", "vae/*"])
+    snapshot_download("org/clip")
+    for file in ("one.safetensors", "lora.safetensors"):
+        hf_hub_download("org/file", file, revision=hub.repos["org/file"].commit)
+    bases.get("sd15", "fp32")
+    found = {base.name: (base.source, base.status.state) for base in bases.cached()}
+    assert found == {
+        "org/whole": ("SD 1.x", "here"), "org/part": ("SD 1.x", "part"),
+        f"org/file@{hub.repos['org/file'].commit}:one.safetensors": ("SDXL", "here"),
+    }  # fmt: skip
+    assert main(["bases"]) == 0
+    said = capsys.readouterr().out
+    assert "org/clip" not in said
+    assert str(tmp_path / "home/hub/models--org--part") in said
+    lacking = said.split("models--org--part")[1].splitlines()[0]
+    assert "unet/diffusion_pytorch_model.safetensors" in lacking
+
+
 def test_what_is_no_base_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAIFFIN_HOME", str(tmp_path / "home"))
     (tmp_path / "page.safetensors").write_text("<!doctype html>")
@@ -114,7 +148,7 @@ def test_a_judge_comes_through_the_same_door(
     hub.repos["org/clip"] = Repo(files | {"pytorch_model.bin": b"x", "tf_model.h5": b"x"})
     heard = Heard()
     there = Scorer("org/clip", tell=heard)
-    assert there.key == Scorer(str(clip)).key
+    assert there.key == Scorer(str(clip), tell=SILENT).key
     assert set(hub.bodies()) == set(files)
     assert "org/clip" in heard.notes[0]
     hub.requests.clear()
@@ -123,9 +157,9 @@ def test_a_judge_comes_through_the_same_door(
     with pytest.raises(MissingWeightsError, match="is one model, no base"):
         load_cpu("org/clip")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    Scorer("org/clip")
+    Scorer("org/clip", tell=SILENT)
     with pytest.raises(MissingWeightsError, match="kaiffin bases get org/other"):
-        Scorer("org/other")
+        Scorer("org/other", tell=SILENT)
 
 
 def test_a_mirror_a_home_and_offline_by_the_environment(hub: Hub, tmp_path: Path) -> None:

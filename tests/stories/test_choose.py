@@ -18,6 +18,7 @@ from kaiffin.cli.main import main
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import Interrupted
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import SILENT
 from kaiffin.pictures import sample
 from kaiffin.score.choice import read
 from kaiffin.score.judge import Scorer
@@ -149,7 +150,10 @@ def test_pictures_with_a_checkpoint(run: Path, capsys: pytest.CaptureFixture) ->
 def test_scores_are_the_judges_own(run: Path, clip: Path) -> None:
     """Identity and drift of one picture, worked out by hand from the judge's vectors."""
     facts = chosen(run)
-    judge, photos = Scorer(str(clip)), sorted((run.parents[0] / "photos").glob("*.png"))
+    judge, photos = (
+        Scorer(str(clip), tell=SILENT),
+        sorted((run.parents[0] / "photos").glob("*.png")),
+    )
     photos = photos or sorted(Path(Run.open(run).config.data.photos or "").glob("*.png"))
     rows = judge.embed_images([open_photo(p).image for p in photos])
     last = facts["candidates"][-1]

@@ -13,6 +13,7 @@ from PIL import Image
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.settings import changed
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES
 from kaiffin.pictures.request import slug
@@ -83,13 +84,13 @@ def test_the_card_works(called: Called, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_scores_are_the_judges_own(called: Called) -> None:
     """CLIP-T and CLIP-I of each picture, and what true pictures reach, worked out again."""
-    judge, prompts = Scorer("miniature"), new_scenes("kaiffin")
+    judge, prompts = Scorer("miniature", tell=SILENT), new_scenes("kaiffin")
     paths = [
         called.out / "adapted" / f"{slug(prompt)}-seed{seed}.png"
         for prompt in prompts
         for seed in SEEDS
     ]
-    choice = demo.score("kaiffin", prompts, paths, paths, 3)
+    choice = demo.score("kaiffin", prompts, paths, paths, 3, tell=SILENT)
     scenes = [name for name in SCENES if name not in TAUGHT]
     truth = [world.subject_render("kaiffin", scene, detail=99) for scene in scenes]
     images = [Image.open(path).convert("RGB") for path in paths]

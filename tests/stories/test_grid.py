@@ -21,6 +21,7 @@ from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, changed
+from kaiffin.foundation.tell import SILENT
 from kaiffin.pictures import make
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.score.judge import Scorer, judge_of
@@ -212,7 +213,7 @@ def test_scores_are_the_judges_own(
     facts = json.loads((tmp_path / "grid.json").read_text())
     rows = facts["pictures"]
     images = [Image.open(tmp_path / row["file"]).convert("RGB") for row in rows]
-    judge = Scorer("miniature")
+    judge = Scorer("miniature", tell=SILENT)
     plain = [
         "a photo of thing, in the snow" if "snow" in r["prompt"] else r["prompt"] for r in rows
     ]

@@ -12,6 +12,7 @@ from kaiffin.cli.main import main
 from kaiffin.foundation.config import SubjectConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.subject import plain_prompt
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import Spec
 from kaiffin.pictures.recipe import save_png
@@ -111,7 +112,7 @@ def test_the_answer_in_order_and_nothing_is_printed(
     assert page.is_file()
     assert len(found.pictures) == 5
     assert found.chosen == list(found.pictures[:2])
-    judge = Scorer("miniature")
+    judge = Scorer("miniature", tell=SILENT)
     for one in found.pictures:
         image = Image.open(one.path).convert("RGB")
         like = [Image.open(path).convert("RGB") for path in sorted(photos.iterdir())]

@@ -188,6 +188,7 @@ import sys
 from pathlib import Path
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import changed, load
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files.load import load_base
 from kaiffin.models.files.pipeline import save
 from kaiffin.stories import generate, rank, train
@@ -196,7 +197,7 @@ config = changed(load(Path(sys.argv[1])), **{"train.optimizer": "adamw8bit"})
 run = train.train(config, Path("run")).run
 made = generate.generate(generate.Order(str(run.path), ["a kai"]))
 rank.rank(made.paths, "a thing", judge="miniature")
-save(load_base(config.base, Runtime.from_config(config.base)), Path("saved"))
+save(load_base(config.base, Runtime.from_config(config.base), SILENT), Path("saved"))
 """
 
 

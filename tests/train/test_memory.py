@@ -23,6 +23,7 @@ from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, changed, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.files.load import load, refitted
 from kaiffin.stories import plan
@@ -39,10 +40,11 @@ from kaiffin.train import memory
 from kaiffin.data.dataset import Dataset
 from kaiffin.train.session import open_session
 from kaiffin.foundation.cache import TensorCache
+from kaiffin.foundation.tell import SILENT
 from kaiffin.train.trainer import Trainer
 
 config = settings.build(json.loads(sys.argv[1]))
-s = open_session(config, None)
+s = open_session(config, None, tell=SILENT)
 found = memory.Meter(s.family, s.stack, s.phases, s.runtime).memory(s.config)
 dataset = Dataset(s.prepared.examples, [], s.config.data, 0)
 s.stack.inject(s.family)
@@ -117,7 +119,7 @@ def session(photos6: Path, sd_path: Path) -> Session:
         "data.upscale": True, "base.device": "cpu", "train.batch_size": 4, "adapter.rank": 16,
         "adapter.targets": FEW,
     }  # fmt: skip
-    return open_session(build(override({}, given)), None)
+    return open_session(build(override({}, given)), None, tell=SILENT)
 
 
 def meter_of(session: Session) -> memory.Meter:
@@ -240,7 +242,7 @@ def test_a_dry_run_says_where_the_memory_goes(
 
 def loaded(path: Path, **more: object) -> ModelFamily:
     base = BaseConfig(name=str(path), device="cpu", **more)
-    return load(base, Runtime.from_config(base))
+    return load(base, Runtime.from_config(base), tell=SILENT)
 
 
 @torch.no_grad()
@@ -338,8 +340,8 @@ def test_a_refitted_base_is_the_one_that_would_be_loaded(
     before = BaseConfig(name=str(path), device="cpu")
     after = before.model_copy(update={"dtype": "bf16", "quantize": "nf4", "vae_tiling": True})
     family = loaded(path)
-    made = refitted(family, before, after, Runtime.from_config(after))
-    wanted = load(after, Runtime.from_config(after))
+    made = refitted(family, before, after, Runtime.from_config(after), tell=SILENT)
+    wanted = load(after, Runtime.from_config(after), tell=SILENT)
     assert (made is family) == (not variant)
     assert (made.dtype, made.quantize, made.revision) == (torch.bfloat16, "nf4", wanted.revision)
     assert made.vae.use_tiling

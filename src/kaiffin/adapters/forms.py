@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from kaiffin.adapters.kinds import kind_of
+from kaiffin.adapters import kinds
+from kaiffin.adapters.kinds import MAGNITUDE, Size, is_tucker, kind_of
 from kaiffin.adapters.layers import (
     LAYERS,
     Decomposed,
@@ -20,9 +21,7 @@ from kaiffin.adapters.layers import (
     LohaLayer,
     LokrLayer,
     LoraLayer,
-    Size,
 )
-from kaiffin.foundation.errors import AdapterError
 
 
 def _tucker(core: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -39,12 +38,7 @@ class TuckerLora(LoraLayer):
     add_to = Layer.add_to
 
     def shapes(self) -> dict[str, Size]:
-        out, inner, *kernel = self.size
-        ones = [1] * len(kernel)
-        return {
-            "down": (self.rank, inner, *ones), "up": (out, self.rank, *ones),
-            "mid": (self.rank, self.rank, *kernel),
-        }  # fmt: skip
+        return kinds.tucker_lora(self.size, self.rank)
 
     def weight_update(self, target: Any) -> Tensor:
         update = _tucker(self.mid, self.up.flatten(1).T, self.down.flatten(1))
@@ -59,9 +53,7 @@ class TuckerLoha(LohaLayer):
     t2: nn.Parameter
 
     def shapes(self) -> dict[str, Size]:
-        out, inner, *kernel = self.size
-        a, b, core = (self.rank, out), (self.rank, inner), (self.rank, self.rank, *kernel)
-        return {"w1_a": a, "w1_b": b, "w2_a": a, "w2_b": b, "t1": core, "t2": core}
+        return kinds.tucker_loha(self.size, self.rank)
 
     def weight_update(self, target: Any) -> Tensor:
         one = _tucker(self.t1, self.w1_a, self.w1_b)
@@ -74,25 +66,13 @@ class TuckerLokr(LokrLayer):
 
     parts: ClassVar = {**LokrLayer.parts, "t2": "lokr_t2"}
 
-    def refuse_another_size(self) -> None:
-        core, rows, columns = (getattr(self, name, None) for name in ("t2", "w2_a", "w2_b"))
-        if core is None or rows is None or columns is None:
-            raise AdapterError("lacks factors of its Tucker form.", "The file is incomplete.")
-        fits = core.shape == (len(rows), len(columns), *self.size[2:]) and core.dim() == 4
-        if not fits or rows.dim() != 2 or columns.dim() != 2:
-            raise AdapterError(
-                f"has a core {tuple(core.shape)} that does not fit {tuple(self.size)}.",
-                "The adapter was trained on another base; name that base with --base.",
-            )
-        super().refuse_another_size()
-
     def _factor(self, name: str) -> Tensor:
         if name == "w1":
             return super()._factor(name)
         return _tucker(*(getattr(self, part) for part in ("t2", "w2_a", "w2_b")))
 
 
-_MAGNITUDE = {"magnitude": "dora_scale"}
+_MAGNITUDE = {"magnitude": MAGNITUDE}
 
 
 class DoraTucker(Decomposed, TuckerLora):
@@ -122,11 +102,10 @@ FORMS: Mapping[tuple[str, bool, bool], type[Layer]] = {
     ("lokr", True, False): TuckerLokr, ("lokr", True, True): DoraTuckerLokr,
     ("loha", False, True): DoraLoha, ("lokr", False, True): DoraLokr,
 }  # fmt: skip
-CORES = ("lora_mid.weight", "hada_t1", "hada_t2", "lokr_t2")
 
 
 def form_of(parts: Mapping[str, Tensor]) -> type[Layer]:
     """The class of a layer that a file holds as `parts`."""
     kind = kind_of(parts)
-    form = (kind, any(core in parts for core in CORES), "dora_scale" in parts)
+    form = (kind, is_tucker(parts), MAGNITUDE in parts)
     return FORMS.get(form) or LAYERS[kind]

@@ -24,10 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kaiffin.adapters.kinds import rank_of
-from kaiffin.foundation.errors import AdapterError, ConfigError
-
-Size = tuple[int, ...]  # of a weight: (out, in) or (out, in, kh, kw)
+from kaiffin.adapters import kinds
+from kaiffin.adapters.kinds import Size, rank_of, shapes_of
+from kaiffin.foundation.errors import ConfigError
 
 
 class Layer(nn.Module):
@@ -42,8 +41,9 @@ class Layer(nn.Module):
         self.size = weight_size(target)
         self.rank, self.alpha, self.dropout = rank, float(alpha), dropout
         device = next(target.parameters()).device
-        for name, shape in self.shapes().items():
-            self.register_parameter(name, nn.Parameter(torch.zeros(shape, device=device)))
+        named = {part: name for name, part in self.parts.items()}
+        for part, shape in self.shapes().items():
+            self.register_parameter(named[part], nn.Parameter(torch.zeros(shape, device=device)))
 
     @classmethod
     def fresh(cls, target: nn.Module, rank: int, alpha: float, dropout: float) -> Layer:
@@ -57,7 +57,7 @@ class Layer(nn.Module):
         return cls(target, rank, float(rank if alpha is None else alpha))
 
     def shapes(self) -> dict[str, Size]:
-        """Shape of each weight, by attribute, in the order of training."""
+        """Shape of each weight, by its name in a file, in the order of training."""
         raise NotImplementedError
 
     def reset(self, rng: torch.Generator, target: nn.Module) -> None:
@@ -99,14 +99,6 @@ def weight_size(target: nn.Module) -> Size:
     raise ConfigError(f"no adapter for a {type(target).__name__} with groups.")
 
 
-def stand_in(size: Size) -> nn.Module:
-    """A target of that size without weights: a layer beside it has shapes and no numbers."""
-    out, inner, *kernel = size
-    if kernel:
-        return nn.Conv2d(inner, out, (kernel[0], kernel[1]), device="meta")
-    return nn.Linear(inner, out, device="meta")
-
-
 def _uniform(shape: torch.Size, rng: torch.Generator) -> Tensor:
     """Kaiming-uniform with a = sqrt(5), as the reference implementations begin."""
     bound = 1 / math.sqrt(math.prod(shape[1:]))
@@ -123,8 +115,7 @@ class LoraLayer(Layer):
     up: nn.Parameter
 
     def shapes(self) -> dict[str, Size]:
-        out, *inner = self.size
-        return {"down": (self.rank, *inner), "up": (out, self.rank, *[1] * (len(inner) - 1))}
+        return kinds.lora(self.size, self.rank)
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator, target: nn.Module) -> None:
@@ -160,17 +151,17 @@ class Decomposed(Layer):
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
         made: Any = super().of_parts(target, found)
-        if found["dora_scale"].shape[:1] == (1,) != made.size[:1]:
+        if kinds.magnitude_axis(made.size, found["dora_scale"].shape):
             made.axis = 1
             made.magnitude = nn.Parameter(made.magnitude.new_zeros(made.magnitude_size))
         return made
 
     @property
     def magnitude_size(self) -> Size:
-        return tuple(n if i == self.axis else 1 for i, n in enumerate(self.size))
+        return kinds.magnitude(self.size, self.axis)
 
     def shapes(self) -> dict[str, Size]:
-        return super().shapes() | {"magnitude": self.magnitude_size}
+        return super().shapes() | {"dora_scale": self.magnitude_size}
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator, target: Any) -> None:
@@ -208,8 +199,7 @@ class LohaLayer(Layer):
     w2_b: nn.Parameter
 
     def shapes(self) -> dict[str, Size]:
-        a, b = (self.size[0], self.rank), (self.rank, math.prod(self.size[1:]))
-        return {"w1_a": a, "w1_b": b, "w2_a": a, "w2_b": b}
+        return kinds.loha(self.size, self.rank)
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator, target: nn.Module) -> None:
@@ -245,13 +235,9 @@ class LokrLayer(Layer):
 
     @classmethod
     def of_parts(cls, target: nn.Module, found: Mapping[str, Tensor]) -> Layer:
-        rank = rank_of(found)
-        shapes = {
-            name: tuple(found[part].shape) for name, part in cls.parts.items() if part in found
-        }
-        made = cls(target, rank, float(found.get("alpha", torch.tensor(rank))), found=shapes)
-        made.refuse_another_size()
-        return made
+        rank, shapes = rank_of(found), shapes_of(weight_size(target), found)
+        shapes = {part: shapes[part] for part in cls.parts.values() if part in shapes}
+        return cls(target, rank, float(found.get("alpha", torch.tensor(rank))), found=shapes)
 
     def shapes(self) -> dict[str, Size]:
         if self.found is not None:
@@ -260,8 +246,10 @@ class LokrLayer(Layer):
         a, b = _divisor(out, math.isqrt(out)), _divisor(inner, math.isqrt(inner))
         rows, columns = out // a, math.prod((inner // b, *self.size[2:]))
         if 2 * self.rank >= max(rows, inner // b):  # as LyCORIS decides, which rebuilds it so
-            return {"w1": (a, b), "w2": (rows, inner // b, *self.size[2:])}
-        return {"w1": (a, b), "w2_a": (rows, self.rank), "w2_b": (self.rank, columns)}
+            return {"lokr_w1": (a, b), "lokr_w2": (rows, inner // b, *self.size[2:])}
+        return {
+            "lokr_w1": (a, b), "lokr_w2_a": (rows, self.rank), "lokr_w2_b": (self.rank, columns),
+        }  # fmt: skip
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator, target: nn.Module) -> None:
@@ -275,17 +263,6 @@ class LokrLayer(Layer):
         w1, w2 = (self._factor(name) for name in ("w1", "w2"))
         strength = self.alpha / self.rank if self.rank else 1.0  # whole factors have no alpha
         return torch.kron(w1, w2.flatten(1)).view(self.size) * strength
-
-    def refuse_another_size(self) -> None:
-        """AdapterError where the factors' product is no weight of the target."""
-        rows, columns = (self._factor("w1").shape[i] * self._factor("w2").shape[i] for i in (0, 1))
-        columns *= math.prod(self._factor("w2").shape[2:])
-        if (rows, columns) != (self.size[0], math.prod(self.size[1:])):
-            raise AdapterError(
-                f"makes ({rows}, {columns}) of its factors where this base needs"
-                f" {tuple(self.size)}.",
-                "The adapter was trained on another base; name that base with --base.",
-            )
 
     def _factor(self, name: str) -> Tensor:
         whole = getattr(self, name, None)
@@ -316,7 +293,7 @@ class OftLayer(Layer):
         return cls(target, rank_of(found), 0.0)
 
     def shapes(self) -> dict[str, Size]:
-        return {"blocks": (self.size[0] // self.rank, self.rank, self.rank)}
+        return kinds.oft(self.size, self.rank)
 
     @torch.no_grad()
     def reset(self, rng: torch.Generator, target: nn.Module) -> None:

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from kaiffin.adapters.files import reading, safe
 from kaiffin.adapters.files.open import peek
-from kaiffin.adapters.files.reading import AdapterFile
-from kaiffin.adapters.files.spelling import other_of_keys
+from kaiffin.adapters.files.spelling import is_embedding
 from kaiffin.adapters.files.tables import Table
-from kaiffin.adapters.layers import stand_in, weight_size
-from kaiffin.adapters.lora import Lora, layer_of
+from kaiffin.adapters.fit import refuse_another_family
+from kaiffin.adapters.layers import weight_size
+from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.strength import PLAIN, Weights
 from kaiffin.adapters.tokens import (
     WORD,
     Token,
-    is_embedding,
     read_bundle,
-    unpack_bundle,
     unpack_embedding,
 )
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.text import same
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import (
-    OTHERS,
-    SPECS,
-    Other,
-    Spec,
-    of_version,
-    other_of_version,
-)
 
 
 def load_adapter(
@@ -76,57 +64,6 @@ def table_of(family: ModelFamily) -> Table:
     """The layers of a loaded base."""
     layers = {name: weight_size(module) for name, module in full_modules(family).items()}
     return Table(family.name, layers, family.layers_per_block)
-
-
-def refuse_another_family(found: AdapterFile, table: Table) -> None:
-    """`AdapterError` where the header, the names or the widths are of a base of another family."""
-    version, spec = reading.base_of(found.metadata), SPECS[found.family]
-    other: Spec | Other | None = of_version(version) or other_of_version(version)
-    what = "" if other in (None, spec) else version
-    if not what:
-        other = other_of_keys({**found.strays, **found.skipped}) or _by_context(found, table)
-        what = other.title if other else ""
-    if what:
-        raise AdapterError(
-            f"was made for {what}, and this base is {spec.title}.",
-            "Use the base it was trained on.",
-        )
-
-
-def _by_context(found: AdapterFile, table: Table) -> Spec | Other | None:
-    """The published model whose text states are as wide as those that the file's layers hear."""
-    for name, parts in found.modules.items():
-        down = parts.get("lora_down.weight")
-        if down is not None and name.endswith("attn2.to_k"):
-            heard = down.shape[1]
-            if heard != table.layers[name][1]:
-                others = (*SPECS.values(), *OTHERS)
-                return next((one for one in others if one.context == heard), None)
-    return None
-
-
-def faults(found: AdapterFile, table: Table) -> Iterator[AdapterError]:
-    """Every reason for which `load_adapter` would refuse the file on a base with these layers.
-
-    The same checks, on layers that have shapes and no weights. That it is for another base is the
-    reason of all else.
-    """
-    try:
-        refuse_another_family(found, table)
-    except AdapterError as error:
-        yield error
-        return
-    checks: list[Callable[[], object]] = [
-        partial(reading.refuse_strays, found),
-        partial(unpack_bundle, found.embeddings, table.text_widths),
-        *(partial(layer_of, name, stand_in(table.layers[name]), parts)
-          for name, parts in found.modules.items()),
-    ]  # fmt: skip
-    for check in checks:
-        try:
-            check()
-        except AdapterError as error:
-            yield error
 
 
 def was_trained_on(path: Path, family: ModelFamily) -> bool:

@@ -7,7 +7,7 @@ in any order, however many adapters share a module. Weights are fp32 whatever th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kaiffin.adapters.forms import form_of
-from kaiffin.adapters.kinds import by_module
+from kaiffin.adapters.kinds import by_module, refuse_names, refuse_other_shapes
 from kaiffin.adapters.layers import LAYERS, Layer
 from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.runtime import generator
-from kaiffin.foundation.text import first_few
 
 
 class Lora:
@@ -67,14 +66,14 @@ class Lora:
         Raises `AdapterError` naming modules that are absent or shapes that do not fit.
         """
         found = by_module(state)
-        _refuse(sorted(set(found) - set(modules)), "the base has no module")
+        refuse_names(sorted(set(found) - set(modules)), "the base has no module")
         return cls({name: layer_of(name, modules[name], parts) for name, parts in found.items()})
 
     def inject(self, modules: Mapping[str, nn.Module]) -> None:
         """Attaches to `modules`; AdapterError names those that are wanted and absent."""
         if self._handles:
             raise RuntimeError("this adapter is attached already")
-        _refuse(sorted(set(self.layers) - set(modules)), "the base has no module")
+        refuse_names(sorted(set(self.layers) - set(modules)), "the base has no module")
         for name, layer in self.layers.items():
             self._modules[name] = modules[name]
             self._handles.append(modules[name].register_forward_hook(self._hook(name, layer)))
@@ -118,8 +117,8 @@ class Lora:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes the weights of `state`; an alpha that it lacks stays as it is."""
         found = by_module(state)
-        _refuse(sorted(set(found) - set(self.layers)), "the adapter has no place for")
-        _refuse(sorted(set(self.layers) - set(found)), "the file lacks")
+        refuse_names(sorted(set(found) - set(self.layers)), "the adapter has no place for")
+        refuse_names(sorted(set(self.layers) - set(found)), "the file lacks")
         for name, layer in self.layers.items():
             _fill(name, layer, found[name])
 
@@ -148,26 +147,8 @@ def layer_of(name: str, target: nn.Module, parts: Mapping[str, Tensor]) -> Layer
 def _fill(name: str, layer: Layer, parts: Mapping[str, Tensor]) -> None:
     """Takes the layer's weights and alpha from `parts`, of which each must have its place."""
     own = layer.tensors()
-    _refuse([f"{name}.{p}" for p in sorted(set(parts) - {*own, "alpha"})],
-            "the adapter has no place for")  # fmt: skip
-    _refuse([f"{name}.{part}" for part in sorted(set(own) - set(parts))], "the file lacks")
-    for part, parameter in own.items():
-        value = parts[part]
-        if value.shape != parameter.shape:
-            raise AdapterError(
-                f"{name}.{part}: shape {tuple(value.shape)} where this base needs"
-                f" {tuple(parameter.shape)}.",
-                "The adapter was trained on another base; name that base with --base.",
-            )
-        with torch.no_grad():
-            parameter.copy_(value)
+    refuse_other_shapes(name, {part: tuple(own[part].shape) for part in own}, parts)
+    with torch.no_grad():
+        for part, parameter in own.items():
+            parameter.copy_(parts[part])
     layer.alpha = float(parts.get("alpha", layer.alpha))
-
-
-def _refuse(names: Iterable[str], reason: str) -> None:
-    found = list(names)
-    if found:
-        raise AdapterError(
-            f"{reason} {first_few(found, 3)}.",
-            "The adapter belongs to another base model or another configuration.",
-        )

@@ -7,21 +7,23 @@ embedding file, of which A1111 and ComfyUI take the file's name for the word.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from kaiffin.adapters.files.spelling import (
+    ALONE,
+    BUNDLED,
+    FIXED,
+    OLD_PAIR,
+    PAIR,
+    places_of_bundle,
+)
 from kaiffin.foundation.errors import AdapterError, ConfigError
 from kaiffin.foundation.text import composed
 from kaiffin.models.words import Words
 
-# tower -> key of its vectors where the base has one text encoder, and where it has two.
-ALONE = {"text_encoder": "emb_params"}
-BUNDLED = {"text_encoder": "string_to_param.*"}
-PAIR = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
-_OLD_PAIR = {"text_encoder": "text_encoders_0", "text_encoder_2": "text_encoders_1"}
-_FIXED = {key for keys in (ALONE, BUNDLED, PAIR, _OLD_PAIR) for key in keys.values()}
 WORD = "kaiffin.word"  # in the header of an embedding file: what it was trained as
 
 
@@ -85,19 +87,6 @@ class Token:
         return {keys[tower]: value for tower, value in self.state().items()}
 
 
-def is_embedding(shapes: Mapping[str, Any]) -> bool:
-    """Whether a file's keys are those of a textual inversion. shapes: or tensors, by key.
-
-    A1111 and ComfyUI have fixed names, diffusers one key, which is the word: `<cat-toy>`.
-    """
-    if set(shapes) <= _FIXED:
-        return bool(shapes)
-    (key, *others), (value, *_) = shapes, shapes.values()
-    shape = tuple(getattr(value, "shape", value))
-    vectors = len(shape) in (1, 2) and shape[-1] >= 16
-    return not others and vectors and ("." not in key or key.startswith("<"))
-
-
 def unpack_embedding(
     tensors: Mapping[str, Tensor], widths: Mapping[str, int]
 ) -> tuple[str, dict[str, Tensor]]:
@@ -105,10 +94,10 @@ def unpack_embedding(
 
     widths: what the base's towers have. Raises AdapterError where the file is for other towers.
     """
-    spelled = [ALONE, BUNDLED] if len(widths) == 1 else [PAIR, _OLD_PAIR]
+    spelled = [ALONE, BUNDLED] if len(widths) == 1 else [PAIR, OLD_PAIR]
     towers = {key: tower for table in spelled for tower, key in table.items()}
     word = ""
-    if len(tensors) == 1 and len(widths) == 1 and not tensors.keys() & _FIXED:
+    if len(tensors) == 1 and len(widths) == 1 and not tensors.keys() & FIXED:
         (word,), (tower,) = tensors, widths
         towers = {word: tower}
     found = {towers.get(key, key): value.float() for key, value in tensors.items()}
@@ -140,20 +129,7 @@ def unpack_bundle(
 
     Raises AdapterError for what is no token of such a base.
     """
-    spelled = [ALONE, BUNDLED] if len(widths) == 1 else [PAIR]
-    towers = {key: tower for table in spelled for tower, key in table.items()}
-    found: dict[str, dict[str, Tensor]] = {}
-    for name, value in bundled.items():
-        word, _, key = name.partition(".")
-        tower = towers.get(key)
-        fits = value.dim() == 2 and tower is not None and value.shape[1] == widths[tower]
-        if tower is None or not fits:
-            raise AdapterError(
-                f"bundle_emb.{name}: {tuple(value.shape)} is no token of this base.",
-                "It was made for another base.",
-            )
-        found.setdefault(word, {})[tower] = value.float()
-    for word, vectors in found.items():
-        if set(vectors) != set(widths) or len({len(v) for v in vectors.values()}) != 1:
-            raise AdapterError(f"bundle_emb.{word}: lacks vectors for one of the text encoders.")
-    return found
+    return {
+        word: {tower: bundled[name].float() for tower, name in towers.items()}
+        for word, towers in places_of_bundle(bundled, widths).items()
+    }

@@ -9,13 +9,13 @@ from kaiffin.cli.settings import Command, argument, option
 
 
 class List(Command):
-    """The bases known by name: what each is, and what of it is on this machine."""
+    """The bases known by name, and others in the hub's cache: what of each is on this machine."""
 
     def __call__(self) -> None:
         from kaiffin.cli.show import bases as show
-        from kaiffin.stories.bases import bases
+        from kaiffin.stories.bases import bases, cached
 
-        show.listed(bases())
+        show.listed(bases(), cached())
 
 
 class Get(Command):

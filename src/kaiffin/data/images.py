@@ -26,6 +26,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "MPO", "HEIF")
 MAX_PIXELS = 100_000_000  # a decompression bomb is refused from its header alone
 MAX_BYTES = 400_000_000
 HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
+HEIF_BEGINS = {b"ftypheic", b"ftypheix", b"ftypmif1"}  # behind the first four bytes
 _PILLOWS_LIMIT = threading.Lock()
 
 
@@ -104,11 +105,7 @@ def _bytes(path: Path) -> bytes:
 
 def _decoded(path: Path, data: bytes, notes: list[str]) -> Image.Image:
     """All pixels of the first frame; `load` and not `verify`, which misses truncated JPEGs."""
-    if path.suffix.lower() in HEIF_SUFFIXES or data[4:12] in (
-        b"ftypheic",
-        b"ftypheix",
-        b"ftypmif1",
-    ):
+    if path.suffix.lower() in HEIF_SUFFIXES or data[4:12] in HEIF_BEGINS:
         _register_heif(path)
     image = _header(path, data)
     width, height = image.size

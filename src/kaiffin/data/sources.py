@@ -11,7 +11,7 @@ Files that a layout does not use are told by what they are (data.formats).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -129,11 +129,11 @@ def _layout(place: _Place) -> str:
     return "kohya" if mentions else "folder"
 
 
-def _table(folder: Path, inner: str, names: Iterable[str]) -> Path | None:
+def _table(folder: Path, inner: str, names: Sequence[str]) -> Path | None:
     """The first of the tables that is there, in any case, in the folder or in `inner` of it."""
     for place in (folder, folder / inner):
-        files = [path for path in sorted(place.glob("*")) if path.is_file()]
-        there = {path.name.lower(): path for path in files}
+        paths = [path for path in sorted(place.glob("*")) if path.name.lower() in names]
+        there = {path.name.lower(): path for path in paths if path.is_file()}
         if found := next((there[name] for name in names if name in there), None):
             return found
     return None

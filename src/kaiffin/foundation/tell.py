@@ -99,5 +99,7 @@ def duration(seconds: float) -> str:
 
 
 def size_text(size: int) -> str:
-    """Bytes as people read them: `4.3 GB`, `12 MB`."""
+    """Bytes as people read them: `4.3 GB`, `12 MB`, `7 kB`."""
+    if size < 1e6:
+        return f"{size / 1e3:.0f} kB"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

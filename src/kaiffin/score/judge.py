@@ -22,7 +22,7 @@ from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, MissingWeightsError
 from kaiffin.foundation.folder import expanded
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.models.files import obtain
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.published import source_of
@@ -52,8 +52,8 @@ class Scorer:
     """Text-image and image-image similarity by one model."""
 
     def __init__(
-        self, model: str = MINIATURE, device: str = "auto", cache: TensorCache | None = None,
-        tell: Tell = SILENT,
+        self, model: str = MINIATURE, device: str = "auto", cache: TensorCache | None = None, *,
+        tell: Tell,
     ) -> None:  # fmt: skip
         """model: `miniature`, or a folder or hub id as this module's docstring says.
 

@@ -104,9 +104,8 @@ class Panel:
 
 
 def open_panel(
-    config: Config, photos: Photos | None = None, *, cache: Path | None = None,
-    tell: Tell = SILENT,
-) -> Panel:  # fmt: skip
+    config: Config, photos: Photos | None = None, *, cache: Path | None = None, tell: Tell
+) -> Panel:
     """The judges that `score` in the config names, before `photos`.
 
     Without a name the miniature's CLIP judges the bases inside Kaiffin, and no other. cache: the
@@ -123,7 +122,7 @@ def open_panel(
     return Panel(prompt, identity, _references(identity, photos or Photos()))
 
 
-def panel_of(runs: Sequence[Run], config: Config, *, tell: Tell = SILENT) -> Panel:
+def panel_of(runs: Sequence[Run], config: Config, *, tell: Tell) -> Panel:
     """The judges before the photos of `runs`, or of `score.like`: never without any.
 
     Photos count as held out where none of the runs was trained on them. Raises as `open_panel`, and

@@ -23,8 +23,9 @@ from kaiffin.adapters.files.edit import BlockCut, Cut, Difference
 from kaiffin.adapters.files.open import Opened, open_file
 from kaiffin.adapters.files.reading import AdapterFile, Layout
 from kaiffin.adapters.files.spelling import skipped_of
+from kaiffin.adapters.fit import faults
 from kaiffin.adapters.kinds import rank_of
-from kaiffin.adapters.load import faults, load_adapter
+from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.strength import PLAIN
 from kaiffin.foundation.config import BaseConfig
@@ -254,7 +255,7 @@ class Differences:
 
 def diff(a: Path, b: Path, base: str | None = None, *, tell: Tell = SILENT) -> Differences:
     """How two adapters differ, block by block."""
-    one, two = (open_file(path, base).file for path in (a, b))
+    one, two = (open_file(path, base, tell=tell).file for path in (a, b))
     keys = sorted(key for key in {*one.metadata, *two.metadata} if not key.startswith("sshs_"))
     pairs = {key: (one.metadata.get(key), two.metadata.get(key)) for key in keys}
     changed = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
@@ -304,7 +305,7 @@ def export_comfy(path: Path, prompt: str | None = None, *, tell: Tell = SILENT) 
 
 def _opened(path: Path, base: str | None, skip_unknown: bool, tell: Tell) -> Opened:
     """The file, which must apply to its base: what is written must hold all of it."""
-    opened = open_file(path, base, skip_unknown=skip_unknown)
+    opened = open_file(path, base, skip_unknown=skip_unknown, tell=tell)
     with safe.about(path):
         for fault in faults(opened.file, opened.table):
             raise fault

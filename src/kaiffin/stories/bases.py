@@ -17,7 +17,7 @@ from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import kept, obtain, resolve, shelf
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.obtain import NoBaseError, Status
-from kaiffin.models.files.published import PUBLISHED, Published, source_of
+from kaiffin.models.files.published import ALIASES, PUBLISHED, Published, source_of
 
 MODEL = "a model for --judge or --base.vae"
 Dtype = Literal["auto", "fp32", "fp16", "bf16"]
@@ -25,7 +25,7 @@ Dtype = Literal["auto", "fp32", "fp16", "bf16"]
 
 @dataclass(frozen=True)
 class KnownBase:
-    """A base by a short name. source: its hub id or path; status: what is on this machine;
+    """A base by its name. source: its hub id, path or family; status: what is on this machine;
     published: what the hub's pages say of it, None for what is inside Kaiffin or was added."""
 
     name: str
@@ -58,6 +58,17 @@ def bases() -> list[KnownBase]:
     ]
 
 
+def cached() -> list[KnownBase]:
+    """Bases without a short name in the hub's cache, whoever put them there; the largest first.
+    Asks nobody."""
+    found = []
+    for name, family in resolve.in_cache():
+        source = source_of(name)
+        if source and source.repo not in ALIASES.values():
+            found.append(KnownBase(name, SPECS[family].title, obtain.status(source)))
+    return sorted(found, key=lambda base: -base.status.size)
+
+
 def get(name: str, dtype: Dtype = "auto", *, tell: Tell = SILENT) -> Taken:
     """Takes from the hub what base `name` needs and this machine lacks, and proves what is here by
     its hashes, so that it loads without a network. A judge or a VAE is taken likewise.
@@ -84,7 +95,7 @@ def add(path: Path, name: str) -> Taken:
     """
     if not expanded(path).exists():
         raise MissingWeightsError(f"{path}: there is no such file or folder.")
-    located = resolve.locate(str(expanded(path)))
+    located = resolve.locate(str(expanded(path)), tell=SILENT)  # a path asks nobody
     known = shelf.add(path, name)
     return Taken(name, known, SPECS[located.family].title, _on_disk(known).size)
 

@@ -101,7 +101,7 @@ def promising(
     asked = ask(run.config, family, captions(run), run.config.score.seeds)
     gallery = Gallery(run.evaluation, family)
     _make(gallery, asked, candidates, batch_size, tell)
-    found = weigh(run, gallery, asked, candidates, panel_of([run], run.config))
+    found = weigh(run, gallery, asked, candidates, panel_of([run], run.config, tell=tell))
     tell.note(f"after step {until}: {found.verdict}")
     later = [step for step, _ in candidates if step > found.highest]
     if len(later) < run.config.score.early_stop:

@@ -86,7 +86,7 @@ def demo(
     adapted = make_pictures(str(trained.path), prompts, out / "adapted", tell=tell)
     tell.note("4/4  scoring and writing the report")
     found = evidence.read(trained)
-    scored = score(subject, prompts, base.paths, adapted.paths, found.step)
+    scored = score(subject, prompts, base.paths, adapted.paths, found.step, tell=tell)
     save_png(before_and_after(prompts, base.paths, adapted.paths, subject), out / "sheet.png")
     report = write_report([replace(found, choice=scored)], out / "report.html")
     return Demo(
@@ -131,17 +131,16 @@ def new_scenes(subject: str) -> list[str]:
     return [f"{lead} {words[0]}" for name, words in SCENES.items() if name not in TAUGHT]
 
 
-def make_pictures(
-    source: str, prompts: Sequence[str], folder: Path, *, tell: Tell = SILENT
-) -> Pictures:
+def make_pictures(source: str, prompts: Sequence[str], folder: Path, *, tell: Tell) -> Pictures:
     """`len(SEEDS)` pictures per prompt, in order of prompts and seeds."""
     order = Order(source, prompts, count=len(SEEDS), seed=SEEDS[0], batch_size=10, out=folder)
     return generate(order, tell=tell)
 
 
 def score(
-    subject: str, prompts: Sequence[str], base: Sequence[Path], adapted: Sequence[Path], step: int
-) -> Choice:
+    subject: str, prompts: Sequence[str], base: Sequence[Path], adapted: Sequence[Path],
+    step: int, *, tell: Tell,
+) -> Choice:  # fmt: skip
     """The pictures judged: the training's end is the only candidate.
 
     CLIP-T against a plain description, CLIP-I against renders that nobody trained on.
@@ -150,7 +149,7 @@ def score(
     who = world.SUBJECTS[subject]
     truth = [world.subject_render(subject, scene, detail=99) for scene in scenes]
     plain = [f"a photo of a {who.colour} {who.class_noun} {SCENES[name][0]}" for name in scenes]
-    judge = open_panel(Config()).prompt
+    judge = open_panel(Config(), tell=tell).prompt
 
     def judged(paths: Sequence[Path], step: int = 0) -> Stop:
         images = [open_photo(path).image for path in paths]

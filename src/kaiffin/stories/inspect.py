@@ -1,4 +1,4 @@
-"""`kaiffin adapter inspect`: what an adapter file holds, and whether it would load."""
+"""`kaiffin adapter inspect`: what an adapter file holds, and whether it would load. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from kaiffin.adapters.files import edit
+from kaiffin.adapters.files import arrays, norms
 from kaiffin.adapters.files.open import Opened, open_file
+from kaiffin.adapters.fit import faults
 from kaiffin.adapters.kinds import rank_of
-from kaiffin.adapters.load import faults
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted
 from kaiffin.models.families.spec import SPECS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ def inspect(path: Path, base: str | None = None, *, tell: Tell = SILENT) -> Insp
 
     Raises AdapterError where it is broken: missing, cut off, with halves of layers.
     """
-    opened = open_file(path, base)
+    opened = open_file(path, base, tell=tell, reader=arrays.read)
     file, spec = opened.file, SPECS[opened.file.family]
     return Inspection(
         path=path, layout=file.layout, family=spec.title, kinds=file.kinds(),
-        weights=sum(edit.num_weights(parts) for parts in file.modules.values()),
+        weights=sum(norms.num_weights(parts) for parts in file.modules.values()),
         trigger=file.metadata.get("modelspec.trigger_phrase", ""),
         towers=_parts(opened, {name: name.partition(".")[0] for name in opened.table.layers}),
         blocks=_parts(opened, {name: spec.block_of(name) for name in opened.table.layers}),
@@ -90,7 +92,7 @@ def _parts(opened: Opened, part_of: Mapping[str, str]) -> list[Part]:
 
 
 def _part(name: str, layers: Sequence[Mapping[str, Tensor]], total: int) -> Part:
-    norm = math.sqrt(sum(edit.norm(parts) ** 2 for parts in layers))
+    norm = math.sqrt(sum(norms.norm(parts) ** 2 for parts in layers))
     return Part(
         name, len(layers), total,
         tuple(sorted({rank_of(parts) for parts in layers})),

@@ -82,7 +82,7 @@ def sweep(
         if todo:
             with places.place(on, out, tell) as place:
                 failed = running.run(todo, place, out / "logs" / "sweep.log", tell)
-        return _compare(file, trials, failed, out, judge, begun)
+        return _compare(file, trials, failed, out, judge, begun, tell)
 
 
 def _judge_of_all(trials: Sequence[Trial]) -> str | None:
@@ -123,7 +123,7 @@ def _tell_plan(
 
 def _compare(
     file: SweepFile, trials: Sequence[Trial], failed: Mapping[str, str], out: Path,
-    judge: str | None, begun: float,
+    judge: str | None, begun: float, tell: Tell,
 ) -> Sweep:  # fmt: skip
     """A sheet, and how the trials stand with a judge; both, and all numbers, in the folder."""
     paths = {trial.label: pictures_of(out, trial.label) or [] for trial in trials}
@@ -131,7 +131,8 @@ def _compare(
     losses = {trial.label: _final_loss(trial, out) for trial in done}
     panel = None
     if judge and done:
-        panel = open_panel(changed(done[0].config, **{"score.judge": judge}), cache=out / "cache")
+        config = changed(done[0].config, **{"score.judge": judge})
+        panel = open_panel(config, cache=out / "cache", tell=tell)
     found: dict[str, Scores] = {trial.label: {} for trial in done}
     if panel:
         for trial in done:

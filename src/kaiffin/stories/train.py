@@ -135,7 +135,7 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
         for remark in remarks(_preview_requests(run.config)):
             tell.note(remark)
     if planned.changes:
-        session = changed_session(session, planned.changes)
+        session = changed_session(session, planned.changes, tell=tell)
     run.save_config(_pinned(session.config))
     if run.finished:
         run.reopen()

@@ -117,7 +117,7 @@ def do(job: Job, *, tell: Tell = SILENT) -> Result:
         train.train(training.config, training.run.path, tell=tell)
     for trial in training.trials:
         try:
-            _make_pictures(training, trial)
+            _make_pictures(training, trial, tell)
         except Interrupted:
             raise
         except Exception as error:
@@ -138,7 +138,7 @@ def progress(job: Job) -> tuple[int, int | None]:
     return done, steps
 
 
-def _make_pictures(training: Training, trial: str) -> None:
+def _make_pictures(training: Training, trial: str, tell: Tell) -> None:
     if pictures_of(training.out, trial) is not None:
         return
     folder = _pictures(training.out, trial)
@@ -147,7 +147,7 @@ def _make_pictures(training: Training, trial: str) -> None:
     sample = training.trials[trial].model_dump(mode="json")
     changes = {f"sample.{name}": value for name, value in sample.items()}
     order = Order(str(training.run.path), training.prompts, count=training.count, out=folder.path)
-    paths = generate(order, changes=changes).paths
+    paths = generate(order, changes=changes, tell=tell).paths
     made = {"prompts": training.prompts, "count": training.count, "sample": sample}
     folder.write_json(MADE, {**made, "pictures": [path.name for path in paths]})
 

@@ -22,7 +22,7 @@ from kaiffin.foundation.presets import derive
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, derived_seed
 from kaiffin.foundation.settings import changed
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import photo_folders
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base, refitted
@@ -52,7 +52,7 @@ class Session:
 
 
 def open_session(
-    config: Config, run: Run | None, *, listings: Listings | None = None, tell: Tell = SILENT
+    config: Config, run: Run | None, *, listings: Listings | None = None, tell: Tell
 ) -> Session:
     """Loads the base, looks at the photos, derives what the config leaves open.
 
@@ -70,12 +70,12 @@ def open_session(
     return _derived(config, runtime, family, photos, start)
 
 
-def changed_session(session: Session, changes: Mapping[str, object]) -> Session:
+def changed_session(session: Session, changes: Mapping[str, object], *, tell: Tell) -> Session:
     """The session with other settings of `base` and `train`, as if opened with them: the base is
     refitted in place and the photos are not looked at again. `session` is of no use afterwards."""
     given = changed(session.given, **changes)
     runtime = Runtime.from_config(given.base, given.train.precision)
-    family = refitted(session.family, session.given.base, given.base, runtime)
+    family = refitted(session.family, session.given.base, given.base, runtime, tell)
     return _derived(given, runtime, family, session.photos, _start(given, family))
 
 

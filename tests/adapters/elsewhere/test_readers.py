@@ -11,13 +11,14 @@ from made_adapters import (
 )
 from safetensors.torch import save_file
 from test_forms import MODULES, theirs
+from torch import nn
 from torch.utils._device import DeviceContext
 
 from kaiffin.adapters.elsewhere.proof import NoReader, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others, weight_by_lycoris
 from kaiffin.adapters.files.tables import published
 from kaiffin.adapters.kinds import by_module
-from kaiffin.adapters.layers import LAYERS, stand_in
+from kaiffin.adapters.layers import LAYERS
 from kaiffin.adapters.lora import layer_of
 from kaiffin.adapters.stack import full_modules
 from kaiffin.models.base import ModelFamily
@@ -62,6 +63,14 @@ class Contentless(DeviceContext):
         if func is torch.tensor:
             return func(*args, **(kwargs or {}))
         return super().__torch_function__(func, types, args, kwargs)
+
+
+def stand_in(size: tuple[int, ...]) -> nn.Module:
+    """A target of that size without weights: a layer beside it has shapes and no numbers."""
+    out, inner, *kernel = size
+    if kernel:
+        return nn.Conv2d(inner, out, (kernel[0], kernel[1]), device="meta")
+    return nn.Linear(inner, out, device="meta")
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "loha", "lokr", "oft"])

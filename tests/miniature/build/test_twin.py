@@ -12,6 +12,7 @@ from transformers import CLIPTokenizer
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.build import nets, stages, twin
 from kaiffin.miniature.build.export import export_twin, text_encoder
 from kaiffin.miniature.build.recipe import BuildConfig
@@ -112,7 +113,7 @@ def test_the_recipe_tells_the_unet_what_kaiffin_and_diffusers_tell_it(toy: Path)
     torch.testing.assert_close(contexts, theirs, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(pooled, their_pooled, rtol=1e-4, atol=1e-4)
     base = BaseConfig(name=str(toy))
-    family = load_base(base, Runtime.from_config(base))
+    family = load_base(base, Runtime.from_config(base), tell=SILENT)
     ours = family.encode_text(prompts, [twin.PLAIN] * 2)
     torch.testing.assert_close(contexts, ours["context"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(pooled, ours["pooled"], rtol=1e-4, atol=1e-4)

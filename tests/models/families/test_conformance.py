@@ -16,6 +16,7 @@ from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.foundation.runtime import generator
 from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.diffusion.samplers import SAMPLERS, denoiser
 from kaiffin.models.families.spec import SPECS
@@ -57,7 +58,7 @@ def test_it_is_frozen_and_has_its_sizes(family: ModelFamily, path: Path) -> None
         assert not module.training
     assert (family.native_size, family.downscale, family.latent_channels) == (64, 8, 4)
     assert load_tiny(path).revision == family.revision
-    facts = read_text_facts(str(path))
+    facts = read_text_facts(str(path), tell=SILENT)
     assert (facts.native_size, facts.max_tokens) == (family.native_size, family.max_tokens)
     assert facts.token_pieces(PROMPTS[1]) == family.token_pieces(PROMPTS[1])
 

@@ -8,20 +8,24 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from checkpoints import names_alone
+from checkpoints import SD1, SDXL, UNET, names_alone
 from conftest import load_tiny
+from hearing import Heard
 from safetensors.torch import load_file, save_file
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files import autoencoder
 from kaiffin.models.files.load import load
 
 
-def with_vae(base: Path, vae: Path | str) -> ModelFamily:
+def with_vae(base: Path, vae: Path | str, tell: Tell = SILENT) -> ModelFamily:
     config = BaseConfig(name=str(base), vae=str(vae), device="cpu")
-    return load(config, Runtime.from_config(config))
+    return load(config, Runtime.from_config(config), tell)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,9 @@ def test_a_file_of_the_original_layout_alone_or_in_a_checkpoint(
     save_file({name.removeprefix(start): t for name, t in tensors.items()}, alone)
     expected = load_tiny(other).decode(x)
     for file in (checkpoint, alone):
-        assert torch.allclose(with_vae(sd_path, file).decode(x), expected, atol=1e-5)
+        heard = Heard()
+        assert torch.allclose(with_vae(sd_path, file, heard).decode(x), expected, atol=1e-5)
+        assert "is taken as a VAE of SD 1.x: nothing in it says whose" in heard.notes[0]
     lost = f"{start}decoder.norm_out.bias"
     save_file({name: t for name, t in tensors.items() if name != lost}, lacking)
     with pytest.raises(MissingWeightsError, match="missing"):
@@ -101,6 +107,34 @@ def test_files_that_are_no_vae_of_this_base(sd_path: Path, tmp_path: Path) -> No
         with_vae(sd_path, "nowhere/at-all")
 
 
+FILE = {"decoder.conv_in.weight": (512, 4, 3, 3)}
+MODELSPEC = {"modelspec.architecture": "stable-diffusion-xl-v1-base/vae"}
+CONFIG = {"_class_name": "AutoencoderKL", "scaling_factor": 0.13025}
+
+
+@pytest.mark.parametrize("sign", ["its unet", "its header", "its hash", "a configuration"])
+def test_whose_a_file_is_where_the_shapes_do_not_tell(
+    sd_path: Path, tmp_path: Path, sign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of an SDXL VAE have the names and shapes of those of SD 1.x."""
+    shapes = FILE | ({UNET + name: shape for name, shape in SDXL.items()} if "unet" in sign else {})
+    file = names_alone(
+        tmp_path / "vae.safetensors", shapes, metadata=MODELSPEC if "header" in sign else None
+    )
+    if "hash" in sign:
+        monkeypatch.setitem(autoencoder.PUBLISHED, file_sha256(file), "sdxl")
+    if "configuration" in sign:
+        (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(MissingWeightsError, match="VAE of another kind of base"):
+        with_vae(sd_path, file)
+
+
+def test_the_vae_of_sd1_is_refused_for_sdxl(sdxl_path: Path, tmp_path: Path) -> None:
+    shapes = FILE | {UNET + name: shape for name, shape in SD1.items()}
+    with pytest.raises(MissingWeightsError, match=r"\(SD 1\.x, this base's is SDXL\)"):
+        with_vae(sdxl_path, names_alone(tmp_path / "vae.safetensors", shapes))
+
+
 @pytest.mark.parametrize("forced", [True, False])
 def test_a_vae_that_overflows_in_fp16_stays_in_fp32_and_says_so(
     sd_path: Path, tmp_path: Path, forced: bool
@@ -110,7 +144,7 @@ def test_a_vae_that_overflows_in_fp16_stays_in_fp32_and_says_so(
     (copy / "config.json").write_text(json.dumps(config | {"force_upcast": forced}))
     base = BaseConfig(name=str(sd_path), vae=str(copy), device="cpu")
     half = replace(Runtime.from_config(base), base_dtype=torch.float16)  # no CPU computes in it
-    family = load(base, half)
+    family = load(base, half, tell=SILENT)
     assert next(family.towers["unet"].parameters()).dtype == torch.float16
     assert next(family.vae.parameters()).dtype == (torch.float32 if forced else torch.float16)
     assert ["force_upcast" in remark for remark in family.remarks] == [True] * forced

@@ -10,12 +10,15 @@ import tiny
 import torch
 from checkpoints import UNET, Tensors, rewritten, single_file_xl
 from conftest import load_tiny
+from hearing import Heard
+from hub import SD15, Hub, Repo
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.files import checkpoint
 from kaiffin.models.files.load import load
@@ -152,12 +155,23 @@ def test_a_part_that_a_file_lacks_has_a_published_home(
     assert "stands in" in family.remarks[0]
 
 
+def test_a_part_that_a_file_lacks_is_taken_alone_and_said(
+    sd_path: Path, file: Path, hub: Hub, sd15: Repo
+) -> None:
+    rewritten(file, lambda ts: {n: t for n, t in ts.items() if not n.startswith(CLIP)})
+    heard, base = Heard(), BaseConfig(name=str(file), device="cpu")
+    assert_same(load(base, Runtime.from_config(base), heard), load_tiny(sd_path))
+    assert sorted(hub.bodies()) == ["text_encoder/config.json", "text_encoder/model.safetensors"]
+    assert f"taking {SD15}" in heard.notes[0]
+    assert "licence" in heard.notes[0]
+
+
 def test_the_vae_that_is_given_is_looked_for_nowhere_else(
     sd_path: Path, file: Path, cache: Path
 ) -> None:
     rewritten(file, lambda ts: {n: t for n, t in ts.items() if not n.startswith(VAE)})
     given = BaseConfig(name=str(file), vae=str(sd_path), device="cpu")
-    assert_same(load(given, Runtime.from_config(given)), load_tiny(sd_path))
+    assert_same(load(given, Runtime.from_config(given), tell=SILENT), load_tiny(sd_path))
 
 
 def test_a_part_beside_the_file_stands_in(sd_path: Path, file: Path, cache: Path) -> None:

@@ -1,5 +1,6 @@
 """Downloads that break, in every way, and go on: on a hub of our own (tests/hub.py)."""
 
+import resource
 import threading
 import time
 
@@ -90,7 +91,7 @@ def test_a_disk_that_is_too_small_is_found_before(
     hub: Hub, sd15: Repo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kaiffin.models.files.fetch.free_bytes", lambda folder: 1000)
-    with pytest.raises(MissingWeightsError, match=r"needs .* has 0 MB free.*HF_HOME"):
+    with pytest.raises(MissingWeightsError, match=r"needs .* has 1 kB free.*HF_HOME"):
         take("sd15")
     assert not hub.bodies(".safetensors")
 
@@ -109,3 +110,27 @@ def test_where_there_are_no_links_the_file_itself_stands_in_the_snapshot(
     hub.requests.clear()
     take("sd15")
     assert not hub.requests
+
+
+def test_a_disk_that_fills_up_meanwhile(hub: Hub, sd15: Repo) -> None:
+    """/dev/full in the place of the file: the system's own answer to a write."""
+    take("sd15", None)
+    part = cached().store / "blobs" / f"{cached().listing[UNET].sha256}.incomplete"
+    part.symlink_to("/dev/full")
+    with pytest.raises(MissingWeightsError, match=r"the disk is full.*HF_HOME.*whole is kept"):
+        take("sd15")
+    part.unlink()
+    assert (take("sd15") / UNET).read_bytes() == sd15.files[UNET]
+
+
+def test_a_disk_that_takes_no_large_files(hub: Hub, sd15: Repo) -> None:
+    """As FAT32 does from 4 GB on."""
+    take("sd15", None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(MissingWeightsError, match=r"no files so large.*HF_HOME"):
+            take("sd15")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (take("sd15") / UNET).read_bytes() == sd15.files[UNET]

@@ -1,8 +1,13 @@
 """What the hub may answer instead of files: each its own sentence. The client is the real one."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from hearing import Heard
 from hub import HALF_UNET, SD15, UNET, Hub, Repo, cached, take
+from huggingface_hub import close_session
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.files import kept
@@ -93,3 +98,40 @@ def test_a_renamed_repository_is_taken_and_said(hub: Hub, sd15: Repo) -> None:
     hub.requests.clear()
     assert take("old/name", True) == first
     assert not hub.requests
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A proxy that lets nobody through."""
+
+    def do_CONNECT(self) -> None:
+        self.send_error(407)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def proxy() -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server.server_address[1]
+    close_session()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_proxy_that_refuses_or_is_not_there(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, proxy: int, there: bool
+) -> None:
+    """The client asks it for every https address; its password is shown to nobody."""
+    port = proxy if there else 9
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{port}")
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
+    close_session()  # which has read the variables
+    words = rf"by the proxy 127\.0\.0\.1:{port} .*Look at HTTPS_PROXY"
+    with pytest.raises(MissingWeightsError, match=words) as caught:
+        take("sd15")
+    assert "secret" not in str(caught.value)

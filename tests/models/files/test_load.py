@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load
 
@@ -20,7 +21,7 @@ PROMPTS = ["a photo of a dog", "ein Höhlenbär 犬 🐧"]
 
 def loaded(name: object, **more: object) -> ModelFamily:
     base = BaseConfig(name=str(name), device="cpu", **more)
-    return load(base, Runtime.from_config(base))
+    return load(base, Runtime.from_config(base), tell=SILENT)
 
 
 @pytest.mark.parametrize("component", ["unet", "vae", "text_encoder"])

@@ -6,10 +6,15 @@ The hub is our own (tests/hub.py), the client is the real one.
 from pathlib import Path
 
 import pytest
+from conftest import REPO
 from hearing import Heard
 from hub import HALF_UNET, SD15, UNET, Hub, Repo, noise_file, shaped, take
+from made_adapters import written
 
+from kaiffin.cli.main import main
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.tell import SILENT
+from kaiffin.models.base import ModelFamily
 from kaiffin.models.files import obtain, resolve
 from kaiffin.models.files.published import source_of
 
@@ -72,20 +77,20 @@ def files(*names: str) -> dict[str, bytes]:
 def test_a_repository_of_one_checkpoint_gives_it_and_of_several_a_choice(hub: Hub) -> None:
     hub.repos["org/one"] = Repo(files("only.safetensors") | {"README.md": b"#"})
     hub.repos["org/two"] = Repo(files("a.safetensors", "b.safetensors"))
-    path = obtain.base(source_of("org/one"), False)
+    path = obtain.base(source_of("org/one"), False, tell=SILENT)
     assert path.read_bytes() == hub.repos["org/one"].files["only.safetensors"]
     with pytest.raises(MissingWeightsError, match=r"--base org/two:a\.safetensors") as caught:
-        obtain.base(source_of("org/two"), False)
+        obtain.base(source_of("org/two"), False, tell=SILENT)
     assert "b.safetensors" in str(caught.value)
-    chosen = obtain.base(source_of("org/two:b.safetensors"), False)
+    chosen = obtain.base(source_of("org/two:b.safetensors"), False, tell=SILENT)
     assert chosen.name == "b.safetensors"
     assert hub.bodies() == ["only.safetensors", "b.safetensors"]
     hub.requests.clear()
-    assert obtain.base(source_of("org/one"), True) == path
-    assert obtain.base(source_of("org/two:b.safetensors"), True) == chosen
+    assert obtain.base(source_of("org/one"), True, tell=SILENT) == path
+    assert obtain.base(source_of("org/two:b.safetensors"), True, tell=SILENT) == chosen
     assert not hub.requests
     with pytest.raises(MissingWeightsError, match=r'Did you mean "b\.safetensors"'):
-        obtain.base(source_of("org/two:bb.safetensors"), False)
+        obtain.base(source_of("org/two:bb.safetensors"), False, tell=SILENT)
 
 
 def test_what_holds_no_base_is_named(hub: Hub, sd15: Repo) -> None:
@@ -125,9 +130,35 @@ def test_a_revision_is_what_it_was(hub: Hub, sd15: Repo) -> None:
 def test_a_vae_alone_in_a_pipeline_and_as_a_file(hub: Hub, sd15: Repo, sd_path: Path) -> None:
     flat = {path.name: path.read_bytes() for path in (sd_path / "vae").iterdir()}
     hub.repos["org/vae"] = Repo(flat | {"other.safetensors": b"noise", "x.bin": b"noise"})
-    assert obtain.vae(source_of("org/vae")).is_dir()
+    assert obtain.vae(source_of("org/vae"), tell=SILENT).is_dir()
     assert set(hub.bodies()) == set(flat)
     hub.requests.clear()
-    assert resolve.locate_vae("sd15").name == "vae"
+    assert resolve.locate_vae("sd15", tell=SILENT).name == "vae"
     assert set(hub.bodies()) == {"vae/config.json", "vae/diffusion_pytorch_model.safetensors"}
-    assert resolve.locate_vae("org/vae:other.safetensors").read_bytes() == b"noise"
+    assert resolve.locate_vae("org/vae:other.safetensors", tell=SILENT).read_bytes() == b"noise"
+
+
+@pytest.mark.parametrize("room", ["models", "adapters", "train"])
+def test_nothing_that_may_take_from_the_hub_is_silent_by_default(room: str) -> None:
+    """Who calls it says who listens. Stories alone, for notebooks, may be called without."""
+    modules = (REPO / "src" / "kaiffin" / room).rglob("*.py")
+    assert not [path.name for path in modules if "SILENT" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert", "diff", "merge", "resize"])
+def test_commands_of_adapters_say_what_they_take_for_their_base(
+    hub: Hub, sd15: Repo, sd: ModelFamily, tmp_path: Path, command: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    made = written(sd, tmp_path / "a.safetensors") and str(tmp_path / "a.safetensors")
+    out = str(tmp_path / "b.safetensors")
+    words = {
+        "inspect": [made], "convert": [made, str(tmp_path / "b"), "--to", "peft"],
+        "diff": [made, made], "merge": [f"{made}:1", "--out", out],
+        "resize": [made, out, "--rank", "1"],
+    }[command]  # fmt: skip
+    assert main(["adapter", command, *words, "--base", SD15]) == 0
+    said = capsys.readouterr().out
+    assert f"taking {SD15}" in said
+    assert "licence creativeml-openrail-m" in said
+    assert not hub.bodies(".safetensors")

@@ -156,6 +156,7 @@ def test_other_architectures_are_known_by_their_layers(
         ("a", {"v_pred": (0,), "ztsnr": (0,)}, {}, "v-prediction with zero terminal SNR"),
         ("a", {}, {"modelspec.prediction_type": "v"}, "is v-prediction, and"),
         ("noobaiXL_vPred10", {}, {}, "its name says v-prediction, but nothing"),
+        ("a", {}, {"modelspec.title": "Mine (v-pred)"}, "its name says v-prediction, but nothing"),
         ("a", {"model_ema.diffusion_modelout2weight": (4,)}, {}, "EMA weights"),
         ("juggernautXL_v9Rdphoto2Lightning", {}, {}, r"\(Lightning\).*2 to 8"),
         ("dreamshaper_8LCM", {}, {}, r"\(LCM\): it wants 4 to 8 steps and guidance 1 to 2"),

@@ -8,6 +8,7 @@ import tiny
 import torch
 
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files import resolve
 
 
@@ -18,16 +19,16 @@ def test_a_base_that_is_not_here_says_what_to_put_where(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingWeightsError, match="is not on this machine") as caught:
-        resolve.locate(name)
+        resolve.locate(name, tell=SILENT)
     assert "model_index.json" in str(caught.value)
     assert f"kaiffin bases get {name}" in str(caught.value)
 
 
 def test_names_that_mean_nothing() -> None:
     with pytest.raises(MissingWeightsError, match='Did you mean "sd15"'):
-        resolve.locate("sd-15")
+        resolve.locate("sd-15", tell=SILENT)
     with pytest.raises(MissingWeightsError, match="no folder, no file"):
-        resolve.locate("./gone/folder/x")
+        resolve.locate("./gone/folder/x", tell=SILENT)
 
 
 @pytest.mark.parametrize("name", ["sd1", "sdxl"])
@@ -51,14 +52,14 @@ def test_the_kept_configurations_are_the_published_sizes(name: str) -> None:
 def test_the_configurations_of_a_file_are_the_published_ones_or_its_own(
     sd_path: Path, tmp_path: Path
 ) -> None:
-    located = resolve.locate(str(sd_path))
+    located = resolve.locate(str(sd_path), tell=SILENT)
     assert (located.kind, located.family, located.configs) == ("folder", "sd1", sd_path)
     file = tiny.tiny_single_file(sd_path, tmp_path / "a.safetensors")
-    located = resolve.locate(str(file))
+    located = resolve.locate(str(file), tell=SILENT)
     assert (located.kind, located.family) == ("file", "sd1")
     assert located.configs == tmp_path / "a.config"
     shutil.rmtree(tmp_path / "a.config")
-    assert resolve.locate(str(file)).configs == resolve.CONFIGS / "sd1"
+    assert resolve.locate(str(file), tell=SILENT).configs == resolve.CONFIGS / "sd1"
 
 
 def test_what_is_inside_is_here_and_what_is_unknown_is_not() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files import resolve, shelf
 
 
@@ -19,11 +20,11 @@ def test_a_name_means_its_file_from_anywhere(
     monkeypatch.chdir(sd_path.parent)
     shelf.add(Path(sd_path.name), "mine")
     monkeypatch.chdir(tmp_path)
-    assert resolve.locate("mine").path == sd_path
+    assert resolve.locate("mine", tell=SILENT).path == sd_path
     assert resolve.is_here("mine")
     assert resolve.pinned("mine") == "mine"
     with pytest.raises(MissingWeightsError, match='Did you mean "mine"'):
-        resolve.locate("mien")
+        resolve.locate("mien", tell=SILENT)
 
 
 def test_names_that_cannot_be_given(tmp_path: Path) -> None:
@@ -46,6 +47,6 @@ def test_a_name_is_given_again_only_where_nothing_is_left(tmp_path: Path) -> Non
         shelf.add(two, "mine")
     one.rmdir()
     with pytest.raises(MissingWeightsError, match=r"nothing is there.*--name mine"):
-        resolve.locate("mine")
+        resolve.locate("mine", tell=SILENT)
     shelf.add(two, "mine")
     assert shelf.find("mine") == two

@@ -1,7 +1,7 @@
-"""Arithmetic on adapter files: norms, sums, fewer ranks, differences. Pure, and without a base.
+"""Arithmetic on adapter files: sums, fewer ranks, differences. Pure, and without a base.
 
 The update of a layer is `delta = alpha / r * up @ down`; it is never written out for LoRA, since
-its norm, its products and its singular values follow from the two thin factors.
+its products and its singular values follow from the two thin factors (see norms.py).
 """
 
 from __future__ import annotations
@@ -13,54 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kaiffin.adapters.files.norms import Parts, inner, strength
 from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.kinds import kind_of, rank_of
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.families.spec import SPECS
-
-Parts = Mapping[str, Tensor]
-
-
-def strength(parts: Parts) -> float:
-    """alpha / r, the factor on `up @ down`; 1 for a LoKr whose factors are kept whole."""
-    rank = rank_of(parts)
-    return float(parts["alpha"]) / rank if rank else 1.0
-
-
-def num_weights(parts: Parts) -> int:
-    """How many numbers a layer learnt; its alpha is a setting."""
-    return sum(value.numel() for part, value in parts.items() if part != "alpha")
-
-
-def norm(parts: Parts) -> float:
-    """Frobenius norm of a layer's update, for LoRA (DoRA: without its magnitude), LoHa and LoKr."""
-    kind = kind_of(parts)
-    if kind in ("lora", "dora"):
-        return math.sqrt(max(0.0, inner(parts, parts)))
-    if kind == "loha" and "hada_t1" not in parts:
-        w1, w2 = (_product(parts, f"hada_w{i}_a", f"hada_w{i}_b") for i in (1, 2))
-        return strength(parts) * (w1 * w2).norm().item()
-    if kind == "lokr" and "lokr_t2" not in parts:
-        norms = [_lokr_factor(parts, i).norm().item() for i in (1, 2)]
-        return strength(parts) * norms[0] * norms[1]  # of a Kronecker product
-    return math.nan
-
-
-def inner(a: Parts, b: Parts) -> float:
-    """Frobenius product of two LoRA updates of one layer."""
-    ups = [parts["lora_up.weight"].double().flatten(1) for parts in (a, b)]
-    downs = [parts["lora_down.weight"].double().flatten(1) for parts in (a, b)]
-    product = ((ups[0].T @ ups[1]) * (downs[0] @ downs[1].T)).sum().item()
-    return strength(a) * strength(b) * product
-
-
-def _product(parts: Parts, left: str, right: str) -> Tensor:
-    return parts[left].double() @ parts[right].double()
-
-
-def _lokr_factor(parts: Parts, i: int) -> Tensor:
-    whole = parts.get(f"lokr_w{i}")
-    return whole.double() if whole is not None else _product(parts, f"lokr_w{i}_a", f"lokr_w{i}_b")
 
 
 def with_one_alpha(adapter: AdapterFile) -> AdapterFile:

@@ -1,4 +1,4 @@
-"""An adapter file opened, with the layers of the base that it is for."""
+"""An adapter file opened, with the layers of the base that it is for. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaiffin.adapters.files import reading, safe, tables
-from kaiffin.adapters.files.reading import AdapterFile
+from kaiffin.adapters.files.reading import AdapterFile, Reader
 from kaiffin.adapters.files.tables import Shape, Table
+from kaiffin.foundation.tell import Tell
 from kaiffin.models.families.spec import SPECS, Spec, of_version
 from kaiffin.models.files import resolve
 from kaiffin.models.files.embedded import EMBEDDED
@@ -22,7 +23,10 @@ class Opened:
     table: Table
 
 
-def open_file(path: Path, base: str | None = None, *, skip_unknown: bool = False) -> Opened:
+def open_file(
+    path: Path, base: str | None = None, *, skip_unknown: bool = False, tell: Tell,
+    reader: Reader = safe.read,
+) -> Opened:  # fmt: skip
     """Reads `path` against base `base` (its configurations only), or what the file says it is for.
 
     Raises AdapterError where the file is missing, broken or a pickle.
@@ -35,10 +39,11 @@ def open_file(path: Path, base: str | None = None, *, skip_unknown: bool = False
     if base is None:
         table = tables.published(_guess_family(shapes, metadata).name)
     else:
-        located = resolve.locate(base)
+        located = resolve.locate(base, tell=tell)
         table = tables.of_folder(located.configs, located.family)
     with safe.about(path):
-        return Opened(reading.read(path, table, skip_unknown=skip_unknown), table)
+        found = reading.read(path, table, skip_unknown=skip_unknown, reader=reader)
+        return Opened(found, table)
 
 
 def peek(path: Path) -> tuple[Mapping[str, Shape], dict[str, str]]:

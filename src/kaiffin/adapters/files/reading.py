@@ -7,7 +7,7 @@
 | peft | folder of `base_model.model.<path>.lora_A.weight` and a config | config |
 
 Alphas are kept as tensors `alpha`, so that reading is the same for all. See names.py for paths,
-spelling.py for keys.
+spelling.py for keys. Torch-free: the tensors may be numpy's.
 """
 
 from __future__ import annotations
@@ -15,24 +15,27 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from kaiffin.adapters.files import names, safe, spelling
+from kaiffin.adapters.files.arrays import number
 from kaiffin.adapters.files.spelling import OF_PEFT
-from kaiffin.adapters.files.tables import Table
+from kaiffin.adapters.files.tables import Shape, Table
 from kaiffin.adapters.kinds import by_module, kind_of, rank_of
-from kaiffin.adapters.tokens import is_embedding
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.text import counted, first_few
 from kaiffin.models.families.spec import SPECS, TEXT
+from kaiffin.models.files.header import PICKLES
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Tensors and metadata of a file: `safe.read`, or `arrays.read` where there is to be no torch.
+Reader = Callable[[Path], tuple[Mapping[str, "Tensor"], dict[str, str]]]
 Layout = Literal["kohya", "diffusers", "peft"]
 EMBEDDING = "bundle_emb."
 PEFT_CONFIG, PEFT_FILE = "adapter_config.json", "adapter_model.safetensors"
@@ -79,20 +82,23 @@ def from_state(
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read(path: Path, table: Table, *, skip_unknown: bool = False) -> AdapterFile:
+def read(
+    path: Path, table: Table, *, skip_unknown: bool = False, reader: Reader = safe.read
+) -> AdapterFile:
     """Reads a file or PEFT folder against the layers of a base.
 
     What has no home in the table is listed in `strays`, or in `skipped` where it is to be gone on
     without; what is broken is an `AdapterError`.
     """
     if path.is_dir():
-        found = _read_folder(path, table)
+        found = _read_folder(path, table, reader)
     else:
-        tensors, metadata = safe.read(path)
+        tensors, metadata = reader(path)
         refuse_embedding(tensors)
         if any(key.startswith(OF_PEFT) for key in tensors):
             found = AdapterFile("peft", table.family, {}, metadata)
-            _read_peft(found, tensors, path.parent, table, _tower_of(path, tensors, table))
+            shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+            _read_peft(found, tensors, path.parent, table, _tower_of(path, shapes, table))
         else:
             found = _read_plain(tensors, metadata, table)
     if skip_unknown:
@@ -109,7 +115,7 @@ def base_of(metadata: Mapping[str, str]) -> str:
 
 def refuse_embedding(shapes: Mapping[str, Any]) -> None:
     """`AdapterError` where a file's keys are those of a textual inversion."""
-    if is_embedding(shapes):
+    if spelling.is_embedding(shapes):
         raise AdapterError(
             "is a textual inversion embedding, not an adapter.",
             "Use it with `kaiffin generate ... --embedding FILE`.",
@@ -151,8 +157,7 @@ def _read_plain(
     kohya = any(names.is_kohya(key) or key.startswith(EMBEDDING) for key in tensors)
     found = AdapterFile("kohya" if kohya else "diffusers", table.family, {}, metadata)
     given = {key: value for key, value in tensors.items() if not key.startswith(EMBEDDING)}
-    bundled = tensors.keys() - given.keys()
-    found.embeddings = {k.removeprefix(EMBEDDING): tensors[k] for k in tensors if k in bundled}
+    found.embeddings = {k.removeprefix(EMBEDDING): tensors[k] for k in tensors if k not in given}
     _take(found, {key: (key, value) for key, value in given.items()}, table)
     configs = _json(metadata.get(DIFFUSERS_HEADER, "{}"), DIFFUSERS_HEADER)
     for tower in SPECS[table.family].towers:
@@ -194,9 +199,9 @@ def _without_unapplied(found: AdapterFile, of_layer: Mapping[str, list[str]]) ->
     for home, parts in list(found.modules.items()):
         what = next((found.strays[k] for k in of_layer.get(home, ()) if k in found.strays), None)
         blocks = parts.get("oft_blocks")
-        if blocks is not None and blocks.dim() == 4:
+        if blocks is not None and blocks.ndim == 4:
             what = spelling.BOFT
-        elif blocks is not None and parts.get("alpha", blocks.new_zeros(())).any():
+        elif blocks is not None and "alpha" in parts and parts["alpha"].any():
             what = spelling.CONSTRAINED
         elif set(parts) != {"alpha"} or what is None:
             continue
@@ -211,19 +216,19 @@ def as_layer(part: str, value: Tensor, size: Sequence[int]) -> Tensor:
         return value.reshape(-1, *[1] * (len(size) - 1))
     if part not in ("lora_down.weight", "lora_up.weight", "dora_scale", "lokr_w2"):
         return value
-    if len(size) == 2 and value.dim() == 4 and value.shape[2:] == (1, 1):
-        return value.flatten(1)
-    if part == "lora_down.weight" and value.dim() == 2 and value.shape[1] == math.prod(size[1:]):
+    if len(size) == 2 and value.ndim == 4 and value.shape[2:] == (1, 1):
+        return value.reshape(value.shape[:2])
+    if part == "lora_down.weight" and value.ndim == 2 and value.shape[1] == math.prod(size[1:]):
         return value.reshape(len(value), *size[1:])
     ones = size[2:] == (1, 1) if part == "lora_down.weight" else part != "lokr_w2"
-    return value[..., None, None] if len(size) == 4 and value.dim() == 2 and ones else value
+    return value[..., None, None] if len(size) == 4 and value.ndim == 2 and ones else value
 
 
-def _read_folder(folder: Path, table: Table) -> AdapterFile:
+def _read_folder(folder: Path, table: Table, reader: Reader) -> AdapterFile:
     """A PEFT folder, or a folder of them named after the towers."""
     found = AdapterFile("peft", table.family, {})
     for tower, file in files_of_peft(folder, table).items():
-        tensors, metadata = safe.read(file)
+        tensors, metadata = reader(file)
         found.metadata |= metadata
         _read_peft(found, tensors, file.parent, table, tower)
     return found
@@ -237,12 +242,12 @@ def files_of_peft(path: Path, table: Table) -> dict[str, Path]:
     file = path / PEFT_FILE if path.is_dir() else path
     if not several and not file.is_file():
         raise no_peft(path)
-    return several or {_tower_of(file, safe.read(file)[0], table): file}
+    return several or {_tower_of(file, safe.header(file)[0], table): file}
 
 
 def no_peft(folder: Path) -> AdapterError:
     """Why a folder is no adapter."""
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in safe.PICKLES)
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
     if pickles:
         return AdapterError(
             f"{folder}: holds only {pickles[0]}, a pickle, which can run code when opened.",
@@ -277,15 +282,15 @@ def _read_peft(
     _set_alphas(found, tower, config)
 
 
-def _tower_of(file: Path, tensors: Mapping[str, Tensor], table: Table) -> str:
+def _tower_of(file: Path, shapes: Mapping[str, Shape], table: Table) -> str:
     """A PEFT folder says by its name alone which model it is of. Else text encoders have
     `encoder.layers`, and are told apart by their widths."""
     spec = SPECS[table.family]
     if file.parent.name in spec.towers:
         return file.parent.name
-    if not any(".encoder.layers." in f".{key}" for key in tensors):
+    if not any(".encoder.layers." in f".{key}" for key in shapes):
         return spec.denoiser
-    widths = {value.shape[-1] for key, value in tensors.items() if "k_proj.lora_A" in key}
+    widths = {shape[-1] for key, shape in shapes.items() if shape and "k_proj.lora_A" in key}
     return next((t for t in spec.text_towers if table.text_widths[t] in widths), TEXT)
 
 
@@ -294,7 +299,7 @@ def _set_alphas(found: AdapterFile, tower: str, config: Mapping[str, Any]) -> No
     if "lora_alpha" not in config:
         return
     patterns = _alpha_patterns(config)
-    dtype = getattr(torch, str(found.metadata.get("kaiffin.alpha_dtype", "")), None)
+    dtype = str(found.metadata.get("kaiffin.alpha_dtype", ""))
     for name, parts in found.modules.items():
         if not name.startswith(f"{tower}.") or "lora_down.weight" not in parts:
             continue
@@ -303,8 +308,7 @@ def _set_alphas(found: AdapterFile, tower: str, config: Mapping[str, Any]) -> No
         alpha = next(given, _number(config["lora_alpha"], "lora_alpha"))
         if config.get("use_rslora"):
             alpha *= rank_of(parts) ** 0.5
-        kind = dtype if isinstance(dtype, torch.dtype) else parts["lora_down.weight"].dtype
-        parts["alpha"] = torch.tensor(alpha, dtype=kind)
+        parts["alpha"] = number(alpha, parts["lora_down.weight"], dtype)
 
 
 def _alpha_patterns(config: Mapping[str, Any]) -> list[tuple[re.Pattern[str], float]]:
@@ -346,26 +350,26 @@ def _complete(found: AdapterFile) -> None:
         elif down is None or up is None:
             half = "lora_up" if up is None else "lora_down"
             raise AdapterError(f"{name}: {half} is missing.", "The file is incomplete.")
-        elif down.dim() < 2 or up.dim() < 2 or not down.shape[0] or up.shape[1] != down.shape[0]:
+        elif down.ndim < 2 or up.ndim < 2 or not down.shape[0] or up.shape[1] != down.shape[0]:
             raise AdapterError(
                 f"{name}: lora_down {tuple(down.shape)} and lora_up {tuple(up.shape)} do not match."
             )
         else:
             rank = down.shape[0]
-        parts.setdefault("alpha", torch.tensor(float(rank)))
+        parts.setdefault("alpha", number(rank, next(iter(parts.values())), "float32"))
 
 
 def _fits_together(parts: Mapping[str, Tensor]) -> bool:
     """Whether LyCORIS' parts are all there and multiply; plain LoRA is looked at by `_complete`."""
     kind = kind_of(parts)
-    if parts.get("alpha", torch.tensor(0.0)).numel() != 1:
+    if "alpha" in parts and math.prod(parts["alpha"].shape) != 1:
         return False
     weights = [value for part, value in parts.items() if part not in ("alpha", "dora_scale")]
-    if kind != "lora" and any(value.dim() < 2 or not value.numel() for value in weights):
+    if kind != "lora" and any(value.ndim < 2 or 0 in value.shape for value in weights):
         return False
     if kind == "oft":
         shape = parts["oft_blocks"].shape
-        return len(shape) == 3 and shape[1] == shape[2] and shape.numel() > 0
+        return len(shape) == 3 and shape[1] == shape[2] and math.prod(shape) > 0
     if kind == "loha":
         tucker = "hada_t1" in parts
         return tucker or all(_multiply(parts, f"hada_w{i}_a", f"hada_w{i}_b") for i in (1, 2))
@@ -373,7 +377,7 @@ def _fits_together(parts: Mapping[str, Tensor]) -> bool:
         return all(
             _multiply(parts, f"lokr_w{i}_a", f"lokr_w{i}_b")
             if f"lokr_w{i}" not in parts
-            else parts[f"lokr_w{i}"].dim() in (2, 2 * i) and parts[f"lokr_w{i}"].numel() > 0
+            else parts[f"lokr_w{i}"].ndim in (2, 2 * i) and 0 not in parts[f"lokr_w{i}"].shape
             for i in ((1,) if "lokr_t2" in parts else (1, 2))
         )
     return True
@@ -382,9 +386,9 @@ def _fits_together(parts: Mapping[str, Tensor]) -> bool:
 def _multiply(parts: Mapping[str, Tensor], left: str, right: str) -> bool:
     """Whether both are there, are matrices, and can be multiplied."""
     a, b = parts.get(left), parts.get(right)
-    if a is None or b is None or a.dim() != 2 or b.dim() != 2:
+    if a is None or b is None or a.ndim != 2 or b.ndim != 2:
         return False
-    return a.shape[1] == b.shape[0] and a.numel() > 0 and b.numel() > 0
+    return a.shape[1] == b.shape[0] and 0 not in (*a.shape, *b.shape)
 
 
 def _json(text: str, source: str) -> dict[str, Any]:

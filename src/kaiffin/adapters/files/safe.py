@@ -1,4 +1,7 @@
-"""Safetensors files of adapters: read with care, written whole or not at all, hashed."""
+"""Safetensors files of adapters: read with care, written whole or not at all, hashed.
+
+Torch-free until tensors of torch's are read or written.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,17 @@ import struct
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor
 
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.folder import file_sha256, write_bytes
+from kaiffin.models.files.header import PICKLES
 
-PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+if TYPE_CHECKING:
+    from torch import Tensor
+
 HEADER_LIMIT = 50_000_000  # bytes; a LoRA of every SDXL layer has a header under 1 MB
 
 
@@ -31,6 +34,8 @@ def hashes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> dict[str
     Over the file with the ss_* metadata only: SHA-256 of the bytes after the header, and the first
     8 digits of SHA-256 over 64 KiB at offset 1 MiB.
     """
+    from safetensors.torch import save as to_bytes
+
     data = to_bytes(dict(tensors), {k: v for k, v in header.items() if k.startswith("ss_")})
     (length,) = struct.unpack("<Q", data[:8])
     legacy = hashlib.sha256(data[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
@@ -63,6 +68,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -
 def _canonical_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> bytes:
     """The library's serialisation with the metadata in sorted order: it hashes strings in an
     order that changes from process to process."""
+    from safetensors.torch import save as to_bytes
+
     data = to_bytes(dict(tensors), dict(header))
     (length,) = struct.unpack("<Q", data[:8])
     entries = json.loads(data[8 : 8 + length])
@@ -74,24 +81,34 @@ def _canonical_bytes(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -
 
 def header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Shapes and metadata of an adapter file, its weights unread; defects are an `AdapterError`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return shapes, dict(file.metadata() or {})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of an adapter file; every defect is an `AdapterError` in one line."""
-    with _opened(path) as file:
+    import torch
+
+    with opened(path, "pt") as file:
         metadata = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for name, value in tensors.items():
         if not value.is_floating_point() and not name.endswith(".alpha"):
             raise AdapterError(f"{path}: {name} holds {value.dtype}, not weights.")
         if not torch.isfinite(value.float()).all():
-            raise AdapterError(f"{path}: {name} holds numbers that are not finite.")
+            raise not_finite(path, name)
     if not tensors:
-        raise AdapterError(f"{path}: holds no tensors.")
+        raise empty(path)
     return tensors, metadata
+
+
+def not_finite(path: Path, name: str) -> AdapterError:
+    return AdapterError(f"{path}: {name} holds numbers that are not finite.")
+
+
+def empty(path: Path) -> AdapterError:
+    return AdapterError(f"{path}: holds no tensors.")
 
 
 @contextlib.contextmanager
@@ -124,7 +141,8 @@ def about(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, framework: str = "np") -> Iterator[Any]:
+    """The library's reader of a file; whatever is wrong with it is an `AdapterError`."""
     if path.is_dir():
         raise AdapterError(f"{path}: is a folder.", "Name the .safetensors file in it.")
     if path.suffix.lower() in PICKLES:
@@ -134,7 +152,7 @@ def _opened(path: Path) -> Iterator[Any]:
         )
     _check_header(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             yield file
     except (OSError, SafetensorError, ValueError) as error:
         raise AdapterError(

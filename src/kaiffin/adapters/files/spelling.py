@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import PARTS
 from kaiffin.foundation.text import counted
 from kaiffin.models.families.spec import OTHERS, Other
@@ -55,6 +57,13 @@ FOREIGN: Mapping[str, tuple[str, ...]] = {
     "an IP-Adapter": ("ip_adapter.", "image_proj."),
     "weights of a whole model": ("first_stage_model.", "cond_stage_model.", "conditioner."),
 }
+# tower -> key of its vectors where the base has one text encoder, and where it has two.
+ALONE = {"text_encoder": "emb_params"}
+BUNDLED = {"text_encoder": "string_to_param.*"}
+PAIR = {"text_encoder": "clip_l", "text_encoder_2": "clip_g"}
+OLD_PAIR = {"text_encoder": "text_encoders_0", "text_encoder_2": "text_encoders_1"}
+FIXED = {key for keys in (ALONE, BUNDLED, PAIR, OLD_PAIR) for key in keys.values()}
+
 BOFT = "BOFT"
 CONSTRAINED = "OFT with a constraint"
 PROJECTION = "the text encoder's projection"
@@ -120,3 +129,45 @@ def skipped_of(skipped: Mapping[str, str]) -> str:
     """What was gone on without, counted by what it is: `2 keys (norm layers), 1 key (unknown)`."""
     groups = grouped(skipped).items()
     return ", ".join(f"{counted(len(keys), 'key')} ({what or 'unknown'})" for what, keys in groups)
+
+
+# --- tokens -----------------------------------------------------------------------------------
+
+
+def is_embedding(shapes: Mapping[str, Any]) -> bool:
+    """Whether a file's keys are those of a textual inversion. shapes: or tensors, by key.
+
+    A1111 and ComfyUI have fixed names, diffusers one key, which is the word: `<cat-toy>`.
+    """
+    if set(shapes) <= FIXED:
+        return bool(shapes)
+    (key, *others), (value, *_) = shapes, shapes.values()
+    shape = tuple(getattr(value, "shape", value))
+    vectors = len(shape) in (1, 2) and shape[-1] >= 16
+    return not others and vectors and ("." not in key or key.startswith("<"))
+
+
+def places_of_bundle(
+    bundled: Mapping[str, Any], widths: Mapping[str, int]
+) -> dict[str, dict[str, str]]:
+    """The keys of an adapter's tokens, without `bundle_emb.`, by word and text tower.
+
+    bundled: tensors by key; widths: what the base's towers have. Raises AdapterError for what is no
+    token of such a base.
+    """
+    spelled = [ALONE, BUNDLED] if len(widths) == 1 else [PAIR]
+    towers = {key: tower for table in spelled for tower, key in table.items()}
+    found: dict[str, dict[str, str]] = {}
+    for name, value in bundled.items():
+        word, _, key = name.partition(".")
+        tower, shape = towers.get(key), tuple(value.shape)
+        if tower is None or len(shape) != 2 or shape[1] != widths[tower]:
+            raise AdapterError(
+                f"bundle_emb.{name}: {shape} is no token of this base.",
+                "It was made for another base.",
+            )
+        found.setdefault(word, {})[tower] = name
+    for word, names in found.items():
+        if set(names) != set(widths) or len({len(bundled[n]) for n in names.values()}) != 1:
+            raise AdapterError(f"bundle_emb.{word}: lacks vectors for one of the text encoders.")
+    return found

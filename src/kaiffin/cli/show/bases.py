@@ -9,22 +9,37 @@ from kaiffin.cli.terminal import console
 from kaiffin.foundation.tell import size_text
 from kaiffin.foundation.text import first_few
 
+SHOWN = 10  # of the bases in the cache that have no short name
+
 if TYPE_CHECKING:
     from kaiffin.stories.bases import KnownBase, Taken
 
 
-def listed(known: Sequence[KnownBase]) -> None:
-    """A line a base, and below it where it lies and what is missing of it."""
+def listed(known: Sequence[KnownBase], cached: Sequence[KnownBase]) -> None:
+    """A line a base, and below it where it lies and what is missing of it; cached: those that are
+    in the hub's cache without a short name."""
     from kaiffin.models.files.published import LISTED
 
     for base in known:
         console.print(f"{base.name:22} {base.source:46} {_state(base)}")
-        if base.published and base.status.folder:
-            console.print(f"{'':22} in {base.status.folder}{_missing(base.status.lacking)}")
+        if base.published:
+            _where(base)
+    if cached:
+        console.print("Others in the hub's cache, by their names for --base:")
+    for base in cached[:SHOWN]:
+        console.print(f"{base.name:69} {base.source}: {_state(base)}")
+        _where(base)
+    if cached[SHOWN:]:
+        console.print(f"{'':22} and {len(cached) - SHOWN} smaller ones")
     console.print(
         f"Sizes and licences of what is not here: as of {LISTED}. `kaiffin bases get NAME` takes"
         " one; --base ORG/NAME means any other."
     )
+
+
+def _where(base: KnownBase) -> None:
+    if base.status.folder:
+        console.print(f"{'':22} in {base.status.folder}{_missing(base.status.lacking)}")
 
 
 def _missing(lacking: Sequence[str]) -> str:

@@ -98,7 +98,7 @@ def draw(weights: Path, texts: list[str], seed: int = 100, batch: int = 32) -> n
     """A picture of each text with the base in `weights`, as `kaiffin generate` makes it: guidance
     5, 25 DDIM steps; picture i has seed + i. (B, 64, 64, 3) uint8."""
     base = BaseConfig(name=str(weights))
-    family = load_base(base, Runtime.from_config(base))
+    family = load_base(base, Runtime.from_config(base), SILENT)
     sample = with_size(SampleConfig(guidance=5.0, steps=25, sampler="ddim"), family)
     tasks = [Task(request(text, seed + number, sample)) for number, text in enumerate(texts)]
     made = dict(make(family, tasks, batch))

@@ -161,6 +161,11 @@ OTHERS = (
 )  # fmt: skip
 
 
+def tokenizer_of(tower: str) -> str:
+    """`text_encoder_2` -> `tokenizer_2`, as diffusers' folders have them."""
+    return tower.replace(TEXT, "tokenizer")
+
+
 def of_version(version: str) -> Spec | None:
     """The family that `ss_base_model_version` names; None where it is none of ours."""
     return next((s for s in SPECS.values() if _begins(version, s.versions)), None)

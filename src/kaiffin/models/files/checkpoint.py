@@ -17,9 +17,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.tell import Tell
 from kaiffin.models.families.shared import LatentDiffusion
 from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files import header, kept
+from kaiffin.models.files import header, obtain
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.faults import BROKEN, refuse_missing, unloadable
 from kaiffin.models.files.header import Header
@@ -162,19 +163,20 @@ def _scheduler(located: Located) -> dict[str, Any]:
         raise MissingWeightsError(f"{path}: cannot be used: {error}.", header.AGAIN) from None
 
 
-def stand_in(located: Located, part: str) -> Path:
+def stand_in(located: Located, part: str, half: bool, tell: Tell) -> Path:
     """The folder of a component that a file lacks: in `<stem>.config` beside it, else of the
-    published base, where that is in the hub's cache. MissingWeightsError names both."""
-    home = HOMES.get(located.family, "")
+    published base, from the hub where it is not here. MissingWeightsError names both."""
+    home = HOMES[located.family]
     beside = located.path.with_suffix(".config") / part
     if any(beside.glob("*.safetensors")):
         return beside
-    cached = kept.find(Source(home, home))
-    if cached and any((cached.folder / part).glob("*.safetensors")):
-        return cached.folder / part
-    name = "VAE" if part == "vae" else "text encoder"
-    give = f"Pass --base.vae {VAES.get(located.family)}, or" if part == "vae" else "Take"
-    raise MissingWeightsError(
-        f"{located.path}: holds no {name} ({part}), and that of {home} is not on this machine.",
-        f"{give} a checkpoint that has one, or get {home} with its folder {part}/.",
-    )
+    try:
+        return obtain.part(Source(home, home), part, half, tell=tell)
+    except MissingWeightsError as error:
+        name = "VAE" if part == "vae" else "text encoder"
+        give = f"Pass --base.vae {VAES[located.family]}, or" if part == "vae" else "Take"
+        raise MissingWeightsError(
+            f"{located.path}: holds no {name} ({part}), and that of {home} cannot be taken:"
+            f" {error.message}",
+            f"{give} a checkpoint that has one, or put that folder into {beside.parent}.",
+        ) from None

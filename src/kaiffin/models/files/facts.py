@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaiffin.foundation.errors import MissingWeightsError
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.models import parts
 from kaiffin.models.families.shared import LatentDiffusion
 from kaiffin.models.families.spec import SPECS
@@ -37,7 +37,7 @@ class TextFacts:
         return plain_pieces(self.tokenizer, text_)
 
 
-def read_text_facts(name: str, tell: Tell = SILENT) -> TextFacts:
+def read_text_facts(name: str, tell: Tell) -> TextFacts:
     """Tokenizer and native size of base `name`, without opening its weights or taking them.
 
     Raises MissingWeightsError where they are absent.
@@ -52,7 +52,7 @@ def read_text_facts(name: str, tell: Tell = SILENT) -> TextFacts:
         native = net["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingWeightsError(f"{configs}: its configuration is broken: {error}.") from None
-    with parts.quiet(), tokenizer_folder(configs / "tokenizer", located.path) as folder:
+    with parts.quiet(), tokenizer_folder(configs / "tokenizer", located.path, tell) as folder:
         tokenizer = _tokenizer(family_class(located.family).readers()["tokenizer"], folder)
         return TextFacts(as_long(tokenizer, words), native, located.remarks)
 

@@ -16,8 +16,11 @@ from typing import Any
 
 from kaiffin.foundation.errors import MissingWeightsError
 
-PICKLES = {".ckpt", ".pt", ".pth", ".bin", ".pkl"}
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error,
+)  # fmt: skip
 AGAIN = "Copy or download it again."
 
 # What lies under the name of a .safetensors file, by its first bytes, and the way out.
@@ -74,26 +77,38 @@ def read(path: Path) -> Header:
     """The header of a whole safetensors file; MissingWeightsError says what else it is."""
     try:
         with path.open("rb") as file:
-            start = file.read(64)
-            _refuse_impostor(path, start)
-            (length,) = struct.unpack("<Q", start[:8])
-            size = path.stat().st_size
-            if length > min(LIMIT, size):
-                raise ValueError("its header would be longer than the file")
-            file.seek(8)
-            header, ends = _parsed(json.loads(file.read(length)))
+            _refuse_impostor(path, file.read(64))
+        header, needed = _read(path)
     except FileNotFoundError:
         raise _absent(path) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except UNREADABLE as error:
         raise MissingWeightsError(
             f"{path}: is not a readable safetensors file ({error}).", AGAIN
         ) from None
-    needed = 8 + length + ends
-    if size < needed:
+    there = path.stat().st_size
+    if there < needed:
         raise MissingWeightsError(
-            f"{path}: ends early: {size:,} of {needed:,} bytes are there.", AGAIN
+            f"{path}: ends early: {there:,} of {needed:,} bytes are there.", AGAIN
         )
     return header
+
+
+def size(path: Path) -> int:
+    """Bytes that a safetensors file must have by its own header; -1 where that cannot be read."""
+    try:
+        return _read(path)[1]
+    except UNREADABLE:
+        return -1
+
+
+def _read(path: Path) -> tuple[Header, int]:
+    """The header, and the bytes that there must be; raises one of UNREADABLE."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > min(LIMIT, path.stat().st_size):
+            raise ValueError("its header would be longer than the file")
+        header, ends = _parsed(json.loads(file.read(length)))
+    return header, 8 + length + ends
 
 
 def _parsed(entries: Mapping[str, Any]) -> tuple[Header, int]:

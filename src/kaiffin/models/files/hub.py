@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.models.files.kept import Entry, Listing
@@ -171,17 +173,8 @@ def _explanation(source: Source, error: BaseException) -> MissingWeightsError:
 
     if isinstance(error, errors.HfHubHTTPError):
         return _refused(source, error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return MissingWeightsError(
-            f"{source.repo}: the disk is full.",
-            "Free some space, or set HF_HOME to a folder on another disk; what is whole is kept.",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return MissingWeightsError(
-            f"{source.repo}: {error.filename or 'the cache of the hub'} cannot be written"
-            f" ({error.strerror}).",
-            "Set HF_HOME to a folder of your own.",
-        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return _unwritten(source, error)
     if isinstance(error, errors.HFValidationError):
         return MissingWeightsError(f"{source.repo!r} is no name of a repository: {error}")
     if isinstance(error, errors.HTTPError):
@@ -192,12 +185,32 @@ def _explanation(source: Source, error: BaseException) -> MissingWeightsError:
     )
 
 
+def _unwritten(source: Source, error: OSError) -> MissingWeightsError:
+    """What this machine's disk says."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MissingWeightsError(
+            f"{source.repo}: the disk is full.",
+            "Free some space, or set HF_HOME to a folder on another disk; what is whole is kept.",
+        )
+    if error.errno == errno.EFBIG:
+        return MissingWeightsError(
+            f"{source.repo}: the disk takes no files so large, as FAT32 none above 4 GB.",
+            "Set HF_HOME to a folder on another disk.",
+        )
+    return MissingWeightsError(
+        f"{source.repo}: {error.filename or 'the cache of the hub'} cannot be written"
+        f" ({error.strerror}).",
+        "Set HF_HOME to a folder of your own.",
+    )
+
+
 def _unreachable(source: Source, error: BaseException) -> MissingWeightsError:
     """What the HTTP library says of a connection: never made, or cut."""
-    kind = type(error).__name__
-    if kind == "ProxyError":
+    kind, proxy = type(error).__name__, _proxy()
+    if kind == "ProxyError" or (proxy and kind.startswith("Connect")):
         return UnreachableError(
-            f"{source.repo}: the proxy refuses ({error}).", "Look at HTTPS_PROXY and HTTP_PROXY."
+            f"{source.repo}: {endpoint()} cannot be reached by the proxy {proxy} ({error}).",
+            "Look at HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
         )
     if kind.startswith("Connect"):
         return UnreachableError(
@@ -208,6 +221,14 @@ def _unreachable(source: Source, error: BaseException) -> MissingWeightsError:
         f"{source.repo}: the connection to {endpoint()} was cut ({kind}).",
         "Run the same command again: it goes on with what is here.",
     )
+
+
+def _proxy() -> str:
+    """Host and port of what is asked in the hub's place, without the password that may be in its
+    address; "" where the hub itself is."""
+    asked = urlsplit(endpoint())
+    given = urlsplit(getproxies().get(asked.scheme) or getproxies().get("all") or "")
+    return "" if proxy_bypass(asked.hostname or "") else given.netloc.rpartition("@")[2]
 
 
 def _refused(source: Source, error: Any) -> MissingWeightsError:
@@ -231,7 +252,7 @@ def _refused(source: Source, error: Any) -> MissingWeightsError:
     if isinstance(error, errors.RepositoryNotFoundError):
         return _unknown(source)
     ways = {
-        401: "Its token is not valid: run `hf auth login`.",
+        401: "Your token is not valid, or none is set: run `hf auth login`.",
         403: f"Your token may not read it: ask for access on {page}, or run `hf auth login`.",
         404: "Is HF_ENDPOINT a mirror that lacks it?",
         429: "Too many requests: wait some minutes, or run `hf auth login` for a higher limit.",

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from kaiffin.models.files import header
 from kaiffin.models.files.published import Source
 from kaiffin.models.files.wanted import INDEX, components
 
-HEADER_LIMIT = 100_000_000  # bytes; the largest real checkpoints have headers of about 1 MB
+STORE = "models--"  # how the folder of a repository of models begins
 TREE_FORMAT = 1  # of trees/<commit>.json; another one is not read
 
 
@@ -41,6 +41,16 @@ class Kept:
     store: Path
     commit: str
     listing: Listing | None
+
+    @property
+    def repo(self) -> str:
+        """Its name on the hub."""
+        return self.store.name.removeprefix(STORE).replace("--", "/", 1)
+
+    @property
+    def is_published(self) -> bool:
+        """Whether a name without a revision means this commit."""
+        return _ref(self.store, "main") == self.commit
 
     @property
     def folder(self) -> Path:
@@ -89,7 +99,7 @@ class Kept:
         if self.listing and name in self.listing:
             return self.listing[name].size
         if name.endswith(".safetensors"):
-            return safetensors_size(self.folder / name)
+            return header.size(self.folder / name)
         return self.sizes[name] or -1  # an empty file says nothing
 
 
@@ -102,11 +112,28 @@ def find(source: Source) -> Kept | None:
     return Kept(store, commit, _tree(tree_path(store, commit)))
 
 
+def repositories() -> Iterator[Kept]:
+    """Every repository of models in the cache: as it was published when it was taken, else its
+    newest commit."""
+    for store in sorted(cache().glob(f"{STORE}*--*")):
+        commits = [path for path in (store / "snapshots").glob("*") if path.is_dir()]
+        names = [path.name for path in sorted(commits, key=lambda path: path.stat().st_mtime)]
+        if names:
+            published = _ref(store, "main")
+            commit = published if published in names else names[-1]
+            yield Kept(store, commit, _tree(tree_path(store, commit)))
+
+
 def store_of(repo: str) -> Path:
     """The folder of a repository in the cache."""
+    return cache() / f"{STORE}{repo.replace('/', '--')}"
+
+
+def cache() -> Path:
+    """The hub's cache on this machine."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE).expanduser() / f"models--{repo.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE).expanduser()
 
 
 def tree_path(store: Path, commit: str) -> Path:
@@ -121,20 +148,6 @@ def remove(path: Path) -> None:
         path.unlink()
         path = target
     path.unlink(missing_ok=True)
-
-
-def safetensors_size(path: Path) -> int:
-    """Bytes that a safetensors file must have by its own header; -1 where that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > HEADER_LIMIT:
-                return -1
-            entries = json.loads(file.read(length))
-        ends = (e["data_offsets"][1] for name, e in entries.items() if name != "__metadata__")
-        return 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error):
-        return -1
 
 
 def _ref(store: Path, revision: str) -> str:

@@ -13,12 +13,12 @@ from torch import nn
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime, choose_threads, make_deterministic
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion.schedule import Schedule
 from kaiffin.models.families.shared import LatentDiffusion, Loaded
-from kaiffin.models.families.spec import SPECS
+from kaiffin.models.families.spec import SPECS, tokenizer_of
 from kaiffin.models.files import autoencoder, checkpoint, resolve
 from kaiffin.models.files.facts import as_long, family_class
 from kaiffin.models.files.faults import BROKEN, refuse_missing
@@ -27,7 +27,7 @@ from kaiffin.models.files.vocabulary import tokenizer_folder
 from kaiffin.models.files.weights import built, fill, of_variant
 
 
-def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily:
+def load(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
     """Loads the base that `base.name` means, with `base.vae` in place of its VAE if given; what
     the hub has and this machine has not is taken first.
 
@@ -38,9 +38,10 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily
     spec = SPECS[located.family]
     with parts.quiet():
         family = family_class(located.family)
-        found, files = _components(located, family, dtype, runtime.device, vae=not base.vae)
+        device = runtime.device
+        found, files = _components(located, family, dtype, device, vae=not base.vae, tell=tell)
         if base.vae:
-            found["vae"], vae_files = _external_vae(base.vae, located.configs / "vae", tell)
+            found["vae"], vae_files = _external_vae(base.vae, located, tell)
             files = [*files, *vae_files]
         models: dict[str, Any] = {
             name: parts.frozen(model, runtime.device, _dtype_of(name, model, dtype))
@@ -65,11 +66,6 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily
     return family(loaded)
 
 
-def tokenizer_of(tower: str) -> str:
-    """`text_encoder_2` -> `tokenizer_2`, as diffusers' folders have them."""
-    return tower.replace("text_encoder", "tokenizer")
-
-
 def _dtype_of(name: str, model: nn.Module, dtype: torch.dtype) -> torch.dtype:
     """SDXL's VAE overflows in fp16 and says so by `force_upcast`; it then stays in fp32."""
     forced = name == "vae" and getattr(model.config, "force_upcast", False)
@@ -84,14 +80,14 @@ def _upcast(vae: nn.Module, dtype: torch.dtype) -> list[str]:
 
 def _components(
     located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype,
-    device: torch.device, *, vae: bool,
+    device: torch.device, *, vae: bool, tell: Tell,
 ) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
     """Every component and the `schedule`, and the files that hold weights.
 
     vae: whether a file's own VAE is wanted.
     """
     if located.kind == "file":
-        return _from_file(located, family, dtype, device, vae)
+        return _from_file(located, family, dtype, device, vae=vae, tell=tell)
     return _from_folder(located, family, dtype, device)
 
 
@@ -178,39 +174,35 @@ def _schedule(located: resolve.Located, family: type[LatentDiffusion]) -> Schedu
 
 def _from_file(
     located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype,
-    device: torch.device, vae: bool,
+    device: torch.device, *, vae: bool, tell: Tell,
 ) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
     """A checkpoint in the original (LDM) layout, and what stands in for the parts it lacks."""
     opened = checkpoint.open_models(located, family, dtype, vae=vae)
     found, files = dict(opened.models), [located.path]
     for name in opened.missing:
-        folder = checkpoint.stand_in(located, name)
+        folder = checkpoint.stand_in(located, name, dtype.itemsize == 2, tell)
         found[name] = _model(name, family.models()[name], folder, dtype, device)
         files += _weights(folder, dtype)[1]
     for name, cls in family.readers().items():
-        with tokenizer_folder(located.configs / name, located.path) as folder:
+        with tokenizer_folder(located.configs / name, located.path, tell) as folder:
             found[name] = _pretrained(cls, folder)
     return found | {"schedule": _schedule(located, family)}, files
 
 
-def _external_vae(name: str, configs: Path, tell: Tell) -> tuple[Any, list[Path]]:
-    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id.
-
-
-    configs: the folder with the configuration of the VAE whose place it takes.
-    """
+def _external_vae(name: str, base: resolve.Located, tell: Tell) -> tuple[Any, list[Path]]:
+    """`base.vae`: a diffusers VAE folder (or a pipeline's), a checkpoint file, or a hub id."""
     from diffusers import AutoencoderKL
 
     path = resolve.locate_vae(name, tell=tell)
     if path.is_file():
-        return autoencoder.from_file(path, configs), [path]
+        return autoencoder.from_file(path, base, tell), [path]
     folder = path / "vae" if (path / "vae").is_dir() else path
-    autoencoder.refuse_other(folder, configs)
+    autoencoder.refuse_other(folder, base.configs / "vae")
     options, files = _weights(folder, torch.float32)
     return _pretrained(AutoencoderKL, folder, dtype=torch.float32, **options), files
 
 
-def load_base(base: BaseConfig, runtime: Runtime, tell: Tell = SILENT) -> ModelFamily:
+def load_base(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
     """The base, and the process set up so that the same call gives the same bytes."""
     make_deterministic()
     family = load(base, runtime, tell)
@@ -232,17 +224,17 @@ def _fit(models: Mapping[str, Any], denoiser: str, base: BaseConfig, runtime: Ru
 
 
 def refitted(
-    family: ModelFamily, before: BaseConfig, after: BaseConfig, runtime: Runtime
+    family: ModelFamily, before: BaseConfig, after: BaseConfig, runtime: Runtime, tell: Tell
 ) -> ModelFamily:
     """`family`, which was loaded as `before` says, as `after` would load it.
 
     For settings that save memory: in place, and no weights are read again, unless another dtype has
     other files (the fp16 variant of a base); then the old ones are let go first.
     """
-    if not _of_one_file(before, family.dtype, runtime.base_dtype):
+    if not _of_one_file(before, family.dtype, runtime.base_dtype, tell):
         for module in (*family.towers.values(), family.vae):
             module.to("meta")
-        return load(after, runtime)
+        return load(after, runtime, tell)
     dtype = runtime.base_dtype
     models: dict[str, Any] = {**family.towers, "vae": family.vae}
     with parts.quiet():
@@ -258,9 +250,9 @@ def refitted(
     return family
 
 
-def _of_one_file(base: BaseConfig, one: torch.dtype, other: torch.dtype) -> bool:
+def _of_one_file(base: BaseConfig, one: torch.dtype, other: torch.dtype, tell: Tell) -> bool:
     """Whether both dtypes are loaded from the same files."""
-    located = resolve.locate(base.name)
+    located = resolve.locate(base.name, tell=tell)
     if one == other or located.kind == "file":
         return True
     folders = [located.path / part for part in (*SPECS[located.family].towers, "vae")]

@@ -7,16 +7,17 @@ that it is of. Torch-free.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
 from kaiffin.foundation.folder import file_sha256
-from kaiffin.foundation.tell import SILENT, Tell, size_text
+from kaiffin.foundation.tell import Tell, size_text
 from kaiffin.models.files import hub, kept, wanted
 from kaiffin.models.files.fetch import fetch, free_bytes
+from kaiffin.models.files.header import PICKLES
 from kaiffin.models.files.hub import NoRevisionError, Remote, UnreachableError
 from kaiffin.models.files.kept import Kept, Listing
 from kaiffin.models.files.published import Source
@@ -47,7 +48,7 @@ class Status:
 
 
 def base(
-    source: Source, half: bool | None, *, tell: Tell = SILENT,
+    source: Source, half: bool | None, *, tell: Tell,
     look: Callable[[Path], object] = lambda folder: None, check: bool = False,
 ) -> Path:  # fmt: skip
     """The folder of a pipeline, or its one checkpoint file.
@@ -59,12 +60,12 @@ def base(
     return _obtain(source, base_plan(source, half), tell, look, check)
 
 
-def model(source: Source, *, tell: Tell = SILENT) -> Path:
+def model(source: Source, *, tell: Tell) -> Path:
     """The folder of one model with its configuration, such as a judge."""
     return _obtain(source, lambda names, here, parts: wanted.of_model(names), tell)
 
 
-def vae(source: Source, *, tell: Tell = SILENT) -> Path:
+def vae(source: Source, *, tell: Tell) -> Path:
     """The folder of a VAE, alone in its repository or a pipeline's; or the file that is named."""
 
     def select(names: Collection[str], here: Collection[str], parts: Parts) -> Plan:
@@ -75,6 +76,20 @@ def vae(source: Source, *, tell: Tell = SILENT) -> Path:
 
     path = _obtain(source, select, tell)
     return path / "vae" if (path / "vae").is_dir() else path
+
+
+def part(source: Source, folder: str, half: bool, *, tell: Tell) -> Path:
+    """The folder of one component of a pipeline, such as its text encoder; half: as in `base`."""
+
+    def select(names: Collection[str], here: Collection[str], parts: Parts) -> Plan:
+        return wanted.of_model(names, folder, half, here)
+
+    return _obtain(source, select, tell) / folder
+
+
+def small(source: Source, names: Sequence[str], *, tell: Tell) -> Path:
+    """The folder with these files, which lie at the top of a repository, such as a vocabulary."""
+    return _obtain(source, lambda there, here, parts: Plan(tuple(names)), tell)
 
 
 def status(source: Source) -> Status:
@@ -135,9 +150,10 @@ def _obtain(
     try:
         return _complete(source, found, select, look, tell)
     except UnreachableError as error:
+        found = kept.find(source)  # with what came until then
         rest = _what_is_here(source, found, select, tell)
         if rest is None:
-            raise _in_part(source, found, plan, error) from None
+            raise _in_part(source, found, _maybe(found, select), error) from None
         return rest
 
 
@@ -162,14 +178,13 @@ def _complete(
         if found is None:
             hub.write_ref(into.store, source, remote.commit)
     if not plan.weights:
-        tell.note(f"taking the configurations of {source.repo} from {hub.endpoint()}")
+        _announce(source, remote, plan.configs, "its small files", into, tell)
     _take(source, into, plan.configs, tell)
     if not plan.file:
         look(into.folder)
-    missing = [name for name in plan.weights if name not in into.here]
-    if missing:
-        _announce(source, remote, plan, sum(remote.listing[n].size for n in missing), into, tell)
-        _take(source, into, missing, tell)
+    if plan.weights:
+        _announce(source, remote, plan.weights, _kind(plan.weights), into, tell)
+        _take(source, into, plan.weights, tell)
     if not kept.tree_path(into.store, remote.commit).is_file():
         hub.take_small(source, remote.commit, ())  # the hub's list alone
     return into.folder / plan.file
@@ -197,20 +212,26 @@ def _asked(source: Source, found: Kept | None) -> tuple[Remote, Kept | None]:
 
 
 def _announce(
-    source: Source, remote: Remote, plan: Plan, missing: int, into: Kept, tell: Tell
+    source: Source, remote: Remote, names: Collection[str], what: str, into: Kept, tell: Tell
 ) -> None:
     """What is going to be taken, before its first byte."""
-    size = sum(remote.listing[name].size for name in plan.weights)
-    twins = sum(".fp16" in name for name in plan.weights)
-    kind = "in half precision" if twins == len(plan.weights) else "as published"
+    sizes, here = {name: remote.listing[name].size for name in names}, into.here
+    size, missing = sum(sizes.values()), sum(sizes[name] for name in names if name not in here)
+    if not missing:
+        return
     part = f"{size_text(missing)} of {size_text(size)}" if missing < size else size_text(size)
     gated = "; gated: its terms have to be accepted" if remote.gated else ""
     free = size_text(free_bytes(into.store))
     tell.note(
-        f"taking {source.repo} at {remote.commit[:10]} from {hub.endpoint()}: {part}, weights"
-        f" {kind} ({', '.join(plan.weights)}); licence {remote.licence or 'not said'}{gated};"
+        f"taking {source.repo} at {remote.commit[:10]} from {hub.endpoint()}: {part}, {what}"
+        f" ({', '.join(names)}); licence {remote.licence or 'not said'}{gated};"
         f" {free} free in {into.store.parent}"
     )
+
+
+def _kind(weights: Collection[str]) -> str:
+    twins = sum(wanted.HALF in name for name in weights)
+    return f"weights {'in half precision' if twins == len(weights) else 'as published'}"
 
 
 def _plan(found: Kept, select: Select) -> Plan:
@@ -281,7 +302,7 @@ def _refuse_lacking(source: Source, plan: Plan, listing: Listing) -> None:
     if not plan.lacking:
         return
     folders = ", ".join(plan.lacking)
-    pickled = [name for name in listing if name.endswith(wanted.PICKLED)]
+    pickled = [name for name in listing if name.endswith(PICKLES)]
     if pickled:
         raise MissingWeightsError(
             f"{source.repo} holds no whole .safetensors weights for {folders}, only pickles such as"
@@ -310,7 +331,7 @@ def _no_base(source: Source, names: Collection[str], found: Collection[str]) -> 
             f"{source.repo} holds {len(found)} checkpoint files: {', '.join(found)}.",
             f"Choose one: --base {source.repo}:{next(iter(found))}.",
         )
-    pickled = [name for name in names if name.endswith(wanted.PICKLED)]
+    pickled = [name for name in names if name.endswith(PICKLES)]
     only = f"only pickles such as {pickled[0]}, which can run code when opened" if pickled else ""
     return MissingWeightsError(
         f"{source.repo} holds no base that Kaiffin reads: no pipeline with component folders and no"

@@ -10,7 +10,7 @@ from typing import Any
 from kaiffin.foundation.errors import UserError
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.spec import SPECS
+from kaiffin.models.families.spec import SPECS, tokenizer_of
 
 
 class NoPipeline(UserError):
@@ -38,7 +38,7 @@ def as_pipeline(family: Any) -> Any:
 
     made: dict[str, Any] = {"vae": family.vae, **family.towers}
     for tower, tokenizer in family.tokenizers.items():
-        made[tower.replace("text_encoder", "tokenizer")] = tokenizer
+        made[tokenizer_of(tower)] = tokenizer
     pipeline, absent = pipeline_of(family.name, made)
     made["scheduler"] = DDIMScheduler.from_config(family.schedule.config)
     with parts.quiet():

@@ -7,6 +7,7 @@ inpainting, SD 2.x and refiners bear the same names as ours. How each kind is kn
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,11 +66,9 @@ def of_file(path: Path, called: str = "") -> Found:
         raise _no_unet(path, found)
     _refuse_quantized(path, found)
     family = _family_of_unet(path, found, _config(path.with_suffix(".config") / "unet"))
-    schedule = _marked(found)
-    remarks = [
-        *_of_weights(found), *_of_parts(found, family), *_of_schedule(schedule, path.stem)
-    ]  # fmt: skip
-    few = kinds.distilled(path.stem, called, found.metadata.get("modelspec.title", ""))
+    schedule, names = _marked(found), (path.stem, called, found.metadata.get("modelspec.title", ""))
+    remarks = [*_of_weights(found), *_of_parts(found, family), *_of_schedule(schedule, names)]
+    few = kinds.distilled(*names)
     return Found(family, schedule, (*remarks, *([few.remark] if few else [])))
 
 
@@ -81,7 +80,7 @@ def _is(path: Path, kind: Kind) -> MissingWeightsError:
 def _no_unet(path: Path, found: Header) -> MissingWeightsError:
     """A part of a base, a UNet without the prefix of its names, or nothing that is known."""
     if FIRST in found.shapes or found.has("down_blocks.0.", "time_embedding.linear_1."):
-        whose = CONTEXTS.get(_context(found.shapes))
+        whose = CONTEXTS.get(heard_width(found.shapes))
         of = f" of {SPECS[whose].title}" if whose else ""
         return MissingWeightsError(
             f"{path}: is {kinds.UNET_ALONE.title}{of}, without text encoder and VAE.",
@@ -105,7 +104,7 @@ def _family_of_unet(path: Path, found: Header, own: Mapping[str, Any]) -> str:
         raise _is(path, kind)
     if EMBEDDED_GUIDANCE in shapes or "time_embedding.cond_proj.weight" in shapes:
         raise _is(path, kinds.LCM)
-    context = _context(shapes)
+    context = heard_width(shapes)
     if kind := OTHER_CONTEXTS.get(context):
         raise _is(path, kind)
     if own:
@@ -121,7 +120,7 @@ def _family_of_unet(path: Path, found: Header, own: Mapping[str, Any]) -> str:
     return family
 
 
-def _context(shapes: Mapping[str, Sequence[int]]) -> int:
+def heard_width(shapes: Mapping[str, Sequence[int]]) -> int:
     """Width of the text states that the UNet hears; 0 where it hears none."""
     return next((shape[-1] for name, shape in shapes.items() if name.endswith(CONTEXT)), 0)
 
@@ -178,11 +177,11 @@ def _marked(found: Header) -> dict[str, Any]:
     }
 
 
-def _of_schedule(schedule: Mapping[str, Any], name: str) -> list[str]:
+def _of_schedule(schedule: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     if schedule:
         zero = " with zero terminal SNR" if "rescale_betas_zero_snr" in schedule else ""
         return [f"it says that it is v-prediction{zero}, and is read so"]
-    if "vpred" in name.lower().replace("-", "").replace("_", ""):
+    if "vpred" in re.sub(r"[-_ ]", "", "\n".join(names).lower()):
         return [
             "its name says v-prediction, but nothing in the file does, so it is read as epsilon:"
             " if pictures are noise, add an empty tensor `v_pred` to the file"

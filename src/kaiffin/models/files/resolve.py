@@ -7,19 +7,21 @@ network (obtain.py). Only safetensors are ever read.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from kaiffin.foundation.errors import MissingWeightsError, nearest
 from kaiffin.foundation.folder import expanded
-from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.models.files import kept, obtain, recognise, shelf
+from kaiffin.foundation.tell import Tell
+from kaiffin.models.files import kept, obtain, recognise, shelf, wanted
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.header import PICKLES
 from kaiffin.models.files.published import ALIASES, source_of
+from kaiffin.models.files.wanted import INDEX
 
 FILES = {*PICKLES, ".safetensors", ".gguf"}  # suffixes by which a name is a file, there or not
 LOADABLE = ("here", "half")  # states of what is whole
@@ -52,9 +54,7 @@ class Located:
         return own if own.is_dir() else CONFIGS / self.family
 
 
-def locate(
-    name: str, *, half: bool | None = None, tell: Tell = SILENT, check: bool = False
-) -> Located:
+def locate(name: str, *, tell: Tell, half: bool | None = None, check: bool = False) -> Located:
     """Finds base `name`; takes from the hub what of it is not here.
 
     half: whether its weights are wanted in half precision; None: its configurations will do.
@@ -76,7 +76,7 @@ def locate(
     return _folder(path, called) if path.is_dir() else _file(path, called)
 
 
-def locate_vae(name: str, *, tell: Tell = SILENT) -> Path:
+def locate_vae(name: str, *, tell: Tell) -> Path:
     """The folder or file that `base.vae` means: a path, or what a repository of the hub holds."""
     if path := _here(name):
         if not path.exists():
@@ -92,6 +92,20 @@ def is_here(name: str) -> bool:
     """Whether base `name` can be loaded without a network."""
     source = source_of(name)
     return is_local(name) or (source is not None and obtain.status(source).state in LOADABLE)
+
+
+def in_cache() -> Iterator[tuple[str, str]]:
+    """Every base that other programs, or Kaiffin by its id, have put into the hub's cache: its name
+    for --base, and its family."""
+    for one in kept.repositories():
+        name = one.repo if one.is_published else f"{one.repo}@{one.commit}"
+        files = [] if INDEX in one.here else wanted.checkpoints(one.here)
+        for path in [one.folder / file for file in files] or [one.folder]:
+            with contextlib.suppress(MissingWeightsError):  # no base, but a judge or an adapter
+                if path.is_dir():
+                    yield name, recognise.of_folder(path, one.repo, whole=False).family
+                else:
+                    yield f"{name}:{path.name}", recognise.of_file(path, one.repo).family
 
 
 def is_local(name: str) -> bool:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaiffin.foundation.errors import MissingWeightsError
-from kaiffin.models.files import hub
+from kaiffin.foundation.tell import Tell
+from kaiffin.models.files import kept, obtain, shelf
 from kaiffin.models.files.published import Source
 
 REPO = "openai/clip-vit-large-patch14"
@@ -60,12 +61,13 @@ class Vocabulary:
         return tuple(hashlib.sha256(data).hexdigest() for data in self.files()) == PUBLISHED
 
 
-def for_checkpoint(checkpoint: Path) -> Vocabulary:
+def for_checkpoint(checkpoint: Path, tell: Tell) -> Vocabulary:
     """CLIP's vocabulary for a checkpoint file.
 
     From `tokenizer` beside the file, which must hold it; else from any repository in the hub's
-    cache, a diffusers folder beside the file, the ComfyUI around it, or an installed package that
-    carries it; else from the hub. Raises MissingWeightsError with what to put where.
+    cache, a base that the user named, a diffusers folder beside the file, the ComfyUI around it, or
+    an installed package that carries it; else from the hub. Raises MissingWeightsError with what to
+    put where.
     """
     beside = checkpoint.parent / "tokenizer"
     if all((beside / name).is_file() for name in FILES):
@@ -76,11 +78,11 @@ def for_checkpoint(checkpoint: Path) -> Vocabulary:
     for file in _lists():
         if (found := of_merges(file)) and found.is_clips:
             return found
-    return _required(_download(checkpoint, beside))
+    return _required(_download(checkpoint, beside, tell))
 
 
 @contextlib.contextmanager
-def tokenizer_folder(configs: Path, checkpoint: Path) -> Iterator[Path]:
+def tokenizer_folder(configs: Path, checkpoint: Path, tell: Tell) -> Iterator[Path]:
     """A tokenizer's folder with its vocabulary: `configs` itself, or a copy that CLIP's is put
     into, which lasts as long as the context. A base in a folder has its own."""
     if (configs / FILES[0]).is_file() or checkpoint.is_dir():
@@ -89,7 +91,7 @@ def tokenizer_folder(configs: Path, checkpoint: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         if configs.is_dir():
             shutil.copytree(configs, scratch, dirs_exist_ok=True)
-        for_checkpoint(checkpoint).write(Path(scratch))
+        for_checkpoint(checkpoint, tell).write(Path(scratch))
         yield Path(scratch)
 
 
@@ -139,15 +141,13 @@ def _required(folder: Path) -> Vocabulary:
 
 def _folders(checkpoint: Path) -> Iterator[Path]:
     """Where a tokenizer may lie: only a look at the content tells whose it is."""
-    from huggingface_hub import constants
-
-    cache = Path(constants.HF_HUB_CACHE)
-    for place, pattern in (
-        (cache, "models--*/snapshots/*/tokenizer"),
-        (cache, "models--*clip*/snapshots/*"),
-        (checkpoint.parent, "*/tokenizer"),
-    ):
-        yield from sorted(place.glob(pattern))
+    for one in kept.repositories():
+        yield one.folder / "tokenizer"
+        if "clip" in one.repo.lower():
+            yield one.folder
+    for named in shelf.names().values():
+        yield (named.parent if named.is_file() else named) / "tokenizer"
+    yield from sorted(checkpoint.parent.glob("*/tokenizer"))
     yield from (above / COMFYUI for above in checkpoint.resolve().parents)
 
 
@@ -158,13 +158,9 @@ def _lists() -> Iterator[Path]:
             yield Path(spec.origin).parent / MERGES
 
 
-def _download(checkpoint: Path, beside: Path) -> Path:
-    from huggingface_hub import hf_hub_download
-
+def _download(checkpoint: Path, beside: Path, tell: Tell) -> Path:
     try:
-        with hub.explained(Source(REPO, REPO)), hub.quiet():
-            found = [Path(hf_hub_download(REPO, name, etag_timeout=5)) for name in FILES]
-        return found[0].parent
+        return obtain.small(Source(REPO, REPO), FILES, tell=tell)
     except MissingWeightsError as error:
         raise MissingWeightsError(
             f"{checkpoint}: a single-file checkpoint has no tokenizer, none is on this machine, and"

@@ -14,11 +14,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from kaiffin.models.families.spec import SPECS, TEXT
+from kaiffin.models.families.spec import SPECS, TEXT, tokenizer_of
 
 INDEX = "model_index.json"
 HALF = ".fp16"
-PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 _WEIGHTS = re.compile(
     r"(?P<stem>diffusion_pytorch_model|model)(?P<new>\.fp16)?"
@@ -69,12 +68,14 @@ def of_pipeline(
     return Plan(tuple(configs), tuple(weights), tuple(lacking))
 
 
-def of_model(names: Collection[str], folder: str = "") -> Plan:
-    """One model with its configuration, in full precision where that is published: a judge, a VAE.
+def of_model(
+    names: Collection[str], folder: str = "", half: bool = False, here: Collection[str] = ()
+) -> Plan:
+    """One model with its configuration: a judge, a VAE, a component.
 
-    folder: where in the repository it lies, "" for the top.
+    folder: where in the repository it lies, "" for the top; half, here: see `of_pipeline`.
     """
-    weights = best(names, folder, half=False)
+    weights = best(names, folder, half, here)
     lacking = () if weights else (folder or "its folder",)
     return Plan(tuple(_own(names, folder, part_of_pipeline=False)), weights or (), lacking)
 
@@ -92,7 +93,7 @@ def checkpoints(names: Iterable[str]) -> list[str]:
 def components() -> tuple[list[str], list[str]]:
     """The folders of all families: those with weights, and those that are only read."""
     towers = list(dict.fromkeys(tower for spec in SPECS.values() for tower in spec.towers))
-    tokenizers = [t.replace(TEXT, "tokenizer") for t in towers if t.startswith(TEXT)]
+    tokenizers = [tokenizer_of(t) for t in towers if t.startswith(TEXT)]
     return [*towers, "vae"], [*tokenizers, "scheduler"]
 
 
@@ -124,7 +125,7 @@ def weight_sets(names: Collection[str], folder: str) -> dict[bool, tuple[str, ..
             groups[match["stem"], half, int(match["of"] or 0), bool(match["old"])].append(name)
     found: dict[bool, tuple[str, ...]] = {}
     for (stem, half, count, _), files in sorted(groups.items()):
-        index = next((n for n in _indices(f"{prefix}{stem}", half) if n in names), None)
+        index = next((n for n in indices(f"{prefix}{stem}", half) if n in names), None)
         if not count:
             found.setdefault(half, tuple(files))
         elif len(files) == count and index:
@@ -132,7 +133,7 @@ def weight_sets(names: Collection[str], folder: str) -> dict[bool, tuple[str, ..
     return found
 
 
-def _indices(stem: str, half: bool) -> list[str]:
+def indices(stem: str, half: bool) -> list[str]:
     """How the index of shards may be spelled."""
     if not half:
         return [f"{stem}.safetensors.index.json"]

@@ -18,6 +18,7 @@ from torch.utils._device import DeviceContext
 
 from kaiffin.models.families.text import canonical
 from kaiffin.models.files import header
+from kaiffin.models.files.wanted import indices
 
 STEMS = ("diffusion_pytorch_model", "model")  # of diffusers and transformers
 AT_ONCE = 64  # weights for which a file is mapped: what is cast does not need the map any longer
@@ -28,13 +29,12 @@ def of_variant(folder: Path, variant: str | None) -> list[Path]:
     for an index that is broken, or whose shards are not there."""
     mark = f".{variant}" if variant else ""
     for stem in STEMS:
-        whole, index = (
-            folder / f"{stem}{mark}.safetensors", folder / f"{stem}.safetensors.index{mark}.json"
-        )  # fmt: skip
+        whole = folder / f"{stem}{mark}.safetensors"
         if whole.is_file():
             return [whole]
-        if index.is_file():
-            return header.shards(index)
+        for index in (folder / name for name in indices(stem, half=bool(variant))):
+            if index.is_file():
+                return header.shards(index)
     return []
 
 
