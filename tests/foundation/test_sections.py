@@ -5,12 +5,13 @@ import typing
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from kaiffin.foundation import sections
+from kaiffin.foundation import imaging, sections
+from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.schema import Strict, facts, leaves
-from kaiffin.foundation.sections import DataConfig, SampleConfig, SubjectConfig
+from kaiffin.foundation.sections import DataConfig, SubjectConfig
 
 SECTIONS = [
-    value for value in vars(sections).values()
+    value for value in (vars(sections) | vars(imaging)).values()
     if isinstance(value, type) and issubclass(value, Strict) and value is not Strict
 ]  # fmt: skip
 

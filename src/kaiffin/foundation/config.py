@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from kaiffin.foundation.imaging import SampleConfig, ScoreConfig
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.schema import Strict
 from kaiffin.foundation.sections import (
@@ -21,8 +22,6 @@ from kaiffin.foundation.sections import (
     EmbeddingConfig,
     LayerRule,
     PhaseConfig,
-    SampleConfig,
-    ScoreConfig,
     SubjectConfig,
     TrainConfig,
 )

@@ -6,8 +6,7 @@
 | diffusers | `unet.<path>.lora_A.weight`, and all other names with dots | header, tensor or rank |
 | peft | folder of `base_model.model.<path>.lora_A.weight` and a config | config |
 
-Alphas are kept as tensors `alpha`, so that reading is the same for all. See names.py for paths,
-spelling.py for keys. Torch-free: the tensors may be numpy's.
+Alphas are tensors `alpha`. See names.py and spelling.py. Torch-free: tensors may be numpy's.
 """
 
 from __future__ import annotations
