@@ -1,4 +1,4 @@
-"""The sections of the configuration, field by field, but those of pictures (imaging.py). Torch-free.
+"""The configuration's sections, field by field, but those of pictures (imaging.py). Torch-free.
 
 A field's `description` is its help text wherever it is shown, and its `flag`, where it has one, the
 short name that commands give it beside `--section.field`.

@@ -142,3 +142,24 @@ def test_where_the_server_dies_its_workers_do_and_the_next_is_born(
     after.wait()
     assert after.poll() == 0
     assert made[1].left("result") == {"failed": {}, "sum": 6}
+
+
+@FORKS
+def test_the_script_that_wants_a_worker_is_not_run_again_by_it(tmp_path: Path) -> None:
+    """A script of a user's need not hide what it does from its own workers."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from multiprocessing import get_context\n"
+        "from kaiffin.experiments.work import births\n"
+        "get_context('forkserver').set_forkserver_preload([])\n"  # it need not be warm
+        "print('once')\n"
+        "worker = births.Forked(['nowhere', 'x', 'y'], Path('log'), {})\n"
+        "worker.wait()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "once\n"
+    assert "bootstrapping" not in (tmp_path / "log").read_text() + done.stderr
+    assert "sweep's folder" in (tmp_path / "log").read_text(), "it came to its work"

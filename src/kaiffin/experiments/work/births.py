@@ -17,9 +17,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 from kaiffin.experiments.work import workers
@@ -83,7 +84,8 @@ class Forked:
         theirs, self.input = context.Pipe(duplex=False)
         given = (list(arguments), log.absolute(), dict(environment), Path.cwd(), theirs)
         self.process = context.Process(target=_forked, args=given)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         theirs.close()
 
     @property
@@ -105,6 +107,17 @@ class Forked:
 
     def kill(self) -> None:
         self.process.kill()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """So that multiprocessing does not run the caller's script once more in the worker."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _forked(
