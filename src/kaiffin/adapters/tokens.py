@@ -120,7 +120,7 @@ def unpack_embedding(
             f"holds {has}, where this base's vectors are {wants} wide.",
             "The embedding was made for another base.",
         )
-    if len({len(value) for value in found.values()}) != 1:
+    if 0 in map(len, found.values()) or len({len(value) for value in found.values()}) != 1:
         raise AdapterError("has not as many vectors for one text encoder as for the other.")
     return word, found
 
@@ -146,7 +146,8 @@ def unpack_bundle(
     for name, value in bundled.items():
         word, _, key = name.partition(".")
         tower = towers.get(key)
-        fits = value.dim() == 2 and tower is not None and value.shape[1] == widths[tower]
+        is_some = value.dim() == 2 and len(value) > 0
+        fits = is_some and tower is not None and value.shape[1] == widths[tower]
         if tower is None or not fits:
             raise AdapterError(
                 f"bundle_emb.{name}: {tuple(value.shape)} is no token of this base.",
