@@ -74,6 +74,9 @@ OF_OTHERS = {
         "diffusion_model.blocks.0.self_attn.q", "lora_unet_blocks_0_self_attn_o",
         "blocks.3.self_attn.v", "lora_unet_blocks_7_cross_attn_k_img",
     ),
+    "AnimateDiff": (
+        "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.to_q",
+    ),
     "Cosmos or Anima": (
         "lora_unet_blocks_0_cross_attn_q_proj", "diffusion_model.blocks.1.cross_attn.output_proj",
     ),
@@ -149,6 +152,9 @@ BROKEN = {
     ),
     "a token of another width": (
         lora(Q, 32, 32) | {"bundle_emb.<x>.string_to_param.*": torch.ones(2, 31)}, {}, "no token",
+    ),
+    "a token without vectors": (
+        lora(Q, 32, 32) | {"bundle_emb.<x>.string_to_param.*": torch.ones(0, 32)}, {}, "no token",
     ),
     "a token of two encoders": (
         lora(Q, 32, 32) | {"bundle_emb.<x>.clip_g": torch.ones(2, 32)}, {}, "no token",

@@ -53,7 +53,7 @@ def test_a_ramp_is_linear_and_text_takes_its_mean(first: float, last: float, at:
     assert found.at(TEXT, at) == pytest.approx(first + last, abs=1e-9)
 
 
-@pytest.mark.parametrize("text", ["unet=x", "=1", "1..", "0.5,,1", "1e999", "nan", ""])
+@pytest.mark.parametrize("text", ["unet=x", "=1", "1..", "0.5,,1", "1e999", "1..-1e300", "nan", ""])
 def test_what_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         strength.parse(text)

@@ -95,6 +95,14 @@ def test_a_caption_is_not_cut_at_a_separator_that_nobody_quoted(
         )
 
 
+def test_a_quote_that_is_never_closed_takes_no_rows_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text('file_name,text\na.png,one "two" 3\nb.png,"four\nc.png,five\n')
+    good, bad = rows(path)
+    assert good.caption == 'one "two" 3'
+    assert (bad.line, bad.reason) == (3, "opens a quote that is never closed")
+
+
 @pytest.mark.parametrize("head", ["name,text", "file_name,words", "", "\x00"])
 def test_a_table_without_its_columns_is_refused_once(tmp_path: Path, head: str) -> None:
     path = tmp_path / "metadata.csv"

@@ -45,6 +45,7 @@ def test_a_name_that_is_not_unicode_is_refused_and_shown(tmp_path: Path) -> None
         pytest.skip("this file system takes Unicode only")
     assert "not UTF-8" in str(files.refusal(path, tmp_path, links=False))
     assert files.shown(path, tmp_path) == "caf\\xe9.png"
+    assert files.shown(tmp_path / "two\nlines\x1b.png", tmp_path) == "two\\nlines\\x1b.png"
 
 
 def test_a_photo_that_is_still_in_the_cloud_is_told(tmp_path: Path) -> None:

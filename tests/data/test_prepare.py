@@ -171,11 +171,11 @@ def test_findings_of_the_set(folder: Path) -> None:
     text = said(run(folder, subject=nameless))
     assert "no class noun" in text
     (folder / "0.txt").write_text("a bird")
-    assert "1 of 3 caption lines lack the trigger 'kaiffin'" in said(run(folder))
+    assert "1 of 3 caption lines without the trigger 'kaiffin'" in said(run(folder))
     (folder / "0.txt").write_text(
         "kaiffin on a rock\nby the sea\nat noon"
     )  # every line is looked at
-    assert "2 of 5 caption lines lack the trigger" in said(run(folder))
+    assert "2 of 5 caption lines without the trigger" in said(run(folder))
     for name in ("1.png", "2.png"):
         (folder / name).unlink()
     assert "there is one photo" in said(run(folder))

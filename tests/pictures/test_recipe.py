@@ -108,6 +108,20 @@ def test_the_bytes_are_those_that_pillow_writes(tmp_path: Path) -> None:
     [
         {"request": {"prompt": "x", "seed": 1, "width": 8, "height": 8, "sampler": "heun"}},
         {"request": {"prompt": "x", "seed": 1, "width": 8, "height": 8, "sampler": ["ddim"]}},
+        *(
+            {"request": {"prompt": "x", "seed": 1, **CALL, **wrong}}
+            for wrong in (
+                {"steps": 0},
+                {"steps": "5"},
+                {"seed": "x"},
+                {"seed": -1},
+                {"seed": 2**64},
+                {"prompt": 5},
+                {"width": 10**9},
+                {"guidance": float("nan")},
+                {"eta": 2},
+            )
+        ),
         {"adapters": [{"path": "a"}]},
         {"base": {"name": "miniature"}},
         {"base": None},

@@ -9,12 +9,12 @@ unet=0.9,text=0.4         parts: unet, text, or glob patterns over layer names
 from __future__ import annotations
 
 import fnmatch
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.schema import MOST
 from kaiffin.models.families.spec import TEXT
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -129,7 +129,7 @@ def _ramp(text: str) -> Ramp | None:
     if match is None:
         return None
     ramp = Ramp(float(match[1]), float(match[2] or match[1]))
-    return ramp if math.isfinite(ramp.first) and math.isfinite(ramp.last) else None
+    return ramp if max(abs(ramp.first), abs(ramp.last)) <= MOST else None
 
 
 def _way(text: str) -> str:

@@ -109,7 +109,7 @@ def unpack_embedding(
             f"holds {has}, where this base's vectors are {wants} wide.",
             "The embedding was made for another base.",
         )
-    if len({len(value) for value in found.values()}) != 1:
+    if 0 in map(len, found.values()) or len({len(value) for value in found.values()}) != 1:
         raise AdapterError("has not as many vectors for one text encoder as for the other.")
     return word, found
 

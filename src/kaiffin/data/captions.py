@@ -23,6 +23,7 @@ from kaiffin.foundation.text import composed, counted, decoded, is_text
 FIELDS = ("text", "caption", "prompt")  # columns of a table that hold the caption, the first wins
 NO_TEXT = "is neither UTF-8 nor marked UTF-16 text; save it as UTF-8"
 MAX_BYTES = 100_000
+END = "\ud800"  # put behind the last row: within a cell, its quote was never closed. No text has it
 SEPARATORS = ",;\t|"
 
 
@@ -59,7 +60,7 @@ def lines(path: Path) -> tuple[str, ...]:
     """The captions in a file, one a line; none in an empty one. Raises BadCaption."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise BadCaption(f"more than {MAX_BYTES:,} bytes are no caption")
+            raise BadCaption(f"has more than {MAX_BYTES:,} bytes, and is no caption")
         text = decoded(path.read_bytes())
     except OSError as error:
         raise BadCaption(f"cannot be read ({error.strerror or error})") from None
@@ -93,7 +94,8 @@ def _of_csv(name: str, text: str) -> Iterator[Row]:
     head = re.split(r"\r\n|\r|\n", text, maxsplit=1)[0]
     separator = max(SEPARATORS, key=head.count)
     csv.field_size_limit(MAX_BYTES * 10)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    file = io.StringIO(f"{text}\n{END}", newline="")
+    reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
     columns: list[str] | None = None
     before = 0
     while True:
@@ -103,11 +105,13 @@ def _of_csv(name: str, text: str) -> Iterator[Row]:
             yield Row(before + 1, reason=f"is no row of a table ({error})")
             before = reader.line_num
             continue
-        if cells is None:
+        if cells in (None, [END]):
             return
         first, before = before + 1, reader.line_num
         if columns is None:
             columns = _columns(name, cells)
+        elif cells and END in cells[-1]:
+            yield Row(first, reason="opens a quote that is never closed")
         elif any(cell.strip() for cell in cells):
             row = _row(first, dict(zip(columns, cells, strict=False)))
             if any(cell.strip() for cell in cells[len(columns) :]):

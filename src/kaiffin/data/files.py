@@ -8,6 +8,7 @@ the table of `data.formats`). Only what systems leave behind is passed over with
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,9 +75,10 @@ def refusal(path: Path, top: Path, links: bool) -> str | None:
 
 
 def shown(path: Path, top: Path) -> str:
-    """The name below `top`, as it can be printed."""
+    """The name below `top`, as it can be printed, on one line."""
     name = path.relative_to(top) if path.is_relative_to(top) else Path(path.name)
-    return os.fsencode(name.as_posix()).decode("utf-8", errors="backslashreplace")
+    text = os.fsencode(name.as_posix()).decode("utf-8", errors="backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def walk(top: Path) -> Iterator[Path]:

@@ -194,8 +194,8 @@ def _of_set(items: Sequence[Item], subject: SubjectConfig) -> list[Finding]:
     all_captions = [(item.name, caption) for item in items for caption in item.captions]
     without = [name for name, caption in all_captions if not trigger.search(caption)]
     if without:
-        counts = f"{len(without)} of {len(all_captions)}"
-        what = f"{counts} caption lines lack the trigger {subject.token!r}"
+        lines = counted(len(all_captions), "caption line")
+        what = f"{len(without)} of {lines} without the trigger {subject.token!r}"
         fix = (
             f"Put it into every one ({without[0]} has the first); each line of a .txt is a caption"
             " of its own: join lines that belong together."

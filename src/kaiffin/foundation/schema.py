@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.fields import FieldInfo
 
 LONGEST_SIDE = 2**14  # pixels of a picture
 SEEDS = 2**63  # the first that is too large for generators
-MOST = 10**9  # that anything is counted to: more is a slip, and no machine's work
+MOST = 10**9  # that anything is counted to, or any number is: more is a slip
 
 
 class Strict(BaseModel):
@@ -21,6 +21,14 @@ class Strict(BaseModel):
 
     # Validators are built when the first value is: a page of help needs none.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @field_validator("*")
+    @classmethod
+    def _of_this_world(cls, value: Any) -> Any:
+        """A number that nobody means is a slip, wherever no closer bound is given."""
+        if isinstance(value, float) and abs(value) > MOST:
+            raise ValueError(f"must be less than {MOST:,}")
+        return value
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -140,9 +140,7 @@ class LayerRule(Strict):
         description="glob pattern over layer names, such as unet.mid_block.* or text_encoder_2.*",
     )
     rank: int | None = Field(None, ge=1, le=1024, description="rank there")
-    alpha: float | None = Field(
-        None, gt=0, le=MOST, description="alpha there; default: in proportion"
-    )
+    alpha: float | None = Field(None, gt=0, description="alpha there; default: in proportion")
     lr: float | None = Field(None, ge=0, le=1, description="learning rate there; 0 freezes")
     skip: bool = Field(False, description="these layers get no adapter")
 
@@ -159,9 +157,7 @@ class AdapterConfig(Strict):
     rank: int | None = Field(
         None, ge=1, le=1024, description="rank (oft: block size); derived when left out"
     )
-    alpha: float | None = Field(
-        None, gt=0, le=MOST, description="alpha; default: equal to the rank"
-    )
+    alpha: float | None = Field(None, gt=0, description="alpha; default: equal to the rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="drop-out on the adapter's input")
     text_encoder: bool = Field(False, description="train an adapter in the text encoder(s) as well")
     text_targets: str | None = Field(
@@ -169,7 +165,7 @@ class AdapterConfig(Strict):
     )
     text_rank: int | None = Field(None, ge=1, le=1024, description="rank there; default: rank")
     text_alpha: float | None = Field(
-        None, gt=0, le=MOST, description="alpha there; default: in proportion to the rank"
+        None, gt=0, description="alpha there; default: in proportion to the rank"
     )
     rules: tuple[LayerRule, ...] = Field(
         (), description="other ranks, alphas and rates for some layers; the first that fits counts"
@@ -229,14 +225,9 @@ class ObjectiveConfig(Strict):
     """The loss. The prediction type (eps or v) is the base's own."""
 
     loss: Literal["mse", "l1", "huber"] = Field("mse", description="distance")
-    huber_delta: float = Field(
-        0.1, gt=0, le=MOST, description="where Huber turns from square to linear"
-    )
+    huber_delta: float = Field(0.1, gt=0, description="where Huber turns from square to linear")
     min_snr_gamma: float | None = Field(
-        None,
-        gt=0,
-        le=MOST,
-        description="min-SNR weight (Hang et al. 2023); 5 is usual; off when left out",
+        None, gt=0, description="min-SNR weight (Hang et al. 2023); 5 is usual; off when left out"
     )
     noise_offset: float = Field(0.0, ge=0, le=1, description="per-channel offset of the noise")
 
@@ -274,8 +265,8 @@ class TrainConfig(Strict):
     )
     warmup: int = Field(0, ge=0, le=MOST, description="steps of linear warm-up")
     betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's betas, where it has them")
-    weight_decay: float = Field(0.01, ge=0, le=MOST, description="decoupled weight decay")
-    clip: float = Field(1.0, gt=0, le=MOST, description="gradient norm is clipped to this")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
+    clip: float = Field(1.0, gt=0, description="gradient norm is clipped to this")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="autocast dtype of the step; auto follows the base's dtype"
     )

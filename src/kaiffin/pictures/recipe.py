@@ -12,13 +12,16 @@ from typing import Any
 
 import torch
 from PIL import Image, PngImagePlugin
+from pydantic import ValidationError
 
 from kaiffin import __version__
 from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.schema import SEEDS
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import png
-from kaiffin.pictures.request import AdapterRef, Request
+from kaiffin.pictures.request import AdapterRef, Request, request
 
 
 def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]) -> dict[str, Any]:
@@ -108,9 +111,23 @@ def read_recipe(path: Path) -> dict[str, Any]:
     that this Kaiffin could follow."""
     found = png.read(path)
     try:
-        SAMPLERS[Request(**found["request"]).sampler]
+        _check(Request(**found["request"]))
         [AdapterRef(**adapter) for adapter in found["adapters"]]
         str(found["base"]["name"]), str(found["base"]["revision"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise png.damaged(path, error) from None
     return found
+
+
+def _check(asked: Request) -> None:
+    """ValueError where a setting is none that a person may give: a recipe may be a stranger's."""
+    options = asdict(asked)
+    prompt, seed = options.pop("prompt"), options.pop("seed")
+    options["size"] = (options.pop("width"), options.pop("height"))
+    try:
+        same = request(prompt, seed, SampleConfig(**options)) == asked
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None
+    if not (same and isinstance(prompt, str) and type(seed) is int and 0 <= seed < SEEDS):
+        raise ValueError("a prompt, seed or setting of another type")

@@ -161,7 +161,7 @@ def places_of_bundle(
     for name, value in bundled.items():
         word, _, key = name.partition(".")
         tower, shape = towers.get(key), tuple(value.shape)
-        if tower is None or len(shape) != 2 or shape[1] != widths[tower]:
+        if tower is None or len(shape) != 2 or not shape[0] or shape[1] != widths[tower]:
             raise AdapterError(
                 f"bundle_emb.{name}: {shape} is no token of this base.",
                 "It was made for another base.",

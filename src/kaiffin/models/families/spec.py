@@ -146,6 +146,7 @@ OTHERS = (
           (*(f"_attn{x}{y}." for x in "._" for y in "qkvo"), "attn_k_img", "attn.k_img")),
     Other("Cosmos or Anima", ("cosmos", "anima"),
           (".cross_attn.", "_cross_attn_", "adaln_modulation")),
+    Other("AnimateDiff", ("animatediff",), ("motion_modules", "temporal_transformer")),
     Other("Stable Cascade", ("stable_cascade", "stable-cascade"), ("kv_mapper",)),
     Other("PixArt", ("pixart",), ("adaln_single", "caption_projection")),
     Other("Z-Image or Lumina", ("z_image", "z-image", "lumina"),
