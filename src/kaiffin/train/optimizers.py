@@ -49,16 +49,18 @@ def make(groups: Groups, train: TrainConfig) -> torch.optim.Optimizer:
 
 
 def _door(module: str, name: str) -> Any:
+    """What optimizer `name` needs of another package, which may speak when it is imported."""
     import importlib
 
+    package = module.partition(".")[0]
     try:
         with quiet():
+            importlib.import_module(package)
             return importlib.import_module(module)
     except ImportError:
-        extra = EXTRAS[module.partition(".")[0]]
         raise ConfigError(
-            f"train.optimizer = {name!r} needs the extra {extra}.",
-            f"Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[{extra}]'.",
+            f"train.optimizer = {name!r} needs the extra {EXTRAS[package]}.",
+            f"Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[{EXTRAS[package]}]'.",
         ) from None
 
 
