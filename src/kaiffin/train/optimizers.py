@@ -58,9 +58,10 @@ def _door(module: str, name: str) -> Any:
             importlib.import_module(package)
             return importlib.import_module(module)
     except ImportError:
+        extra = EXTRAS[package]
         raise ConfigError(
-            f"train.optimizer = {name!r} needs the extra {EXTRAS[package]}.",
-            f"Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[{EXTRAS[package]}]'.",
+            f"train.optimizer = {name!r} needs the extra {extra}.",
+            f"Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[{extra}]'.",
         ) from None
 
 
