@@ -15,8 +15,8 @@ from made_adapters import one_alpha, opened, output, varied
 from made_run import made_run
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_load import BROKEN
-from test_load import Q as FULL
+from test_fit import BROKEN
+from test_fit import Q as FULL
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files import reading, safe, writing

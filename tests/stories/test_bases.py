@@ -1,5 +1,6 @@
 """Bases listed, taken from a hub, named; and what a training and a judge make of them."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from checkpoints import SDXL, names_alone, whole
+from checkpoints import SD1, SDXL, names_alone, whole
 from conftest import grainy_photos
 from hearing import Heard
 from hub import SD15, Hub, Repo, noise_file, serving, shaped
@@ -21,7 +22,9 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.tell import SILENT
+from kaiffin.models.files import vocabulary
 from kaiffin.models.files.load import load
+from kaiffin.models.files.vocabulary import Vocabulary
 from kaiffin.score.judge import Scorer
 from kaiffin.stories import bases, train
 
@@ -130,6 +133,30 @@ def test_bases_of_other_programs_in_the_cache_are_listed(
     assert str(tmp_path / "home/hub/models--org--part") in said
     lacking = said.split("models--org--part")[1].splitlines()[0]
     assert "unet/diffusion_pytorch_model.safetensors" in lacking
+
+
+def test_a_file_is_prepared_with_all_that_it_lacks(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text encoder and CLIP's vocabulary, so that it opens where there is no network."""
+    words = Vocabulary({"a": 0}, ("a b",))
+    sums = [hashlib.sha256(data).hexdigest() for data in words.files()]
+    monkeypatch.setattr(vocabulary, "PUBLISHED", tuple(sums))
+    monkeypatch.setattr(vocabulary, "PACKAGES", ())
+    shapes = whole(SD1) | {"first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3)}
+    single = names_alone(tmp_path / "one.safetensors", shapes).read_bytes()
+    hub.repos["org/one"] = Repo({"one.safetensors": single})
+    hub.repos[vocabulary.REPO] = Repo(dict(zip(vocabulary.FILES, words.files(), strict=True)))
+    heard = Heard()
+    bases.get("org/one", "fp32", tell=heard)
+    assert set(hub.bodies()) == {
+        "one.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
+        *vocabulary.FILES,
+    }  # fmt: skip
+    assert [note.split()[1] for note in heard.notes] == ["org/one", SD15, vocabulary.REPO]
+    hub.requests.clear()
+    bases.get("org/one", "fp32")
+    assert not hub.requests
 
 
 def test_what_is_no_base_gets_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,9 @@ def get(name: str, dtype: Dtype = "auto", *, tell: Tell = SILENT) -> Taken:
     """
     source = None if resolve.is_local(name) else source_of(name)
     try:
-        located = resolve.locate(name, half=_is_half(dtype), tell=tell, check=True)
+        half = _is_half(dtype)
+        located = resolve.locate(name, half=half, tell=tell, check=True)
+        resolve.complete(located, half, tell)
         path, family = located.path, SPECS[located.family].title
     except NoBaseError:
         if source is None:

@@ -20,7 +20,7 @@ from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily, SizeFacts
-from kaiffin.models.files import checkpoint
+from kaiffin.models.files import resolve
 from kaiffin.models.files.load import load
 
 PROMPTS = ["a photo of a dog", "ein Höhlenbär 犬 🐧"]
@@ -210,4 +210,4 @@ def test_the_schedule_is_part_of_a_revision_where_it_is_not_stable_diffusions(
 
 
 def test_every_family_has_a_home_for_the_parts_a_file_may_lack() -> None:
-    assert checkpoint.HOMES.keys() == checkpoint.VAES.keys() == {"sd1", "sdxl"}
+    assert resolve.HOMES.keys() == resolve.VAES.keys() == {"sd1", "sdxl"}

@@ -17,25 +17,18 @@ from safetensors import safe_open
 from torch import Tensor
 
 from kaiffin.foundation.errors import MissingWeightsError
-from kaiffin.foundation.tell import Tell
 from kaiffin.models.families.shared import LatentDiffusion
 from kaiffin.models.families.spec import SPECS
-from kaiffin.models.files import header, obtain
+from kaiffin.models.files import header
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.faults import BROKEN, refuse_missing, unloadable
 from kaiffin.models.files.header import Header
-from kaiffin.models.files.published import ALIASES, Source
-from kaiffin.models.files.recognise import FP8, VAE
+from kaiffin.models.files.recognise import FP8, lacking, starts_of
 from kaiffin.models.files.resolve import Located
 
 TEXT_MODEL = "text_model."
 # What stands for a weight of fp8 is its number times a scale beside it, by two programs' names.
 SCALES = ("scale_weight", "weight_scale")
-# The repositories whose parts stand in for what a file lacks, and a VAE of each family by itself.
-HOMES = {"sd1": ALIASES["sd15"], "sdxl": ALIASES["sdxl"]}
-VAES = {"sd1": "stabilityai/sd-vae-ft-mse", "sdxl": "madebyollin/sdxl-vae-fp16-fix"}
-
-
 # What of a schedule changes pictures or training, as Stable Diffusion has it.
 PLAIN = {
     "prediction_type": "epsilon", "beta_schedule": "scaled_linear", "beta_start": 0.00085,
@@ -61,17 +54,13 @@ def open_models(
     """
     found = header.read(located.path)
     models: dict[str, Any] = {}
-    missing = []
+    missing = lacking(found, located.family)
     for name, cls in family.models().items():
-        starts = VAE if name == "vae" else (SPECS[located.family].towers[name].original,)
-        if name == "vae" and not vae:
+        if name in missing or (name == "vae" and not vae):
             continue
-        if not found.has(*starts):
-            missing.append(name)
-            continue
-        weights = _weights(located.path, found, starts, dtype)
+        weights = _weights(located.path, found, starts_of(located.family)[name], dtype)
         models[name] = _opened(cls, weights, located, name, dtype)
-    return Checkpoint(models, tuple(missing))
+    return Checkpoint(models, tuple(name for name in missing if vae or name != "vae"))
 
 
 def _weights(
@@ -161,22 +150,3 @@ def _scheduler(located: Located) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise MissingWeightsError(f"{path}: cannot be used: {error}.", header.AGAIN) from None
-
-
-def stand_in(located: Located, part: str, half: bool, tell: Tell) -> Path:
-    """The folder of a component that a file lacks: in `<stem>.config` beside it, else of the
-    published base, from the hub where it is not here. MissingWeightsError names both."""
-    home = HOMES[located.family]
-    beside = located.path.with_suffix(".config") / part
-    if any(beside.glob("*.safetensors")):
-        return beside
-    try:
-        return obtain.part(Source(home, home), part, half, tell=tell)
-    except MissingWeightsError as error:
-        name = "VAE" if part == "vae" else "text encoder"
-        give = f"Pass --base.vae {VAES[located.family]}, or" if part == "vae" else "Take"
-        raise MissingWeightsError(
-            f"{located.path}: holds no {name} ({part}), and that of {home} cannot be taken:"
-            f" {error.message}",
-            f"{give} a checkpoint that has one, or put that folder into {beside.parent}.",
-        ) from None

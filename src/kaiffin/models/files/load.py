@@ -180,7 +180,7 @@ def _from_file(
     opened = checkpoint.open_models(located, family, dtype, vae=vae)
     found, files = dict(opened.models), [located.path]
     for name in opened.missing:
-        folder = checkpoint.stand_in(located, name, dtype.itemsize == 2, tell)
+        folder = resolve.stand_in(located, name, dtype.itemsize == 2, tell)
         found[name] = _model(name, family.models()[name], folder, dtype, device)
         files += _weights(folder, dtype)[1]
     for name, cls in family.readers().items():

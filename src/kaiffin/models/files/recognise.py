@@ -152,12 +152,22 @@ def _of_weights(found: Header) -> list[str]:
     return remarks
 
 
+def starts_of(family: str) -> dict[str, tuple[str, ...]]:
+    """How the names of each component's weights may begin in a checkpoint file."""
+    return {name: (tower.original,) for name, tower in SPECS[family].towers.items()} | {"vae": VAE}
+
+
+def lacking(found: Header, family: str) -> list[str]:
+    """The components that a checkpoint file should have and has not."""
+    return [name for name, starts in starts_of(family).items() if not found.has(*starts)]
+
+
 def _of_parts(found: Header, family: str) -> list[str]:
     """Parts that are not in the file."""
-    remarks, towers = [], SPECS[family].towers
-    if not found.has(*VAE):
+    remarks, missing = [], lacking(found, family)
+    if "vae" in missing:
         remarks.append("it holds no VAE: that of --base.vae, or the published one, stands in")
-    if not all(found.has(towers[name].original) for name in SPECS[family].text_towers):
+    if set(missing) - {"vae"}:
         remarks.append("it holds not all of its text encoders: the published one stands in")
     return remarks
 

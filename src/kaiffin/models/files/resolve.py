@@ -17,14 +17,17 @@ from typing import Any, Literal
 from kaiffin.foundation.errors import MissingWeightsError, nearest
 from kaiffin.foundation.folder import expanded
 from kaiffin.foundation.tell import Tell
-from kaiffin.models.files import kept, obtain, recognise, shelf, wanted
+from kaiffin.models.files import header, kept, obtain, recognise, shelf, vocabulary, wanted
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.header import PICKLES
-from kaiffin.models.files.published import ALIASES, source_of
+from kaiffin.models.files.published import ALIASES, Source, source_of
 from kaiffin.models.files.wanted import INDEX
 
 FILES = {*PICKLES, ".safetensors", ".gguf"}  # suffixes by which a name is a file, there or not
 LOADABLE = ("here", "half")  # states of what is whole
+# The repositories whose parts stand in for what a file lacks, and a VAE of each family by itself.
+HOMES = {"sd1": ALIASES["sd15"], "sdxl": ALIASES["sdxl"]}
+VAES = {"sd1": "stabilityai/sd-vae-ft-mse", "sdxl": "madebyollin/sdxl-vae-fp16-fix"}
 CONFIGS = Path(__file__).parents[1] / "configs"  # of the published models
 
 
@@ -86,6 +89,34 @@ def locate_vae(name: str, *, tell: Tell) -> Path:
     if source is None:
         raise MissingWeightsError(f"base.vae = {name!r}: is no folder, no file and no hub id.")
     return obtain.vae(source, tell=tell)
+
+
+def complete(located: Located, half: bool, tell: Tell) -> None:
+    """Takes what a checkpoint file needs beside itself: parts that it lacks, CLIP's vocabulary."""
+    if located.kind == "file":
+        for part in recognise.lacking(header.read(located.path), located.family):
+            stand_in(located, part, half, tell)
+        with vocabulary.tokenizer_folder(located.configs / "tokenizer", located.path, tell):
+            pass
+
+
+def stand_in(located: Located, part: str, half: bool, tell: Tell) -> Path:
+    """The folder of a component that a file lacks: in `<stem>.config` beside it, else of the
+    published base, from the hub where it is not here. MissingWeightsError names both."""
+    home = HOMES[located.family]
+    beside = located.path.with_suffix(".config") / part
+    if any(beside.glob("*.safetensors")):
+        return beside
+    try:
+        return obtain.part(Source(home, home), part, half, tell=tell)
+    except MissingWeightsError as error:
+        name = "VAE" if part == "vae" else "text encoder"
+        give = f"Pass --base.vae {VAES[located.family]}, or" if part == "vae" else "Take"
+        raise MissingWeightsError(
+            f"{located.path}: holds no {name} ({part}), and that of {home} cannot be taken:"
+            f" {error.message}",
+            f"{give} a checkpoint that has one, or put that folder into {beside.parent}.",
+        ) from None
 
 
 def is_here(name: str) -> bool:
