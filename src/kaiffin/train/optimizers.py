@@ -36,7 +36,7 @@ def make(groups: Groups, train: TrainConfig) -> torch.optim.Optimizer:
         # Scaled so that AdamW's rates stay right (Liu et al. 2025, arXiv 2502.16982).
         return torch.optim.Muon(groups, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
     if name == "adamw8bit":
-        adamw = _door("bitsandbytes", name).optim.AdamW8bit
+        adamw = _door("bitsandbytes.optim", name).AdamW8bit
         return adamw(groups, betas=betas, weight_decay=decay)
     package = _door("pytorch_optimizer", name)
     if name == "lion":
@@ -49,15 +49,17 @@ def make(groups: Groups, train: TrainConfig) -> torch.optim.Optimizer:
 
 
 def _door(module: str, name: str) -> Any:
+    """A module of an optional package; of one that waits a part, so that it runs quietly here."""
     import importlib
 
+    extra = EXTRAS[module.partition(".")[0]]
     try:
         with quiet():
             return importlib.import_module(module)
     except ImportError:
         raise ConfigError(
-            f"train.optimizer = {name!r} needs the extra {EXTRAS[module]}.",
-            f"Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[{EXTRAS[module]}]'.",
+            f"train.optimizer = {name!r} needs the extra {extra}.",
+            f"Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[{extra}]'.",
         ) from None
 
 
