@@ -52,9 +52,11 @@ def _door(module: str, name: str) -> Any:
     """A module of an optional package; of one that waits a part, so that it runs quietly here."""
     import importlib
 
-    extra = EXTRAS[module.partition(".")[0]]
+    package = module.partition(".")[0]
+    extra = EXTRAS[package]
     try:
         with quiet():
+            importlib.import_module(package)
             return importlib.import_module(module)
     except ImportError:
         raise ConfigError(
