@@ -16,9 +16,12 @@ with contextlib.suppress(Exception):  # a worker that misses something says so i
     from kaiffin.models import parts
     from kaiffin.models.families.spec import SPECS
     from kaiffin.models.files.facts import family_class
+    from kaiffin.models.files.pipeline import NoPipeline, pipeline_of
 
     with parts.quiet():
         for name in SPECS:
             family = family_class(name)
             family.models(), family.readers()
+            with contextlib.suppress(NoPipeline):
+                pipeline_of(name, ())  # of the proof
 gc.freeze()  # its pages stay shared

@@ -23,7 +23,7 @@ def quantize(model: nn.Module, how: str, device: torch.device, dtype: torch.dtyp
     """
     try:
         with parts.quiet():
-            import bitsandbytes as bnb
+            import bitsandbytes.functional  # of a package that waits a part, so that it runs here
     except ImportError:
         raise ConfigError(
             f"base.quantize = {how!r} needs the extra 8bit.",
@@ -32,7 +32,7 @@ def quantize(model: nn.Module, how: str, device: torch.device, dtype: torch.dtyp
     targets = [(n, m) for n, m in model.named_modules() if type(m) is nn.Linear]
     for name, linear in targets:
         parent, _, leaf = name.rpartition(".")
-        made: Any = _layer(bnb.nn, linear, how, dtype)
+        made: Any = _layer(bitsandbytes.nn, linear, how, dtype)
         made.load_state_dict(linear.state_dict())
         if made.bias is not None:
             # bitsandbytes casts a bias in place when it computes; on the plan's tensors without
