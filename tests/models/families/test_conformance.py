@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import load_tiny
+from lent import lent
 from PIL import Image
 from torch import nn
 
@@ -34,8 +35,8 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def family(path: Path) -> ModelFamily:
-    return load_tiny(path)
+def family(path: Path) -> Iterator[ModelFamily]:
+    yield from lent(path)
 
 
 def told(family: ModelFamily) -> Conditioning:
