@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 REPO = Path(__file__).parents[1]
 PHOTOS = REPO.parent / "shared" / "data" / "photos"
+FEW = "*.attn1.to_q,*.self_attn.q_proj"  # layers, where it does not matter which: all cost tenfold
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Before a test imports diffusers, as Kaiffin does it."""
+    from kaiffin.foundation.spared import spare
+
+    if isinstance(collector, pytest.Session):
+        spare()
 
 
 def pytest_collection_finish() -> None:

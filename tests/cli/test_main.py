@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fresh
 import pytest
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from PIL import Image
 
 from kaiffin.cli.main import main
@@ -25,6 +25,7 @@ def trained(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = folder / "run"
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "2"]
     more = ["--out", str(run), "--data.prior.weight", "0", "--train.tensorboard", "false"]
+    more += ["--adapter.targets", FEW]
     assert main([*call, *more]) == 0
     return run
 
@@ -129,6 +130,7 @@ def test_a_bad_photo_stops_training_by_name(
     # Nothing was trained: the same call may be made again once the photo is mended.
     (photos6 / "bad.png").unlink()
     more = ["--steps", "1", "--data.prior.weight", "0", "--train.tensorboard", "false"]
+    more += ["--adapter.targets", FEW]
     assert main([str(a) for a in [*call, *more]]) == 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from hearing import Heard
 from hub import SD15, Hub, Repo, serving, shaped
 
@@ -51,7 +51,7 @@ def test_a_base_is_taken_trained_offline_and_pinned(
     given = {
         "data.photos": str(tmp_path / "pics"), "base.name": "sd15", "base.device": "cpu",
         "subject.token": "kai", "subject.noun": "thing", "data.prior.weight": 0,
-        "train.steps": 1, "adapter.rank": 1, "score.candidates": 1,
+        "train.steps": 1, "adapter.rank": 1, "score.candidates": 1, "adapter.targets": FEW,
     }  # fmt: skip
     train.train(build(override({}, given)), tmp_path / "run")
     assert not hub.requests
