@@ -14,8 +14,9 @@ from typing import Any
 from conftest import load_tiny
 from torch import Tensor
 
-from kaiffin.models.base import ModelFamily
+from kaiffin.models.base import ModelFamily, SizeFacts
 
+MARKS = {"_hf_peft_config_loaded", "_weight_conversions"}  # of PEFT, which was there and is gone
 _OPEN: dict[Path, tuple[ModelFamily, object]] = {}  # with what it looked like when it was opened
 
 
@@ -23,6 +24,7 @@ def lent(path: Path) -> Iterator[ModelFamily]:
     """The base in `path`, whose files stay as they are."""
     if path not in _OPEN:
         family = load_tiny(path)
+        family.encode_text([""], [SizeFacts.whole(64, 64)])  # at the first, transformers adds hooks
         _OPEN[path] = family, look(family)
     family, before = _OPEN[path]
     yield family
@@ -44,7 +46,7 @@ def look(family: ModelFamily) -> object:
 
 
 def _attributes(thing: object) -> dict[str, object]:
-    return {name: _of(value) for name, value in vars(thing).items()}
+    return {name: _of(value) for name, value in vars(thing).items() if name not in MARKS}
 
 
 def _of(value: Any) -> object:

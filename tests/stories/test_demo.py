@@ -39,7 +39,7 @@ def shortened(patch: pytest.MonkeyPatch, few: dict[str, object]) -> None:
 def called(tmp_path_factory: pytest.TempPathFactory) -> Called:
     out, said = tmp_path_factory.mktemp("demo") / "demo", io.StringIO()
     with contextlib.redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
-        shortened(patch, {"sample.steps": 6, "data.prior.num_images": 6, "data.prior.steps": 4})
+        shortened(patch, {"sample.steps": 3, "data.prior.num_images": 2, "data.prior.steps": 2})
         assert main(["demo", "--out", str(out), "--steps", "3"]) == 0
     return Called(out, said.getvalue())
 
