@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from PIL import Image
 
 from kaiffin.cli.main import main
@@ -19,15 +19,17 @@ STEPS, STOP = 4, 2
 
 
 def call(base: Path, out: Path, **more: object) -> list[str]:
-    """A training of `source`, or the photos beside `out`; `more`: flags, dots written as `__`."""
+    """A training of `source`, or the photos beside `out`; `more`: flags, dots written as `__`,
+    None for one that is not given."""
     source = more.pop("source", out.parent / "pics")
     flags = {
         "base": base, "class": "thing", "out": out, "steps": STEPS, "train.checkpoint_every": 1,
-        "adapter.rank": 2, "train.schedule": "constant", "train.lr": 1e-2,
+        "adapter.rank": 2, "adapter.targets": FEW, "train.schedule": "constant", "train.lr": 1e-2,
         "data.prior.weight": 0.3, "data.prior.num_images": 2, "data.prior.steps": 2,
         "train.tensorboard": "false", "data.masks": "folder", "score.candidates": 2,
     } | {name.replace("__", "."): value for name, value in more.items()}  # fmt: skip
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    given = {name: value for name, value in flags.items() if value is not None}
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     return ["train", str(source), *words]
 
 

@@ -6,6 +6,7 @@ Torch is imported where it is used: pytest's own process, which only hands tests
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 REPO = Path(__file__).parents[1]
 PHOTOS = REPO.parent / "shared" / "data" / "photos"
+FEW = "*.attn1.to_q,*.self_attn.q_proj"  # layers, where it does not matter which: all cost tenfold
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Before a test imports diffusers, as Kaiffin does it."""
+    from kaiffin.foundation.spared import spare
+
+    if isinstance(collector, pytest.Session):
+        spare()
 
 
 def pytest_collection_finish() -> None:
@@ -74,13 +84,17 @@ def sdxl_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sd(sd_path: Path) -> ModelFamily:
-    return load_tiny(sd_path)
+def sd(sd_path: Path) -> Iterator[ModelFamily]:
+    from lent import lent
+
+    yield from lent(sd_path)
 
 
 @pytest.fixture
-def sdxl(sdxl_path: Path) -> ModelFamily:
-    return load_tiny(sdxl_path)
+def sdxl(sdxl_path: Path) -> Iterator[ModelFamily]:
+    from lent import lent
+
+    yield from lent(sdxl_path)
 
 
 @pytest.fixture
@@ -93,16 +107,23 @@ def flow_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPECS, flow_family.ROW.name, flow_family.ROW)
 
 
-@pytest.fixture
-def flow_path(flow_row: None, tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def flow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import flow_family
 
-    return flow_family.tiny_flow(tmp_path / "flow")
+    return flow_family.tiny_flow(tmp_path_factory.mktemp("bases") / "flow")
 
 
 @pytest.fixture
-def flow(flow_path: Path) -> ModelFamily:
-    return load_tiny(flow_path)
+def flow_path(flow_row: None, flow_folder: Path) -> Path:
+    return flow_folder
+
+
+@pytest.fixture
+def flow(flow_path: Path) -> Iterator[ModelFamily]:
+    from lent import lent
+
+    yield from lent(flow_path)
 
 
 @pytest.fixture(params=["sd", "sdxl"])

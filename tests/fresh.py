@@ -10,6 +10,7 @@ numbers of threads) still start one.
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import runpy
@@ -97,6 +98,7 @@ def _run(
     before: Callable[[], None] | None,
 ) -> None:  # fmt: skip
     os.setsid()
+    gc.freeze()  # the libraries are no garbage, as in conftest.py
     for number, path in enumerate(files, 1):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, number)

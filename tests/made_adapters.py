@@ -27,8 +27,10 @@ def predict(family: ModelFamily) -> torch.Tensor:
 
 
 def made(family: ModelFamily, targets: str = "all-linear+conv", rank: int = 4, alpha: float = 6.0):
-    specs = {tower: LoraSpec(targets.removesuffix("+conv") if tower != "unet" else targets, rank,
-                             alpha) for tower in family.towers}  # fmt: skip
+    specs = {
+        tower: LoraSpec(targets if tower == "unet" else "all-linear", rank, alpha)
+        for tower in family.towers
+    }
     return Lora.create(specs, full_modules(family), seed=1)
 
 
@@ -42,9 +44,13 @@ def randomise(adapter: Lora, seed: int = 3) -> None:
 HEADER = {"ss_network_dim": "4", "modelspec.trigger_phrase": "kaiffin", "ss_sd_model_name": "b"}
 
 
-def varied(family: ModelFamily, dtype: torch.dtype = torch.float32) -> AdapterFile:
-    """All layers of all towers, ranks and alphas that differ from layer to layer."""
-    adapter = made(family, "all-linear")
+def varied(
+    family: ModelFamily, dtype: torch.dtype = torch.float32, targets: str = "all-linear"
+) -> AdapterFile:
+    """All layers of all towers, ranks and alphas that differ from layer to layer.
+
+    targets: those of the denoiser."""
+    adapter = made(family, targets)
     randomise(adapter)
     found = reading.from_state(adapter.state(), family.name, HEADER)
     for i, parts in enumerate(found.modules.values()):

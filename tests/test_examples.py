@@ -21,10 +21,11 @@ from kaiffin.miniature.world import world
 from kaiffin.models.files.embedded import WEIGHTS
 
 EXAMPLES = REPO / "examples"
-# The only things that are not as the recipe says: the base, what follows from it, and the length.
+# The only things that are not as the recipe says: the base, what follows from it, and the lengths.
 SMALL = {
     "base.name": "miniature", "base.vae": None, "base.dtype": "auto", "data.resolution": 64,
     "data.prior.num_images": 2, "data.prior.steps": 2, "train.tensorboard": False,
+    "sample.steps": 4,
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def test_the_make_targets_exist() -> None:
 
 
 def test_the_three_commands_for_ones_own_photos(tmp_path: Path) -> None:
-    """As written, but for a short training with few class pictures."""
+    """As written, but for a short training with few class pictures, and pictures of few steps."""
     photos = tmp_path / "my-photos"
     photos.mkdir()
     for i, (image, _) in enumerate(world.subject_photos("kaiffin", 4)):
@@ -41,7 +41,9 @@ def test_the_three_commands_for_ones_own_photos(tmp_path: Path) -> None:
     for command in three:
         words = shlex.split(command)[1:]
         if words[0] == "train":
-            words += ["--steps", "3", "--data.prior.num_images", "4"]
+            words += ["--steps", "3", "--data.prior.num_images", "4", "--data.prior.steps", "4"]
+        if words[0] == "generate":
+            words += ["--steps", "4"]
         done = fresh.run(words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     made = list((tmp_path / "runs" / "kaiffin" / "images").glob("a-photo*.png"))

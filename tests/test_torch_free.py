@@ -34,7 +34,8 @@ def claiming() -> list[str]:
 # only what is light and everywhere: as fresh as a new interpreter, without its start.
 ALONE = """
 import importlib, os, sys
-import click, jinja2, numpy, PIL.Image, psutil, pydantic, rich.progress, rich.table, yaml
+import click, filelock, jinja2, numpy, PIL.Image, psutil, rich.progress, rich.table, tomllib, yaml
+import pydantic.main, pydantic.type_adapter
 heavy = set(sys.argv[1].split())
 for name in sys.argv[2:]:
     child = os.fork()

@@ -9,6 +9,7 @@ nothing of Kaiffin, so it is done in a few seconds.
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import sys
@@ -173,6 +174,7 @@ def lines_by_room(folder: Path) -> dict[str, int]:
     return counts
 
 
+@functools.cache
 def code_lines(text: str) -> int:
     """Lines that hold code: no blank ones, no comments, no docstrings."""
     lines: set[int] = set()

@@ -177,6 +177,6 @@ def test_inspect_and_loading_say_the_same(what: str, sd: ModelFamily, tmp_path: 
 def test_a_sound_file_has_no_faults(sd: ModelFamily, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     for kind in get_args(KindName):
-        saved(moved(sd, kind), sd, path)
+        saved(moved(sd, kind, "*.mid_block.*"), sd, path)
         load_adapter(path, sd)
         assert not refusals(path, sd)

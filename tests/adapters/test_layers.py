@@ -101,15 +101,15 @@ def test_it_learns_and_goes_on_to_the_bit(
     kind: str, sd: ModelFamily, folder: Path, tmp_path: Path
 ) -> None:
     changes = {"adapter.kind": kind, "adapter.targets": "all-linear+conv", "adapter.dropout": 0.1,
-               "train.lr": 5e-3, "train.steps": 8}  # fmt: skip
+               "train.lr": 5e-3, "train.steps": 5}  # fmt: skip
     through = trainer(sd, folder, **changes)
-    through.fit(until=3)
+    through.fit(until=2)
     for file, content in through.state().files().items():
         (tmp_path / file).write_bytes(content)
     through.fit()
     expected, seen = through.stack.state(), losses(through)
     through.stack.eject()
-    assert len({round(value, 7) for value in seen}) == 8
+    assert len({round(value, 7) for value in seen}) == 5
     again = trainer(sd, folder, **changes)
     start = again.stack.state()
     again.restore(TrainState.read(tmp_path))
@@ -127,6 +127,7 @@ def test_trained_and_proven_from_the_command_line(
     run = tmp_path / "run"
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "3",
             "--out", str(run), "--adapter.kind", kind, "--adapter.text_encoder", "true",
+            "--adapter.targets", "*mid_block*,*.layers.0.*",
             "--train.tensorboard", "false", "--data.prior.weight", "0"]  # fmt: skip
     assert main(call) == 0
     assert "proof: an independent reader attaches" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import FEW
 from made_adapters import FACTS
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -145,7 +146,8 @@ def test_a_known_word_is_no_new_token(family: ModelFamily) -> None:
 def train(base: Path, folder: Path, out: Path, *more: str) -> int:
     return main(["train", str(folder), "--base", str(base), "--subject", WORD, "--class", "dog",
                  "--steps", "4", "--out", str(out), "--embedding.vectors", "2",
-                 "--train.tensorboard", "false", "--data.prior.weight", "0", *more])  # fmt: skip
+                 "--train.tensorboard", "false", "--data.prior.weight", "0",
+                 "--adapter.targets", FEW, *more])  # fmt: skip
 
 
 @pytest.mark.parametrize("base", ["sd_path", "sdxl_path"])

@@ -40,8 +40,10 @@ def family() -> ModelFamily:
     return load_base(base, Runtime.from_config(base), tell=SILENT)
 
 
-def drawn(family: ModelFamily, prompts: list[str], seeds: range) -> list[Image.Image]:
-    sample = with_size(SampleConfig(steps=12), family)
+def drawn(
+    family: ModelFamily, prompts: list[str], seeds: range, steps: int = 12
+) -> list[Image.Image]:
+    sample = with_size(SampleConfig(steps=steps), family)
     tasks = [Task(request(p, s, sample)) for p in prompts for s in seeds]
     return [image for _, image in make(family, tasks, batch_size=16)]
 
@@ -102,7 +104,7 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     demo.render_photos(tmp_path / "photos", who.name, seed=0)
     given = {
         "base.name": "miniature-xl", "subject.token": who.token, "subject.noun": who.class_noun,
-        "data.photos": tmp_path / "photos", "train.steps": 80, "train.batch_size": 2,
+        "data.photos": tmp_path / "photos", "train.steps": 60, "train.batch_size": 2,
         "train.tensorboard": False, "score.candidates": 1, "data.prior.weight": 0,
     }  # fmt: skip
     run = train.train(build(override({}, given), "xl"), tmp_path / "run").run
@@ -110,9 +112,9 @@ def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     scenes = [scene for scene in SCENES if scene not in demo.TAUGHT]
     true = [world.subject_render(who.name, scene, detail=99) for scene in scenes]
     judge = Scorer(tell=SILENT)
-    before = judge.image_image(drawn(family, prompts, range(1, 2)), true).mean().item()
+    before = judge.image_image(drawn(family, prompts, range(1, 2), 8), true).mean().item()
     order = generate.Order(str(run.path), prompts, seed=1, batch_size=16, out=tmp_path / "made")
-    paths = generate.generate(order, changes={"sample.steps": 12}).paths
+    paths = generate.generate(order, changes={"sample.steps": 8}).paths
     after = judge.image_image([Image.open(path) for path in paths], true).mean().item()
     assert after > before + 0.1
     proof = json.loads((run.path / "proof.json").read_text())

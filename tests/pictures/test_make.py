@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import load_tiny
+from conftest import FEW, load_tiny
 from hearing import Heard
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -32,6 +32,7 @@ def run(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     Image.effect_noise((64, 64), 40).convert("RGB").save(folder / "0.png")
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "2"]
     more = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--train.lr", "1e-2"]
+    more += ["--adapter.targets", FEW]
     assert main([*call, *more, "--out", str(folder / "run")]) == 0
     return Run.open(folder / "run")
 

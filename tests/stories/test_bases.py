@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 from checkpoints import SD1, SDXL, names_alone, whole
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from hearing import Heard
 from hub import SD15, Hub, Repo, noise_file, serving, shaped
 
@@ -56,7 +56,7 @@ def test_a_base_is_taken_trained_offline_and_pinned(
     given = {
         "data.photos": str(tmp_path / "pics"), "base.name": "sd15", "base.device": "cpu",
         "subject.token": "kai", "subject.noun": "thing", "data.prior.weight": 0,
-        "train.steps": 1, "adapter.rank": 1, "score.candidates": 1,
+        "train.steps": 1, "adapter.rank": 1, "score.candidates": 1, "adapter.targets": FEW,
     }  # fmt: skip
     train.train(build(override({}, given)), tmp_path / "run")
     assert not hub.requests

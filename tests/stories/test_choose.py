@@ -10,7 +10,7 @@ import tiny
 import torch
 import yaml
 from begun_run import moved_base
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from hearing import Heard
 from PIL import Image
 
@@ -43,7 +43,7 @@ def call(photos: Path, base: Path, out: Path, *more: str) -> list[str]:
         "train", str(photos), "--base", str(base), "--subject", "kai", "--class", "thing",
         "--steps", "6", "--out", str(out), "--adapter.rank", "2", "--data.prior.weight", "0",
         "--train.tensorboard", "false", "--train.lr", "1e-2", "--sample.steps", "2",
-        "--score.candidates", "3", *more,
+        "--score.candidates", "3", "--adapter.targets", FEW, *more,
     ]  # fmt: skip
 
 
@@ -258,6 +258,7 @@ def test_early_stop_is_the_same_after_a_restart(
         "--score.judge", str(clip), "--score.prompts", str(tmp_path / "prompts.yaml"),
         "--score.seeds", "1", "--score.early_stop", "1", "--train.checkpoint_every", "1",
         "--steps", "12", "--score.candidates", "12", "--train.ema", "0.5",
+        "--adapter.targets", "attention",
     )  # fmt: skip
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main(call(folder, sd_path, whole, *more)) == 0

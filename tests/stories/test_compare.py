@@ -8,7 +8,7 @@ import pytest
 import tiny
 import yaml
 from begun_run import moved_base
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from hearing import Heard
 from PIL import Image
 
@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, sd_path: Path) -> Path:
             "--steps", "3", "--out", str(top / name), "--adapter.rank", "2", "--sample.steps", "2",
             "--data.prior.weight", "0", "--train.tensorboard", "false", "--train.lr", rate,
             "--score.candidates", "1", "--score.judge", str(top / "tiny-clip"),
-            "--score.prompts", str(top / "prompts.yaml"),
+            "--score.prompts", str(top / "prompts.yaml"), "--adapter.targets", FEW,
         ]  # fmt: skip
         assert main(call) == 0
     return top

@@ -1,6 +1,7 @@
 """The demo on the real miniature, shortened: every file it promises is there and right."""
 
 import contextlib
+import functools
 import io
 import re
 from dataclasses import dataclass
@@ -40,7 +41,9 @@ def shortened(patch: pytest.MonkeyPatch, few: dict[str, object]) -> None:
 def called(tmp_path_factory: pytest.TempPathFactory) -> Called:
     out, said = tmp_path_factory.mktemp("demo") / "demo", io.StringIO()
     with contextlib.redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
-        shortened(patch, {"sample.steps": 6, "data.prior.num_images": 6, "data.prior.steps": 4})
+        shortened(patch, {"data.prior.num_images": 2, "data.prior.steps": 2})
+        quick = functools.partial(demo.generate, changes={"sample.steps": 3})
+        patch.setattr(demo, "generate", quick)
         assert main(["demo", "--out", str(out), "--steps", "3"]) == 0
     return Called(out, said.getvalue())
 

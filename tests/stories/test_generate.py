@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from begun_run import moved_base
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from hearing import Heard, HeardOnDisk
 from PIL import Image
 
@@ -32,6 +32,7 @@ def trained(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     grainy_photos(folder, 3)
     call = ["train", str(folder), "--base", str(sd_path), "--class", "penguin", "--steps", "2"]
     more = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--train.lr", "1e-2"]
+    more += ["--adapter.targets", FEW]
     assert main([*call, *more, "--out", str(folder / "run")]) == 0
     return Run.open(folder / "run")
 
@@ -149,7 +150,7 @@ def test_an_adapter_of_the_same_subject_is_refused(trained: Run, tmp_path: Path)
     other = tmp_path / "other"
     call = ["train", str(trained.path.parent), "--base", trained.config.base.name, "--steps", "1"]
     more = ["--class", "penguin", "--data.prior.weight", "0", "--train.tensorboard", "false"]
-    assert main([*call, *more, "--out", str(other)]) == 0
+    assert main([*call, *more, "--adapter.targets", FEW, "--out", str(other)]) == 0
     adapters = [str(Run.open(other).adapter_path)]
     with pytest.raises(UserError, match="are both called by 'kaiffin penguin'"):
         generate(Order(str(trained.path), ["a cat"], adapters=adapters, out=tmp_path / "out"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from begun_run import moved_base
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from hearing import Heard, HeardOnDisk
 from PIL import Image
 
@@ -38,6 +38,7 @@ def trained(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     grainy_photos(folder, 3)
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--steps", "2"]
     more = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--train.lr", "1e-2"]
+    more += ["--adapter.targets", FEW]
     assert main([*call, *more, "--out", str(folder / "run")]) == 0
     return Run.open(folder / "run")
 

@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 import yaml
-from conftest import grainy_photos, process
+from conftest import FEW, grainy_photos, process
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.run import Run
@@ -90,7 +90,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, sd_path: Path) -> World:
         "subject.noun": "thing", "data.prior.weight": 0.5, "data.prior.num_images": 1,
         "data.prior.steps": 1, "train.steps": 2, "adapter.rank": 2, "sample.steps": 2,
         "score.candidates": 2, "score.prompts": str(top / "prompts.yaml"),
-        "sample.preview_every": 1,
+        "sample.preview_every": 1, "adapter.targets": FEW,
     }  # fmt: skip
     config = build(override({}, given))
     runs = [Run.create(top / name, config) for name in ("run", "other")]

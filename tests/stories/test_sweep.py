@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPO
+from conftest import FEW, REPO
 from PIL import Image
 
 from kaiffin.cli.main import main
@@ -24,7 +24,7 @@ def written(folder: Path, base: Path, photos: Path, **changes: object) -> Path:
         "subject": {"token": "kai", "noun": "thing"}, "base": {"name": str(base)},
         "data": {"photos": str(photos), "prior": {"weight": 0}},
         "train": {"steps": 2, "tensorboard": False}, "sample": {"steps": 2},
-        "score": {"candidates": 1},
+        "score": {"candidates": 1}, "adapter": {"targets": FEW},
     }  # fmt: skip
     (folder / "base.yaml").write_text(yaml.safe_dump(config))
     file = {

@@ -182,6 +182,7 @@ def onward(
     (folder / "start.safetensors").write_bytes(whole)
     shutil.copytree(sd_path / "vae", folder / "vae")
     more = {"adapter__init_from": folder / "start.safetensors", "base__vae": folder / "vae"}
+    more["adapter__targets"] = None  # the file's
     begun_run(folder, folder / "base", **more)
     return Run.open(folder.rename(folder.with_name("now")) / "run")
 

@@ -20,7 +20,7 @@ RATES = {"lion": 2e-3, "prodigy": 1.0}
 
 def made(family: ModelFamily, folder: Path, name: str, **more: object) -> Trainer:
     changes = {
-        "train.optimizer": name, "train.lr": RATES.get(name, 1e-2), "train.steps": 30,
+        "train.optimizer": name, "train.lr": RATES.get(name, 1e-2), "train.steps": 15,
         "adapter.targets": "*.attn*.to_q,*.attn*.to_v", "adapter.rank": 8,
     }  # fmt: skip
     return trainer(family, folder, **(changes | more))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import grainy_photos, load_tiny
+from conftest import FEW, grainy_photos, load_tiny
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -30,7 +30,7 @@ def config(base: Path, photos: Path, phases: list, **more: object) -> dict:
         "subject.token": "kai", "subject.noun": "thing", "base.name": str(base),
         "data.photos": str(photos), "data.prior.weight": 0, "adapter.rank": 4, "train.lr": 1e-2,
         "train.batch_size": 2, "train.tensorboard": False, "train.checkpoint_every": 2,
-        "train.schedule": "constant",
+        "train.schedule": "constant", "adapter.targets": FEW,
     } | more  # fmt: skip
     return override({"phases": phases}, given)
 
@@ -164,7 +164,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def test_blends_and_their_grid(sd_path: Path, folder: Path, tmp_path: Path) -> None:
-    run = trained(tmp_path / "c", config(sd_path, folder, TWO), tmp_path / "run")
+    seen = {"adapter.targets": "attention"}  # in pictures
+    run = trained(tmp_path / "c", config(sd_path, folder, TWO, **seen), tmp_path / "run")
     out = tmp_path / "out"
 
     def make(name: str, source: str, *more: str) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fresh
 import pytest
+from conftest import FEW
 
 from kaiffin.foundation.run import Run
 
@@ -19,7 +20,7 @@ def train_call(folder: Path, base: Path, out: Path, steps: int) -> list[str]:
         "--adapter.rank", "2", "--adapter.text_encoder", "true", "--train.warmup", "2",
         "--data.prior.weight", "0.3", "--data.prior.num_images", "2", "--data.prior.steps", "2",
         "--train.tensorboard", "false", "--train.accumulate", "2", "--train.batch_size", "1",
-        "--score.candidates", "3",
+        "--score.candidates", "3", "--adapter.targets", FEW,
     ]  # fmt: skip
 
 

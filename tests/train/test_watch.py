@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -28,7 +28,8 @@ def run(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--out", str(out)]
     call += ["--steps", str(STEPS), "--data.prior.weight", "0.5", "--data.prior.num_images", "2"]
     call += ["--data.prior.steps", "2", "--sample.preview_every", "2", "--sample.steps", "2"]
-    call += ["--adapter.text_encoder", "true", "--train.lr", "1e-2"]
+    call += ["--adapter.text_encoder", "true", "--train.lr", "1e-2",
+             "--adapter.targets", FEW]  # fmt: skip
     assert main(call) == 0
     return out
 

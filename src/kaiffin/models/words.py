@@ -59,7 +59,7 @@ class Words:
         known = self._known(word) or word
         self._users[known] -= 1
         if not self._users[known]:
-            del self.vectors[known]
+            del self.vectors[known], self._users[known]
 
     def _known(self, word: str) -> str | None:
         """As it was added."""

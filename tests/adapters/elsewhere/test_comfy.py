@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import FEW
 
 from kaiffin.adapters.elsewhere.comfy import workflow
 from kaiffin.adapters.elsewhere.programs import program
@@ -47,6 +48,7 @@ def test_export_of_a_run(
 ) -> None:
     run = tmp_path / "run"
     call = ["train", str(photos6), "--base", str(sd_path), "--steps", "1", "--out", str(run)]
+    call += ["--adapter.targets", FEW, "--data.prior.weight", "0"]
     assert main([*call, "--class", "puffin", "--subject", "kaiffin"]) == 0
     assert main(["adapter", "export-comfy", str(run)]) == 0
     assert "models/loras/kaiffin.safetensors" in capsys.readouterr().out

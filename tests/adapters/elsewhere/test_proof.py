@@ -26,6 +26,9 @@ from kaiffin.adapters.stack import full_modules
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.base import ModelFamily
 
+# Layers of the UNet, of one of its levels; of the text encoder all.
+SOME = "*.mid_block.*"
+
 
 def proof(path: Path, family: ModelFamily) -> Proof:
     return prove(path, family, opened_by_others)
@@ -52,7 +55,7 @@ def test_an_adapter_that_does_nothing_is_not_proven(
     sd: ModelFamily, layout, tmp_path: Path
 ) -> None:
     """As one is that was never trained: its up matrices are zero."""
-    found, path = one_alpha(varied(sd)), tmp_path / "a.safetensors"
+    found, path = one_alpha(varied(sd, targets=SOME)), tmp_path / "a.safetensors"
     for parts in found.modules.values():
         parts["lora_up.weight"] = torch.zeros_like(parts["lora_up.weight"])
     writing.write(found, path, layout, sd.layers_per_block)
@@ -65,7 +68,7 @@ def test_an_adapter_that_does_nothing_is_not_proven(
 def test_a_wrong_strength_is_caught(sd: ModelFamily, tmp_path: Path) -> None:
     """The other reader is given factors that are a tenth too strong."""
     path = tmp_path / "a.safetensors"
-    writing.write(varied(sd), path, "diffusers")
+    writing.write(varied(sd, targets=SOME), path, "diffusers")
     tensors, header = safe.read(path)
     made = proof(path, sd)
     assert made.holds
@@ -88,18 +91,18 @@ def test_diffusers_takes_one_alpha_for_all_attention_layers(
 ) -> None:
     """Of a kohya file, as of 0.42.1; when this fails, diffusers has mended it."""
     path = tmp_path / "a.safetensors"
-    writing.write(varied(sd), path, "kohya")
+    writing.write(varied(sd, targets=SOME), path, "kohya")
     made = proof(path, sd)
     assert "differs by" in made.problems[0]
     assert "--to diffusers" in made.problems[1]
-    writing.write(varied(sd), tmp_path / "b.safetensors", "diffusers")
+    writing.write(varied(sd, targets=SOME), tmp_path / "b.safetensors", "diffusers")
     assert proof(tmp_path / "b.safetensors", sd).holds
 
 
 def test_names_that_others_ignore_are_caught(sd: ModelFamily, tmp_path: Path) -> None:
     """diffusers opens this file to the same picture, and ComfyUI drops its text half."""
     path = tmp_path / "a.safetensors"
-    writing.write(one_alpha(varied(sd)), path, "kohya")
+    writing.write(one_alpha(varied(sd, targets=SOME)), path, "kohya")
     tensors, header = safe.read(path)
     wrong = {n.replace("lora_te_text_model_", "lora_te_"): t for n, t in tensors.items()}
     safe.save(tmp_path / "b.safetensors", wrong, header)
@@ -111,7 +114,7 @@ def test_names_that_others_ignore_are_caught(sd: ModelFamily, tmp_path: Path) ->
 
 def test_the_prefix_of_clip_l_on_sd1(sd: ModelFamily, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    writing.write(one_alpha(varied(sd)), path, "kohya")
+    writing.write(one_alpha(varied(sd, targets=SOME)), path, "kohya")
     tensors, header = safe.read(path)
     wrong = {n.replace("lora_te_", "lora_te1_"): t for n, t in tensors.items()}
     safe.save(path, wrong, header)
@@ -143,7 +146,7 @@ def test_what_programs_accept_on_the_published_bases() -> None:
 
 def test_what_becomes_of_dora_elsewhere_is_said(sd: ModelFamily, tmp_path: Path) -> None:
     for kind, said in (("dora", ["ComfyUI divides", "A1111 takes"]), ("loha", [])):
-        path = saved(moved(sd, kind), sd, tmp_path / f"{kind}.safetensors")
+        path = saved(moved(sd, kind, SOME), sd, tmp_path / f"{kind}.safetensors")
         made = proof(path, sd)
         assert made.holds
         assert len(made.sentences) == 1 + len(said)
@@ -156,7 +159,7 @@ def test_no_more_is_claimed_than_a_program_reads(
     kind: str, scripts: bool, sd: ModelFamily, tmp_path: Path
 ) -> None:
     """sd-scripts' own network has LoRA's parts alone."""
-    made = proof(saved(moved(sd, kind), sd, tmp_path / "a.safetensors"), sd)
+    made = proof(saved(moved(sd, kind, SOME), sd, tmp_path / "a.safetensors"), sd)
     assert set(made.known) == {"A1111", "ComfyUI"} | ({"sd-scripts"} if scripts else set())
     assert all(count == made.keys for count in made.known.values())
 
@@ -176,7 +179,7 @@ def test_layers_that_sd_scripts_does_not_make(sd: ModelFamily, tmp_path: Path) -
 def test_what_comfyui_drops_of_a_layout_is_said(sd: ModelFamily, tmp_path: Path) -> None:
     for layout, drops in (("kohya", False), ("diffusers", True)):
         path = tmp_path / f"{layout}.safetensors"
-        writing.write(one_alpha(varied(sd)), path, layout)
+        writing.write(one_alpha(varied(sd, targets=SOME)), path, layout)
         made = proof(path, sd)
         assert made.holds
         assert (made.dropped > 0) == drops
@@ -204,7 +207,7 @@ def test_nothing_is_heard_of_a_reader_that_refuses(sd: ModelFamily, tmp_path: Pa
 def test_a_proof_of_what_is_left(sd: ModelFamily, tmp_path: Path) -> None:
     """Both readers are given the file without it, and the answer says so."""
     path = tmp_path / "a.safetensors"
-    writing.write(one_alpha(varied(sd)), path, "kohya")
+    writing.write(one_alpha(varied(sd, targets=SOME)), path, "kohya")
     tensors, header = safe.read(path)
     odd = "lora_unet_mid_block_attentions_0_norm.w_norm"
     safe.save(path, tensors | {odd: torch.ones(32)}, header)
@@ -263,7 +266,7 @@ def test_lycoris_is_given_what_it_cannot_read_as_it_reads_it(
     sd: ModelFamily, tmp_path: Path
 ) -> None:
     """A flat magnitude, as PEFT has it, under kohya's names; LoKr under names with dots."""
-    path = saved(moved(sd, "dora"), sd, tmp_path / "a.safetensors")
+    path = saved(moved(sd, "dora", SOME), sd, tmp_path / "a.safetensors")
     tensors, _ = safe.read(path)
     flat = {k: t.flatten() if k.endswith("dora_scale") else t for k, t in tensors.items()}
     lokr = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import grainy_photos
+from conftest import FEW, grainy_photos
 from swept import results
 
 from kaiffin.cli.main import main
@@ -15,7 +15,7 @@ from kaiffin.cli.main import main
 CONFIG = {
     "subject": {"token": "kai", "noun": "thing"}, "sample": {"steps": 2},
     "train": {"steps": 24, "checkpoint_every": 2, "keep": 1, "tensorboard": False},
-    "adapter": {"rank": 2, "targets": "attention"}, "score": {"candidates": 1},
+    "adapter": {"rank": 2, "targets": FEW}, "score": {"candidates": 1},
 }  # fmt: skip
 SWEEP = {
     "config": "base.yaml", "prompts": ["a {token}"], "count": 2,

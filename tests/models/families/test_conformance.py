@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import load_tiny
+from lent import lent
 from PIL import Image
 from torch import nn
 
@@ -35,8 +36,8 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def family(path: Path) -> ModelFamily:
-    return load_tiny(path)
+def family(path: Path) -> Iterator[ModelFamily]:
+    yield from lent(path)
 
 
 def told(family: ModelFamily) -> Conditioning:
@@ -243,7 +244,7 @@ def test_it_trains_resumes_to_the_same_bytes_and_generates(
     """As `kaiffin train` and `kaiffin resume` do it, killed in between or not."""
     given = {
         "base.name": str(path), "base.device": "cpu", "data.photos": folder, "subject.noun": "dog",
-        "train.steps": 4, "train.batch_size": 2, "train.lr": 1e-2, "train.checkpoint_every": 2,
+        "train.steps": 2, "train.batch_size": 2, "train.lr": 1e-2, "train.checkpoint_every": 1,
         "train.tensorboard": False, "train.objective.min_snr_gamma": 5, "adapter.rank": 2,
         "adapter.targets": "attention", "adapter.text_encoder": True, "data.prior.weight": 0.0,
     }  # fmt: skip
