@@ -140,6 +140,7 @@ class Supervisor:
             for id in list(worker.given):
                 self.jobs.died(id, end.how) if id in fatal else self.jobs.put_back(id)
             shutil.rmtree(worker.spool.into.parent, ignore_errors=True)
+            self._clear(worker.name)
         elif end.result is not None:
             self._finish(self.jobs.find(end.name), end.result)
             self._clear(end.name)
@@ -149,7 +150,7 @@ class Supervisor:
             self.jobs.died(end.name, end.how)
 
     def _clear(self, id: str) -> None:
-        """Files of a job that is over; its log stays."""
+        """Files of a worker that has ended; its log stays."""
         for what in (".json", ".result.json", ".progress.json", ".worker.json", ".lock.json"):
             (self.studio.work / "jobs" / f"{id}{what}").unlink(missing_ok=True)
 
@@ -184,6 +185,8 @@ class Supervisor:
         """One piece of news; whether it is a job's end."""
         job = self.jobs.find(id)
         if which == "end":
+            for image in work.picture_ids(job):
+                self.studio.partial(image).unlink(missing_ok=True)
             if facts.get("problem"):
                 self.jobs.fail(id, facts["problem"], facts["way_out"])
             else:
