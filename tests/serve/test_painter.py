@@ -200,5 +200,5 @@ def test_it_ends_when_it_has_long_been_idle(studio: Studio, sd_path: Path) -> No
     spool = Spool(studio.work / "paint" / made.name)
     spool.make()
     spool.give(1, "a" * 16, {"kind": "generate", "request": pictures(sd_path)})
-    assert paint(made) == {}
+    assert paint(made) == {"idle": 0.5}
     assert [which for _, _, which, _ in spool.news()] == ["0", "end"]

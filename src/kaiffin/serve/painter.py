@@ -204,4 +204,4 @@ def paint(work: Work, *, tell: Tell = SILENT) -> Result:
             busy = time.monotonic()
         else:
             time.sleep(BUSY_S if time.monotonic() - busy < QUIET_AFTER_S else QUIET_S)
-    return {}
+    return {"idle": work.arguments["idle"]}
