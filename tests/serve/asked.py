@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import grainy_photos
+import numpy as np
+from PIL import Image
 
 from kaiffin.foundation.settings import build, override
 from kaiffin.serve.database import Database
@@ -23,11 +24,14 @@ SETTINGS = {
 
 
 def open_studio(path: Path) -> Studio:
-    """A new one with a dataset."""
+    """A new one with a dataset, the same in all."""
     studio = Studio.open(path)
     if not studio.dataset(DATASET).is_dir():
         studio.dataset(DATASET).mkdir()
-        grainy_photos(studio.dataset(DATASET), 3)
+        numbers = np.random.default_rng(0)
+        for i in range(3):
+            pixels = numbers.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(studio.dataset(DATASET) / f"{i}.png")
     return studio
 
 
