@@ -1,32 +1,39 @@
 """The kinds of jobs, each a story with its ids made folders: request in, result out.
 
-Each imports its story when it is told: a worker does one.
+Ids become folders of the data folder, and what a story answers becomes JSON. Each kind imports its
+story when it is told, since a worker does one. A job that is done again goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import yaml
 
+from kaiffin.experiments.work.jobs import Job as Work
 from kaiffin.experiments.work.jobs import Result
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.errors import Interrupted, UserError
 from kaiffin.foundation.folder import explained, write_bytes
 from kaiffin.foundation.paths import PATHS
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump, override
-from kaiffin.foundation.tell import Tell
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.serve.orders import order_of, picture_facts, plain, source_of
-from kaiffin.serve.work import Task
+from kaiffin.serve.reporter import Reporter
+from kaiffin.serve.work import Task, task
 
 if TYPE_CHECKING:
     from kaiffin.stories.train import Trained
+
+SUCCESSION_S = 120.0  # for a worker whose server died to save and stop
 
 # --- what requests have in common ---------------------------------------------------------------
 
@@ -262,3 +269,28 @@ KINDS: Mapping[str, Callable[[Task, Tell], Result]] = {
     "scan": _scan, "train": _train, "generate": _generate, "choose": _choose, "rank": _rank,
     "compare": _compare, "grid": _grid, "sweep": _sweep, "report": _report, "export": _export,
 }  # fmt: skip
+
+
+def do(work: Work, *, tell: Tell = SILENT) -> Result:
+    """Tells the job's story; a `problem` with its `way_out` is a result, too.
+
+    Raises Interrupted where it was stopped; all is saved then.
+    """
+    lock = filelock.FileLock(work.file("lock"), timeout=SUCCESSION_S)
+    try:
+        with lock:  # the worker before may still be saving
+            if before := work.left("result"):
+                return before
+            asked = task(work)
+            result = KINDS[asked.kind](asked, Reporter(work, tell))
+            result = json.loads(asked.said(json.dumps(result)))
+            work.leave("result", result)  # before the next one looks for it
+            return result
+    except filelock.Timeout:
+        return {"problem": f"another worker is still at it, after {SUCCESSION_S:.0f} s.",
+                "way_out": "Retry it when that one has stopped."}  # fmt: skip
+    except UserError as error:
+        if isinstance(error, Interrupted):
+            raise
+        said = task(work).said
+        return {"problem": said(error.message), "way_out": said(error.fix)}
