@@ -43,9 +43,7 @@ class Events:
         goes. Part of the transaction that is under way, if one is."""
         with self.db.transaction() as writer:
             if what == "progress":
-                writer.execute(
-                    "DELETE FROM events WHERE about = ? AND what = 'progress'", (about,)
-                )
+                writer.execute("DELETE FROM events WHERE about = ? AND what = 'progress'", (about,))
             cursor = writer.execute(
                 "INSERT INTO events (owner, what, about, data, at) VALUES (?, ?, ?, ?, ?)",
                 (owner, what, about, json.dumps(data), time.time()),
@@ -69,9 +67,7 @@ class Events:
         rows = self.db.rows("SELECT MAX(id) AS id FROM events WHERE owner = ?", (owner,))
         return rows[0]["id"] or 0
 
-    async def wait(
-        self, owner: str, id: int, seconds: float, *, limit: int = 1000
-    ) -> list[Event]:
+    async def wait(self, owner: str, id: int, seconds: float, *, limit: int = 1000) -> list[Event]:
         """As `since`; where there is nothing, waits for it, but no longer than that."""
         waiter = (owner, asyncio.get_running_loop(), asyncio.Event())
         self._waiting.add(waiter)
