@@ -5,6 +5,7 @@ What is in one is known from its header; whether a base takes it is said by the 
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import sqlite3
@@ -52,7 +53,11 @@ class Adapters:
     def add(self, owner: str, incoming: Path, name: str) -> Adapter:
         """Out of a file that came in, which is moved; AdapterError for what is no safetensors."""
         facts, id = _facts(incoming), new_id()
-        digest, size, place = file_sha256(incoming), incoming.stat().st_size, self.studio.adapter(id)
+        digest, size, place = (
+            file_sha256(incoming),
+            incoming.stat().st_size,
+            self.studio.adapter(id),
+        )
         with explained(place):
             os.replace(incoming, place)
         with self.db.transaction() as writer:
@@ -70,7 +75,7 @@ class Adapters:
             raise NotFound(f"there is no adapter {id[:40]}.", "The list of adapters has yours.")
         return _adapter(rows[0])
 
-    def list(self, owner: str, limit: int, before: str | None = None) -> list[Adapter]:
+    def list(self, owner: str, limit: int, before: str | None = None) -> builtins.list[Adapter]:
         """The newest first. before: the last one of the page before this."""
         where, values = "owner = ?", [owner]
         if before is not None:

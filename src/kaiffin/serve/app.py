@@ -1,4 +1,4 @@
-"""The application: routes behind the gate, one shape of errors, a description of all. Torch-free."""
+"""The application: routes behind the gate, one shape of errors, one description. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from kaiffin import __version__
-from kaiffin.serve import errors
+from kaiffin.serve import a1111 as shim
+from kaiffin.serve import errors, openai
 from kaiffin.serve.routes import (
-    about, adapters, datasets, events, images, jobs, keys, runs, session,
+    about,
+    adapters,
+    datasets,
+    events,
+    images,
+    jobs,
+    keys,
+    plans,
+    runs,
+    session,
 )  # fmt: skip
 from kaiffin.serve.routes.common import FAILURES
 from kaiffin.serve.security import Gate, Rules
@@ -21,12 +31,15 @@ from kaiffin.serve.service import Service
 
 ROUTERS = (
     session.router, keys.router, datasets.router, jobs.router, runs.router, adapters.router,
-    images.router, events.router, about.router,
+    images.router, events.router, plans.router, about.router, openai.router,
 )  # fmt: skip
 
 
-def application(service: Service) -> FastAPI:
-    """All routes; nothing keeps strangers out of it but the `gate` around it."""
+def application(service: Service, *, a1111: bool = False) -> FastAPI:
+    """All routes; nothing keeps strangers out of it but the `gate` around it.
+
+    a1111: with those of A1111's API, too.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -38,10 +51,10 @@ def application(service: Service) -> FastAPI:
         lifespan=lifespan, responses=FAILURES, redirect_slashes=False,
     )  # fmt: skip
     app.state.service = service
-    for router in ROUTERS:
+    for router in (*ROUTERS, shim.router) if a1111 else ROUTERS:
         app.include_router(router)
     errors.install(app)
-    app.openapi = lambda: _described(app)  # ty: ignore[invalid-assignment]
+    app.openapi = lambda: _described(app)
     return app
 
 

@@ -17,9 +17,9 @@ from kaiffin.serve.requests import KINDS, Asked, Kind
 from kaiffin.serve.service import Service, require
 
 LIVE = ("queued", "running", "pausing", "paused", "held")
-NEEDED: dict[str, Scope] = dict.fromkeys(KINDS, "generate") | {
-    "scan": "train", "train": "train", "sweep": "train",
-}  # fmt: skip
+NEEDED: dict[str, Scope] = {
+    kind: "train" if kind in ("scan", "train", "sweep") else "generate" for kind in KINDS
+}
 WAIT_MOST = 300.0  # seconds that a request waits for its job
 
 
@@ -30,7 +30,7 @@ def submit(
     the caller's, 403 without the scope, 429 above a quota."""
     require(caller, NEEDED[kind])
     request = asked.frozen()
-    _check(service, caller.owner, request)
+    check(service, caller.owner, request)
     jobs = service.studio.jobs
     with service.studio.db.transaction() as writer:
         known = "SELECT 1 FROM jobs WHERE owner = ? AND key = ?"
@@ -53,7 +53,7 @@ def pictures(kind: str, request: dict[str, Any]) -> int:
     return 0
 
 
-def _check(service: Service, owner: str, request: dict[str, Any]) -> None:
+def check(service: Service, owner: str, request: dict[str, Any]) -> None:
     """Everything that is named is there, and the caller's."""
     looks = {
         "dataset": lambda id: service.datasets.get(owner, id),

@@ -9,6 +9,7 @@ Torch-free.
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import shutil
@@ -86,7 +87,7 @@ class Datasets:
             raise NotFound(f"there is no dataset {id[:40]}.", "The list of datasets has yours.")
         return found[0]
 
-    def list(self, owner: str, limit: int, before: str | None = None) -> list[Dataset]:
+    def list(self, owner: str, limit: int, before: str | None = None) -> builtins.list[Dataset]:
         """The newest first. before: the last one of the page before this."""
         if before is None:
             return self._found("owner = ?", (owner,), limit)
@@ -94,7 +95,7 @@ class Datasets:
         place = "owner = ? AND number < (SELECT number FROM datasets WHERE id = ?)"
         return self._found(place, (owner, before), limit)
 
-    def _found(self, where: str, values: tuple[Any, ...], limit: int) -> list[Dataset]:
+    def _found(self, where: str, values: tuple[Any, ...], limit: int) -> builtins.list[Dataset]:
         rows = self.db.rows(
             "SELECT id, name, created, (SELECT COUNT(*) FROM photos WHERE dataset = datasets.id)"
             f" AS photos FROM datasets WHERE {where} ORDER BY number DESC LIMIT ?",
@@ -125,9 +126,7 @@ class Datasets:
 
     # --- photos -----------------------------------------------------------------------------
 
-    async def add(
-        self, owner: str, dataset: str, incoming: Path, name: str, caption: str
-    ) -> Photo:
+    async def add(self, owner: str, dataset: str, incoming: Path, name: str, caption: str) -> Photo:
         """A photo out of a file that came in, which is moved; one that is there already is
         answered with as it is. PhotoError for what is none."""
         id = incoming.name
@@ -137,9 +136,7 @@ class Datasets:
         looked = await self.decoder.look(incoming, shown=shown, thumb=thumb)
         return await run_in_threadpool(self._keep, dataset, incoming, name, caption, looked)
 
-    def _keep(
-        self, dataset: str, incoming: Path, name: str, caption: str, looked: Looked
-    ) -> Photo:
+    def _keep(self, dataset: str, incoming: Path, name: str, caption: str, looked: Looked) -> Photo:
         id, suffix = incoming.name, SUFFIXES[looked.format]
         same = self._rows("dataset = ? AND sha256 = ?", (dataset, looked.sha256))
         if same:
@@ -161,7 +158,9 @@ class Datasets:
             self._caption(self._rows("id = ?", (id,))[0], caption)
         return self._rows("id = ?", (id,))[0]
 
-    def photos(self, owner: str, dataset: str, limit: int, after: str | None = None) -> list[Photo]:
+    def photos(
+        self, owner: str, dataset: str, limit: int, after: str | None = None
+    ) -> builtins.list[Photo]:
         """In the order in which they came. after: the last one of the page before this."""
         self.get(owner, dataset)
         first = self.photo(owner, dataset, after) if after else None
@@ -176,7 +175,7 @@ class Datasets:
             raise NotFound(f"there is no photo {id[:40]} in it.", "The dataset lists its photos.")
         return found[0]
 
-    def _rows(self, where: str, values: tuple[Any, ...], limit: int = 1) -> list[Photo]:
+    def _rows(self, where: str, values: tuple[Any, ...], limit: int = 1) -> builtins.list[Photo]:
         query = f"SELECT * FROM photos WHERE {where} ORDER BY number LIMIT ?"
         return [_photo(row) for row in self.db.rows(query, (*values, limit))]
 

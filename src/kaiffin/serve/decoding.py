@@ -62,7 +62,8 @@ class Decoder:
             answer = await self._ask(order)
         if "problem" in answer:
             raise PhotoError(answer["problem"], answer["fix"])
-        return Looked(**{**answer, "notes": tuple(answer["notes"])})
+        notes = tuple(answer.pop("notes"))
+        return Looked(**answer, notes=notes)
 
     async def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
         child = await self._ready()

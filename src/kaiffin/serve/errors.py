@@ -1,4 +1,4 @@
-"""What went wrong, in one shape: a problem, a way out, a code; OpenAI's shape below /v1. Torch-free.
+"""What went wrong, in one shape: a problem, a way out, a code; below /v1 in OpenAI's. Torch-free.
 
     {"error": {"problem": "...", "way_out": "...", "code": "not_found", "field": "config.train.lr"}}
 

@@ -5,16 +5,19 @@ A key is 256 bits of chance, shown once and kept as its SHA-256. Torch-free.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from kaiffin.foundation.errors import ConfigError, nearest
+from kaiffin.foundation.folder import explained
 from kaiffin.serve.database import Database, new_id
 from kaiffin.serve.errors import over_quota
 from kaiffin.serve.jobs import Conflict, NotFound
@@ -22,6 +25,7 @@ from kaiffin.serve.jobs import Conflict, NotFound
 Scope = Literal["read", "generate", "train", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 OPERATOR = "operator"  # whoever started the service
+DATABASE = "studio.sqlite"  # of a data folder (see serve.studio)
 VARIABLE = "KAIFFIN_API_KEY"  # of the environment: the operator's first key
 SHORTEST = 32  # characters of a key that a person chose
 SESSION_S = 30 * 86_400.0
@@ -74,7 +78,7 @@ class Keys:
     # --- keys -----------------------------------------------------------------------------------
 
     def add(
-        self, name: str, *, user: str = OPERATOR, scopes: Collection[Scope] = SCOPES,
+        self, name: str, *, user: str = OPERATOR, scopes: Collection[str] = SCOPES,
         quotas: Quotas | None = None, secret: str = "",
     ) -> tuple[Key, str]:  # fmt: skip
         """A new key and its secret, which is not kept; the user is made where there is none.
@@ -150,7 +154,8 @@ class Keys:
         )
         with self.db.transaction() as writer:
             writer.execute(
-                "UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL", (time.time(), key.id)
+                "UPDATE keys SET revoked = ? WHERE id = ? AND revoked IS NULL",
+                (time.time(), key.id),
             )
             writer.execute("DELETE FROM sessions WHERE key = ?", (key.id,))
         return self.get(key.id)
@@ -252,6 +257,18 @@ class Keys:
         if rows[0]["bytes"] + more > caller.quotas.bytes:
             raise over_quota(f"{caller.quotas.bytes:,} bytes are what this key may keep.",
                              "Delete photos or adapters first.")  # fmt: skip
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Keys]:
+    """The keys of a data folder, whether or not a server has it; it is made where there is none."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    db = Database(folder / DATABASE)
+    try:
+        yield Keys(db)
+    finally:
+        db.close()
 
 
 def _digest(secret: str) -> bytes:

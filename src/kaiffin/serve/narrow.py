@@ -26,7 +26,7 @@ LARGEST = 1e6  # of a number with a fraction that has no end of its own
 
 def narrow(
     model: type[BaseModel], name: str, *, ceilings: Mapping[str, int],
-    without: Collection[str] = (), instead: Mapping[str, tuple[Any, FieldInfo]] | None = None,
+    without: Collection[str] = (), instead: Mapping[str, tuple[Any, Any]] | None = None,
     at: str = "",
 ) -> type[Strict]:  # fmt: skip
     """`model` with the same fields, their defaults and descriptions.
@@ -53,7 +53,7 @@ def narrow(
         kind = _ended(info.annotation, where, _end(info, where, ceilings), inner)
         default = _default(info, kind)
         kept = [mark for mark in info.metadata if not (where in ceilings and _is_end(mark))]
-        fields[field] = (Annotated[kind, default, *kept], default)
+        fields[field] = (_marked(kind, default, *kept), default)
     return create_model(name, __base__=Strict, __doc__=model.__doc__, **fields)
 
 
@@ -69,12 +69,17 @@ def _is_end(mark: Any) -> bool:
     return isinstance(mark, limits.Le | limits.Lt)
 
 
-def _default(info: FieldInfo, kind: Any) -> FieldInfo:
+def _default(info: FieldInfo, kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return Field(default_factory=kind, description=info.description)
     if info.is_required():
         return Field(description=info.description)
     return Field(info.get_default(call_default_factory=True), description=info.description)
+
+
+def _marked(kind: Any, *marks: Any) -> Any:
+    """`Annotated`, of a type that is known when it runs."""
+    return Annotated.__class_getitem__((kind, *marks))  # ty: ignore[missing-attribute]
 
 
 def _ended(kind: Any, where: str, end: int | None, inner: Any) -> Any:
@@ -84,17 +89,18 @@ def _ended(kind: Any, where: str, end: int | None, inner: Any) -> Any:
         return reduce(or_, (_ended(part, where, end, inner) for part in parts))
     if origin is tuple:
         ended = tuple(p if p is ... else _ended(p, where, end, inner) for p in parts)
-        return Annotated[tuple[ended], Field(max_length=MANY)] if ... in parts else tuple[ended]
+        whole = types.GenericAlias(tuple, ended)
+        return _marked(whole, Field(max_length=MANY)) if ... in parts else whole
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return inner(kind)
     if kind is str:
-        return Annotated[str, Field(max_length=LONGEST)]
+        return _marked(str, Field(max_length=LONGEST))
     if kind is float:
-        return Annotated[float, Field(le=LARGEST)] if end == -1 else float
+        return _marked(float, Field(le=LARGEST)) if end == -1 else float
     if kind is int:
         if end == -1:
             raise TypeError(f"{where}: a service needs the most that this may be")
-        return int if end is None else Annotated[int, Field(le=end)]
+        return int if end is None else _marked(int, Field(le=end))
     if isinstance(kind, type) and issubclass(kind, Path):
         raise TypeError(f"{where}: no path may come from outside")
     return kind

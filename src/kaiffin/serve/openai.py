@@ -7,8 +7,10 @@ steps, ...) goes through `extra_body`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,7 +28,8 @@ from kaiffin.serve import asking
 from kaiffin.serve.errors import Refused, answer
 from kaiffin.serve.jobs import Job, NotFound
 from kaiffin.serve.keys import Caller
-from kaiffin.serve.requests import ID, PICTURES, SIDE, Generate, Prompt, Sampling, Worn
+from kaiffin.serve.requests import PICTURES, SIDE, Generate, Prompt, Sampling, Worn
+from kaiffin.serve.routes.common import sends
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -98,10 +101,8 @@ def model(id: str, caller: Reader, service: Served) -> Model:
     return found
 
 
-@router.post("/images/generations", responses={200: {"content": {"text/event-stream": {}}}})
-async def generations(
-    body: Wanted, request: Request, caller: Painter, service: Served
-) -> Response:
+@router.post("/images/generations", responses=sends("text/event-stream"))
+async def generations(body: Wanted, request: Request, caller: Painter, service: Served) -> Response:
     """Pictures, as one answer or as a stream with partial ones."""
     asked = await run_in_threadpool(translated, service, caller, body)
     job = await run_in_threadpool(asking.submit, service, caller, "generate", asked)
@@ -121,9 +122,14 @@ def translated(service: Service, caller: Caller, body: Wanted) -> Generate:
     source = source_of(service, caller.owner, body.model or next(iter(service.bases)), body.weights)
     given = {name: value for name, value in sample.items() if value is not None}
     return Generate(
-        prompts=(body.prompt,), count=body.n or 1, seed=0 if body.seed is None else body.seed,
+        prompts=(body.prompt,), count=body.n or 1, seed=drawn() if body.seed is None else body.seed,
         sample=Sampling.model_validate(given), **source,
     )  # fmt: skip
+
+
+def drawn() -> int:
+    """A seed for who names none."""
+    return secrets.randbelow(2**32)
 
 
 def size_of(text: str | None) -> list[int] | None:
@@ -144,12 +150,8 @@ def source_of(
     for."""
     if model in service.bases:
         return {"base": model}
-    jobs = service.studio.jobs
-    try:
-        if asking.run_job(service, owner, model).id:
-            return {"run": model}
-    except NotFound:
-        pass
+    with contextlib.suppress(NotFound):
+        return {"run": asking.run_job(service, owner, model).id}
     try:
         base = service.adapters.get(owner, model).facts.get("base_name", "")
     except NotFound:
@@ -217,9 +219,7 @@ def _answer(service: Service, job: Job, body: Wanted, request: Request) -> dict[
             "output_format": body.output_format or "png", "usage": _usage()}  # fmt: skip
 
 
-async def _stream(
-    service: Service, caller: Caller, job: Job, body: Wanted
-) -> AsyncIterator[str]:
+async def _stream(service: Service, caller: Caller, job: Job, body: Wanted) -> AsyncIterator[str]:
     """Partial pictures as they come, then each whole one."""
     about = {
         "created_at": int(job.created), "background": "opaque", "quality": body.quality or "auto",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kaiffin.foundation.config import Config, SampleConfig, ScoreConfig
+from kaiffin.foundation.config import Config, PhaseConfig, SampleConfig, ScoreConfig
 from kaiffin.foundation.errors import ConfigError, nearest
 from kaiffin.foundation.schema import SEEDS, Strict, leaves
 from kaiffin.foundation.settings import build, override
@@ -46,17 +46,28 @@ CEILINGS = {
     "sample.preview_every": 20_000, "score.candidates": 50, "score.seeds": 16,
     "score.early_stop": 50,
 }  # fmt: skip
-_INSTEAD = {"base.name": (BaseName, Field("miniature"))}
+_INSTEAD: dict[str, tuple[Any, Any]] = {"base.name": (BaseName, Field("miniature"))}
 
-Settings = narrow(Config, "Settings", ceilings=CEILINGS, without=WITHOUT, instead=_INSTEAD)
-Sampling = narrow(
-    SampleConfig, "Sampling", ceilings=CEILINGS, at="sample.",
-    without={"sample.preview_every", "sample.preview_prompts", "sample.preview_seed"},
-)  # fmt: skip
-Scoring = narrow(
-    ScoreConfig, "Scoring", ceilings=CEILINGS, at="score.",
-    without=WITHOUT | {"score.candidates", "score.early_stop"},
-)  # fmt: skip
+if TYPE_CHECKING:
+
+    class Settings(Strict):
+        phases: tuple[PhaseConfig, ...]
+
+    class Sampling(Strict): ...
+
+    class Scoring(Strict): ...
+
+else:
+    Settings = narrow(Config, "Settings", ceilings=CEILINGS, without=WITHOUT, instead=_INSTEAD)
+    Sampling = narrow(
+        SampleConfig, "Sampling", ceilings=CEILINGS, at="sample.",
+        without={"sample.preview_every", "sample.preview_prompts", "sample.preview_seed"},
+    )  # fmt: skip
+    Scoring = narrow(
+        ScoreConfig, "Scoring", ceilings=CEILINGS, at="score.",
+        without=WITHOUT | {"score.candidates", "score.early_stop"},
+    )  # fmt: skip
+
 KNOWN = [name for name, _ in leaves(Settings)]
 
 
@@ -91,7 +102,7 @@ class Train(Scan):
 
     @model_validator(mode="after")
     def _phases_exist(self) -> Train:
-        names = {phase.name for phase in self.config.phases}  # ty: ignore[unresolved-attribute]
+        names = {phase.name for phase in self.config.phases}
         for name in self.phase_datasets:
             if name not in names:
                 raise ValueError(f"phase_datasets: there is no phase {name!r}")
@@ -192,8 +203,8 @@ class Axis(Strict):
     """A setting and its values."""
 
     name: AxisName
-    values: tuple[Annotated[str, Field(max_length=LONGEST, pattern=r"^[^|@][^|]*$")], ...] = (
-        Field(min_length=1, max_length=MANY, description="as they are written on the command line")
+    values: tuple[Annotated[str, Field(max_length=LONGEST, pattern=r"^[^|@][^|]*$")], ...] = Field(
+        min_length=1, max_length=MANY, description="as they are written on the command line"
     )
 
     def __str__(self) -> str:

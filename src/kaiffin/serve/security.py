@@ -11,6 +11,7 @@ import binascii
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
@@ -247,7 +248,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def _refuse_bad_json(body: bytes) -> None:
-    """What no reader agrees on: a name twice in one object, numbers that are none, endless depth."""
+    """What readers disagree on: a name twice in an object, numbers that are none, endless depth."""
     try:
         json.loads(body, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     except RecursionError:
@@ -264,8 +265,7 @@ class _Bad(ValueError):
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise _Bad(f"names {twice[:40]!r} twice")
     return found
 

@@ -16,6 +16,7 @@ from kaiffin.serve.datasets import Datasets
 from kaiffin.serve.decoding import Decoder
 from kaiffin.serve.errors import Refused
 from kaiffin.serve.keys import Caller, Keys, Scope
+from kaiffin.serve.planning import Planner
 from kaiffin.serve.studio import Studio
 
 
@@ -31,7 +32,7 @@ class Service:
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        self.keys, self.decoder = Keys(self.studio.db), Decoder()
+        self.keys, self.decoder, self.planner = Keys(self.studio.db), Decoder(), Planner()
         self.datasets = Datasets(self.studio, self.decoder)
         self.adapters = Adapters(self.studio)
 

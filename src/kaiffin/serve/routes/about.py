@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from kaiffin import __version__
 from kaiffin.serve.requests import KINDS, Settings
+from kaiffin.serve.routes.common import sends
 from kaiffin.serve.service import Admin, Reader, Served
 
 router = APIRouter(prefix="/api/v1", tags=["about"])
@@ -57,7 +58,7 @@ def devices(caller: Reader, service: Served) -> list[dict[str, Any]]:
     return [dict(device) for device in service.devices()]
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get("/metrics", response_class=Response, responses=sends("text/plain"))
 def metrics(caller: Admin, service: Served) -> Response:
     """For Prometheus: jobs by kind and state, pictures, time since the start."""
     registry, db = CollectorRegistry(), service.studio.db

@@ -11,12 +11,20 @@ from kaiffin.foundation.schema import Strict
 from kaiffin.serve.adapters import Adapter
 from kaiffin.serve.asking import submit
 from kaiffin.serve.requests import BaseName, Export
-from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, incoming, page, shown_name
+from kaiffin.serve.routes.common import (
+    Before,
+    Limit,
+    Page,
+    ThingId,
+    incoming,
+    page,
+    sends,
+    shown_name,
+)
 from kaiffin.serve.routes.jobs import IdempotencyKey, ShownJob, shown
 from kaiffin.serve.service import Painter, Reader, Served, Trainer
 
 router = APIRouter(prefix="/api/v1/adapters", tags=["adapters"])
-FILE = {200: {"content": {"application/octet-stream": {}}}}
 
 
 class Proof(Strict):
@@ -45,7 +53,7 @@ def adapter(id: ThingId, caller: Reader, service: Served) -> Adapter:
     return service.adapters.get(caller.owner, id)
 
 
-@router.get("/{id}/file", response_class=FileResponse, responses=FILE)
+@router.get("/{id}/file", response_class=FileResponse, responses=sends("application/octet-stream"))
 def download(id: ThingId, caller: Reader, service: Served) -> FileResponse:
     """The file as it came."""
     found = service.adapters.get(caller.owner, id)

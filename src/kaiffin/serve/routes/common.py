@@ -21,13 +21,14 @@ from kaiffin.serve.requests import ID
 from kaiffin.serve.service import Service
 
 T = TypeVar("T")
+Responses = dict[int | str, dict[str, Any]]
 ThingId = Annotated[str, InPath(max_length=32, description="an id that the service gave")]
 Limit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
 Before = Annotated[
     str | None, Query(pattern=ID, description="the last one of the page before this")
 ]
 # What any route may answer beside its success.
-FAILURES: dict[int | str, dict[str, Any]] = {
+FAILURES: Responses = {
     status: {"model": Failure, "description": words}
     for status, words in {
         400: "what was sent cannot be taken", 401: "nobody knows the caller",
@@ -36,6 +37,11 @@ FAILURES: dict[int | str, dict[str, Any]] = {
         415: "of another type", 429: "above a quota", 507: "the disk is full",
     }.items()
 }  # fmt: skip
+
+
+def sends(kind: str) -> Responses:
+    """A route's description: it answers with a file of this type."""
+    return {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}}
 
 
 @dataclass
@@ -48,7 +54,8 @@ class Page(Generic[T]):
 
 def page(items: Sequence[T], limit: int) -> Page[T]:
     """items: each with an id, no more than `limit`."""
-    return Page(list(items), getattr(items[-1], "id") if len(items) == limit else None)
+    last: Any = items[-1] if items else None
+    return Page(list(items), last.id if len(items) == limit else None)
 
 
 @contextlib.asynccontextmanager

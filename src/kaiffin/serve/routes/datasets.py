@@ -6,18 +6,26 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, UploadFile
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.schema import Strict
 from kaiffin.serve.datasets import Dataset, Photo
 from kaiffin.serve.jobs import Conflict, NotFound
 from kaiffin.serve.requests import ID, LONGEST, Name
-from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, incoming, page, shown_name
+from kaiffin.serve.routes.common import (
+    Before,
+    Limit,
+    Page,
+    ThingId,
+    incoming,
+    page,
+    sends,
+    shown_name,
+)
 from kaiffin.serve.service import Reader, Served, Trainer
 
 router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
-JPEG = {"content": {"image/jpeg": {}}}
 Caption = Annotated[str, Field(max_length=LONGEST)]
 Side = Annotated[int, Field(ge=0, le=100_000)]
 
@@ -40,24 +48,6 @@ class Change(Strict):
 
     caption: Caption | None = None
     crop: Crop | None = None
-
-
-class ShownPhoto(BaseModel):
-    """A photo; `name` is what its owner called the file."""
-
-    id: str
-    name: str
-    width: int
-    height: int
-    bytes: int
-    caption: str
-    crop: Crop | None
-    notes: list[str]
-    created: float
-
-
-def _shown(photo: Photo) -> ShownPhoto:
-    return ShownPhoto.model_validate(vars(photo))
 
 
 @router.get("")
@@ -90,45 +80,43 @@ def delete(id: ThingId, caller: Trainer, service: Served) -> None:
 def photos(
     id: ThingId, caller: Reader, service: Served, limit: Limit = 50,
     after: Annotated[str | None, Query(pattern=ID)] = None,
-) -> Page[ShownPhoto]:  # fmt: skip
+) -> Page[Photo]:  # fmt: skip
     """In the order in which they came."""
     found = service.datasets.photos(caller.owner, id, limit, after)
-    return page([_shown(photo) for photo in found], limit)
+    return page(found, limit)
 
 
 @router.post("/{id}/photos", status_code=201)
 async def add_photo(
     id: ThingId, file: UploadFile, caller: Trainer, service: Served,
     caption: Annotated[str, Form(max_length=LONGEST)] = "",
-) -> ShownPhoto:  # fmt: skip
+) -> Photo:  # fmt: skip
     """One photo of any format that Kaiffin reads; the same bytes again are the same photo."""
     service.datasets.get(caller.owner, id)
     service.keys.refuse_bytes(caller, file.size or 0)
     async with incoming(service, file) as path:
-        photo = await service.datasets.add(caller.owner, id, path, shown_name(file), caption)
-    return _shown(photo)
+        return await service.datasets.add(caller.owner, id, path, shown_name(file), caption)
 
 
 @router.get("/{id}/photos/{photo}")
-def photo(id: ThingId, photo: ThingId, caller: Reader, service: Served) -> ShownPhoto:
+def photo(id: ThingId, photo: ThingId, caller: Reader, service: Served) -> Photo:
     """One photo's facts."""
-    return _shown(service.datasets.photo(caller.owner, id, photo))
+    return service.datasets.photo(caller.owner, id, photo)
 
 
 @router.patch("/{id}/photos/{photo}")
 async def change_photo(
     id: ThingId, photo: ThingId, body: Change, caller: Trainer, service: Served
-) -> ShownPhoto:
+) -> Photo:
     """Another caption or crop."""
     before = service.datasets.photo(caller.owner, id, photo)
     given = body.model_fields_set
-    changed = await service.datasets.change(
+    return await service.datasets.change(
         before,
         caption=(body.caption or "") if "caption" in given else None,
         crop=body.crop.model_dump() if body.crop else None,
         uncrop="crop" in given and body.crop is None,
     )
-    return _shown(changed)
 
 
 @router.delete("/{id}/photos/{photo}", status_code=204)
@@ -138,7 +126,9 @@ def delete_photo(id: ThingId, photo: ThingId, caller: Trainer, service: Served) 
     service.datasets.remove(caller.owner, found)
 
 
-@router.get("/{id}/photos/{photo}/shown", response_class=FileResponse, responses={200: JPEG})
+@router.get(
+    "/{id}/photos/{photo}/shown", response_class=FileResponse, responses=sends("image/jpeg")
+)
 def shown_photo(
     id: ThingId, photo: ThingId, caller: Reader, service: Served, thumb: bool = False
 ) -> FileResponse:
@@ -150,7 +140,7 @@ def shown_photo(
     return FileResponse(path, media_type="image/jpeg")
 
 
-@router.get("/{id}/sheet", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
+@router.get("/{id}/sheet", response_class=FileResponse, responses=sends("image/png"))
 def sheet(id: ThingId, caller: Reader, service: Served) -> FileResponse:
     """The contact sheet of the newest scan."""
     service.datasets.get(caller.owner, id)

@@ -12,11 +12,14 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from kaiffin.serve.events import Event
+from kaiffin.serve.routes.common import sends
 from kaiffin.serve.service import Reader, Served, Service
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"])
 WAIT_S = 10.0  # between looks at whether the caller is still let in
-STREAM = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 Since = Annotated[int, Query(ge=0, le=2**62, description="the last one that was seen")]
 
 
@@ -36,7 +39,7 @@ class Some(BaseModel):
     next: int
 
 
-@router.get("", response_class=EventSourceResponse, responses=STREAM)
+@router.get("", response_class=EventSourceResponse, responses=sends("text/event-stream"))
 async def events(
     request: Request, caller: Reader, service: Served, since: Annotated[int | None, Query(
         ge=0, le=2**62, description="the last one that was seen; default: only what comes")] = None,
@@ -69,8 +72,8 @@ async def some(
 ) -> Some:  # fmt: skip
     """The same by polling."""
     log = service.studio.events
-    found = await log.wait(caller.owner, since, wait) if wait else log.since(
-        caller.owner, since, limit
+    found = (
+        await log.wait(caller.owner, since, wait) if wait else log.since(caller.owner, since, limit)
     )
     items = [_shown(event) for event in found[:limit]]
     return Some(items=items, next=items[-1].id if items else since)

@@ -16,12 +16,10 @@ from kaiffin.serve.asking import image_row
 from kaiffin.serve.errors import without_paths
 from kaiffin.serve.jobs import NotFound
 from kaiffin.serve.requests import ID
-from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page
+from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, sends
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
-PNG = {200: {"content": {"image/png": {}}}}
-JPEG = {200: {"content": {"image/jpeg": {}}}}
 THUMB = 256  # pixels of the longer side
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}  # a picture never changes
 
@@ -31,12 +29,12 @@ class ShownImage(BaseModel):
 
     id: str
     job: str
-    prompt: str
-    seed: int
+    created: float
+    vote: int
     width: int
     height: int
-    vote: int
-    created: float
+    prompt: str
+    seed: int
 
 
 class Vote(Strict):
@@ -74,14 +72,14 @@ def recipe(id: ThingId, caller: Reader, service: Served) -> dict[str, Any]:
     return without_paths(png.read(_file(service, caller.owner, id)))
 
 
-@router.get("/{id}/file", response_class=FileResponse, responses=PNG)
+@router.get("/{id}/file", response_class=FileResponse, responses=sends("image/png"))
 def whole(id: ThingId, caller: Reader, service: Served) -> FileResponse:
     """The PNG, with its recipe inside."""
     path = _file(service, caller.owner, id)
     return FileResponse(path, media_type="image/png", headers=FOR_EVER)
 
 
-@router.get("/{id}/thumb", response_class=FileResponse, responses=JPEG)
+@router.get("/{id}/thumb", response_class=FileResponse, responses=sends("image/jpeg"))
 def thumb(id: ThingId, caller: Reader, service: Served) -> FileResponse:
     """A small JPEG of it."""
     source = _file(service, caller.owner, id)

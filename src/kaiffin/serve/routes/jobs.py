@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.concurrency import run_in_threadpool
@@ -24,17 +24,21 @@ router = APIRouter(prefix="/api/v1", tags=["jobs"])
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=200, description="a word for this request: repeated, it is done once"),
+    Header(
+        min_length=1,
+        max_length=200,
+        description="a word for this request: repeated, it is done once",
+    ),
 ]
 Wait = Annotated[float, Query(ge=0, le=WAIT_MOST, description="seconds to wait for its end")]
-# {"kind": "scan", "request": {...}}, one model for each kind.
-_BODIES = [
-    create_model(
-        f"{kind.capitalize()}Job", __base__=Strict, kind=(Literal[kind], ...), request=(asked, ...)
+if TYPE_CHECKING:
+    AnyJob = RootModel[Any]
+else:  # {"kind": "scan", "request": {...}}, one model for each kind
+    _BODIES = (
+        create_model(f"{kind.capitalize()}Job", __base__=Strict, kind=Literal[kind], request=asked)
+        for kind, asked in KINDS.items()
     )
-    for kind, asked in KINDS.items()
-]
-AnyJob = RootModel[Annotated[reduce(or_, _BODIES), Field(discriminator="kind")]]
+    AnyJob = RootModel[Annotated[reduce(or_, _BODIES), Field(discriminator="kind")]]
 
 
 class Progress(BaseModel):
@@ -52,6 +56,9 @@ class ShownJob(BaseModel):
     id: str
     kind: Kind
     state: State
+    created: float
+    begun: float | None
+    ended: float | None
     request: dict[str, Any]
     attempts: int
     progress: Progress
@@ -59,9 +66,6 @@ class ShownJob(BaseModel):
     result: dict[str, Any] | None
     problem: str
     way_out: str
-    created: float
-    begun: float | None
-    ended: float | None
 
 
 def shown(service: Service, job: Job) -> ShownJob:

@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field
 
 from kaiffin.foundation.schema import MOST, Strict
 from kaiffin.serve.keys import SCOPES, Key, Quotas, Scope
-from kaiffin.serve.service import Admin, Served
-
 from kaiffin.serve.routes.common import ThingId
+from kaiffin.serve.service import Admin, Served
 
 router = APIRouter(prefix="/api/v1", tags=["keys"])
 Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[\w.@ -]+$")]

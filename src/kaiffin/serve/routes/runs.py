@@ -18,11 +18,10 @@ from kaiffin.serve.asking import run_job
 from kaiffin.serve.errors import without_paths
 from kaiffin.serve.jobs import Conflict, NotFound, State
 from kaiffin.serve.requests import KNOWN
-from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page
+from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, sends
 from kaiffin.serve.service import Reader, Served, Service
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
-ANY = {200: {"content": {"application/octet-stream": {}}}}
 
 
 class ShownRun(BaseModel):
@@ -112,7 +111,7 @@ def choice(id: ThingId, caller: Reader, service: Served) -> dict[str, Any]:
     return without_paths(found)
 
 
-@router.get("/{id}/report", response_class=FileResponse, responses={200: {"content": {"text/html": {}}}})
+@router.get("/{id}/report", response_class=FileResponse, responses=sends("text/html"))
 def report(id: ThingId, caller: Reader, service: Served) -> FileResponse:
     """The page, to be kept: it has its scripts inside, which this service's pages may not."""
     path = _open(service, caller.owner, id).report_path
@@ -131,7 +130,9 @@ def _files(run: Run) -> dict[str, Path]:
     return fixed | steps
 
 
-@router.get("/{id}/files/{name}", response_class=FileResponse, responses=ANY)
+@router.get(
+    "/{id}/files/{name}", response_class=FileResponse, responses=sends("application/octet-stream")
+)
 def file(id: ThingId, name: str, caller: Reader, service: Served) -> FileResponse:
     """An adapter, the best one, a candidate (step-N.safetensors), the workflow or the proof."""
     run = _open(service, caller.owner, id)
@@ -148,7 +149,11 @@ def previews(id: ThingId, caller: Reader, service: Served) -> list[int]:
     return list(range(len(_previews(_open(service, caller.owner, id)))))
 
 
-@router.get("/{id}/previews/{number}", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
+@router.get(
+    "/{id}/previews/{number}",
+    response_class=FileResponse,
+    responses=sends("image/png"),
+)
 def preview(
     id: ThingId, number: Annotated[int, InPath(ge=0, le=MOST)], caller: Reader, service: Served
 ) -> FileResponse:
