@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from kaiffin.models import parts
 from kaiffin.models.files.resolve import CONFIGS
 
 
@@ -23,21 +24,22 @@ def full_base(family: str, folder: Path, dtype: torch.dtype = torch.bfloat16) ->
         if part.name.startswith("tokenizer"):
             tiny.write_tokenizer(part)
         elif part.name != "scheduler":
-            _noise(part, dtype).save_pretrained(part, max_shard_size="20GB")
+            with parts.quiet():
+                _noise(part, dtype).save_pretrained(part, max_shard_size="20GB")
     return folder
 
 
 def _noise(part: Path, dtype: torch.dtype) -> Any:
     """The model of `part`'s configuration, made on the meta device and filled with small noise."""
+    said = json.loads((part / "config.json").read_text())
     with torch.device("meta"):
         if part.name == "unet":
-            model: nn.Module = UNet2DConditionModel.from_config(str(part))
+            model: nn.Module = UNet2DConditionModel.from_config(said)
         elif part.name == "vae":
-            model = AutoencoderKL.from_config(str(part))
+            model = AutoencoderKL.from_config(said)
         else:
-            config = CLIPTextConfig(**json.loads((part / "config.json").read_text()))
             two = part.name == "text_encoder_2"
-            model = (CLIPTextModelWithProjection if two else CLIPTextModel)(config)
+            model = (CLIPTextModelWithProjection if two else CLIPTextModel)(CLIPTextConfig(**said))
     model = model.to(dtype).to_empty(device="cpu")
     torch.manual_seed(0)
     with torch.no_grad():

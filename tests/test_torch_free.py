@@ -12,6 +12,8 @@ import pytest
 from conftest import REPO
 
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "peft", "scipy", "tensorboard", "ray"}
+# What a page of help does without as well; `benchmarks/start.py` says what the pages take.
+SPARED = HEAVY | {"numpy", "PIL", "psutil", "jinja2", "safetensors", "huggingface_hub"}
 SOURCE = REPO / "src"
 
 
@@ -59,14 +61,14 @@ def test_every_room_that_claims_it_is_torch_free() -> None:
 @pytest.mark.parametrize(
     "words", ["--help", "train --help", "generate --help-all", "adapter merge --help", "options"]
 )
-def test_pages_of_help_load_no_torch(words: str, tmp_path: Path) -> None:
+def test_pages_of_help_load_nothing_heavy(words: str, tmp_path: Path) -> None:
     code = (
         "import sys, kaiffin.cli\n"
         "assert kaiffin.cli.main(sys.argv[2:]) == 0\n"
         "loaded = set(sys.argv[1].split()) & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
-    call = [sys.executable, "-c", code, " ".join(HEAVY), *words.split()]
+    call = [sys.executable, "-c", code, " ".join(SPARED), *words.split()]
     done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -1,8 +1,6 @@
 """What bad input gets: one line that names field, value and way out, exit code 2, no traceback."""
 
-import resource
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -38,19 +36,6 @@ def said(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> str:
     assert text.count("\n") == 1, text
     assert "Traceback" not in text
     return text
-
-
-def test_help_is_quick() -> None:
-    for words in (["--help"], ["train", "--help-all"]):
-        assert min(_seconds([*KAIFFIN, *words]) for _ in range(3)) < 0.5
-
-
-def _seconds(command: list[str]) -> float:
-    """CPU time of a child process: fair on a busy machine."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,13 @@ def test_a_death_while_pausing_ends_in_the_pause(jobs: Jobs) -> None:
 def test_the_oldest_of_each_owner_are_first(jobs: Jobs) -> None:
     ann = [jobs.submit("ann", "scan", {}).id for _ in range(3)]
     bob = [jobs.submit("bob", "scan", {}).id for _ in range(2)]
-    jobs.submit("eve", "train", {})
-    assert [job.id for job in jobs.first(("scan",))] == [ann[0], bob[0]]
-    assert [job.id for job in jobs.first(("scan", "train"), 2)][:4] == [*ann[:2], *bob]
+    picture = jobs.submit("ann", "generate", {"best": None}).id
+    chosen = jobs.submit("eve", "generate", {"best": 2}).id
+    assert [job.id for job in jobs.first("long", 1)] == [ann[0], bob[0], chosen]
+    assert [job.id for job in jobs.first("long", 2)] == [*ann[:2], *bob, chosen]
+    assert [job.id for job in jobs.first("paint")] == [picture]
+    jobs.begin([ann[0]], "worker")
+    assert {job.id for job in jobs.of_ids([ann[0], picture])} == {ann[0], picture}
 
 
 def test_each_change_is_told_with_what_it_brought(jobs: Jobs) -> None:
@@ -189,5 +193,5 @@ def test_the_clock_may_jump(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr("kaiffin.serve.jobs.time.time", lambda now=now: now)
         ids.append(jobs.submit("ann", "scan", {}).id)
     assert [job.id for job in jobs.list("ann")] == ids[::-1]
-    assert jobs.first(("scan",))[0].id == ids[0]
+    assert jobs.first("long")[0].id == ids[0]
     assert [event.data["job"] for event in jobs.events.since("ann", 0)] == ids

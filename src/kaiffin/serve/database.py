@@ -26,6 +26,7 @@ VERSIONS = (
         id TEXT NOT NULL UNIQUE,
         owner TEXT NOT NULL,
         kind TEXT NOT NULL,
+        lane TEXT NOT NULL,
         request TEXT NOT NULL,
         state TEXT NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
@@ -44,7 +45,7 @@ VERSIONS = (
         UNIQUE (owner, key)
     ) STRICT;
     CREATE INDEX jobs_by_owner ON jobs (owner, number);
-    CREATE INDEX jobs_by_state ON jobs (state, owner, number);
+    CREATE INDEX jobs_by_state ON jobs (state, lane, owner, number);
 
     CREATE TABLE events (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

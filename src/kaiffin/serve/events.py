@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Events:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self.heard: list[Callable[[], None]] = []  # called after each event, from any thread
         self._waiting: set[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     def add(self, owner: str, what: str, data: Mapping[str, Any], *, about: str = "") -> int:
@@ -82,6 +83,8 @@ class Events:
             self._waiting.discard(waiter)
 
     def _wake(self, owner: str) -> None:
+        for call in self.heard:
+            call()
         for whose, loop, flag in tuple(self._waiting):
             if whose == owner:
                 with contextlib.suppress(RuntimeError):  # its loop has ended

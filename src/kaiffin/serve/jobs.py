@@ -14,7 +14,7 @@ import builtins
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,9 +25,10 @@ from kaiffin.serve.events import Events
 State = Literal[
     "queued", "running", "pausing", "paused", "done", "failed", "cancelled", "held",
 ]  # fmt: skip
-PAINTED = "generate"  # the kind that painters do, many jobs at once
-LONG = ("scan", "train", "choose", "rank", "compare", "grid", "sweep", "report", "export")
-KINDS = (PAINTED, *LONG)
+Lane = Literal["paint", "long"]  # by a painter, which does many at once; or by its own worker
+KINDS = (
+    "generate", "scan", "train", "choose", "rank", "compare", "grid", "sweep", "report", "export",
+)  # fmt: skip
 OVER = ("done", "failed", "cancelled")
 TRIES = 3  # workers that may die of one job
 
@@ -80,10 +81,12 @@ class Job:
 
 
 class Jobs:
-    """All jobs of a data folder."""
+    """All jobs of a data folder. freeze: keeps what a new one names as it is now."""
 
-    def __init__(self, db: Database, events: Events) -> None:
-        self.db, self.events = db, events
+    def __init__(
+        self, db: Database, events: Events, freeze: Callable[[Job], None] = lambda job: None
+    ) -> None:
+        self.db, self.events, self.freeze = db, events, freeze
 
     # --- what their owners do -------------------------------------------------------------------
 
@@ -108,11 +111,13 @@ class Jobs:
                 return before
             id = new_id()
             writer.execute(
-                "INSERT INTO jobs (id, owner, kind, request, state, created, key)"
-                " VALUES (?, ?, ?, ?, 'queued', ?, ?)",
-                (id, owner, kind, text, time.time(), key),
+                "INSERT INTO jobs (id, owner, kind, lane, request, state, created, key)"
+                " VALUES (?, ?, ?, ?, ?, 'queued', ?, ?)",
+                (id, owner, kind, _lane(kind, request), text, time.time(), key),
             )
-            return self._told(writer, id)
+            job = self._told(writer, id)
+            self.freeze(job)
+            return job
 
     def _of_key(self, writer: sqlite3.Connection, owner: str, key: str) -> Job | None:
         query = "SELECT * FROM jobs WHERE owner = ? AND key = ?"
@@ -205,14 +210,22 @@ class Jobs:
             raise _unknown(id)
         return _job(rows[0])
 
-    def first(self, kinds: Sequence[str], limit: int = 1) -> builtins.list[Job]:
-        """The oldest `limit` queued of these kinds of each owner."""
+    def first(self, lane: Lane, limit: int = 32) -> builtins.list[Job]:
+        """The oldest `limit` queued ones of each owner."""
+        owners = "SELECT DISTINCT owner FROM jobs WHERE state = 'queued' AND lane = ?"
         query = (
-            "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY owner ORDER BY number) AS"
-            f" place FROM jobs WHERE state = 'queued' AND kind IN ({_marks(kinds)}))"
-            " WHERE place <= ? ORDER BY number"
+            "SELECT * FROM jobs WHERE state = 'queued' AND lane = ? AND owner = ?"
+            " ORDER BY number LIMIT ?"
         )
-        return [_job(row) for row in self.db.rows(query, (*kinds, limit))]
+        return [
+            _job(row)
+            for owner in self.db.rows(owners, (lane,))
+            for row in self.db.rows(query, (lane, owner["owner"], limit))
+        ]
+
+    def of_ids(self, ids: Collection[str]) -> builtins.list[Job]:
+        query = f"SELECT * FROM jobs WHERE id IN ({_marks(ids)})"
+        return [_job(row) for row in self.db.rows(query, tuple(ids))]
 
     def in_state(self, *states: str) -> builtins.list[Job]:
         query = f"SELECT * FROM jobs WHERE state IN ({_marks(states)}) ORDER BY number"
@@ -300,6 +313,11 @@ class Jobs:
         job = _job(writer.execute("SELECT * FROM jobs WHERE id = ?", (id,)).fetchone())
         self.events.add(job.owner, "job", job.facts, about=id)
         return job
+
+
+def _lane(kind: str, request: Mapping[str, Any]) -> Lane:
+    """Pictures of which the best are chosen need judges, which painters have not."""
+    return "paint" if kind == "generate" and not request.get("best") else "long"
 
 
 def _job(row: sqlite3.Row) -> Job:

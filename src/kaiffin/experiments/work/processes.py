@@ -60,6 +60,15 @@ class Processes:
             return Ended(job.name, result)
         return Ended(job.name, None, _death(process.returncode))
 
+    def interrupt(self, name: str) -> None:
+        if name not in self.running:
+            return
+        _, process, _ = self.running[name]
+        if process.stdin and not process.stdin.closed:
+            process.stdin.close()
+        else:
+            process.kill()
+
     def stop(self) -> None:
         if self.running:
             self.tell.note(STOPPING)
