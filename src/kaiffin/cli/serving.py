@@ -36,6 +36,12 @@ class Serve(Command):
     share: Annotated[float, Field(ge=0, le=1)] = option(
         0.5, "of the time that pictures may take from a training on the same device"
     )
+    judge: str | None = option(
+        None, "model that scores pictures of real bases: a folder or hub id with CLIP or SigLIP"
+    )
+    identity_judge: str | None = option(
+        None, "another for pictures against photos, such as DINOv2; default: judge"
+    )
     a1111: bool = option(False, "with as much of A1111's API as Open WebUI and SillyTavern use")
 
     def __call__(self) -> None:
@@ -43,7 +49,7 @@ class Serve(Command):
 
         asked = Serving(
             self.data, self.host, self.port, tuple(self.allow_host), tuple(self.base), self.on,
-            self.share, self.a1111,
+            self.share, self.judge, self.identity_judge, self.a1111,
         )  # fmt: skip
         serve(asked, tell=self.tell)
 

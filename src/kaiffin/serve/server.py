@@ -26,6 +26,7 @@ from kaiffin.serve.security import Rules, hosts_of, is_loopback
 from kaiffin.serve.service import Service
 from kaiffin.serve.studio import Studio
 from kaiffin.serve.supervisor import Supervisor
+from kaiffin.serve.work import House
 
 PATIENCE_S = 10  # for answers that are under way when the service ends
 TRIED = 100  # ports above one that is taken
@@ -37,7 +38,8 @@ class Serving:
 
     hosts: further names that it may be called by; bases: further ones that callers may use; on:
     where jobs run, as `experiments.work.places` has it; share: of the time that pictures may take
-    from a training; a1111: whether A1111's API is there as well.
+    from a training; judge, identity_judge: who scores pictures of bases that are no miniatures;
+    a1111: whether A1111's API is there as well.
     """
 
     data: Path
@@ -47,6 +49,8 @@ class Serving:
     bases: tuple[str, ...] = ()
     on: str = "processes:1"
     share: float = 0.5
+    judge: str | None = None
+    identity_judge: str | None = None
     a1111: bool = False
 
 
@@ -101,7 +105,9 @@ def _run(
         timeout_graceful_shutdown=PATIENCE_S, timeout_keep_alive=75,
     )  # fmt: skip
     server = _Server(config, lambda: _say(service, asked, port, tell, ready))
-    supervisor = Supervisor(service.studio, on=asked.on, share=asked.share)
+    house = House(judge=asked.judge, identity_judge=asked.identity_judge)
+    supervisor = Supervisor(service.studio, asked.on, asked.share, house)
+    service.devices = supervisor.devices
     supervisor.start()
     try:
         server.run(sockets=[listening])
