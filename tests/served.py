@@ -80,7 +80,9 @@ class World:
                             "negative": "", "steps": 2, "guidance": 5.0, "sampler": "dpm++2m",
                             "eta": 0.0, "clip_skip": 0},
             }  # fmt: skip
-            save_png(Image.new("RGB", (64, 64), (seed % 255, number, 9)), self.studio.image(id), recipe)
+            save_png(
+                Image.new("RGB", (64, 64), (seed % 255, number, 9)), self.studio.image(id), recipe
+            )
             with self.studio.db.transaction() as writer:
                 writer.execute(
                     "INSERT INTO images (id, owner, job, prompt, seed, width, height, created)"

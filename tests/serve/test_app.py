@@ -15,6 +15,11 @@ from kaiffin.serve.service import Needs
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "X")
 NOBODY = "a" * 16
+BESIDE = {
+    "/", "/docs", "/openapi.json", "/api/v1/../v1/jobs", "//api/v1/jobs", "/api/v1/health/",
+    "/api/v1/jobs/", "/static/x", "/metrics",
+}  # fmt: skip
+NONE = ({}, {"authorization": "Bearer x"}, {"cookie": "kaiffin_7870=x"})
 
 
 def routes(world: World) -> Iterator[APIRoute]:
@@ -40,10 +45,9 @@ def paths(world: World) -> set[str]:
 def test_no_method_of_any_route_is_open_to_strangers(world: World) -> None:
     stranger = world.stranger()
     tried = 0
-    for path in paths(world) | {"/", "/docs", "/openapi.json", "/api/v1/../v1/jobs", "//api/v1/jobs",
-                                "/api/v1/health/", "/api/v1/jobs/", "/static/x", "/metrics"}:  # fmt: skip
+    for path in paths(world) | BESIDE:
         for method in METHODS:
-            for credentials in ({}, {"authorization": "Bearer x"}, {"cookie": "kaiffin_7870=x"}):
+            for credentials in NONE:
                 got = stranger.request(method, path, headers=credentials)
                 tried += 1
                 if (method, path) in OPEN:

@@ -16,7 +16,7 @@ from kaiffin.serve.jobs import Conflict, NotFound
     ("text", "told"),
     [
         ("/home/ada/studio/datasets/x1: holds nothing", "x1: holds nothing"),
-        ("'/srv/a b/c.png' is", "'b/c.png' is"),
+        ("'/srv/x/c.png' is", "'c.png' is"),
         ("C:\\Users\\ada\\x.png: is damaged", "x.png: is damaged"),
         ("see docs/serving.md, or https://example.org/a/b", "see docs/serving.md, or https://example.org/a/b"),
         ("1/2 of 3/4", "1/2 of 3/4"), ("/x", "/x"),
@@ -49,7 +49,9 @@ def test_one_shape(error: Exception, status: int, code: str) -> None:
 
 
 def test_openais_shape() -> None:
-    got = answer(Refused(404, "there is no model.", "Look.", field="model"), "/v1/images/generations")
+    got = answer(
+        Refused(404, "there is no model.", "Look.", field="model"), "/v1/images/generations"
+    )
     assert json.loads(bytes(got.body)) == {
         "error": {"message": "there is no model. Look.", "type": "invalid_request_error",
                   "param": "model", "code": "not_found"}

@@ -88,7 +88,7 @@ def test_a_sweeps_values_stay_below_the_ceilings() -> None:
     for grid in ({"train.steps": [30_000]}, {"sample.size": ["4096x64"]}):
         with pytest.raises((ValidationError, ConfigError)):
             Sweep(**{**good, "grid": grid}).frozen()
-    with pytest.raises(ConfigError, match="unknown setting 'data.photos'"):
+    with pytest.raises(ConfigError, match=r"unknown setting 'data\.photos'"):
         Sweep(**{**good, "grid": {"data.photos": ["/etc"]}}).frozen()
     with pytest.raises(ConfigError, match="64 trials"):
         Sweep(**{**good, "grid": {"train.seed": list(range(9)), "train.lr": [1e-4] * 8}}).frozen()

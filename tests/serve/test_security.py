@@ -85,14 +85,20 @@ def test_a_wrong_key_is_not_mended_by_a_session(world: World) -> None:
 
 
 def test_every_answer_keeps_browsers_in_bounds(world: World, ada: TestClient) -> None:
-    for got in (ada.get("/"), ada.get("/api/v1/jobs"), ada.get("/nothing"), world.stranger().get("/x")):
+    for got in (
+        ada.get("/"),
+        ada.get("/api/v1/jobs"),
+        ada.get("/nothing"),
+        world.stranger().get("/x"),
+    ):
         for name, value in SAFE_HEADERS.items():
             assert got.headers[name] == value
         assert "unsafe-inline" not in got.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""],
 )
 def test_a_body_is_json(ada: TestClient, kind: str) -> None:
     """What a page may send elsewhere without asking (CORS' simple types) is none of it."""
@@ -104,7 +110,8 @@ def test_a_body_is_json(ada: TestClient, kind: str) -> None:
     "body",
     [
         b'{"name": NaN}', b'{"name": 1e400}', b'{"name": -Infinity}', b'{"name": "a", "name": "b"}',
-        b'{"name": {"x": 1, "x": 1}}', b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"name": "\\ud800"}',
+        b'{"name": {"x": 1, "x": 1}}', b"", b"{", b"\xff\xfe", b"[" * 100_000,
+        b'{"name": "\\ud800"}',
         b'{"name": ' + b"9" * 5000 + b"}", b"null", b"[]", b'"x"', b"1",
     ],
 )  # fmt: skip
@@ -127,7 +134,8 @@ def test_the_end_of_a_body(ada: TestClient) -> None:
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 

@@ -105,9 +105,10 @@ def model(id: str, caller: Reader, service: Served) -> Model:
 async def generations(body: Wanted, request: Request, caller: Painter, service: Served) -> Response:
     """Pictures, as one answer or as a stream with partial ones."""
     asked = await run_in_threadpool(translated, service, caller, body)
+    seen = service.studio.events.last(caller.owner)
     job = await run_in_threadpool(asking.submit, service, caller, "generate", asked)
     if body.stream:
-        events = _stream(service, caller, job, body)
+        events = _stream(service, caller, job, body, seen)
         headers = {"x-accel-buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
     done = await finished(service, caller, job, request)
@@ -123,8 +124,15 @@ def translated(service: Service, caller: Caller, body: Wanted) -> Generate:
     given = {name: value for name, value in sample.items() if value is not None}
     return Generate(
         prompts=(body.prompt,), count=body.n or 1, seed=drawn() if body.seed is None else body.seed,
-        sample=Sampling.model_validate(given), **source,
+        sample=Sampling.model_validate(given), preview_every=_every(body, given), **source,
     )  # fmt: skip
+
+
+def _every(body: Wanted, given: dict[str, Any]) -> int:
+    """Steps between partial pictures; 0 where there are none."""
+    if not (body.stream and body.partial_images):
+        return 0
+    return max(1, given.get("steps", STEPS["medium"]) // (body.partial_images + 1))
 
 
 def drawn() -> int:
@@ -219,24 +227,46 @@ def _answer(service: Service, job: Job, body: Wanted, request: Request) -> dict[
             "output_format": body.output_format or "png", "usage": _usage()}  # fmt: skip
 
 
-async def _stream(service: Service, caller: Caller, job: Job, body: Wanted) -> AsyncIterator[str]:
-    """Partial pictures as they come, then each whole one."""
+async def _stream(
+    service: Service, caller: Caller, job: Job, body: Wanted, seen: int
+) -> AsyncIterator[str]:
+    """Partial pictures as they come, then each whole one. seen: the last event before the job."""
+    kind = body.output_format or "png"
     about = {
         "created_at": int(job.created), "background": "opaque", "quality": body.quality or "auto",
-        "output_format": body.output_format or "png",
+        "output_format": kind,
     }  # fmt: skip
     try:
+        async for path, place in _partials(service, job, seen):
+            text = await run_in_threadpool(encoded, path, kind)
+            yield _event("image_generation.partial_image", b64_json=text, partial_image_index=place,
+                         size=body.size or "auto", **about)  # fmt: skip
         done = await finished(service, caller, job)
         for row in pictures(service, done):
-            text = await run_in_threadpool(
-                encoded, service.studio.image(row["id"]), body.output_format or "png"
-            )
+            text = await run_in_threadpool(encoded, service.studio.image(row["id"]), kind)
             size = f"{row['width']}x{row['height']}"
             yield _event("image_generation.completed", b64_json=text, size=size, usage=_usage(),
                          seed=row["seed"], **about)  # fmt: skip
     except UserError as error:
         yield f"event: error\ndata: {bytes(answer(error, '/v1/').body).decode()}\n\n"
     yield "data: [DONE]\n\n"
+
+
+async def _partials(service: Service, job: Job, seen: int) -> AsyncIterator[tuple[Path, int]]:
+    """Pictures in the making with their places in the stream, until the job is over."""
+    place, until = 0, time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        for event in await service.studio.events.wait(job.owner, seen, LOOK_S):
+            seen = event.id
+            if event.data.get("job") != job.id:
+                continue
+            path = service.studio.partial(event.data["image"]) if event.what == "partial" else None
+            if path is not None and path.is_file():
+                yield path, place
+                place += 1
+        now = service.studio.jobs.get(job.owner, job.id)
+        if now.is_over or now.state == "held":
+            return
 
 
 def _event(kind: str, **data: Any) -> str:

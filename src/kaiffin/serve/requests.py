@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from kaiffin.foundation.config import Config, PhaseConfig, SampleConfig, ScoreConfig
 from kaiffin.foundation.errors import ConfigError, nearest
@@ -71,7 +71,13 @@ else:
 KNOWN = [name for name, _ in leaves(Settings)]
 
 
-class Asked(Strict):
+class Body(Strict):
+    """What a route takes. Built at once: FastAPI would be warned by pydantic later."""
+
+    model_config = ConfigDict(defer_build=False)
+
+
+class Asked(Body):
     """What is asked for. `frozen` is what the job keeps: complete, whatever changes later."""
 
     def frozen(self) -> dict[str, Any]:

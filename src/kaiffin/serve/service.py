@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ class Service:
 
     studio: Studio
     bases: Collection[str] = tuple(EMBEDDED)
-    devices: Callable[[], list[Mapping[str, Any]]] = list
+    devices: Callable[[], list[dict[str, Any]]] = list
     cookie: str = "kaiffin"
     started: float = field(default_factory=time.time)
 

@@ -55,7 +55,7 @@ def bases(caller: Reader, service: Served) -> list[Base]:
 @router.get("/devices")
 def devices(caller: Reader, service: Served) -> list[dict[str, Any]]:
     """What computes, and what it does now."""
-    return [dict(device) for device in service.devices()]
+    return service.devices()
 
 
 @router.get("/metrics", response_class=Response, responses=sends("text/plain"))

@@ -7,10 +7,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 from kaiffin.foundation.folder import file_name
-from kaiffin.foundation.schema import Strict
 from kaiffin.serve.adapters import Adapter
 from kaiffin.serve.asking import submit
-from kaiffin.serve.requests import BaseName, Export
+from kaiffin.serve.requests import BaseName, Body, Export
 from kaiffin.serve.routes.common import (
     Before,
     Limit,
@@ -27,7 +26,7 @@ from kaiffin.serve.service import Painter, Reader, Served, Trainer
 router = APIRouter(prefix="/api/v1/adapters", tags=["adapters"])
 
 
-class Proof(Strict):
+class Proof(Body):
     base: BaseName
 
 

@@ -9,10 +9,9 @@ from fastapi.responses import FileResponse
 from pydantic import Field
 
 from kaiffin.foundation.run import CONTACT_SHEET
-from kaiffin.foundation.schema import Strict
 from kaiffin.serve.datasets import Dataset, Photo
 from kaiffin.serve.jobs import Conflict, NotFound
-from kaiffin.serve.requests import ID, LONGEST, Name
+from kaiffin.serve.requests import ID, LONGEST, Body, Name
 from kaiffin.serve.routes.common import (
     Before,
     Limit,
@@ -30,11 +29,11 @@ Caption = Annotated[str, Field(max_length=LONGEST)]
 Side = Annotated[int, Field(ge=0, le=100_000)]
 
 
-class NewDataset(Strict):
+class NewDataset(Body):
     name: Name = ""
 
 
-class Crop(Strict):
+class Crop(Body):
     """A part of the upright photo, in pixels."""
 
     left: Side
@@ -43,7 +42,7 @@ class Crop(Strict):
     height: Annotated[int, Field(ge=16, le=100_000)]
 
 
-class Change(Strict):
+class Change(Body):
     """What is left out stays; a crop of null is the whole photo."""
 
     caption: Caption | None = None

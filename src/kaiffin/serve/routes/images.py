@@ -10,12 +10,11 @@ from fastapi.responses import FileResponse
 from PIL import Image
 from pydantic import BaseModel
 
-from kaiffin.foundation.schema import Strict
 from kaiffin.pictures import png
 from kaiffin.serve.asking import image_row
 from kaiffin.serve.errors import without_paths
 from kaiffin.serve.jobs import NotFound
-from kaiffin.serve.requests import ID
+from kaiffin.serve.requests import ID, Body
 from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, sends
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
@@ -37,7 +36,7 @@ class ShownImage(BaseModel):
     seed: int
 
 
-class Vote(Strict):
+class Vote(Body):
     vote: Literal[-1, 0, 1]
 
 

@@ -7,18 +7,20 @@ from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
+from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field, RootModel, create_model
 
-from kaiffin.foundation.schema import Strict
 from kaiffin.serve.asking import NEEDED, WAIT_MOST, submit
 from kaiffin.serve.asking import wait as wait_for
 from kaiffin.serve.errors import pathless, without_paths
-from kaiffin.serve.jobs import Job, State
+from kaiffin.serve.jobs import Job, NotFound, State
 from kaiffin.serve.keys import Caller
-from kaiffin.serve.requests import KINDS, Asked, Generate, Kind, Scan, Train
-from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page
+from kaiffin.serve.requests import KINDS, PICTURES, Asked, Body, Generate, Kind, Scan, Train
+from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, sends
 from kaiffin.serve.service import Asker, Reader, Served, Service, require
+from kaiffin.serve.work import picture_id
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     AnyJob = RootModel[Any]
 else:  # {"kind": "scan", "request": {...}}, one model for each kind
     _BODIES = (
-        create_model(f"{kind.capitalize()}Job", __base__=Strict, kind=Literal[kind], request=asked)
+        create_model(f"{kind.capitalize()}Job", __base__=Body, kind=Literal[kind], request=asked)
         for kind, asked in KINDS.items()
     )
     AnyJob = RootModel[Annotated[reduce(or_, _BODIES), Field(discriminator="kind")]]
@@ -147,6 +149,36 @@ def turn(
     jobs = service.studio.jobs
     require(caller, NEEDED[jobs.get(caller.owner, id).kind])
     return shown(service, getattr(jobs, act)(caller.owner, id))
+
+
+@router.get(
+    "/jobs/{id}/partial/{number}", responses=sends("image/png"), response_class=FileResponse
+)
+def partial(
+    id: ThingId, number: Annotated[int, InPath(ge=0, lt=PICTURES)], caller: Reader, service: Served
+) -> FileResponse:
+    """A picture in the making, as it was some steps ago."""
+    job = service.studio.jobs.get(caller.owner, id)
+    path = service.studio.partial(picture_id(job.id, number))
+    if not path.is_file():
+        raise NotFound("there is no such picture in the making.", "Ask with preview_every.")
+    return FileResponse(path, media_type="image/png")
+
+
+@router.get(
+    "/jobs/{id}/files/{name}", responses=sends("application/octet-stream"),
+    response_class=FileResponse,
+)  # fmt: skip
+def file(id: ThingId, name: str, caller: Reader, service: Served) -> FileResponse:
+    """A file that the job's result names."""
+    job = service.studio.jobs.get(caller.owner, id)
+    result = job.result or {}
+    named = [result.get("sheet"), *result.get("files", ()), *result.get("pictures", ())]
+    folder = service.studio.made(job.id)
+    found = [path for path in (folder / name, folder / "sweep" / name) if path.is_file()]
+    if name not in named or not found:
+        raise NotFound("the job made no such file.", "Its result names those that there are.")
+    return FileResponse(found[0], media_type="application/octet-stream", filename=f"{id}-{name}")
 
 
 class Log(BaseModel):

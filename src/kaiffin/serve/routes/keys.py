@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from kaiffin.foundation.schema import MOST, Strict
+from kaiffin.foundation.schema import MOST
 from kaiffin.serve.keys import SCOPES, Key, Quotas, Scope
+from kaiffin.serve.requests import Body
 from kaiffin.serve.routes.common import ThingId
 from kaiffin.serve.service import Admin, Served
 
@@ -17,7 +18,7 @@ Word = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[\w.@ -]+$")
 Most = Annotated[int | None, Field(ge=0, le=MOST * 1000)]
 
 
-class NewKey(Strict):
+class NewKey(Body):
     """A key for a user, who is made where there is none of this name."""
 
     name: Word

@@ -9,9 +9,9 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 
-from kaiffin.foundation.schema import Strict
 from kaiffin.serve.errors import Refused
 from kaiffin.serve.keys import SESSION_S, Caller, Quotas, Scope
+from kaiffin.serve.requests import Body
 from kaiffin.serve.service import Reader, Served, Service
 
 router = APIRouter(tags=["session"])
@@ -30,7 +30,7 @@ class Me(BaseModel):
     quotas: Quotas
 
 
-class Login(Strict):
+class Login(Body):
     """A key, for a session in a browser."""
 
     key: str = Field(min_length=1, max_length=200)
