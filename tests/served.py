@@ -103,8 +103,10 @@ class Hand(threading.Thread):
     def run(self) -> None:
         jobs = self.world.studio.jobs
         while not self.over.wait(0.01):
-            for job in jobs.first(["generate"], 100):
+            for job in jobs.in_state("queued"):
                 asked = job.request
+                if job.kind != "generate":
+                    continue
                 jobs.begin([job.id], "hand")
                 self.world.paint(job.owner, job.id, asked["count"], asked["seed"])
                 jobs.finish(job.id, {"images": []})

