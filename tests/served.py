@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 from PIL import Image
+from safetensors.numpy import save_file
 from starlette.testclient import TestClient
 
 from kaiffin.pictures.recipe import save_png
@@ -150,3 +152,11 @@ def jpeg(colour: tuple[int, int, int] = (90, 120, 200), side: int = 64, **more: 
     file = io.BytesIO()
     Image.new("RGB", (side, side), colour).save(file, format="JPEG", **more)
     return file.getvalue()
+
+
+def lora(path: Path) -> None:
+    """An adapter file of one layer."""
+    weights = {"lora_unet_x.lora_down.weight": np.zeros((4, 8), dtype=np.float32)}
+    save_file(
+        weights, path, {"ss_sd_model_name": "miniature", "modelspec.trigger_phrase": "kaiffin"}
+    )

@@ -4,20 +4,12 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from served import World
+from served import World, lora
 
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.serve.jobs import NotFound
-
-
-def lora(path: Path) -> None:
-    weights = {"lora_unet_x.lora_down.weight": np.zeros((4, 8), dtype=np.float32)}
-    save_file(
-        weights, path, {"ss_sd_model_name": "miniature", "modelspec.trigger_phrase": "kaiffin"}
-    )
 
 
 def test_an_adapter_comes_and_goes(world: World, tmp_path: Path) -> None:

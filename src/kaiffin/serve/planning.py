@@ -46,6 +46,7 @@ class Planner:
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     child.kill()
+                await child.wait()
         if "problem" in answer:
             raise UserError(answer["problem"], answer["fix"])
         return answer

@@ -1,6 +1,7 @@
 """Photos by the API."""
 
 import io
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -96,13 +97,15 @@ def test_pages(ada: TestClient) -> None:
     assert newest["items"][0] not in older
 
 
-def test_the_bytes_that_a_key_may_keep(world: World) -> None:
-    small = world.caller("dora", quotas=Quotas(bytes=len(jpeg()) + 10))
-    at = f"/api/v1/datasets/{small.post('/api/v1/datasets', json={}).json()['id']}"
-    send(small, at, jpeg())
-    got = small.post(f"{at}/photos", files={"file": ("b.jpg", jpeg((1, 1, 1)))})
-    assert got.status_code == 429
-    assert got.headers["x-should-retry"] == "false"
+def test_the_bytes_that_a_key_may_keep(tmp_path: Path) -> None:
+    world = World(tmp_path / "studio")
+    with world.caller("dora", quotas=Quotas(bytes=len(jpeg()) + 10)) as small:
+        at = f"/api/v1/datasets/{small.post('/api/v1/datasets', json={}).json()['id']}"
+        send(small, at, jpeg())
+        got = small.post(f"{at}/photos", files={"file": ("b.jpg", jpeg((1, 1, 1)))})
+        assert got.status_code == 429
+        assert got.headers["x-should-retry"] == "false"
+    world.studio.close()
 
 
 def test_the_sheet_of_the_newest_scan(world: World, ada: TestClient, dataset: str) -> None:

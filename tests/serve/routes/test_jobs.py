@@ -38,8 +38,10 @@ def test_waiting_for_the_end(world: World, ada: TestClient) -> None:
 
 def test_turns(ada: TestClient) -> None:
     at = f"/api/v1/jobs/{ada.post('/api/v1/generate', json=PICTURE).json()['id']}"
-    turns = [("pause", "paused"), ("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled"),
-             ("cancel", "cancelled"), ("retry", "queued"), ("cancel", "cancelled")]  # fmt: skip
+    turns = [
+        ("pause", "paused"), ("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled"),
+        ("cancel", "cancelled"), ("retry", "queued"), ("cancel", "cancelled"),
+    ]  # fmt: skip
     for act, state in turns:
         assert ada.post(f"{at}/{act}").json()["state"] == state
     assert ada.post(f"{at}/pause").status_code == 409
