@@ -29,10 +29,10 @@ from kaiffin.serve.errors import Refused, answer
 from kaiffin.serve.jobs import Job, NotFound
 from kaiffin.serve.keys import Caller
 from kaiffin.serve.requests import PICTURES, SIDE, Generate, Prompt, Sampling, Worn
-from kaiffin.serve.routes.common import sends
+from kaiffin.serve.routes.common import FOREIGN_FAILURES, sends
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = APIRouter(prefix="/v1", tags=["openai"], responses=FOREIGN_FAILURES)
 STEPS = {"low": 10, "medium": 25, "high": 50, "standard": 25, "hd": 50}
 PATIENCE = 590.0  # seconds; OpenAI's clients wait 600
 LOOK_S = 5.0
