@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
+from PIL import Image
 
 from kaiffin.adapters.elsewhere.proof import Proof
 from kaiffin.experiments.work.jobs import Result
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import UserError
-from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.paths import PATHS
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump, override
 from kaiffin.foundation.tell import Tell
 from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request
 from kaiffin.serve.work import Task, picture_id
 from kaiffin.stories import adapter as adapters
@@ -122,6 +123,16 @@ def picture_facts(task: Task, number: int, request: Request) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def given_away(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A picture's recipe for its owner: files by their names, whatever folder they are in."""
+    named = {
+        field: [{**one, "path": Path(one["path"]).name} for one in recipe[field]]
+        for field in ("adapters", "embeddings")
+        if field in recipe
+    }
+    return {**recipe, **named}
+
+
 # --- the kinds ----------------------------------------------------------------------------------
 
 
@@ -167,9 +178,8 @@ def _generate(task: Task, tell: Tell) -> Result:
     for number, made in enumerate(done.pictures):
         one = picture_facts(task, number, made.request)
         place = task.studio.image(one["id"])
-        with explained(place):
-            place.parent.mkdir(exist_ok=True)
-            os.replace(made.path, place)
+        with Image.open(made.path) as image:
+            save_png(image, place, given_away(made.recipe), sync=True)
         facts.append(one)
     ids = {made.path: one["id"] for made, one in zip(done.pictures, facts, strict=True)}
     rankings = [
