@@ -1,6 +1,5 @@
 """Jobs in real workers: kills, interruptions and pauses, and the bytes of undisturbed trainings."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from kaiffin.serve.jobs import Job
 from kaiffin.serve.kinds import KINDS
 from kaiffin.serve.studio import Studio
 from kaiffin.serve.supervisor import Supervisor
-from kaiffin.serve.work import House, Reporter, Task, picture_id, work
+from kaiffin.serve.work import House, Task, picture_id, work
 
 STEPS = 150
 
@@ -147,29 +146,6 @@ def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
     ended = []
     until(lambda: ended.extend(stage.ended(0)) or ended)
     assert ended[0].result == {"of": "the one before"}
-
-
-def test_a_reporter_says_no_places_and_not_too_often(
-    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = studio.jobs.submit("ann", "scan", training())
-    made = work(studio, job, House(bases={"house": "/models/house.safetensors"}))
-    heard = Heard()
-    reporter = Reporter(made, heard)
-    reporter.note(f"looks at {studio.path}/datasets/abc/1.png with /models/house.safetensors")
-    reporter.warning("small")
-    assert made.left("progress")["notes"] == ["looks at 1.png with house", "warning: small"]
-    assert str(studio.path) in heard.notes[0], "the operator's log has it all"
-    said: list[str] = []
-    monkeypatch.setattr(
-        "kaiffin.serve.work.write_bytes", lambda path, data, sync: said.append(data)
-    )
-    with reporter.progress("steps", 1000) as wait:
-        for step in range(1, 1001):
-            wait.update(step, text=f"loss {step}")
-    assert len(said) < 10
-    assert json.loads(said[-1])["done"] == 1000
-    assert json.loads(said[-1])["what"] == "steps: loss 1000"
 
 
 def test_ids_of_pictures_are_ids_and_stay(studio: Studio) -> None:

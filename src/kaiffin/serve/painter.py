@@ -29,7 +29,7 @@ from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import Draw
 from kaiffin.serve.batches import Batches
-from kaiffin.serve.kinds import given_away, order_of, picture_facts
+from kaiffin.serve.orders import given_away, order_of, picture_facts
 from kaiffin.serve.spool import Spool
 from kaiffin.serve.studio import Studio
 from kaiffin.serve.work import House, Task
