@@ -56,6 +56,13 @@ def test_live_and_again(world: World, ada: TestClient, at: str) -> None:
     assert polled["next"] == missed[-1][0]
 
 
+def test_no_folder_is_named(world: World, ada: TestClient) -> None:
+    job = ada.post("/api/v1/generate", json=PICTURE).json()["id"]
+    world.studio.jobs.begin([job], "test")
+    world.studio.jobs.fail(job, f"{world.studio.path}/x.png: is gone.")
+    assert str(world.studio.path) not in ada.get("/api/v1/events/page").text
+
+
 def test_only_ones_own(world: World, bob: TestClient, at: str) -> None:
     assert bob.get("/api/v1/events/page").json() == {"items": [], "next": 0}
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from kaiffin.serve import asking
+from kaiffin.serve.errors import without_paths
 from kaiffin.serve.events import Event
 from kaiffin.serve.routes.common import sends
 from kaiffin.serve.service import Reader, Served, Service
@@ -61,7 +62,7 @@ async def _stream(
     while is_in():
         for event in await service.studio.events.wait(owner, seen, WAIT_S):
             seen = event.id
-            data = json.dumps({**event.data, "at": event.at})
+            data = json.dumps({**without_paths(dict(event.data)), "at": event.at})
             yield ServerSentEvent(data=data, event=event.what, id=str(event.id))
 
 
@@ -83,4 +84,6 @@ async def some(
 
 
 def _shown(event: Event) -> ShownEvent:
-    return ShownEvent(id=event.id, what=event.what, data=dict(event.data), at=event.at)
+    return ShownEvent(
+        id=event.id, what=event.what, data=without_paths(dict(event.data)), at=event.at
+    )
