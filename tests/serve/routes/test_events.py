@@ -63,6 +63,14 @@ def test_no_folder_is_named(world: World, ada: TestClient) -> None:
     assert str(world.studio.path) not in ada.get("/api/v1/events/page").text
 
 
+def test_a_number_that_no_event_has(world: World, at: str) -> None:
+    for number in ("9" * 30, "x", ""):
+        headers = {**bearer(world), "last-event-id": number}
+        with httpx.stream("GET", at, headers=headers, timeout=20) as got:
+            assert got.status_code == 200
+            assert next(got.iter_lines()).startswith(":")
+
+
 def test_only_ones_own(world: World, bob: TestClient, at: str) -> None:
     assert bob.get("/api/v1/events/page").json() == {"items": [], "next": 0}
 

@@ -48,7 +48,8 @@ async def events(
     last_event_id: Annotated[str | None, Header(max_length=30)] = None,
 ) -> Response:  # fmt: skip
     """A stream; after a break it goes on behind `Last-Event-ID`."""
-    seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else since
+    given = last_event_id or ""
+    seen = min(int(given), 2**62) if given.isdecimal() else since
     if seen is None:
         seen = service.studio.events.last(caller.owner)
     is_in = request.scope["state"]["is_in"]
