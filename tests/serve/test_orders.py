@@ -5,7 +5,7 @@ from pathlib import Path
 from asked import pictures
 
 from kaiffin.pictures.request import Request
-from kaiffin.serve.orders import order_of, picture_facts
+from kaiffin.serve.orders import given_away, order_of, picture_facts
 from kaiffin.serve.studio import Studio
 from kaiffin.serve.work import House, Task, picture_id
 
@@ -40,4 +40,11 @@ def test_facts_of_a_picture(tmp_path: Path) -> None:
     assert facts == {
         "id": picture_id("a" * 16, 2), "number": 2, "prompt": "a car", "seed": 7, "width": 64,
         "height": 32,
+    }  # fmt: skip
+
+
+def test_a_recipe_names_files_and_no_folder() -> None:
+    recipe = {"adapters": [{"path": "/srv/adapters/a.safetensors", "name": "a"}], "torch": "2"}
+    assert given_away(recipe) == {
+        "adapters": [{"path": "a.safetensors", "name": "a"}], "torch": "2"
     }  # fmt: skip

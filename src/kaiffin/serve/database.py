@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.errors import RunError
+from kaiffin.serve.tables import TABLES
 
 # Each makes the tables of the version before into its own; those of a release are never edited.
 VERSIONS = (
@@ -72,6 +73,7 @@ VERSIONS = (
     CREATE INDEX images_by_owner ON images (owner, number);
     CREATE INDEX images_by_job ON images (job, number);
     """,
+    TABLES,
 )
 
 LETTERS = string.ascii_lowercase + string.digits

@@ -7,7 +7,6 @@ story when it is told, since a worker does one. A job that is done again goes on
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import yaml
+from PIL import Image
 
 from kaiffin.experiments.work.jobs import Job as Work
 from kaiffin.experiments.work.jobs import Result
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import Interrupted, UserError
-from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.paths import PATHS
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump, override
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.embedded import EMBEDDED
-from kaiffin.serve.orders import order_of, picture_facts, plain, source_of
+from kaiffin.serve.orders import given_away, order_of, picture_facts, plain, source_of
 from kaiffin.serve.reporter import Reporter
 from kaiffin.serve.work import Task, task
 
@@ -131,6 +131,7 @@ def _trained(task: Task, done: Trained) -> Result:
 
 def _generate(task: Task, tell: Tell) -> Result:
     """Those of which the best are chosen; the others are painted (see serve.painter)."""
+    from kaiffin.pictures.recipe import save_png
     from kaiffin.stories.generate import generate
 
     order, changes = order_of(task)
@@ -141,10 +142,9 @@ def _generate(task: Task, tell: Tell) -> Result:
     facts = []
     for number, made in enumerate(done.pictures):
         one = picture_facts(task, number, made.request)
-        place = task.studio.image(one["id"])
-        with explained(place):
-            place.parent.mkdir(exist_ok=True)
-            os.replace(made.path, place)
+        with Image.open(made.path) as image:
+            place = task.studio.image(one["id"])
+            save_png(image, place, given_away(made.recipe), sync=True)
         facts.append(one)
     ids = {made.path: one["id"] for made, one in zip(done.pictures, facts, strict=True)}
     rankings = [

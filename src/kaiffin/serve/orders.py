@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from kaiffin.pictures.request import Request
@@ -33,6 +35,16 @@ def source_of(task: Task) -> str:
 def plain(value: Any) -> Any:
     """A value of JSON as settings have it."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def given_away(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A picture's recipe for its owner: files by their names, whatever folder they are in."""
+    named = {
+        field: [{**one, "path": Path(one["path"]).name} for one in recipe[field]]
+        for field in ("adapters", "embeddings")
+        if field in recipe
+    }
+    return {**recipe, **named}
 
 
 def picture_facts(task: Task, number: int, request: Request) -> dict[str, Any]:
