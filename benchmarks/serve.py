@@ -63,40 +63,44 @@ def main() -> None:
         if flags.filled:
             fill(data)
         with served(data) as (client, process):
-            found = measured(flags, client, process)
-    for name, value in found.items():
-        print(f"| {name} | {value if isinstance(value, str) else round(value, 3)} |")
+            found = {}
+            for name, value in measured(flags, client, process):
+                print(f"| {name} | {round(value, 3)} |", flush=True)
+                found[name] = value
     if flags.json:
         flags.json.write_text(json.dumps({**vars(flags), "json": None, **found}, indent=2) + "\n")
 
 
 def measured(
     flags: argparse.Namespace, client: httpx.Client, process: psutil.Process
-) -> dict[str, float]:
+) -> Iterator[tuple[str, float]]:
+    """Names and values, as they are found."""
     base = BaseConfig()
     family = load(base, Runtime.from_config(base))
     batch = best_batch(family, flags.steps)
-    burst = 4 * flags.clients
+    yield "best batch offline", batch
+    burst = 2 * flags.clients
     for _ in range(3):  # the painter finds its own batch meanwhile
         crowd(client, flags.clients, burst, flags.steps)
     ratios, rates = [], []
     for _ in range(flags.rounds):
         offline = burst / seconds(lambda: paint(family, burst, batch, flags.steps))
-        service = burst / seconds(lambda: crowd(client, flags.clients, burst, flags.steps))
-        ratios.append(service / offline)
-        rates.append(service)
-    alone = [seconds(lambda: paint(family, 1, 1, flags.steps)) for _ in range(ALONE)]
-    asked = [seconds(lambda: ask(client, flags.steps)) for _ in range(ALONE)]
-    found = {
-        "best batch offline": batch,
-        "pictures a second, service": statistics.median(rates),
-        "throughput, service / offline": statistics.median(ratios),
-        "  lowest and highest of the rounds": f"{min(ratios):.2f} - {max(ratios):.2f}",
-        "one picture offline, p50 ms": 1e3 * statistics.median(alone),
-        "one picture by the service, p50 ms": 1e3 * statistics.median(asked),
-        "added at p50, ms": 1e3 * (statistics.median(asked) - statistics.median(alone)),
-    }
-    return found | health(client, flags) | memory(client, process, flags.requests)
+        rates.append(burst / seconds(lambda: crowd(client, flags.clients, burst, flags.steps)))
+        ratios.append(rates[-1] / offline)
+    yield "pictures a second, service", statistics.median(rates)
+    yield "throughput, service / offline", statistics.median(ratios)
+    yield "  the lowest of the rounds", min(ratios)
+    yield "  the highest", max(ratios)
+    alone, asked = [], []
+    for _ in range(ALONE):
+        alone.append(seconds(lambda: paint(family, 1, 1, flags.steps)))
+        asked.append(seconds(lambda: ask(client, flags.steps)))
+    yield "one picture offline, p50 ms", 1e3 * statistics.median(alone)
+    yield "one picture by the service, p50 ms", 1e3 * statistics.median(asked)
+    added = statistics.median(b - a for a, b in zip(alone, asked, strict=True))
+    yield "added at p50, ms", 1e3 * added
+    yield from memory(client, process, flags.requests).items()
+    yield from health(client, flags).items()
 
 
 # --- offline ------------------------------------------------------------------------------------
