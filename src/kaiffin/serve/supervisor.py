@@ -166,6 +166,8 @@ class Supervisor:
         """Files of a worker that has ended; its log stays."""
         for what in (".json", ".result.json", ".progress.json", ".worker.json", ".lock.json"):
             (self.studio.work / "jobs" / f"{id}{what}").unlink(missing_ok=True)
+        for path in (self.studio.work / "jobs").glob(f".{id}.*.part"):
+            path.unlink(missing_ok=True)
 
     def _finish(self, job: Job, result: Mapping[str, Any]) -> None:
         """What a worker of a long job answered; `failed` is of one that met a bug."""
@@ -353,6 +355,8 @@ class Supervisor:
             id = path.name.partition(".")[0]
             if all(job.is_over for job in self.jobs.of_ids([id])):
                 self._clear(id)
+        for path in (self.studio.path / "images").glob("*/.*.part"):
+            path.unlink(missing_ok=True)
         self.studio.events.trim()
 
 
