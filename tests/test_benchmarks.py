@@ -111,9 +111,9 @@ def test_a_service_that_is_killed_loses_nothing(sd_path: Path, tmp_path: Path) -
         "--out",
         tmp_path / "out",
     ]
-    done = fresh.run([*call, "--steps", 20, "--json", file], timeout=600)
+    done = fresh.run([*call, "--kills", 6, "--steps", 20, "--json", file], timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(file.read_text())
     assert found["problems"] == []
     assert found["deaths"]["server"] + found["deaths"].get("worker", 0) == 6
-    assert found["starts"] == found["deaths"]["server"] + 1
+    assert found["starts"] > found["deaths"]["server"]

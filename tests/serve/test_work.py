@@ -124,6 +124,29 @@ def test_a_cancel_stops_the_worker_and_nothing_is_finished(
     assert studio.jobs.find(train.id).state == "cancelled"
 
 
+@pytest.mark.slow
+def test_on_ray_a_training_gives_way_and_outlives_a_kill(
+    tmp_path: Path, ray_folder: str, sd_path: Path, twin: dict[str, bytes]
+) -> None:
+    studio = open_studio(tmp_path / "studio")
+    supervisor = Supervisor(studio, on="ray:1")
+    supervisor.start()
+    train = studio.jobs.submit("ann", "train", asked(sd_path))
+    until(lambda: trains(studio, train))
+    job = studio.jobs.submit("bob", "generate", pictures(sd_path))
+    until(lambda: studio.jobs.find(job.id).is_over)
+    assert studio.jobs.find(job.id).state == "done"
+    run = Run.open(studio.run(train.id))
+    until(lambda: trains(studio, train, saved(run) + 3))
+    os.kill(int((run.path / "lock.pid").read_text()), signal.SIGKILL)
+    until(lambda: studio.jobs.find(train.id).is_over)
+    supervisor.stop()
+    found = studio.jobs.find(train.id)
+    studio.close()
+    assert (found.state, found.attempts) == ("done", 1)
+    assert result(run.path) == twin
+
+
 def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
     """Whose server was killed: it may still be saving, or may just have come to its end."""
     import filelock
