@@ -34,6 +34,7 @@ def claiming() -> list[str]:
 # only what is light and everywhere: as fresh as a new interpreter, without its start.
 ALONE = """
 import importlib, os, sys
+import fastapi, prometheus_client, sse_starlette, uvicorn
 import click, filelock, jinja2, numpy, PIL.Image, psutil, rich.progress, rich.table, tomllib, yaml
 import pydantic.main, pydantic.type_adapter
 heavy = set(sys.argv[1].split())

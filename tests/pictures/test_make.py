@@ -1,6 +1,7 @@
 """Many pictures: each adapter loaded once, equal settings together, and the family left clean."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.run import Run
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import make as module
-from kaiffin.pictures.make import Task, WeightedAdapter, make
+from kaiffin.pictures.make import Task, Wardrobe, WeightedAdapter, make
 from kaiffin.pictures.recipe import parameters_text
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import generate
@@ -60,6 +61,37 @@ def test_each_adapter_is_loaded_once_and_all_are_taken_off(
     assert np.abs(pixels(made[1]) - before).max() <= 1
     again = pixels(next(generate(sd, [Request("a dog", 1, **CALL)])))
     assert (again == before).all()
+
+
+def test_what_was_worn_last_is_not_read_again(
+    run: Run, sd: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    real = module.load_adapter
+    monkeypatch.setattr(module, "load_adapter", lambda *a: loaded.append(a[0].name) or real(*a))
+    for name in ("a", "b"):
+        shutil.copy(run.adapter_path, tmp_path / f"{name}.safetensors")
+
+    def made(*names: str, weights: str = "1") -> bytes:
+        worn = [WeightedAdapter(tmp_path / f"{n}.safetensors", strength.parse(weights))
+                for n in names]  # fmt: skip
+        task = Task(Request("a dog", 1, **CALL), tuple(worn))
+        ((_, image),) = make(sd, [task], wardrobe=wardrobe)
+        return image.tobytes()
+
+    wardrobe = Wardrobe(sd, most=2)
+    full, bare, half = made("a"), made(), made("a", weights="0.5")
+    assert loaded == ["a.safetensors"]
+    assert len({full, bare, half}) == 3
+    assert made("a") == full, "at the strength that is asked for, not the last one"
+    assert made("a", "a") not in (full, bare)  # twice is twice as strong
+    made("b")
+    made("a")
+    assert [name[0] for name in loaded] == ["a", "a", "b", "a"]  # the first had to make room
+    other = load_file(tmp_path / "a.safetensors")
+    save_file({k: 0.5 * v for k, v in other.items()}, tmp_path / "a.safetensors",
+              metadata=safe.header(tmp_path / "a.safetensors")[1])  # fmt: skip
+    assert made("a") != full, "a file that has changed is read again"
 
 
 def test_a_recipe_names_the_file_and_its_strength(run: Run, sd: ModelFamily) -> None:

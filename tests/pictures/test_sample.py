@@ -1,5 +1,7 @@
 """Pictures: equal to diffusers', and independent of the batch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -9,7 +11,7 @@ from kaiffin.foundation.runtime import randn
 from kaiffin.foundation.samplers import SAMPLERS
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.request import Request
-from kaiffin.pictures.sample import generate
+from kaiffin.pictures.sample import Draw, generate
 
 CALL = {"width": 64, "height": 64, "steps": 4}
 
@@ -37,6 +39,28 @@ def test_a_picture_does_not_depend_on_the_others(family: ModelFamily) -> None:
             made = list(generate(family, requests, batch_size=batch_size))
             got = pixels(made[requests.index(wanted)])
             assert np.abs(got - alone).max() <= 1
+
+
+def test_a_watcher_sees_each_step_and_may_end_it(sd: ModelFamily) -> None:
+    requests = [Request("a dog", seed, **CALL) for seed in (1, 2, 3)]
+    seen: list[tuple[list[int], int, bytes]] = []
+
+    def watch(batch: Sequence[Request], step: int, draw: Draw) -> None:
+        seen.append(([one.seed for one in batch], step, draw()[0].tobytes()))
+
+    made = list(generate(sd, requests, batch_size=2, watch=watch))
+    assert [(seeds, step) for seeds, step, _ in seen] == [
+        (seeds, step) for seeds in ([1, 2], [3]) for step in range(1, CALL["steps"] + 1)
+    ]
+    assert seen[3][2] == made[0].tobytes(), "the last step shows the picture itself"
+    assert len({picture for _, _, picture in seen[:4]}) == 4
+
+    def stop(batch: Sequence[Request], step: int, draw: Draw) -> None:
+        if step == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(generate(sd, requests, watch=stop))
 
 
 def test_sizes_are_kept(sd: ModelFamily) -> None:

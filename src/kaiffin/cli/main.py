@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from kaiffin.cli import adapters, bases, experiments, miniature, pictures, training
+from kaiffin.cli import adapters, bases, experiments, miniature, pictures, serving, training
 from kaiffin.cli.help import Group
 from kaiffin.cli.settings import Command, SchemaCommand
 from kaiffin.foundation.errors import UserError
@@ -39,6 +39,12 @@ BASES = Group(
 MINIATURE = Group(
     "miniature", "The embedded base model.", {"Commands": [miniature.BuildCommand(miniature.Build)]}
 )
+KEYS = Group(
+    "keys",
+    "The keys of a service: made, listed, revoked.",
+    {"Commands": _commands(serving.Add, serving.List, serving.Revoke)},
+    alone="list",
+)
 
 app = Group(
     "kaiffin",
@@ -51,6 +57,7 @@ app = Group(
             experiments.Choose, experiments.Report, experiments.Grid, experiments.Compare,
             experiments.Sweep,
         ),
+        "Serve": [*_commands(serving.Serve), KEYS],
         "Look inside": [ADAPTER, MINIATURE, *_commands(training.Options)],
     },
 )  # fmt: skip

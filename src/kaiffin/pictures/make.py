@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.recipe import recipe
 from kaiffin.pictures.request import AdapterRef, Request, settings
-from kaiffin.pictures.sample import OnStep, Weigh, generate
+from kaiffin.pictures.sample import OnStep, Watch, Weigh, generate
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,45 @@ def _reference(one: WeightedAdapter) -> AdapterRef:
     )
 
 
-@contextlib.contextmanager
-def _attached(family: ModelFamily, task: Task, tell: Tell) -> Iterator[list[Stack]]:
-    """The task's adapters, which are yielded, and embeddings on the family while the block runs."""
-    adapters = [_loaded(one, family, tell) for one in task.adapters]
-    stacks = [*adapters, *(_embedding(path, family, tell) for path in task.embeddings)]
-    try:
-        for path, stack in zip(task.files, stacks, strict=True):
-            with safe.about(path):
-                stack.inject(family)
-        yield adapters
-    finally:
-        for stack in stacks:
-            stack.eject()
+class Wardrobe:
+    """A base's adapters and embeddings that were read: the `most` used last stay in memory."""
+
+    def __init__(self, family: ModelFamily, most: int = 0) -> None:
+        self.family, self.most = family, most
+        self._kept: OrderedDict[Hashable, Stack] = OrderedDict()
+
+    @contextlib.contextmanager
+    def worn(self, task: Task, tell: Tell) -> Iterator[list[Stack]]:
+        """The task's adapters, which are yielded, and embeddings on the base while the block
+        runs."""
+        stacks = [
+            self._stack(path, one, number, tell)
+            for number, (path, one) in enumerate(zip_longest(task.files, task.adapters))
+        ]
+        try:
+            for path, stack in zip(task.files, stacks, strict=True):
+                with safe.about(path):
+                    stack.inject(self.family)
+            yield stacks[: len(task.adapters)]
+        finally:
+            for stack in stacks:
+                stack.eject()
+            while len(self._kept) > self.most:
+                self._kept.popitem(last=False)
+
+    def _stack(self, path: Path, one: WeightedAdapter | None, number: int, tell: Tell) -> Stack:
+        """number: its place, since one file may be worn twice."""
+        state = [(p, p.stat().st_mtime_ns, p.stat().st_size) for p in _files_of(path)]
+        key = (number, tuple(state), one and one.skip_unknown)
+        if key not in self._kept:
+            read = _loaded(one, self.family, tell) if one else _embedding(path, self.family, tell)
+            self._kept[key] = read
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def _files_of(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
 
 
 def _loaded(one: WeightedAdapter, family: ModelFamily, tell: Tell) -> Stack:
@@ -102,27 +130,30 @@ def _embedding(path: Path, family: ModelFamily, tell: Tell) -> Stack:
 
 def make(
     family: ModelFamily, tasks: Sequence[Task], batch_size: int = 4, on_step: OnStep | None = None,
-    *, tell: Tell = SILENT,
+    *, watch: Watch | None = None, wardrobe: Wardrobe | None = None, tell: Tell = SILENT,
 ) -> Iterator[tuple[int, Image.Image]]:  # fmt: skip
     """Yields (place in `tasks`, picture), each adapter loaded once, equal settings together.
 
-    In the order of `tasks` where all have the same adapters and settings. on_step: as
-    `sample.generate` has it.
+    In the order of `tasks` where all have the same adapters and settings. on_step, watch: as
+    `sample.generate` has them; wardrobe: of the family, where adapters are to stay from call to
+    call.
     """
+    wardrobe = wardrobe or Wardrobe(family)
     for of_files in _grouped(range(len(tasks)), lambda i: tasks[i].files):
-        with _attached(family, tasks[of_files[0]], tell) as stacks:
-            for alike in _grouped(of_files, lambda i: _setting(tasks[i])):
+        with wardrobe.worn(tasks[of_files[0]], tell) as stacks:
+            for alike in _grouped(of_files, lambda i: setting(tasks[i])):
                 for one, stack in zip(tasks[alike[0]].adapters, stacks, strict=True):
                     stack.weights = one.weights
                 requests = [tasks[i].request for i in alike]
                 made = generate(
-                    family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks)
-                )
+                    family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks),
+                    watch=watch,
+                )  # fmt: skip
                 yield from zip(alike, made, strict=True)
 
 
-def _setting(task: Task) -> Hashable:
-    """Equal for pictures that can be computed together."""
+def setting(task: Task) -> Hashable:
+    """With `Task.files`: equal for pictures that can be computed together."""
     weights = tuple(one.weights for one in task.adapters)
     return weights, tuple(settings(task.request).items())
 

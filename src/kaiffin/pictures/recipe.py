@@ -94,16 +94,18 @@ def _quoted(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if any(c in text for c in ',:\n"') else text
 
 
-def save_png(image: Image.Image, path: Path, recipe: dict[str, Any] | None = None) -> None:
-    """Writes the picture with its recipe, or bare; whole or not at all, and not synced, since a
-    picture can be made again. Raises RunError where the file system refuses."""
+def save_png(
+    image: Image.Image, path: Path, recipe: dict[str, Any] | None = None, *, sync: bool = False
+) -> None:
+    """Writes the picture with its recipe, or bare; whole or not at all. sync: it outlives a power
+    cut; not needed where it can be made again. Raises RunError where the file system refuses."""
     info = PngImagePlugin.PngInfo()
     if recipe is not None:
         info.add_itxt("parameters", parameters_text(recipe))
         info.add_itxt(png.RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True))
     file = io.BytesIO()
     image.save(file, format="PNG", pnginfo=info)
-    write_bytes(path, file.getvalue(), sync=False)
+    write_bytes(path, file.getvalue(), sync=sync)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

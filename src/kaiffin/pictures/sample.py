@@ -20,6 +20,9 @@ from kaiffin.pictures.request import Request, settings
 
 OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
+Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
+# Told after each denoising step: the batch, how many steps are done, and how to see it.
+Watch = Callable[[Sequence[Request], int, Draw], None]
 
 
 def generate(
@@ -29,14 +32,16 @@ def generate(
     batch_size: int = 4,
     on_step: OnStep | None = None,
     weigh: Weigh | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Image.Image]:
     """Yields one picture per request, in order; adapters are attached by the caller.
 
     batch_size: how many are computed together at most; changes no picture by more than one grey
-    level. weigh: sets the adapters' weights before each denoising step.
+    level. weigh: sets the adapters' weights before each denoising step. What `on_step` or `watch`
+    raises ends the making.
     """
     for batch in _batches(family, requests, batch_size):
-        yield from _make(family, batch, on_step, weigh)
+        yield from _make(family, batch, on_step, weigh, watch)
 
 
 def _batches(
@@ -58,8 +63,9 @@ def _batches(
 
 @torch.no_grad()
 def _make(
-    family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None
-) -> list[Image.Image]:
+    family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
+    watch: Watch | None,
+) -> list[Image.Image]:  # fmt: skip
     """One batch through text encoder, sampler and decoder."""
     first = batch[0]
     if weigh:
@@ -79,15 +85,20 @@ def _make(
 
     x = family.schedule.first_noise(noise("start"), sigmas[0])
 
-    def report(i: int, _: object) -> None:
+    # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
+    def draw(latents: Tensor) -> list[Image.Image]:
+        return [_picture(family.decode(latent[None])) for latent in latents]
+
+    def report(i: int, x0: Tensor) -> None:
         if on_step:
             on_step(len(batch))
+        if watch:
+            watch(batch, i + 1, lambda: draw(x0))
         if weigh and i + 1 < first.steps:
             weigh((i + 1) / (first.steps - 1))
 
     x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **first.options)
-    # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
-    return [_picture(family.decode(latent[None])) for latent in x0]
+    return draw(x0)
 
 
 def _conditioning(

@@ -96,24 +96,49 @@ def generate(
     changes: of `sample`, `base` and `score`, such as {"sample.steps": 30}; what they leave open is
     as in the run. Raises UserError for what cannot be made or judged, before anything is made.
     """
-    run, config = open_source(order.source, changes, tell=tell)
-    adapters = _adapters(order, run)
-    texts = [fill(prompt, config.subject) for prompt in order.prompts]
-    for remark in remarks(request(text, order.seed, config.sample) for text in texts):
-        tell.note(remark)
-    panel = _open_panel(order, run, config, texts, tell)
+    opened = open_order(order, changes, tell=tell)
+    run, config = opened.run, opened.config
+    panel = _open_panel(order, opened, tell)
     family = load_base(config.base, Runtime.from_config(config.base), tell)
-    sample = with_size(config.sample, family)
-    requests = [request(t, order.seed + k, sample) for t in texts for k in range(order.count)]
-    mixes = [_blended(adapters, blend) for blend in order.blends] or [tuple(adapters)]
-    words = tuple(order.embeddings)
-    tasks = [Task(one, mix, words) for mix in mixes for one in requests]
+    tasks = tasks_of(order, opened, family)
     folder = order.out or (run.images if run else Path("images"))
     made = _write_pictures(family, tasks, folder, order.batch_size, order.metadata, tell)
     page = _new_name(folder, "sheet")
     _write_sheet(page, made, order)
     rankings = _rank(panel, made, config, order, tell) if panel else ()
     return Pictures(tuple(made), folder, page, rankings)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An order, understood: the run it is of, the configuration with its changes, all adapters,
+    and the prompts' texts."""
+
+    run: Run | None
+    config: Config
+    adapters: tuple[WeightedAdapter, ...]
+    texts: tuple[str, ...]
+
+
+def open_order(
+    order: Order, changes: Mapping[str, Any] | None = None, *, tell: Tell = SILENT
+) -> Opened:
+    """Reads what an order names; as `generate`, but for the base, which is not loaded."""
+    run, config = open_source(order.source, changes, tell=tell)
+    adapters = _adapters(order, run)
+    texts = tuple(fill(prompt, config.subject) for prompt in order.prompts)
+    for remark in remarks(request(text, order.seed, config.sample) for text in texts):
+        tell.note(remark)
+    return Opened(run, config, tuple(adapters), texts)
+
+
+def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
+    """Every picture of an order: blends outside, then prompts, then seeds."""
+    sample, seeds = with_size(opened.config.sample, family), range(order.count)
+    requests = [request(text, order.seed + k, sample) for text in opened.texts for k in seeds]
+    mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
+    words = tuple(order.embeddings)
+    return [Task(one, mix, words) for mix in mixes for one in requests]
 
 
 def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
@@ -205,10 +230,9 @@ def _write_sheet(page: Path, made: Sequence[Picture], order: Order) -> None:
 # --- the best -----------------------------------------------------------------------------------
 
 
-def _open_panel(
-    order: Order, run: Run | None, config: Config, texts: Sequence[str], tell: Tell
-) -> Panel | None:
-    """Who chooses the best of the pictures of `texts`; None where all are taken."""
+def _open_panel(order: Order, opened: Opened, tell: Tell) -> Panel | None:
+    """Who chooses the best of the pictures; None where all are taken."""
+    run, config = opened.run, opened.config
     if order.best is None:
         return None
     if order.best > order.count:
@@ -224,7 +248,7 @@ def _open_panel(
         tell.note("note: the miniature's CLIP knows a toy world only; name another with --judge")
     if panel.references is None:
         tell.note("note: there are no photos to compare with (--like): by prompt alone")
-    return panel.read([plain_prompt(text, config.subject) for text in texts], tell=tell)
+    return panel.read([plain_prompt(text, config.subject) for text in opened.texts], tell=tell)
 
 
 def _rank(

@@ -52,7 +52,8 @@ class GridOrder:
 
     source: a run folder or a base; prompt: None where it is an axis; axes: by x, y and z, as
     `experiments.grid.axes` reads them; seed: None where it is an axis or 0; count: pictures of each
-    cell; out: default grids in the run or here; yes: however many pictures these are.
+    cell; out: default grids in the run or here; yes: however many pictures these are; adapter: a
+    file, where the source is a base.
     """
 
     source: str
@@ -63,6 +64,7 @@ class GridOrder:
     batch_size: int = 4
     out: Path | None = None
     yes: bool = False
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def grid(
 
 def ask(order: GridOrder, run: Run | None, config: Config) -> Grid:
     """The grid that is wanted, with every value validated."""
-    file = of_run(run)[0].path if run else None
+    file = of_run(run)[0].path if run else order.adapter
     prompt = fill(order.prompt or "", config.subject)
     start = Setting(prompt, order.seed or 0, config.sample, file)
     by_letter = axes.read(order.axes, start, run, config)

@@ -87,3 +87,22 @@ def test_a_stop_waits_for_all(tmp_path: Path) -> None:
     assert told.notes[0].startswith("stopping: ")
     ended = {end.name: end.how for end in place.ended(0)}
     assert ended == {"one": "exit code 143", "two": "exit code 143"}
+
+
+def test_one_is_interrupted_and_the_others_go_on(tmp_path: Path) -> None:
+    place = Processes([FINDS_STORIES] * 2, tmp_path)
+    place.interrupt("nobody")
+    made = [job(tmp_path, name, waits=True) for name in ("one", "two")]
+    for one in made:
+        place.start(one)
+    while not all(one.left("count") for one in made):
+        time.sleep(0.01)
+    place.interrupt("one")
+    (end,) = place.ended(60)
+    assert (end.name, end.result, end.how) == ("one", None, "exit code 143")
+    (_, process, _) = place.running["two"]
+    process.send_signal(signal.SIGSTOP)  # it hears nothing
+    place.interrupt("two")
+    place.interrupt("two")
+    (end,) = place.ended(60)
+    assert (end.name, end.how) == ("two", "SIGKILL")

@@ -81,6 +81,7 @@ class Cluster:
         # Tries are counted by `running`, not by Ray.
         self.task = ray.remote(max_retries=0, max_calls=1)(_work)
         self.running: dict[Any, Job] = {}
+        self.interrupted: set[Any] = set()
 
     @property
     def slots(self) -> int:
@@ -100,6 +101,7 @@ class Cluster:
 
     def _collect(self, reference: Any) -> Ended:
         job, wrong = self.running.pop(reference), self.ray.exceptions
+        self.interrupted.discard(reference)
         try:
             result = self.ray.get(reference)
         except wrong.RayTaskError as error:  # raised by `_work`, here or there
@@ -108,6 +110,12 @@ class Cluster:
         except wrong.RayError as error:
             return Ended(job.name, None, type(error).__name__)
         return Ended(job.name, result, "it was stopped")
+
+    def interrupt(self, name: str) -> None:
+        for reference, job in self.running.items():
+            if job.name == name:
+                self.ray.cancel(reference, force=reference in self.interrupted)
+                self.interrupted.add(reference)
 
     def stop(self) -> None:
         if not self.running:

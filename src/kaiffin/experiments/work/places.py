@@ -39,6 +39,10 @@ class Place(Protocol):
         """Those that ended since; waits for one, but no longer than that."""
         ...
 
+    def interrupt(self, name: str) -> None:
+        """Lets the job of that name save and stop, if it runs; a second time, ends its worker."""
+        ...
+
     def stop(self) -> None:
         """Lets every worker save and stop, and waits for them; interrupted, it ends them."""
         ...
@@ -87,6 +91,9 @@ class Local:
     def ended(self, seconds: float) -> list[Ended]:
         through, self.through = self.through, []
         return through
+
+    def interrupt(self, name: str) -> None:
+        pass  # nothing runs here while somebody could call this
 
     def stop(self) -> None:
         pass  # what ran here was interrupted itself

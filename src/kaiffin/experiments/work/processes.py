@@ -25,6 +25,7 @@ class Processes:
     ) -> None:
         self.slots, self.free, self.tell = len(environments), list(environments), tell
         self.running: dict[str, tuple[Job, Worker, Mapping[str, str]]] = {}
+        self.interrupted: set[str] = set()
         self.session = workers.open_session(out)
         threads = max(1, (os.cpu_count() or 1) // self.slots)
         self.shared = {"OMP_NUM_THREADS": str(threads), **os.environ}
@@ -45,12 +46,23 @@ class Processes:
 
     def _collect(self, job: Job, process: Worker, own: Mapping[str, str]) -> Ended:
         del self.running[job.name]
+        self.interrupted.discard(job.name)
         self.free.append(own)
         process.stop()
         result, code = job.left("result"), process.poll() or 0
         if code == 0 and result:
             return Ended(job.name, result)
         return Ended(job.name, None, _death(code))
+
+    def interrupt(self, name: str) -> None:
+        if name not in self.running:
+            return
+        process = self.running[name][1]
+        if name in self.interrupted:  # it was asked before, and did not hear
+            process.kill()
+        else:
+            self.interrupted.add(name)
+            process.stop()
 
     def stop(self) -> None:
         if self.running:

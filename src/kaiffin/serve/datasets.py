@@ -1,0 +1,255 @@
+"""Datasets: photos that were uploaded, with captions and crops, as a folder that trainings read.
+
+    datasets/<id>/<photo>.jpg .txt     what is trained on: the photo or its crop, and its caption
+    originals/<photo>.jpg              the whole of a photo that was cropped
+    thumbs/<photo>-{shown,thumb}.jpg   what is shown: pixels alone, without the file's metadata
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi.concurrency import run_in_threadpool
+
+from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.serve.database import new_id
+from kaiffin.serve.decoding import Decoder, Looked
+from kaiffin.serve.jobs import Conflict, NotFound
+from kaiffin.serve.studio import Studio
+
+MOST = 10_000  # photos of a dataset
+SUFFIXES = {
+    "JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif",
+    "AVIF": ".avif", "GIF": ".gif", "HEIF": ".heic",
+}  # fmt: skip
+LIVE = ("queued", "running", "pausing", "paused", "held")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    id: str
+    name: str
+    photos: int
+    created: float
+
+
+@dataclass(frozen=True)
+class Photo:
+    """width, height: upright, before the crop, which is None or left, top, width and height; notes:
+    what was done to read it; name: what its owner called the file."""
+
+    id: str
+    name: str
+    width: int
+    height: int
+    bytes: int
+    caption: str
+    crop: Mapping[str, int] | None
+    notes: tuple[str, ...]
+    created: float
+    dataset: str
+    suffix: str
+
+
+class Datasets:
+    """All owners' datasets in a data folder."""
+
+    def __init__(self, studio: Studio, decoder: Decoder) -> None:
+        self.studio, self.db, self.decoder = studio, studio.db, decoder
+        for name in ("originals", "thumbs", "incoming"):
+            studio.folder(name)
+        for left in (studio.path / "incoming").iterdir():  # by a server that was killed
+            left.unlink()
+
+    def create(self, owner: str, name: str) -> Dataset:
+        id = new_id()
+        self.studio.folder(f"datasets/{id}")
+        with self.db.transaction() as writer:
+            writer.execute(
+                "INSERT INTO datasets (id, owner, name, created) VALUES (?, ?, ?, ?)",
+                (id, owner, name, time.time()),
+            )
+        return self.get(owner, id)
+
+    def get(self, owner: str, id: str) -> Dataset:
+        """Raises NotFound."""
+        found = self._found("owner = ? AND id = ?", (owner, id), 1)
+        if not found:
+            raise NotFound(f"there is no dataset {id[:40]}.", "The list of datasets has yours.")
+        return found[0]
+
+    def list(self, owner: str, limit: int, before: str | None = None) -> builtins.list[Dataset]:
+        """The newest first. before: the last one of the page before this."""
+        if before is None:
+            return self._found("owner = ?", (owner,), limit)
+        self.get(owner, before)
+        place = "owner = ? AND number < (SELECT number FROM datasets WHERE id = ?)"
+        return self._found(place, (owner, before), limit)
+
+    def _found(self, where: str, values: tuple[Any, ...], limit: int) -> builtins.list[Dataset]:
+        rows = self.db.rows(
+            "SELECT id, name, created, (SELECT COUNT(*) FROM photos WHERE dataset = datasets.id)"
+            f" AS photos FROM datasets WHERE {where} ORDER BY number DESC LIMIT ?",
+            (*values, limit),
+        )
+        return [Dataset(row["id"], row["name"], row["photos"], row["created"]) for row in rows]
+
+    def delete(self, owner: str, id: str) -> None:
+        """Its photos, too. Conflict while a job that is not over has been given it."""
+        self.get(owner, id)
+        refuse_in_use(self.studio, owner, id)
+        photos = self.photos(owner, id, MOST)
+        with self.db.transaction() as writer:
+            writer.execute("DELETE FROM photos WHERE dataset = ?", (id,))
+            writer.execute("DELETE FROM datasets WHERE id = ?", (id,))
+        for photo in photos:
+            self._remove_files(photo)
+        shutil.rmtree(self.studio.dataset(id), ignore_errors=True)
+
+    # --- photos -----------------------------------------------------------------------------
+
+    async def add(self, owner: str, dataset: str, incoming: Path, name: str, caption: str) -> Photo:
+        """A photo out of a file that came in, which is moved; one that is there already is
+        answered with as it is. PhotoError for what is none."""
+        id = incoming.name
+        if (await run_in_threadpool(self.get, owner, dataset)).photos >= MOST:
+            raise Conflict(f"{MOST:,} photos are as many as a dataset takes.", "Begin another.")
+        shown, thumb = self._pictures(id)
+        looked = await self.decoder.look(incoming, shown=shown, thumb=thumb)
+        return await run_in_threadpool(self._keep, dataset, incoming, name, caption, looked)
+
+    def _keep(self, dataset: str, incoming: Path, name: str, caption: str, looked: Looked) -> Photo:
+        id, suffix = incoming.name, SUFFIXES[looked.format]
+        same = self._rows("dataset = ? AND sha256 = ?", (dataset, looked.sha256))
+        if same:
+            for path in self._pictures(id):
+                path.unlink(missing_ok=True)
+            return same[0]
+        place = self.studio.dataset(dataset) / f"{id}{suffix}"
+        with explained(place):
+            size = incoming.stat().st_size
+            os.replace(incoming, place)
+        with self.db.transaction() as writer:
+            writer.execute(
+                "INSERT INTO photos (id, dataset, name, suffix, sha256, bytes, width, height,"
+                " notes, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (id, dataset, name, suffix, looked.sha256, size, looked.width, looked.height,
+                 json.dumps(looked.notes), time.time()),
+            )  # fmt: skip
+        if caption:
+            self._caption(self._rows("id = ?", (id,))[0], caption)
+        return self._rows("id = ?", (id,))[0]
+
+    def photos(
+        self, owner: str, dataset: str, limit: int, after: str | None = None
+    ) -> builtins.list[Photo]:
+        """In the order in which they came. after: the last one of the page before this."""
+        self.get(owner, dataset)
+        first = self.photo(owner, dataset, after) if after else None
+        where = "dataset = ? AND number > IFNULL((SELECT number FROM photos WHERE id = ?), 0)"
+        return self._rows(where, (dataset, first.id if first else ""), limit)
+
+    def photo(self, owner: str, dataset: str, id: str) -> Photo:
+        """Raises NotFound."""
+        self.get(owner, dataset)
+        found = self._rows("dataset = ? AND id = ?", (dataset, id))
+        if not found:
+            raise NotFound(f"there is no photo {id[:40]} in it.", "The dataset lists its photos.")
+        return found[0]
+
+    def _rows(self, where: str, values: tuple[Any, ...], limit: int = 1) -> builtins.list[Photo]:
+        query = f"SELECT * FROM photos WHERE {where} ORDER BY number LIMIT ?"
+        return [_photo(row) for row in self.db.rows(query, (*values, limit))]
+
+    def picture(self, photo: Photo, *, thumb: bool) -> Path:
+        """The JPEG that is shown of it."""
+        return self._pictures(photo.id)[thumb]
+
+    async def change(
+        self, photo: Photo, *, caption: str | None = None, crop: Mapping[str, int] | None = None,
+        uncrop: bool = False,
+    ) -> Photo:  # fmt: skip
+        """Another caption, or another part of it; uncrop: the whole again."""
+        if caption is not None:
+            await run_in_threadpool(self._caption, photo, caption)
+        if crop is not None or uncrop:
+            await self._crop(photo, None if uncrop else crop)
+        return self._rows("id = ?", (photo.id,))[0]
+
+    def _caption(self, photo: Photo, caption: str) -> None:
+        path = self.studio.dataset(photo.dataset) / f"{photo.id}.txt"
+        write_bytes(path, caption.encode()) if caption else path.unlink(missing_ok=True)
+        with self.db.transaction() as writer:
+            writer.execute("UPDATE photos SET caption = ? WHERE id = ?", (caption, photo.id))
+
+    async def _crop(self, photo: Photo, crop: Mapping[str, int] | None) -> None:
+        """The original stands aside while a part of it is in its place."""
+        folder = self.studio.dataset(photo.dataset)
+        whole, aside = folder / f"{photo.id}{photo.suffix}", self._original(photo)
+        cut = folder / f"{photo.id}.png"
+        shown, thumb = self._pictures(photo.id)
+        source = aside if aside.is_file() else whole
+        if crop is None:
+            if aside.is_file():
+                cut.unlink(missing_ok=True)
+                os.replace(aside, whole)
+            await self.decoder.look(whole, shown=shown, thumb=thumb)
+        else:
+            made = self.studio.path / "incoming" / f"{photo.id}.png"
+            await self.decoder.look(source, shown=shown, thumb=thumb, crop=(made, crop))
+            if source is whole:
+                os.replace(whole, aside)
+            os.replace(made, cut)
+        with self.db.transaction() as writer:
+            text = json.dumps(dict(crop)) if crop else None
+            writer.execute("UPDATE photos SET crop = ? WHERE id = ?", (text, photo.id))
+
+    def remove(self, owner: str, photo: Photo) -> None:
+        """Conflict while a job that is not over works with the dataset."""
+        refuse_in_use(self.studio, owner, photo.dataset)
+        with self.db.transaction() as writer:
+            writer.execute("DELETE FROM photos WHERE id = ?", (photo.id,))
+        self._remove_files(photo)
+
+    def _remove_files(self, photo: Photo) -> None:
+        folder = self.studio.dataset(photo.dataset)
+        files = [folder / f"{photo.id}{suffix}" for suffix in (photo.suffix, ".png", ".txt")]
+        for path in (*files, self._original(photo), *self._pictures(photo.id)):
+            path.unlink(missing_ok=True)
+
+    def _original(self, photo: Photo) -> Path:
+        return self.studio.path / "originals" / f"{photo.id}{photo.suffix}"
+
+    def _pictures(self, id: str) -> tuple[Path, Path]:
+        folder = self.studio.path / "thumbs"
+        return folder / f"{id}-shown.jpg", folder / f"{id}-thumb.jpg"
+
+
+def refuse_in_use(studio: Studio, owner: str, id: str) -> None:
+    """Conflict where a job that is not over has been given the thing."""
+    rows = studio.db.rows(
+        f"SELECT id FROM jobs WHERE owner = ? AND state IN ({', '.join('?' * len(LIVE))})"
+        " AND instr(request, ?)",
+        (owner, *LIVE, f'"{id}"'),
+    )
+    if rows:
+        raise Conflict(f"job {rows[0]['id']} works with it.", "Cancel the job first.")
+
+
+def _photo(row: sqlite3.Row) -> Photo:
+    crop = json.loads(row["crop"]) if row["crop"] else None
+    return Photo(
+        row["id"], row["name"], row["width"], row["height"], row["bytes"], row["caption"], crop,
+        tuple(json.loads(row["notes"])), row["created"], row["dataset"], row["suffix"],
+    )  # fmt: skip

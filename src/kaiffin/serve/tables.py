@@ -1,0 +1,78 @@
+"""The tables of what the doors keep: users, keys, sessions, datasets, adapters. Torch-free.
+
+A version of the database (see serve.database); those of a release are never edited.
+"""
+
+TABLES = """
+    CREATE TABLE users (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        created REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE keys (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        digest BLOB NOT NULL UNIQUE,
+        scopes TEXT NOT NULL,
+        quotas TEXT NOT NULL,
+        created REAL NOT NULL,
+        revoked REAL
+    ) STRICT;
+    CREATE TABLE sessions (
+        digest BLOB PRIMARY KEY,
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        until REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE drawn (
+        owner TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        pictures INTEGER NOT NULL,
+        PRIMARY KEY (owner, day)
+    ) STRICT;
+
+    CREATE TABLE datasets (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        created REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX datasets_by_owner ON datasets (owner, number);
+    CREATE TABLE photos (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        dataset TEXT NOT NULL,
+        name TEXT NOT NULL,
+        suffix TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        notes TEXT NOT NULL,
+        caption TEXT NOT NULL DEFAULT '',
+        crop TEXT,
+        created REAL NOT NULL,
+        UNIQUE (dataset, sha256)
+    ) STRICT;
+    CREATE INDEX photos_by_dataset ON photos (dataset, number);
+    CREATE TABLE adapters (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        facts TEXT NOT NULL,
+        created REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX adapters_by_owner ON adapters (owner, number);
+    CREATE TABLE options (
+        key TEXT NOT NULL,
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (key, name)
+    ) STRICT;
+"""

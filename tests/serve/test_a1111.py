@@ -1,0 +1,112 @@
+"""A1111's API as Open WebUI and SillyTavern use it: their requests, in their order."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+from served import Hand, World
+from starlette.testclient import TestClient
+
+from kaiffin.serve.app import application
+
+
+def basic(secret: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"user:{secret}".encode()).decode()}
+
+
+@pytest.fixture
+def webui(world: World) -> Iterator[TestClient]:
+    with world.stranger() as client:
+        client.headers.update(basic(world.key("ada")))
+        yield client
+
+
+def opened(text: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def test_open_webui(world: World, webui: TestClient) -> None:
+    """Models are listed, one is set by posting all options back, then a picture."""
+    names = [one["model_name"] for one in webui.get("/sdapi/v1/sd-models").json()]
+    assert names == ["miniature", "miniature-xl"]
+    options = webui.get("/sdapi/v1/options").json()
+    options["sd_model_checkpoint"] = "miniature-xl"
+    assert webui.post("/sdapi/v1/options", json=options).status_code == 200
+    assert webui.get("/sdapi/v1/options").json() == options
+    asked = {"prompt": "a dog", "batch_size": 2, "width": 64, "height": 60, "steps": 3,
+             "negative_prompt": "a cat"}  # fmt: skip
+    with Hand(world):
+        got = webui.post("/sdapi/v1/txt2img", json=asked).json()
+    assert [opened(one).size for one in got["images"]] == [(64, 64)] * 2
+    info = json.loads(got["info"])
+    assert info["all_seeds"] == [info["seed"], info["seed"] + 1]
+    job = world.studio.jobs.find(info["job"]).request
+    assert job["base"] == "miniature-xl"
+    assert job["sample"] == {"steps": 3, "negative": "a cat", "size": [64, 64]}
+
+
+def test_sillytavern(world: World, webui: TestClient) -> None:
+    """Lists, a model that is polled for, a picture, and a bare interrupt when its page closes."""
+    lists = ("samplers", "schedulers", "upscalers", "latent-upscale-modes", "sd-models", "sd-vae")
+    for name in lists:
+        assert isinstance(webui.get(f"/sdapi/v1/{name}").json(), list), name
+    assert "DPM++ 2M" in [one["name"] for one in webui.get("/sdapi/v1/samplers").json()]
+    webui.post("/sdapi/v1/options", json={"sd_model_checkpoint": "miniature"})
+    progress = webui.get("/sdapi/v1/progress").json()
+    assert (progress["progress"], progress["state"]["job_count"]) == (0, 0)
+    asked = {
+        "prompt": "a dog", "negative_prompt": "", "sampler_name": "Euler", "scheduler": "karras",
+        "steps": 4, "cfg_scale": 6.5, "width": 64, "height": 64, "restore_faces": False,
+        "enable_hr": False, "hr_upscaler": "Latent", "denoising_strength": 0.7, "seed": 5,
+        "override_settings": {"CLIP_stop_at_last_layers": 1}, "save_images": True,
+        "override_settings_restore_afterwards": True, "send_images": True,
+        "do_not_save_grid": False, "clip_skip": 1, "hr_scale": 2,
+    }  # fmt: skip
+    with Hand(world):
+        got = webui.post("/sdapi/v1/txt2img", json=asked).json()
+    job = world.studio.jobs.find(json.loads(got["info"])["job"]).request
+    assert job["sample"] == {
+        "steps": 4, "guidance": 6.5, "sampler": "euler", "negative": "", "clip_skip": 0,
+        "size": [64, 64],
+    }  # fmt: skip
+    assert job["seed"] == 5
+
+
+def test_an_interrupt_is_of_ones_own(world: World, webui: TestClient, bob: TestClient) -> None:
+    ids = [
+        client.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a"]}, headers=more)
+        .json()["id"]
+        for client, more in ((bob, {}), (bob, {}))
+    ]  # fmt: skip
+    ada = {"authorization": f"Bearer {world.key('ada')}"}
+    own = bob.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a"]}, headers=ada)
+    assert webui.get("/sdapi/v1/progress").json()["state"]["job_count"] == 1
+    assert webui.post("/sdapi/v1/interrupt").status_code == 200
+    jobs = world.studio.jobs
+    assert [jobs.find(id).state for id in (*ids, own.json()["id"])] == [
+        "queued", "queued", "cancelled"
+    ]  # fmt: skip
+
+
+def test_options_are_of_the_key(world: World, webui: TestClient) -> None:
+    webui.post("/sdapi/v1/options", json={"sd_model_checkpoint": "miniature-xl", "unknown": [1]})
+    with world.stranger() as other:
+        other.headers.update(basic(world.key("ada")))
+        assert other.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "miniature"
+    bad = webui.post("/sdapi/v1/options", json={"sd_model_checkpoint": "v1-5-pruned.ckpt"})
+    assert (bad.status_code, "detail" in bad.json()) == (404, True)
+    assert "unknown" not in webui.get("/sdapi/v1/options").json()
+
+
+def test_loras_name_no_folder(world: World, webui: TestClient) -> None:
+    assert webui.get("/sdapi/v1/loras").json() == []
+    assert webui.post("/sdapi/v1/refresh-loras").status_code == 200
+
+
+def test_it_is_off_unless_it_is_asked_for(world: World) -> None:
+    found = application(world.service).openapi()["paths"]
+    assert not [path for path in found if path.startswith("/sdapi")]
+    assert "/v1/models" in found

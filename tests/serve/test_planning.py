@@ -1,0 +1,29 @@
+"""A plan in a child: what it is given, and what becomes of a child that does not answer."""
+
+import asyncio
+
+import pytest
+from served import World
+
+from kaiffin.foundation.errors import UserError
+from kaiffin.serve.planning import Planner, placed
+from kaiffin.serve.requests import Train
+
+ID, OTHER = "a" * 16, "b" * 16
+
+
+def test_ids_become_places(world: World) -> None:
+    phases = [{"name": "one"}, {"name": "two"}]
+    asked = Train(
+        dataset=ID, init_from=OTHER, config={"phases": phases}, phase_datasets={"two": OTHER}
+    )
+    config = placed(world.studio, asked.frozen())
+    assert config["data"]["photos"] == str(world.studio.dataset(ID))
+    assert config["adapter"]["init_from"] == str(world.studio.adapter(OTHER))
+    assert [one["photos"] for one in config["phases"]] == [None, str(world.studio.dataset(OTHER))]
+    assert config["score"]["like"] is None
+
+
+def test_a_child_that_does_not_answer() -> None:
+    with pytest.raises(UserError, match="could not be made"):
+        asyncio.run(Planner(0.01).plan({}))
