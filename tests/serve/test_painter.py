@@ -10,6 +10,7 @@ from asked import open_studio, pictures, training
 from hearing import Heard
 from PIL import Image
 
+from kaiffin.experiments.work import workers
 from kaiffin.experiments.work.jobs import Job as Work
 from kaiffin.pictures import make
 from kaiffin.pictures.recipe import read_recipe
@@ -167,6 +168,16 @@ def test_what_cannot_be_made_is_said_and_the_painter_goes_on(
     assert "broken0000000000" in ends["b" * 16]["problem"]
     assert all(ends[letter * 16]["way_out"] for letter in "ab")
     assert not easel.painter.left
+
+
+def test_what_a_library_makes_of_a_stop_is_nobodys_failure(
+    easel: Easel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    easel.give("a" * 16, run="nothere000000000")
+    monkeypatch.setattr(workers.told, "is_set", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        easel.turn()
+    assert list(easel.spool.news()) == []
 
 
 def test_too_many_for_the_memory_are_made_by_fewer(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from kaiffin.experiments.work import workers
 from kaiffin.experiments.work.jobs import Job as Work
 from kaiffin.experiments.work.jobs import Result, reason
 from kaiffin.foundation.config import BaseConfig
@@ -175,7 +176,10 @@ class Painter:
             self.spool.say(one.task.id, "end", {})
 
     def _fail(self, ids: Any, error: Exception) -> None:
-        """The jobs cannot be done; the painter goes on."""
+        """The jobs cannot be done; the painter goes on, unless that is what a library made of an
+        interruption."""
+        if workers.told.is_set():
+            raise KeyboardInterrupt from error
         said = reason(error, self.tell)
         problem, way = (error.message, error.fix) if isinstance(error, UserError) else (said, "")
         problem, way = self.said(problem), self.said(way)
