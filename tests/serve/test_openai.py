@@ -46,6 +46,15 @@ def test_pictures(client: openai.OpenAI) -> None:
     assert opened(small.data[0].b64_json).format == "WEBP"
 
 
+def test_an_address_instead(world: World, ada: TestClient) -> None:
+    """Behind a proxy it is the proxy's, and it opens to a key alone."""
+    ahead = {"x-forwarded-proto": "https", "x-forwarded-prefix": "/kaiffin"}
+    body = {"prompt": "a dog", "response_format": "url"}
+    got = ada.post("/v1/images/generations", json=body, headers=ahead).json()["data"][0]
+    assert got["url"] == f"https://127.0.0.1:7870/kaiffin/api/v1/images/{got['id']}/file"
+    assert ada.get(f"/api/v1/images/{got['id']}/file").status_code == 200
+
+
 def test_the_same_asynchronously(world: World, at: str) -> None:
     async def main() -> int:
         async with openai.AsyncOpenAI(base_url=at, api_key=world.key("ada"), **ONCE) as client:

@@ -65,11 +65,16 @@ def gate(app: ASGIApp, rules: Rules, service: Service) -> Gate:
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's description, but for 422: what cannot be taken is 400 here."""
+    """FastAPI's description, but for two things: what cannot be taken is 400 here, and failures are
+    JSON, whatever a success is."""
     if app.openapi_schema is None:
         found = get_openapi(title=app.title, version=app.version, routes=app.routes)
         for methods in found["paths"].values():
             for operation in methods.values():
                 operation["responses"].pop("422", None)
+                for status, response in operation["responses"].items():
+                    if status >= "400":
+                        (content,) = response["content"].values()
+                        response["content"] = {"application/json": content}
         app.openapi_schema = found
     return app.openapi_schema

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from kaiffin.foundation.errors import UserError
+from kaiffin.serve.datasets import LIVE
 from kaiffin.serve.jobs import Job, NotFound
 from kaiffin.serve.keys import Caller, Scope
 from kaiffin.serve.requests import KINDS, Asked, Kind
 from kaiffin.serve.service import Service, require
 
-LIVE = ("queued", "running", "pausing", "paused", "held")
 NEEDED: dict[str, Scope] = {
     kind: "train" if kind in ("scan", "train", "sweep") else "generate" for kind in KINDS
 }

@@ -126,7 +126,7 @@ class Datasets:
     def delete(self, owner: str, id: str) -> None:
         """Its photos, too. Conflict while a job that is not over has been given it."""
         self.get(owner, id)
-        self._refuse_in_use(owner, id)
+        refuse_in_use(self.studio, owner, id)
         photos = self.photos(owner, id, MOST)
         with self.db.transaction() as writer:
             writer.execute("DELETE FROM photos WHERE dataset = ?", (id,))
@@ -134,15 +134,6 @@ class Datasets:
         for photo in photos:
             self._remove_files(photo)
         shutil.rmtree(self.studio.dataset(id), ignore_errors=True)
-
-    def _refuse_in_use(self, owner: str, id: str) -> None:
-        rows = self.db.rows(
-            f"SELECT id FROM jobs WHERE owner = ? AND state IN ({', '.join('?' * len(LIVE))})"
-            " AND instr(request, ?)",
-            (owner, *LIVE, f'"{id}"'),
-        )
-        if rows:
-            raise Conflict(f"job {rows[0]['id']} works with it.", "Cancel the job first.")
 
     # --- photos -----------------------------------------------------------------------------
 
@@ -264,7 +255,7 @@ class Datasets:
 
     def remove(self, owner: str, photo: Photo) -> None:
         """Conflict while a job that is not over works with the dataset."""
-        self._refuse_in_use(owner, photo.dataset)
+        refuse_in_use(self.studio, owner, photo.dataset)
         with self.db.transaction() as writer:
             writer.execute("DELETE FROM photos WHERE id = ?", (photo.id,))
         self._remove_files(photo)
@@ -280,6 +271,17 @@ class Datasets:
     def _pictures(self, id: str) -> tuple[Path, Path]:
         folder = self.studio.path / "thumbs"
         return folder / f"{id}-shown.jpg", folder / f"{id}-thumb.jpg"
+
+
+def refuse_in_use(studio: Studio, owner: str, id: str) -> None:
+    """Conflict where a job that is not over has been given the thing."""
+    rows = studio.db.rows(
+        f"SELECT id FROM jobs WHERE owner = ? AND state IN ({', '.join('?' * len(LIVE))})"
+        " AND instr(request, ?)",
+        (owner, *LIVE, f'"{id}"'),
+    )
+    if rows:
+        raise Conflict(f"job {rows[0]['id']} works with it.", "Cancel the job first.")
 
 
 def _photo(row: sqlite3.Row) -> Photo:

@@ -72,6 +72,21 @@ class Failure(BaseModel):
     error: Fault
 
 
+class ForeignFault(BaseModel):
+    """The same as OpenAI has it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ForeignFailure(BaseModel):
+    """Every answer below /v1 that is no success."""
+
+    error: ForeignFault
+
+
 def pathless(text: str) -> str:
     """`text` with the last part of each absolute path in place of the whole."""
     return FOLDERS.sub("", text)
@@ -143,12 +158,13 @@ def answer(error: Exception, path: str) -> JSONResponse:
     problem, way = pathless(said.message), pathless(said.fix)
     if path.startswith("/v1/"):
         kind = "invalid_request_error" if said.status < 500 else "server_error"
-        body = {
-            "message": f"{problem} {way}".strip(), "type": kind, "param": said.field or None,
-            "code": code,
-        }  # fmt: skip
+        foreign = ForeignFault(
+            message=f"{problem} {way}".strip(), type=kind, param=said.field or None, code=code
+        )
         headers = {"x-should-retry": "false"} if said.status == 409 else {}
-        return JSONResponse({"error": body}, said.status, {**headers, **said.headers})
+        return JSONResponse(
+            {"error": foreign.model_dump()}, said.status, {**headers, **said.headers}
+        )
     fault = Fault(problem=problem, way_out=way, code=code, field=said.field or None)
     body = {"error": fault.model_dump(exclude_none=True)}
     if path.startswith("/sdapi/"):

@@ -15,6 +15,7 @@ from kaiffin.experiments.work.jobs import Result
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.foundation.paths import PATHS
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump, override
 from kaiffin.foundation.tell import Tell
@@ -210,7 +211,8 @@ def _compare(task: Task, tell: Tell) -> Result:
     changes, last = _changes(task, runs[0]), bool(task.request.get("last"))
     found = compare(runs, task.made, changes=changes, last=last, tell=tell)
     return {
-        "runs": list(found.names), "settings": dict(found.settings), "photos": list(found.photos),
+        "runs": list(found.names), "photos": list(found.photos),
+        "settings": {k: v for k, v in found.settings.items() if k not in PATHS},
         "differences": [{k: asdict(v) for k, v in one.items()} for one in found.differences],
         "note": found.note, "files": [found.sheet.name, found.page.name, found.numbers.name],
     }  # fmt: skip

@@ -29,10 +29,11 @@ from kaiffin.serve.errors import Refused, answer
 from kaiffin.serve.jobs import Job, NotFound
 from kaiffin.serve.keys import Caller
 from kaiffin.serve.requests import PICTURES, SIDE, Generate, Prompt, Sampling, Worn
-from kaiffin.serve.routes.common import sends
+from kaiffin.serve.routes.common import FOREIGN_FAILURES, sends
+from kaiffin.serve.security import is_https, prefix_of
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = APIRouter(prefix="/v1", tags=["openai"], responses=FOREIGN_FAILURES)
 STEPS = {"low": 10, "medium": 25, "high": 50, "standard": 25, "hd": 50}
 PATIENCE = 590.0  # seconds; OpenAI's clients wait 600
 LOOK_S = 5.0
@@ -206,6 +207,13 @@ def encoded(path: Path, kind: str = "png") -> str:
     return base64.b64encode(data).decode()
 
 
+def _address(request: Request) -> str:
+    """Where the caller has found the service."""
+    headers = request.headers
+    scheme = "https" if is_https(headers) else "http"
+    return f"{scheme}://{headers['host']}{prefix_of(headers)}"
+
+
 def _usage() -> dict[str, Any]:
     """Nothing is counted in tokens here; clients want the numbers to be there."""
     details = {"text_tokens": 0, "image_tokens": 0}
@@ -218,7 +226,7 @@ def _answer(service: Service, job: Job, body: Wanted, request: Request) -> dict[
     for row in pictures(service, job):
         one: dict[str, Any] = {"seed": row["seed"], "id": row["id"]}
         if body.response_format == "url":
-            one["url"] = f"{request.base_url}api/v1/images/{row['id']}/file"
+            one["url"] = f"{_address(request)}/api/v1/images/{row['id']}/file"
         else:
             path = service.studio.image(row["id"])
             one["b64_json"] = encoded(path, body.output_format or "png")

@@ -6,6 +6,7 @@ Pictures whose settings agree are computed together, whoever asked for them; eac
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from kaiffin.pictures.sample import Draw
 from kaiffin.serve.batches import Batches
 from kaiffin.serve.kinds import order_of, picture_facts
 from kaiffin.serve.spool import Spool
+from kaiffin.serve.studio import Studio
 from kaiffin.serve.work import House, Task
 from kaiffin.stories.generate import open_order, tasks_of
 
@@ -58,10 +60,12 @@ class Wanted:
 
 @dataclass
 class Painter:
-    """What one painter knows. left: how many pictures of a job are to come."""
+    """What one painter knows. said: a text as callers may read it; left: how many pictures of a job
+    are to come."""
 
     spool: Spool
     batches: Batches
+    said: Callable[[str], str]
     tell: Tell
     base: BaseConfig | None = None
     family: ModelFamily | None = None
@@ -174,6 +178,7 @@ class Painter:
         """The jobs cannot be done; the painter goes on."""
         said = reason(error, self.tell)
         problem, way = (error.message, error.fix) if isinstance(error, UserError) else (said, "")
+        problem, way = self.said(problem), self.said(way)
         for id in ids:
             self.todo = [one for one in self.todo if one.task.id != id]
             self.left.pop(id, None)
@@ -182,13 +187,12 @@ class Painter:
 
 def paint(work: Work, *, tell: Tell = SILENT) -> Result:
     """arguments: `house`; `idle`, after so many seconds without a job it ends."""
-    from kaiffin.serve.studio import Studio
-
     studio, house = Studio(work.out.parent), House(**work.arguments["house"])
     spool = Spool(studio.work / "paint" / work.name)
     with explained(studio.work):
         (studio.work / "partial").mkdir(parents=True, exist_ok=True)
-    painter = Painter(spool, Batches(studio.work / "batches.json"), tell)
+    said = functools.partial(house.without_places, studio)
+    painter = Painter(spool, Batches(studio.work / "batches.json"), said, tell)
 
     def task(id: str, arguments: dict[str, Any]) -> Task:
         return Task(id, arguments["kind"], arguments["request"], studio, house)
@@ -200,4 +204,4 @@ def paint(work: Work, *, tell: Tell = SILENT) -> Result:
             busy = time.monotonic()
         else:
             time.sleep(BUSY_S if time.monotonic() - busy < QUIET_AFTER_S else QUIET_S)
-    return {}
+    return {"idle": work.arguments["idle"]}

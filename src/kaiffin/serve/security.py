@@ -70,6 +70,18 @@ def is_loopback(address: str) -> bool:
     return address in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", address))
 
 
+def prefix_of(headers: Headers) -> str:
+    """The path below which a proxy says that the service stands, "" for the root. A caller who
+    makes it up changes his own answer alone."""
+    prefix = headers.get("x-forwarded-prefix", "").rstrip("/")
+    return prefix if re.fullmatch(r"(/[A-Za-z0-9._-]+)+", prefix) else ""
+
+
+def is_https(headers: Headers) -> bool:
+    """Whether a proxy says that the caller came by TLS."""
+    return headers.get("x-forwarded-proto") == "https"
+
+
 class Gate:
     """ASGI around the application; `scope["state"]["caller"]` is who calls, None where nobody has
     to be known."""

@@ -140,11 +140,13 @@ class _Server(uvicorn.Server):
 def _say(
     service: Service, asked: Serving, port: int, tell: Tell, ready: Callable[[], None] | None
 ) -> None:
-    """The address with its token goes to the terminal alone, never into a log."""
+    """Where it is. With a key of the environment there is no token: what such a service says goes
+    into a log."""
     host = f"[{asked.host}]" if ":" in asked.host else asked.host
     at = f"http://{host}:{port}/"
     tell.note(f"Kaiffin serves {asked.data} at {at}")
-    tell.note(f"open once, in a browser of yours: {at}?token={service.keys.new_token()}")
+    if not os.environ.get(VARIABLE):
+        tell.note(f"open once, in a browser of yours: {at}?token={service.keys.new_token()}")
     tell.note(f"a key for programs: kaiffin keys add NAME --data {asked.data}")
     if ready:
         ready()

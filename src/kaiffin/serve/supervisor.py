@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kaiffin.experiments.work import places
@@ -55,6 +55,7 @@ class Supervisor:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._spoken = self._watched = 0.0
+        self._in_doubt = False  # whether something was begun and not brought to its end
 
     def start(self) -> None:
         """Puts in order what the last server left, and begins."""
@@ -90,8 +91,11 @@ class Supervisor:
         while not self._stopping.is_set():
             try:
                 self._glance(place)
+            except ConnectionError:
+                raise  # the place is gone
             except (OSError, UserError, sqlite3.Error) as error:  # the disk is full
                 log.warning("%s; trying again", _said(error))
+                self._in_doubt = True
                 self._stopping.wait(AGAIN_S)
             self._wake.wait(self._patience())
         place.stop()
@@ -115,9 +119,18 @@ class Supervisor:
         if now - self._spoken >= SPEAK_S:
             self._spoken = now
             self._speak()
+        if self._in_doubt:
+            self._reclaim()
         if has_changed:
             self._heed(place, now)
             self._distribute(place, now)
+
+    def _reclaim(self) -> None:
+        """What counts as running and is at no worker waits again."""
+        for job in self.jobs.in_state("running", "pausing"):
+            if job.id not in self.roster.ids:
+                self.jobs.put_back(job.id)
+        self._in_doubt = False
 
     # --- what comes back ------------------------------------------------------------------------
 
@@ -140,6 +153,7 @@ class Supervisor:
             for id in list(worker.given):
                 self.jobs.died(id, end.how) if id in fatal else self.jobs.put_back(id)
             shutil.rmtree(worker.spool.into.parent, ignore_errors=True)
+            self._clear(worker.name)
         elif end.result is not None:
             self._finish(self.jobs.find(end.name), end.result)
             self._clear(end.name)
@@ -149,7 +163,7 @@ class Supervisor:
             self.jobs.died(end.name, end.how)
 
     def _clear(self, id: str) -> None:
-        """Files of a job that is over; its log stays."""
+        """Files of a worker that has ended; its log stays."""
         for what in (".json", ".result.json", ".progress.json", ".worker.json", ".lock.json"):
             (self.studio.work / "jobs" / f"{id}{what}").unlink(missing_ok=True)
 
@@ -184,6 +198,8 @@ class Supervisor:
         """One piece of news; whether it is a job's end."""
         job = self.jobs.find(id)
         if which == "end":
+            for image in work.picture_ids(job):
+                self.studio.partial(image).unlink(missing_ok=True)
             if facts.get("problem"):
                 self.jobs.fail(id, facts["problem"], facts["way_out"])
             else:
@@ -271,7 +287,8 @@ class Supervisor:
         if self.jobs.begin([job.id], self._me(worker.name)):
             self.roster.give(worker, job, work.pictures(job))
             arguments = {"kind": job.kind, "request": dict(job.request)}
-            worker.spool.give(job.number, job.id, arguments)
+            with self._or_not(lambda: worker.drop(job.id)):
+                worker.spool.give(job.number, job.id, arguments)
 
     def _start_painter(self, place: Place, base: str) -> None:
         name = f"painter-{self.roster.next_number()}"
@@ -288,9 +305,19 @@ class Supervisor:
             self._place(place, Worker(made, kind=job.kind), job.owner)
 
     def _place(self, place: Place, worker: Worker, owner: str = "") -> None:
-        worker.work.write()
         self.roster.join(worker, owner)
-        place.start(worker.work)
+        with self._or_not(lambda: self.roster.leave(worker.name)):
+            worker.work.write()
+            place.start(worker.work)
+
+    @contextlib.contextmanager
+    def _or_not(self, undo: Callable[[], None]) -> Iterator[None]:
+        """Undoes what the block did not bring to its end."""
+        try:
+            yield
+        except BaseException:
+            undo()
+            raise
 
     def _me(self, name: str) -> str:
         return f"{name} on {socket.gethostname()}"

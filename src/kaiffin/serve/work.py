@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,13 @@ class House:
     def base(self, name: str) -> str:
         return self.bases.get(name, name)
 
+    def without_places(self, studio: Studio, text: str) -> str:
+        """A text for callers: no folder of this machine, and bases by the names that they know."""
+        text = re.sub(re.escape(str(studio.path)) + r"/(?:[\w.-]+/)*", "", text)
+        for name, real in self.bases.items():
+            text = text.replace(real, name) if real != name else text
+        return text
+
 
 @dataclass(frozen=True)
 class Task:
@@ -63,6 +71,10 @@ class Task:
     def made(self) -> Path:
         """The folder of what it makes."""
         return self.studio.made(self.id)
+
+    def said(self, text: str) -> str:
+        """As the job's owner may read it."""
+        return self.house.without_places(self.studio, text)
 
 
 def pictures(job: Job) -> int:
@@ -119,7 +131,9 @@ def do(work: Work, *, tell: Tell = SILENT) -> Result:
                 return before
             from kaiffin.serve import kinds
 
-            result = kinds.KINDS[work.arguments["kind"]](task(work), Reporter(work, tell))
+            asked = task(work)
+            result = kinds.KINDS[asked.kind](asked, Reporter(work, tell))
+            result = json.loads(asked.said(json.dumps(result)))
             work.leave("result", result)  # before the next one looks for it
             return result
     except filelock.Timeout:
@@ -128,25 +142,26 @@ def do(work: Work, *, tell: Tell = SILENT) -> Result:
     except UserError as error:
         if isinstance(error, Interrupted):
             raise
-        return {"problem": error.message, "way_out": error.fix}
+        said = task(work).said
+        return {"problem": said(error.message), "way_out": said(error.fix)}
 
 
 class Reporter(Tell):
     """Leaves beside the job how far it is and what was said; every word goes on to `tell`."""
 
     def __init__(self, work: Work, tell: Tell) -> None:
-        self.file, self.tell = work.file("progress"), tell
+        self.file, self.tell, self.said = work.file("progress"), tell, task(work).said
         self.spoken, self.facts = 0.0, {"who": os.getpid(), "done": 0, "total": None, "what": ""}
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:
         self.tell.note(text)
-        self.notes.append(text)
+        self.notes.append(self.said(text))
         self.say()
 
     def warning(self, text: str) -> None:
         self.tell.warning(text)
-        self.notes.append(f"warning: {text}")
+        self.notes.append(f"warning: {self.said(text)}")
         self.say()
 
     def table(self, table: Table) -> None:

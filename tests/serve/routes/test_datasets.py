@@ -4,6 +4,8 @@ import io
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from served import World, jpeg
 from starlette.testclient import TestClient
@@ -64,6 +66,15 @@ def test_what_is_no_photo_is_refused(ada: TestClient, dataset: str) -> None:
     torn = {"content-type": "multipart/form-data; boundary=x"}
     assert ada.post(f"{dataset}/photos", content=b"--y", headers=torn).status_code == 400
     assert ada.get(f"{dataset}/photos").json() == before
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.binary(max_size=300) | st.integers(0, 600).map(lambda at: jpeg()[:at] + b"!" + jpeg()[at:])
+)
+def test_any_bytes_are_answered(ada: TestClient, dataset: str, data: bytes) -> None:
+    got = ada.post(f"{dataset}/photos", files={"file": ("a.jpg", data)})
+    assert got.status_code in (201, 400), got.text
 
 
 def test_300_mb_are_refused_before_they_come(ada: TestClient, dataset: str) -> None:

@@ -52,6 +52,18 @@ def test_a_run_as_it_goes(world: World, ada: TestClient, run: Run) -> None:
     assert ada.get(f"{at}/previews/1").status_code == 404
 
 
+def test_one_that_trains_is_not_deleted(world: World, ada: TestClient, run: Run) -> None:
+    id = run.path.name
+    assert ada.delete(f"/api/v1/runs/{id}").status_code == 409
+    world.finish(id)
+    report = ada.post("/api/v1/jobs", json={"kind": "report", "request": {"runs": [id]}}).json()
+    assert ada.delete(f"/api/v1/runs/{id}").status_code == 409
+    ada.post(f"/api/v1/jobs/{report['id']}/cancel")
+    assert ada.delete(f"/api/v1/runs/{id}").status_code == 204
+    assert ada.get(f"/api/v1/runs/{id}").status_code == 404
+    assert not run.path.exists()
+
+
 def test_what_has_not_begun_says_so(ada: TestClient) -> None:
     dataset = ada.post("/api/v1/datasets", json={}).json()["id"]
     id = ada.post("/api/v1/train", json={"dataset": dataset}).json()["id"]

@@ -16,7 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.serve.database import new_id
-from kaiffin.serve.errors import Failure
+from kaiffin.serve.errors import Failure, ForeignFailure
 from kaiffin.serve.requests import ID
 from kaiffin.serve.service import Service
 
@@ -37,6 +37,11 @@ FAILURES: Responses = {
         415: "of another type", 429: "above a quota", 507: "the disk is full",
     }.items()
 }  # fmt: skip
+
+
+FOREIGN_FAILURES: Responses = {
+    status: {**words, "model": ForeignFailure} for status, words in FAILURES.items()
+}
 
 
 def sends(kind: str) -> Responses:

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from kaiffin.serve import asking
 from kaiffin.serve.events import Event
 from kaiffin.serve.routes.common import sends
 from kaiffin.serve.service import Reader, Served, Service
@@ -68,12 +69,14 @@ async def _stream(
 async def some(
     caller: Reader, service: Served, since: Since = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-    wait: Annotated[float, Query(ge=0, le=60)] = 0,
+    wait: Annotated[float, Query(ge=0, le=asking.WAIT_MOST)] = 0,
 ) -> Some:  # fmt: skip
     """The same by polling."""
     log = service.studio.events
     found = (
-        await log.wait(caller.owner, since, wait) if wait else log.since(caller.owner, since, limit)
+        await log.wait(caller.owner, since, min(wait, asking.WAIT_MOST))
+        if wait
+        else log.since(caller.owner, since, limit)
     )
     items = [_shown(event) for event in found[:limit]]
     return Some(items=items, next=items[-1].id if items else since)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +17,12 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.schema import MOST
 from kaiffin.foundation.settings import flat
 from kaiffin.serve.asking import run_job
+from kaiffin.serve.datasets import refuse_in_use
 from kaiffin.serve.errors import without_paths
 from kaiffin.serve.jobs import Conflict, NotFound, State
 from kaiffin.serve.requests import KNOWN
 from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, sends
-from kaiffin.serve.service import Reader, Served, Service
+from kaiffin.serve.service import Reader, Served, Service, Trainer
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
@@ -90,6 +92,19 @@ def run(id: ThingId, caller: Reader, service: Served) -> WholeRun:
         candidates=[step for step, _ in made.candidates()] if made else [],
         files=[name for name, file in _files(made).items() if file.is_file()] if made else [],
     )
+
+
+@router.delete("/{id}", status_code=204)
+def delete(id: ThingId, caller: Trainer, service: Served) -> None:
+    """With all that it kept; not while it trains, or a job works with it."""
+    job = run_job(service, caller.owner, id)
+    if not job.is_over:
+        raise Conflict(f"run {id} is {job.state}.", "Cancel its job first.")
+    refuse_in_use(service.studio, caller.owner, id)
+    with service.studio.db.transaction() as writer:
+        writer.execute("DELETE FROM jobs WHERE owner = ? AND id = ?", (caller.owner, id))
+    for path in (service.studio.run(id), service.studio.made(id)):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @router.get("/{id}/metrics")

@@ -14,6 +14,7 @@ from kaiffin.serve.keys import SESSION_S, Caller, Quotas, Scope
 from kaiffin.serve.requests import Body
 from kaiffin.serve.routes.common import sends
 from kaiffin.serve.routes.page import index
+from kaiffin.serve.security import is_https, prefix_of
 from kaiffin.serve.service import Reader, Served, Service
 
 router = APIRouter(tags=["session"])
@@ -78,13 +79,10 @@ def log_out(caller: Reader, request: Request, response: Response, service: Serve
 def _opened(response: Response, request: Request, service: Service, secret: str) -> Response:
     response.set_cookie(
         service.cookie, secret, max_age=int(SESSION_S), path=_path(request.headers), httponly=True,
-        samesite="strict", secure=request.headers.get("x-forwarded-proto") == "https",
+        samesite="strict", secure=is_https(request.headers),
     )  # fmt: skip
     return response
 
 
 def _path(headers: Headers) -> str:
-    """Below which the service stands, as a proxy says it."""
-    prefix = headers.get("x-forwarded-prefix", "").rstrip("/")
-    plain = prefix.startswith("/") and all(c.isalnum() or c in "/-_." for c in prefix)
-    return prefix if plain else "/"
+    return prefix_of(headers) or "/"

@@ -1,0 +1,58 @@
+"""How many pictures at once: found by measuring, whatever the device is like."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kaiffin.serve.batches import MOST, Batches
+
+
+def settle(batches: Batches, cost: Callable[[int], float], memory: int = 10**6) -> int:
+    """Batches as a painter makes them while there is always enough to do; the last size."""
+    size = 0
+    for _ in range(40):
+        size = batches.most("a base 64x64")
+        if size > memory:
+            batches.failed("a base 64x64", size)
+        else:
+            batches.took("a base 64x64", size, cost(size))
+    return size
+
+
+@pytest.mark.parametrize(
+    ("cost", "best"),
+    [
+        (lambda n: 1.0 * n, 1),  # a CPU that is busy with one
+        (lambda n: 1.0 + 0.1 * n, MOST),  # a GPU that is hardly busy
+        (lambda n: max(1.0, n / 8), 8),  # full at eight
+        (lambda n: n * (1.0 if n < 4 else 3.0), 1),
+    ],
+)
+def test_the_best_size_is_found(tmp_path: Path, cost: Callable[[int], float], best: int) -> None:
+    assert settle(Batches(tmp_path / "b.json"), cost) == best
+
+
+def test_memory_is_a_limit_for_good(tmp_path: Path) -> None:
+    batches = Batches(tmp_path / "b.json")
+    assert settle(batches, lambda n: 1.0, memory=5) == 4
+    again = Batches(tmp_path / "b.json")  # another painter knows it from the file
+    assert again.most("a base 64x64") == 4
+    assert again.most("another 64x64") == 1
+
+
+def test_the_first_batch_and_odd_sizes_say_nothing(tmp_path: Path) -> None:
+    batches = Batches(tmp_path / "b.json")
+    batches.took("k", 1, 100.0)  # the process was cold
+    assert batches.most("k") == 1
+    batches.took("k", 1, 1.0)
+    batches.took("k", 2, 3.0)
+    batches.took("k", 3, 0.1)
+    assert batches.most("k") == 1
+    batches.took("k", 2, 1.5)  # the machine was busy before
+    assert batches.most("k") == 4
+
+
+def test_a_file_that_cannot_be_read_is_measured_anew(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text("{")
+    assert settle(Batches(tmp_path / "b.json"), lambda n: 1.0) == MOST

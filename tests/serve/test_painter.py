@@ -1,0 +1,204 @@
+"""The painter: what it makes is what `generate` makes, together where settings agree."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from asked import open_studio, pictures, training
+from hearing import Heard
+from PIL import Image
+
+from kaiffin.experiments.work.jobs import Job as Work
+from kaiffin.pictures import make
+from kaiffin.pictures.recipe import read_recipe
+from kaiffin.serve import painter as module
+from kaiffin.serve.batches import Batches
+from kaiffin.serve.kinds import KINDS
+from kaiffin.serve.painter import Painter, paint
+from kaiffin.serve.spool import Spool
+from kaiffin.serve.studio import Studio
+from kaiffin.serve.work import House, Task, picture_id
+from kaiffin.stories.generate import Order, generate
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    made = open_studio(tmp_path_factory.mktemp("painter") / "studio")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def run(studio: Studio, sd_path: Path) -> str:
+    asked = training(sd_path, steps=2, train__lr=1e-2)
+    job = studio.jobs.submit("ann", "train", asked)
+    KINDS["train"](Task(job.id, "train", asked, studio, House()), Heard())
+    return job.id
+
+
+class Easel:
+    """A painter in this process, one turn at a time."""
+
+    def __init__(self, studio: Studio, folder: Path, most: int = 8) -> None:
+        self.studio, self.told = studio, Heard()
+        self.spool = Spool(folder / "painter")
+        self.spool.make()
+        batches = Batches(folder / "batches.json")
+        batches.most = lambda key: most  # ty: ignore[invalid-assignment]
+        self.painter = Painter(self.spool, batches, str, self.told)
+        self.number = 0
+        self.sizes: list[int] = []
+
+    def give(self, id: str, **asked: Any) -> None:
+        self.number += 1
+        self.spool.give(self.number, id, {"kind": "generate", "request": pictures(**asked)})
+
+    def turn(self) -> bool:
+        self.painter.look(lambda id, said: Task(id, said["kind"], said["request"], self.studio,
+                                                House()))  # fmt: skip
+        return self.painter.work()
+
+    def paint(self) -> dict[str, dict[str, Any]]:
+        """Until nothing is left; {job: how it ended}."""
+        while self.turn():
+            self.sizes.append(len(self.spool.computing()))
+        news = list(self.spool.news())
+        for path, *_ in news:
+            path.unlink()
+        return {id: facts for _, id, which, facts in news if which == "end"}
+
+
+@pytest.fixture
+def easel(studio: Studio, tmp_path: Path) -> Easel:
+    return Easel(studio, tmp_path)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def test_pictures_of_many_that_agree_are_computed_together(
+    studio: Studio, run: str, sd_path: Path, easel: Easel, tmp_path: Path
+) -> None:
+    """And are those of `generate`, with its recipe."""
+    easel.give("a" * 16, run=run, count=2, prompts=["a {token}"])
+    easel.give("b" * 16, run=run, seed=7, prompts=["a {token} in the snow"])
+    easel.give("c" * 16, base=sd_path, seed=7)
+    easel.give("d" * 16, run=run, seed=9, sample={"steps": 3})
+    ends = easel.paint()
+    assert ends == {letter * 16: {} for letter in "abcd"}
+    assert easel.sizes == [2, 1, 1]  # jobs: a with b, then c, then d
+    order = Order(str(studio.run(run)), ["a {token}"], count=2, out=tmp_path / "alone")
+    alone = generate(order, changes={"sample.steps": 2}).paths
+    for number, path in enumerate(alone):
+        made = studio.image(picture_id("a" * 16, number))
+        assert np.abs(pixels(made) - pixels(path)).max() <= 1
+        assert read_recipe(made) == read_recipe(path)
+
+
+def test_bases_and_adapters_stay_warm(
+    run: str, easel: Easel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    for where, name in ((module, "load_base"), (make, "load_adapter")):
+        real = getattr(where, name)
+        monkeypatch.setattr(where, name, lambda *a, n=name, f=real: read.append(n) or f(*a))
+    for seed in range(3):
+        easel.give(str(seed) * 16, run=run, seed=seed)
+        easel.paint()
+    assert read == ["load_base", "load_adapter"]
+
+
+def test_a_cancelled_job_stops_within_a_step(sd_path: Path, easel: Easel) -> None:
+    seen: list[int] = []
+    cancelled = easel.spool.cancelled
+
+    def after_three_steps() -> set[str]:
+        seen.append(1)
+        if len(seen) == 4:  # the first look is before the batch
+            easel.spool.cancel("a" * 16)
+        return cancelled()
+
+    easel.spool.cancelled = after_three_steps  # ty: ignore[invalid-assignment]
+    easel.give("a" * 16, base=sd_path, sample={"steps": 100}, count=3)
+    assert easel.paint() == {}
+    assert len(seen) < 10
+    easel.give("a" * 16, base=sd_path, count=3)  # asked for again
+    assert easel.paint() == {"a" * 16: {}}
+    assert not easel.painter.left
+
+
+def test_others_in_the_batch_do_not_notice_a_cancel(sd_path: Path, easel: Easel) -> None:
+    easel.give("a" * 16, base=sd_path)
+    easel.give("b" * 16, base=sd_path, seed=1)
+    easel.give("c" * 16, base=sd_path, seed=2)
+    easel.spool.cancel("b" * 16)
+    assert easel.paint() == {"a" * 16: {}, "c" * 16: {}}
+    assert easel.sizes == [2]
+
+
+def test_pictures_in_the_making_are_shown_to_who_asked(
+    studio: Studio, sd_path: Path, easel: Easel
+) -> None:
+    easel.give("a" * 16, base=sd_path, sample={"steps": 5}, preview_every=2)
+    easel.give("b" * 16, base=sd_path, sample={"steps": 5}, seed=1)
+    while easel.turn():
+        pass
+    partial = [(id, facts["step"]) for _, id, which, facts in easel.spool.news()
+               if which.endswith("partial")]  # fmt: skip
+    assert partial == [("a" * 16, 4)], "the last one is in the folder"
+    with Image.open(studio.partial(picture_id("a" * 16, 0))) as image:
+        assert image.size == (64, 64)
+
+
+def test_what_cannot_be_made_is_said_and_the_painter_goes_on(
+    studio: Studio, sd_path: Path, easel: Easel
+) -> None:
+    studio.adapter("broken0000000000").write_bytes(b"no adapter")
+    easel.give("a" * 16, run="nothere000000000")
+    easel.give("b" * 16, base=sd_path, adapters=[{"adapter": "broken0000000000", "weights": "1"}])
+    easel.give("c" * 16, base=sd_path)
+    ends = easel.paint()
+    assert ends["c" * 16] == {}
+    assert "nothere000000000" in ends["a" * 16]["problem"]
+    assert "broken0000000000" in ends["b" * 16]["problem"]
+    assert all(ends[letter * 16]["way_out"] for letter in "ab")
+    assert not easel.painter.left
+
+
+def test_too_many_for_the_memory_are_made_by_fewer(
+    sd_path: Path, easel: Easel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory is torch's own error; CPUs have no limit that a test could reach."""
+    import torch
+
+    del easel.painter.batches.most
+    real, sizes = make.make, []
+
+    def limited(family: Any, tasks: Any, *more: Any, **by_name: Any) -> Iterator:
+        sizes.append(len(tasks))
+        if len(tasks) > 2 or tasks[0].request.seed == 99:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(family, tasks, *more, **by_name)
+
+    monkeypatch.setattr(make, "make", limited)
+    monkeypatch.setattr(easel.painter.batches, "took", lambda *a: None)
+    easel.painter.batches.most = lambda key: easel.painter.batches._of(key)[1]  # ty: ignore
+    easel.give("a" * 16, base=sd_path, count=5)
+    easel.give("b" * 16, base=sd_path, seed=99, sample={"steps": 3})
+    ends = easel.paint()
+    assert ends["a" * 16] == {}
+    assert "out of memory" in ends["b" * 16]["problem"]
+    assert sizes == [5, 2, 2, 1, 1]
+
+
+def test_it_ends_when_it_has_long_been_idle(studio: Studio, sd_path: Path) -> None:
+    made = Work(studio.work, "painter-9", "", {"house": {}, "idle": 0.5}, ("painter-9",))
+    spool = Spool(studio.work / "paint" / made.name)
+    spool.make()
+    spool.give(1, "a" * 16, {"kind": "generate", "request": pictures(sd_path)})
+    assert paint(made) == {"idle": 0.5}
+    assert [which for _, _, which, _ in spool.news()] == ["0", "end"]

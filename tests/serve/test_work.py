@@ -1,0 +1,186 @@
+"""Jobs in real workers: kills, interruptions and pauses, and the bytes of undisturbed trainings."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asked import open_studio, pictures, training
+from hearing import Heard
+from warm import Warm, place, until
+
+from kaiffin.experiments.work.jobs import Job as Work
+from kaiffin.foundation.run import Run
+from kaiffin.serve.jobs import Job
+from kaiffin.serve.kinds import KINDS
+from kaiffin.serve.studio import Studio
+from kaiffin.serve.supervisor import Supervisor
+from kaiffin.serve.work import House, Reporter, Task, picture_id, work
+
+STEPS = 150
+
+
+def asked(base: Path) -> dict[str, Any]:
+    return training(base, steps=STEPS)
+
+
+def result(run: Path) -> dict[str, bytes]:
+    """What a training leaves that others use."""
+    found = Run.open(run)
+    names = [found.adapter_path, found.proof_path, *(path for _, path in found.candidates())]
+    return {str(path.relative_to(run)): path.read_bytes() for path in names}
+
+
+@pytest.fixture(scope="module")
+def twin(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The same training, undisturbed."""
+    studio = open_studio(tmp_path_factory.mktemp("twin") / "studio")
+    job = studio.jobs.submit("ann", "train", asked(sd_path))
+    KINDS["train"](Task(job.id, "train", job.request, studio, House()), Heard())
+    studio.close()
+    return result(studio.run(job.id))
+
+
+@pytest.fixture
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+    monkeypatch.setattr("kaiffin.serve.supervisor.places.place", place)
+    made = open_studio(tmp_path / "studio")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def supervisor(studio: Studio) -> Iterator[Supervisor]:
+    made = Supervisor(studio)
+    made.start()
+    yield made
+    made.stop()
+
+
+def trains(studio: Studio, job: Job, steps: int = 3) -> bool:
+    path = Run(studio.run(job.id), None).metrics_path  # ty: ignore[invalid-argument-type]
+    return path.is_file() and len(path.read_bytes().splitlines()) >= steps
+
+
+def test_a_training_gives_way_to_pictures_and_ends_in_the_same_bytes(
+    studio: Studio, supervisor: Supervisor, sd_path: Path, twin: dict[str, bytes]
+) -> None:
+    train = studio.jobs.submit("ann", "train", asked(sd_path))
+    until(lambda: trains(studio, train))
+    job = studio.jobs.submit("bob", "generate", pictures(sd_path, count=2))
+    until(lambda: studio.jobs.find(job.id).is_over)
+    assert studio.jobs.find(job.id).state == "done"
+    assert studio.jobs.find(train.id).state == "queued", "the device is the painter's"
+    until(lambda: studio.jobs.find(train.id).is_over)
+    found = studio.jobs.find(train.id)
+    assert (found.state, found.attempts) == ("done", 0)
+    assert "going on after step" in (studio.work / "logs" / f"{train.id}.log").read_text()
+    assert result(studio.run(train.id)) == twin
+    assert studio.image(picture_id(job.id, 1)).is_file()
+
+
+def test_a_killed_worker_and_a_pause_change_no_byte(
+    studio: Studio, supervisor: Supervisor, sd_path: Path, twin: dict[str, bytes]
+) -> None:
+    train = studio.jobs.submit("ann", "train", asked(sd_path))
+    until(lambda: trains(studio, train))
+    studio.jobs.pause("ann", train.id)
+    until(lambda: studio.jobs.find(train.id).state == "paused")
+    run = Run.open(studio.run(train.id))
+    point = run.latest_restart_point()
+    assert point is not None
+    assert not run.finished
+    studio.jobs.resume("ann", train.id)
+    until(lambda: trains(studio, train, int(point.name[5:]) + 3))
+    os.kill(int((run.path / "lock.pid").read_text()), signal.SIGKILL)
+    until(lambda: studio.jobs.find(train.id).attempts == 1)
+    until(lambda: studio.jobs.find(train.id).is_over)
+    assert studio.jobs.find(train.id).state == "done"
+    assert result(run.path) == twin
+
+
+def test_a_cancel_stops_the_worker_and_nothing_is_finished(
+    studio: Studio, supervisor: Supervisor, sd_path: Path
+) -> None:
+    train = studio.jobs.submit("ann", "train", asked(sd_path))
+    until(lambda: trains(studio, train))
+    studio.jobs.cancel("ann", train.id)
+    until(lambda: not supervisor.roster.workers)
+    assert not Run.open(studio.run(train.id)).finished
+    assert studio.jobs.find(train.id).state == "cancelled"
+
+
+def test_a_stopped_server_saves_and_the_next_goes_on(
+    studio: Studio, sd_path: Path, twin: dict[str, bytes]
+) -> None:
+    first = Supervisor(studio)
+    first.start()
+    train = studio.jobs.submit("ann", "train", asked(sd_path))
+    until(lambda: trains(studio, train))
+    first.stop()
+    assert studio.jobs.find(train.id).state == "queued"
+    run = Run.open(studio.run(train.id))
+    assert run.latest_restart_point() is not None
+    second = Supervisor(studio)
+    second.start()
+    until(lambda: studio.jobs.find(train.id).is_over)
+    second.stop()
+    assert result(run.path) == twin
+
+
+def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
+    """Whose server was killed: it may still be saving, or may just have come to its end."""
+    import filelock
+
+    job = studio.jobs.submit("ann", "report", {"runs": ["nothere000000000"]})
+    made = work(studio, job, House())
+    made.write()
+    stage = Warm(studio.work)
+    with filelock.FileLock(made.file("lock")):
+        stage.start(made)
+        until(lambda: made.file("worker").is_file())
+        assert stage.ended(0) == []
+        made.leave("result", {"of": "the one before"})
+    ended = []
+    until(lambda: ended.extend(stage.ended(0)) or ended)
+    assert ended[0].result == {"of": "the one before"}
+
+
+def test_a_reporter_says_no_places_and_not_too_often(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = studio.jobs.submit("ann", "scan", training())
+    made = work(studio, job, House(bases={"house": "/models/house.safetensors"}))
+    heard = Heard()
+    reporter = Reporter(made, heard)
+    reporter.note(f"looks at {studio.path}/datasets/abc/1.png with /models/house.safetensors")
+    reporter.warning("small")
+    assert made.left("progress")["notes"] == ["looks at 1.png with house", "warning: small"]
+    assert str(studio.path) in heard.notes[0], "the operator's log has it all"
+    said: list[str] = []
+    monkeypatch.setattr(
+        "kaiffin.serve.work.write_bytes", lambda path, data, sync: said.append(data)
+    )
+    with reporter.progress("steps", 1000) as wait:
+        for step in range(1, 1001):
+            wait.update(step, text=f"loss {step}")
+    assert len(said) < 10
+    assert json.loads(said[-1])["done"] == 1000
+    assert json.loads(said[-1])["what"] == "steps: loss 1000"
+
+
+def test_ids_of_pictures_are_ids_and_stay(studio: Studio) -> None:
+    ids = {picture_id("a" * 16, number) for number in range(500)}
+    assert len(ids) == 500
+    assert all(studio.image(id).suffix == ".png" and len(id) == 16 for id in ids)
+    assert picture_id("a" * 16, 3) == picture_id("a" * 16, 3) != picture_id("b" * 16, 3)
+
+
+def test_a_job_is_the_same_after_its_file(studio: Studio) -> None:
+    job = studio.jobs.submit("ann", "scan", training())
+    made = work(studio, job, House(bases={"a": "b"}, judge="c"))
+    made.write()
+    assert Work.read(studio.work, job.id).arguments == made.arguments
