@@ -38,6 +38,7 @@ async function show() {
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
     main.replaceChildren(root);
+    if (!("problem" in error)) console.error(error);
     const retry = button(W.again, show);
     const spot = h("div", {});
     root.replaceChildren(spot, h("p", {}, retry, " ", link(W.toStart, "#/dataset")));

@@ -19,3 +19,11 @@ export function frame(photo, crop, movable = false) {
   made.move(crop);
   return made;
 }
+
+/** Gives a place the photo's shape, as wide as there is room and no higher than `height`. */
+export function shaped(place, photo, height) {
+  const ratio = photo.width / photo.height;
+  place.style.aspectRatio = String(ratio);
+  place.style.width = `min(100%, calc(${height} * ${ratio.toFixed(4)}))`;
+  return place;
+}

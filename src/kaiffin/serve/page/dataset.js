@@ -1,7 +1,7 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, on, patch, post, remove, submit } from "./api.js";
 import { ago, busy, button, dialog, field, h, link, note, plain, sentence, sure, trouble } from "./dom.js";
-import { frame, middle } from "./crop.js";
+import { frame, middle, shaped } from "./crop.js";
 import { follow, progress, acts } from "./jobs.js";
 import { dropPlace, take, there } from "./uploads.js";
 import { W } from "./words.js";
@@ -54,16 +54,18 @@ async function one(root, id, signal) {
     count.textContent = state.photos.length ? D.count(used, state.photos.length - used) : D.none;
     summary(told, state, by, signal);
     next.hidden = !used;
+    check.classList.toggle("main", used > 0 && !state.scan);
+    next.firstChild.classList.toggle("main", Boolean(state.scan));
   }
 
-  const next = h("p", { class: "next" }, link(D.next, `#/tune?dataset=${id}`, { class: "button main" }));
-  const check = button(D.check, (event) => busy(event.currentTarget, spot, () => checkPhotos(state, draw, signal)), { class: "button" });
+  const next = h("p", { class: "next" }, link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
+  const check = button(D.check, (event) => busy(event.currentTarget, spot, () => checkPhotos(state, draw, signal)));
   const spot = h("div", {});
   root.append(
     h("p", { class: "over" }, link(D.all, "#/dataset")),
     h("h1", {}, nameOf(state.set)),
     words(state, root),
-    dropPlace((files) => take(id, files), D.dropMore),
+    dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
     h("div", { class: "uploads" }),
     h("div", { class: "bar" }, count, check), spot, told, sheet, next,
     h("details", { class: "end" }, h("summary", {}, D.more), h("p", {},
@@ -159,9 +161,9 @@ function card(state, photo, found, draw) {
     }) });
   const wrong = found.filter((one) => one.level !== "info");
   return h("li", { class: `shot${photo.left_out ? " out" : ""}${wrong.length ? ` ${wrong[0].level}` : ""}` },
-    h("button", { type: "button", class: "pic", "aria-label": D.cropOf(photo.name), onclick: () => crop(state, photo, draw) },
+    shaped(h("button", { type: "button", class: "pic", "aria-label": D.cropOf(photo.name), onclick: () => crop(state, photo, draw) },
       h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: D.photo(photo.name), loading: "lazy", width: photo.width, height: photo.height }),
-      frame(photo, photo.crop || middle(photo)), photo.left_out ? h("span", { class: "badge" }, D.out) : ""),
+      frame(photo, photo.crop || middle(photo)), photo.left_out ? h("span", { class: "badge" }, D.out) : ""), photo, "13rem"),
     h("p", { class: "soft name" }, photo.name || photo.id, ` · ${photo.width} × ${photo.height}`),
     wrong.map((one) => finding(state, one)), caption,
     h("div", { class: "row" },
@@ -203,8 +205,8 @@ function crop(state, photo, draw) {
     range(D.down, () => photo.height - now.height, () => now.top, (value) => { now.top = value; }),
   ];
   function redraw() { keep(); box.move(now); for (const part of parts) part.sync(); }
-  const stage = h("div", { class: "stage crop-stage" },
-    h("img", { src: `api/v1/datasets/${state.set.id}/photos/${photo.id}/shown`, alt: D.photo(photo.name), width: photo.width, height: photo.height }), box);
+  const stage = shaped(h("div", { class: "stage crop-stage" },
+    h("img", { src: `api/v1/datasets/${state.set.id}/photos/${photo.id}/shown`, alt: D.photo(photo.name), width: photo.width, height: photo.height }), box), photo, "62vh");
   let from = null;
   stage.addEventListener("pointerdown", (event) => { from = { x: event.clientX, y: event.clientY, left: now.left, top: now.top }; stage.setPointerCapture(event.pointerId); event.preventDefault(); });
   stage.addEventListener("pointermove", (event) => {

@@ -78,6 +78,7 @@ export function drawer(signal) {
   }
 
   place.setAttribute("aria-label", W.jobs);
+  place.addEventListener("click", (event) => event.target.closest("a") && toggle(false));
   place.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
   let waiting = null;
   on("job", () => { waiting ||= setTimeout(() => { waiting = null; draw(); }, 200); }, signal);

@@ -21,13 +21,13 @@ export async function run(root, id, signal) {
     const seen = state.job?.progress?.done ?? 0;
     if (signal.aborted || seen === drawn) return;
     drawn = seen;
+    if (!begun(state)) state.run = await get(`runs/${id}`, signal);
     await Promise.all([previews(state, parts.pictures), charts(state, parts.charts)]).catch(() => {});
   }, 2000);
 
   const whole = async () => {
     state.run = await get(`runs/${id}`, signal);
-    const has = await get(`runs/${id}/choice`, signal).catch(() => null);
-    state.choice = has;
+    state.choice = state.run.files.includes("best.safetensors") ? await get(`runs/${id}/choice`, signal) : null;
     files(state, parts.files);
     facts(state, parts.facts);
     choice(state, parts.choice, whole, signal);
@@ -55,6 +55,8 @@ export async function run(root, id, signal) {
   await whole();
 }
 
+const begun = (state) => Object.keys(state.run.settings).length > 0;
+
 /** Calls at most once in `ms`, and never forgets the last. */
 function throttled(call, ms) {
   let timer = null;
@@ -76,7 +78,7 @@ function status(state, place) {
 
 async function previews(state, place) {
   if (state.choice) return;
-  const found = await get(`runs/${state.id}/previews`).catch(() => []);
+  const found = begun(state) ? await get(`runs/${state.id}/previews`) : [];
   if (!found.length) {
     if (isLive(state.job)) place.replaceChildren(h("h2", {}, R.previews), h("p", { class: "soft" }, R.noPreviews));
     else place.replaceChildren();
@@ -92,7 +94,7 @@ async function previews(state, place) {
 }
 
 async function charts(state, place) {
-  const found = await get(`runs/${state.id}/charts`).catch(() => []);
+  const found = begun(state) ? await get(`runs/${state.id}/charts`) : [];
   if (!found.length) return;
   const open = place.querySelector("details")?.open;
   place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", {}, R.charts), h("p", { class: "soft" }, R.chartsLead),

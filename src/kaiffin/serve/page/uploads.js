@@ -52,14 +52,14 @@ async function send(one) {
 addEventListener("beforeunload", (event) => { if (under) event.preventDefault(); });
 
 /** Where photos are dropped, chosen, or taken with the camera. */
-export function dropPlace(use, lead) {
+export function dropPlace(use, lead, slim = false) {
   const pick = (props) => {
     const input = h("input", { type: "file", hidden: true, tabindex: -1, multiple: true, onchange: () => { use([...input.files]); input.value = ""; }, ...props });
     return input;
   };
   const files = pick({ accept: "image/*,.heic,.heif" }), folder = pick({ webkitdirectory: true });
   const camera = pick({ accept: "image/*", capture: "environment" });
-  const place = h("div", { class: "drop", ondragover: (event) => { event.preventDefault(); place.classList.add("over-it"); },
+  const place = h("div", { class: `drop${slim ? " slim" : ""}`, ondragover: (event) => { event.preventDefault(); place.classList.add("over-it"); },
     ondragleave: () => place.classList.remove("over-it"),
     ondrop: async (event) => {
       event.preventDefault();
@@ -67,7 +67,7 @@ export function dropPlace(use, lead) {
       use(await dropped(event.dataTransfer));
     } },
     h("p", { class: "drop-lead" }, lead),
-    h("div", { class: "row" }, button(W.upload.files, () => files.click(), { class: "main" }),
+    h("div", { class: "row" }, button(W.upload.files, () => files.click(), { class: slim ? "" : "main" }),
       button(W.upload.folder, () => folder.click(), { class: "wide-only" }), button(W.upload.camera, () => camera.click(), { class: "touch-only" })),
     files, folder, camera);
   return place;
