@@ -117,8 +117,8 @@ class Datasets:
 
     def rename(self, owner: str, id: str, changes: Mapping[str, str]) -> Dataset:
         """changes: of name, subject and noun."""
-        found = dataclasses.replace(self.get(owner, id), **changes)
-        with self.db.transaction() as writer:
+        with self.db.transaction() as writer:  # one change after the other
+            found = dataclasses.replace(self.get(owner, id), **changes)
             query = "UPDATE datasets SET name = ?, subject = ?, noun = ? WHERE id = ?"
             writer.execute(query, (found.name, found.subject, found.noun, id))
         return found

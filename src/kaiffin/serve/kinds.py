@@ -21,6 +21,7 @@ from kaiffin.foundation.settings import build, dump, override
 from kaiffin.foundation.tell import Tell
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.request import Request
+from kaiffin.score.catalogue import MEASURES
 from kaiffin.serve.work import Task, picture_id
 from kaiffin.stories import adapter as adapters
 from kaiffin.stories.choose import choose
@@ -214,6 +215,7 @@ def _compare(task: Task, tell: Tell) -> Result:
         "runs": list(found.names), "photos": list(found.photos),
         "settings": {k: v for k, v in found.settings.items() if k not in PATHS},
         "differences": [{k: asdict(v) for k, v in one.items()} for one in found.differences],
+        "titles": {name: MEASURES[name].title for one in found.differences for name in one},
         "note": found.note, "files": [found.sheet.name, found.page.name, found.numbers.name],
     }  # fmt: skip
 

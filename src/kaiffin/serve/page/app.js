@@ -1,6 +1,6 @@
 // The page's frame: who is here, which part is shown, whether the service answers.
 import { api, get, jobs, listen, loadJobs, on, post, quiet, isLive } from "./api.js";
-import { button, busy, dialog, field, h, link, say } from "./dom.js";
+import { busy, button, dialog, field, h, link, say } from "./dom.js";
 import { drawer } from "./jobs.js";
 import { W } from "./words.js";
 
@@ -40,7 +40,7 @@ async function show() {
 		main.replaceChildren(root);
 		if (!("problem" in error)) console.error(error);
 		const retry = button(W.again, show);
-		const spot = h("div", {});
+		const spot = h("div");
 		root.replaceChildren(spot, h("p", {}, retry, " ", link(W.toStart, "#/dataset")));
 		say(spot, error);
 	}
@@ -64,7 +64,7 @@ let asking = null;
 
 function login() {
 	if (asking) return;
-	const spot = h("div", {});
+	const spot = h("div");
 	const key = h("input", { type: "password", autocomplete: "current-password", required: true });
 	const enter = h("button", { class: "main" }, W.enter);
 	const form = h("form", {
@@ -76,7 +76,7 @@ function login() {
 				begin();
 			});
 		},
-	}, h("p", {}, location.search.includes("token=") ? W.usedToken : W.loginLead), field(W.key, key, W.keyHint), spot, enter);
+	}, h("p", {}, location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W.key, key, W.keyHint), spot, enter);
 	quiet();
 	asking = dialog(W.login, form);
 	asking.classList.add("gate");
@@ -116,13 +116,10 @@ async function retry() {
 
 // --- what is over -------------------------------------------------------------------------------
 
-function finished({ job, before }) {
+function finished() {
 	const live = [...jobs.values()].filter(isLive).length;
 	document.title = document.title.replace(/^\(\d+\) /, "");
 	if (live) document.title = `(${live}) ${document.title}`;
-	const news = before && isLive(before) && ["done", "failed", "held"].includes(job.state);
-	if (!news || !document.hidden || globalThis.Notification?.permission !== "granted") return;
-	new Notification(W.jobTitle(job), { body: job.state === "done" ? W.states.done : job.problem, tag: job.id });
 }
 
 async function begin() {

@@ -1,8 +1,11 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
 import { every, get, on, post, submit } from "./api.js";
-import { busy, button, field, h, link, option, sentence, share, trouble } from "./dom.js";
-import { acts, follow, progress } from "./jobs.js";
+import { aside, busy, button, doer, field, h, h2, inRow, link, option, sentence, share, soft, table } from "./dom.js";
+import { small } from "./gallery.js";
+import { stages } from "./generate.js";
+import { follow, standing } from "./jobs.js";
 import { zoom } from "./viewer.js";
+import { runName } from "./tune.js";
 import { W } from "./words.js";
 
 const C = W.compare;
@@ -15,11 +18,9 @@ export async function view(root, id, query, signal) {
 	else root.append(asking(runs.filter((one) => one.state === "done"), bases));
 }
 
-const nameOf = (run) => run.name || [run.subject, run.noun].filter(Boolean).join(" ");
-
 function asking(runs, bases) {
-	const spot = h("div", {}), list = h("div", { class: "rivals" });
-	const models = [...runs.map((one) => [`run:${one.id}`, nameOf(one)]), ...bases.map((one) => [`base:${one.name}`, W.bases[one.name] || one.name])];
+	const spot = h("div"), list = h("div", { class: "rivals" });
+	const models = [...runs.map((one) => [`run:${one.id}`, runName(one)]), ...bases.map((one) => [`base:${one.name}`, W.bases[one.name] || one.name])];
 
 	function add(chosen) {
 		const checkpoint = h("select", { "aria-label": C.checkpoint });
@@ -29,7 +30,7 @@ function asking(runs, bases) {
 			checkpoint.hidden = kind !== "run";
 			if (kind !== "run") return;
 			const run = await get(`runs/${id}`);
-			checkpoint.replaceChildren(option("", W.generate.last), run.files.includes("best.safetensors") ? option("best", W.generate.best) : "", ...run.candidates.map((step) => option(String(step), W.run.step(step))));
+			checkpoint.replaceChildren(...stages(run));
 		};
 		const row = h("div", { class: "rival" }, model, checkpoint, button(C.drop, () => { row.remove(); more.hidden = list.children.length >= MOST; }));
 		row.read = () => {
@@ -61,7 +62,7 @@ function asking(runs, bases) {
 			location.hash = `#/compare/${made.join(",")}${blind.checked ? "?blind=1" : ""}`;
 		});
 	} }, h("fieldset", { class: "field" }, h("legend", {}, C.models), list, more),
-		field(C.promptsLabel, prompts, C.promptsHint), field(C.count, count), h("label", { class: "check" }, blind, C.blind), h("p", { class: "row" }, go), spot);
+		field(C.promptsLabel, prompts, C.promptsHint), field(C.count, count), h("label", { class: "check" }, blind, C.blind), inRow(go), spot);
 }
 
 /** A number that is the same whenever the page is loaded: where a picture stands when names are hidden. */
@@ -72,10 +73,10 @@ async function shown(root, ids, query, runs, signal) {
 	const rivals = await Promise.all(ids.map(async (id) => {
 		const job = await get(`jobs/${id}`, signal), run = runs.find((one) => one.id === job.request.run);
 		const step = job.request.checkpoint;
-		return { id, job, name: run ? `${nameOf(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : W.bases[job.request.base] || job.request.base, images: [] };
+		return { id, job, name: run ? `${runName(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : W.bases[job.request.base] || job.request.base, images: [] };
 	}));
-	const status = h("div", {}), rows = h("div", { class: "rows" }), votes = h("section", { class: "votes", "aria-live": "polite" }), scores = h("section", {});
-	root.append(h("p", { class: "row" }, link(C.other, "#/compare", { class: "button" }), h("span", { class: "soft" }, blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
+	const status = h("div"), rows = h("div", { class: "rows" }), votes = h("section", { class: "votes", "aria-live": "polite" }), scores = h("section", {});
+	root.append(inRow(link(C.other, "#/compare", { class: "button" }), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
 
 	async function load(one) {
 		one.images = (await get(`images?job=${one.id}&limit=200`, signal)).items;
@@ -103,12 +104,12 @@ async function shown(root, ids, query, runs, signal) {
 		rows.replaceChildren(...all.map((line) => {
 			const cells = open ? line.cells : [...line.cells].sort((a, b) => scatter(`${a.rival.id}${line.seed}${line.prompt}`) - scatter(`${b.rival.id}${line.seed}${line.prompt}`));
 			const full = cells.filter((cell) => cell.image);
-			const spot = h("div", {});
-			return h("figure", { class: "card line-of" }, h("figcaption", {}, line.prompt, h("span", { class: "soft" }, ` · ${W.seed(line.seed)}`)),
+			const spot = h("div");
+			return h("figure", { class: "card line-of" }, h("figcaption", {}, line.prompt, aside(` · ${W.seed(line.seed)}`)),
 				h("div", { class: "side-by-side" }, cells.map((cell, i) => h("div", { class: `cell${cell.image?.vote > 0 ? " winner" : ""}` },
-					h("span", { class: "soft" }, open ? cell.rival.name : C.letter(i)),
+					aside(open ? cell.rival.name : C.letter(i)),
 					cell.image ? h("button", { type: "button", class: "pic", onclick: () => zoom(full.map((one, k) => ({ src: `api/v1/images/${one.image.id}/file`, alt: line.prompt, title: open ? one.rival.name : C.letter(k) })), full.indexOf(cell)) },
-						h("img", { src: `api/v1/images/${cell.image.id}/thumb`, alt: open ? `${cell.rival.name}: ${line.prompt}` : C.letter(i), width: cell.image.width, height: cell.image.height, class: cell.image.width < 200 ? "crisp" : "" })) : h("span", { class: "gone" }, C.coming),
+						small(cell.image, open ? `${cell.rival.name}: ${line.prompt}` : C.letter(i))) : h("span", { class: "gone" }, C.coming),
 					cell.image ? button(cell.image.vote > 0 ? C.voted : C.vote, (event) => busy(event.currentTarget, spot, () => vote(line, cell)), { "aria-pressed": String(cell.image.vote > 0), "aria-label": C.voteFor(open ? cell.rival.name : C.letter(i), line.prompt, line.seed) }) : ""))), spot);
 		}));
 		counted(all, left, open);
@@ -126,22 +127,21 @@ async function shown(root, ids, query, runs, signal) {
 
 	function counted(all, left, open) {
 		const of = all.length - left;
-		if (!open) { votes.replaceChildren(h("p", { class: "soft" }, C.left(left))); return; }
+		if (!open) { votes.replaceChildren(soft(C.left(left))); return; }
 		if (!of) { votes.replaceChildren(); return; }
 		const chance = 1 / rivals.length;
-		votes.replaceChildren(h("h2", {}, C.votes), h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, C.model), h("th", { scope: "col" }, C.preferred), h("th", { scope: "col" }, C.interval))),
-			h("tbody", {}, rivals.map((rival) => {
+		votes.replaceChildren(h2(C.votes), table([C.model, C.preferred, C.interval], rivals.map((rival) => {
 				const won = all.filter((line) => voted(line)?.rival === rival).length, { low, high } = share(won, of);
-				return h("tr", {}, h("th", { scope: "row" }, rival.name), h("td", {}, C.wonOf(won, of)), h("td", {}, C.between(low, high), h("span", { class: "soft" }, low > chance ? C.more : high < chance ? C.less : C.unclear)));
-			}))), h("p", { class: "soft" }, C.votesNote));
+				return h("tr", {}, h("th", { scope: "row" }, rival.name), h("td", {}, C.wonOf(won, of)), h("td", {}, C.between(low, high), aside(low > chance ? C.more : high < chance ? C.less : C.unclear)));
+			})), soft(C.votesNote));
 	}
 
 	for (const rival of rivals) {
 		on("picture", (one) => one.job === rival.id && load(rival), signal);
-		const spot = h("div", {}), place = h("div", {});
+		const place = h("div");
 		status.append(place);
 		follow(rival.id, signal, (now) => {
-			place.replaceChildren(now.state === "done" ? "" : h("div", {}, progress(now) || "", now.problem ? trouble(now) : "", h("div", { class: "row" }, acts(now, spot)), spot));
+			place.replaceChildren(now.state === "done" ? "" : standing(now));
 			if (now.state === "done") load(rival);
 		});
 	}
@@ -152,21 +152,19 @@ async function shown(root, ids, query, runs, signal) {
 
 /** Scores of whole trainings against each other, with their intervals. */
 async function judged(place, runs, signal) {
-	const spot = h("div", {}), result = h("div", { "aria-live": "polite" });
+	const spot = h("div"), result = h("div", { "aria-live": "polite" });
 	const before = (await get("jobs?kind=compare&limit=100", signal)).items.find((job) => job.request.runs.join() === runs.join());
 	const draw = (job) => {
-		const doing = h("div", {});
-		if (job.state !== "done") { result.replaceChildren(progress(job) || "", job.problem ? trouble(job) : "", h("div", { class: "row" }, acts(job, doing)), doing); return; }
-		const { runs: names, differences, note, files } = job.result;
-		result.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, C.measure), ...names.slice(1).map((name) => h("th", { scope: "col" }, C.against(name, names[0]))))),
-			h("tbody", {}, Object.keys(differences[0] || {}).map((measure) => h("tr", {}, h("th", { scope: "row" }, C.measures[measure] || measure),
-				differences.map((one) => h("td", {}, one[measure] ? [C.difference(one[measure].interval), h("span", { class: "soft" }, C.verdicts[one[measure].verdict] || one[measure].verdict)] : "")))))),
-			note ? h("p", { class: "soft" }, sentence(note)) : "", h("img", { class: "whole-sheet", src: `api/v1/jobs/${job.id}/files/${files[0]}`, alt: C.sheet }));
+		if (job.state !== "done") { result.replaceChildren(standing(job)); return; }
+		const { runs: names, differences, titles, note, files } = job.result;
+		result.replaceChildren(table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => h("tr", {}, h("th", { scope: "row" }, titles[measure]),
+				differences.map((one) => h("td", {}, one[measure] ? [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)] : ""))))),
+			note ? soft(sentence(note)) : "", h("img", { class: "whole-sheet", src: `api/v1/jobs/${job.id}/files/${files[0]}`, alt: C.sheet }));
 	};
-	const begin = button(C.score, (event) => busy(event.currentTarget, spot, async () => {
+	const begin = doer(C.score, spot, async () => {
 		const job = await submit("compare", { runs });
 		follow(job.id, signal, (now) => draw({ ...job, ...now }));
-	}));
-	place.replaceChildren(h("h2", {}, C.scores), h("p", { class: "soft" }, C.scoresLead), begin, spot, result);
+	});
+	place.replaceChildren(h2(C.scores), soft(C.scoresLead), begin, spot, result);
 	if (before) { draw(before); follow(before.id, signal, (now) => draw({ ...before, ...now })); }
 }

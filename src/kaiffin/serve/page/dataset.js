@@ -1,8 +1,8 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, on, patch, post, remove, submit } from "./api.js";
-import { ago, busy, button, dialog, field, h, link, note, plain, sentence, sure, trouble } from "./dom.js";
+import { ago, aside, busy, button, dialog, doer, field, h, h2, inRow, link, note, plain, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
-import { follow, progress, acts } from "./jobs.js";
+import { follow, standing } from "./jobs.js";
 import { dropPlace, take, there } from "./uploads.js";
 import { W } from "./words.js";
 
@@ -11,27 +11,27 @@ const D = W.dataset;
 export async function view(root, id, query, signal) {
 	if (id) return one(root, id, signal);
 	const sets = (await get("datasets?limit=200", signal)).items;
-	const spot = h("div", {});
+	const spot = h("div");
 	const begin = (files) => busy(null, spot, async () => {
 		const made = await post("datasets", { name: "" });
 		take(made.id, files);
 		location.hash = `#/dataset/${made.id}`;
 	});
-	const example = button(D.example, (event) => busy(event.currentTarget, spot, async () => {
+	const example = doer(D.example, spot, async () => {
 		const made = await post("datasets", { example: true });
 		location.hash = `#/dataset/${made.id}`;
-	}), { class: sets.length ? "" : "main" });
+	}, { class: sets.length ? "" : "main" });
 	root.append(
 		h("p", { class: "over" }, sets.length ? D.over : D.welcome),
 		h("h1", {}, sets.length ? D.title : D.first),
 		h("p", { class: "lead" }, sets.length ? D.lead : D.firstLead),
 		dropPlace(begin, D.drop),
-		h("div", { class: "row try" }, example, h("p", { class: "soft" }, D.exampleNote)), spot,
-		sets.length ? h("h2", {}, D.yours) : "",
+		h("div", { class: "row try" }, example, soft(D.exampleNote)), spot,
+		sets.length ? h2(D.yours) : "",
 		h("ul", { class: "plain sets" }, sets.map((set) => h("li", {}, h("a", { class: "set", href: `#/dataset/${set.id}` },
 			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span", { class: "gone" }, D.empty),
-			h("b", {}, nameOf(set)), h("span", { class: "soft" }, W.photos(set.photos)))))),
-		sets.length ? "" : h("ol", { class: "steps" }, D.steps.map(([name, text]) => h("li", {}, h("b", {}, name), h("span", { class: "soft" }, text)))),
+			h("b", {}, nameOf(set)), aside(W.photos(set.photos)))))),
+		sets.length ? "" : h("ol", { class: "steps" }, D.steps.map(([name, text]) => h("li", {}, h("b", {}, name), aside(text)))),
 	);
 }
 
@@ -44,7 +44,7 @@ async function one(root, id, signal) {
 	state.scan = scans.find((job) => job.request.dataset === id) || null;
 	const sheet = h("ul", { class: "plain sheet-live", "aria-label": D.sheet });
 	const told = h("section", { class: "told", "aria-live": "polite" });
-	const count = h("p", { class: "soft" });
+	const count = h("p", { class: "soft" }), spot = h("div");
 
 	function draw() {
 		const by = findings(state);
@@ -59,8 +59,7 @@ async function one(root, id, signal) {
 	}
 
 	const next = h("p", { class: "next" }, link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
-	const check = button(D.check, (event) => busy(event.currentTarget, spot, () => checkPhotos(state, draw, signal)));
-	const spot = h("div", {});
+	const check = doer(D.check, spot, () => checkPhotos(state, draw, signal));
 	root.append(
 		h("p", { class: "over" }, link(D.all, "#/dataset")),
 		h("h1", {}, nameOf(state.set)),
@@ -68,11 +67,11 @@ async function one(root, id, signal) {
 		dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
 		h("div", { class: "uploads" }),
 		h("div", { class: "bar" }, count, check), spot, told, sheet, next,
-		h("details", { class: "end" }, h("summary", {}, D.more), h("p", {},
+		h("details", { class: "last-part" }, h("summary", {}, D.more), h("p", {},
 			button(D.remove, async (event) => {
 				if (!(await sure(D.removeSure(nameOf(state.set)), D.remove))) return;
 				busy(event.currentTarget, spot, async () => { await remove(`datasets/${id}`); location.hash = "#/dataset"; });
-			})), h("p", { class: "soft" }, D.removeNote)),
+			})), soft(D.removeNote)),
 	);
 	uploading(root.querySelector(".uploads"), state, draw, signal);
 	if (state.scan) follow(state.scan.id, signal, (job) => { state.scan = { ...state.scan, ...job }; draw(); });
@@ -81,9 +80,11 @@ async function one(root, id, signal) {
 
 /** The word for the subject, and what it is. */
 function words(state, root) {
-	const spot = h("div", {});
+	const spot = h("div");
 	const save = (name) => (event) => busy(null, spot, async () => {
-		state.set = await patch(`datasets/${state.set.id}`, { [name]: event.target.value.trim() });
+		const said = { [name]: event.target.value.trim() };
+		await patch(`datasets/${state.set.id}`, said);
+		Object.assign(state.set, said);
 		root.querySelector("h1").textContent = nameOf(state.set);
 	});
 	const subject = h("input", { value: state.set.subject, placeholder: "kaiffin", maxlength: 80, autocapitalize: "off", onchange: save("subject") });
@@ -129,11 +130,9 @@ function finding(state, one) {
 
 function summary(told, state, by, signal) {
 	const job = state.scan;
-	if (!job) return told.replaceChildren(state.photos.length ? h("p", { class: "soft" }, D.unchecked) : "");
+	if (!job) return told.replaceChildren(state.photos.length ? soft(D.unchecked) : "");
 	if (job.state !== "done") {
-		const spot = h("div", {});
-		return told.replaceChildren(h("div", { class: "verdict" }, h("p", {}, D.checking), progress(job) || "",
-			job.problem ? trouble(job) : "", h("div", { class: "row" }, acts(job, spot)), spot));
+		return told.replaceChildren(standing(job, D.checking));
 	}
 	const here = new Set(state.photos.filter((photo) => !photo.left_out).map((photo) => photo.id));
 	const bad = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 0).length;
@@ -142,11 +141,11 @@ function summary(told, state, by, signal) {
 	return told.replaceChildren(h("div", { class: "verdict" },
 		h("p", {}, h("b", {}, bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
 		...(by.get(null) || []).map((one) => finding(state, one)),
-		h("p", { class: "soft" }, D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));
+		soft(D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));
 }
 
 function card(state, photo, found, draw) {
-	const spot = h("div", {});
+	const spot = h("div");
 	const base = `datasets/${state.set.id}/photos/${photo.id}`;
 	const change = (changes) => async () => {
 		const now = await patch(base, changes);
@@ -169,8 +168,8 @@ function card(state, photo, found, draw) {
 		h("div", { class: "row" },
 			button(D.crop, () => crop(state, photo, draw), { "aria-label": D.cropOf(photo.name) }),
 			photo.left_out
-				? button(D.putBack, (event) => busy(event.currentTarget, spot, change({ left_out: false })), { "aria-label": D.putBackOf(photo.name) })
-				: button(D.leaveOut, (event) => busy(event.currentTarget, spot, change({ left_out: true })), { "aria-label": D.leaveOutOf(photo.name) }),
+				? doer(D.putBack, spot, change({ left_out: false }), { "aria-label": D.putBackOf(photo.name) })
+				: doer(D.leaveOut, spot, change({ left_out: true }), { "aria-label": D.leaveOutOf(photo.name) }),
 			photo.left_out ? button(D.delete, async (event) => {
 				if (!(await sure(D.deleteSure(photo.name), D.delete))) return;
 				busy(event.currentTarget, spot, async () => {
@@ -183,7 +182,7 @@ function card(state, photo, found, draw) {
 
 /** The part that is learnt from, moved by hand, by arrows or by sliders. */
 function crop(state, photo, draw) {
-	const spot = h("div", {});
+	const spot = h("div");
 	const now = { ...(photo.crop || middle(photo)) };
 	const side = Math.min(photo.width, photo.height);
 	const least = Math.min(side, 64);
@@ -224,8 +223,8 @@ function crop(state, photo, draw) {
 		draw();
 	});
 	const window_ = dialog(D.cropTitle(photo.name), h("div", { class: "cropper" }, stage,
-		h("div", {}, h("p", { class: "soft" }, D.cropLead), parts.map((part) => part.field),
-			h("div", { class: "row" }, button(D.cropSave, store(() => now), { class: "main" }), photo.crop ? button(D.whole, store(() => null)) : ""), spot)));
+		h("div", {}, soft(D.cropLead), parts.map((part) => part.field),
+			inRow(button(D.cropSave, store(() => now), { class: "main" }), photo.crop ? button(D.whole, store(() => null)) : ""), spot)));
 	redraw();
 }
 
@@ -237,12 +236,12 @@ function uploading(place, state, draw, signal) {
 		one.row ||= h("div", { class: "upload" });
 		if (!one.row.isConnected && !one.done) place.append(one.row);
 		one.row.replaceChildren(h("span", { class: "name" }, one.name),
-			one.error ? trouble(one.error) : one.twin ? h("span", { class: "soft" }, D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
+			one.error ? trouble(one.error) : one.twin ? aside(D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
 		if (one.photo && !state.photos.some((photo) => photo.id === one.photo.id)) {
 			state.photos.push(one.photo);
 			draw();
 		}
 		if (one.photo && !one.twin) one.row.remove();
-		if (one.error || one.twin) one.row.append(button(W.dismiss, () => one.row.remove(), { "aria-label": W.dismissOf(one.name) }));
+		if (one.error || one.twin) one.row.append(button(W.dismiss, () => one.row.remove()));
 	}, signal);
 }

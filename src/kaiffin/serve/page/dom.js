@@ -21,6 +21,16 @@ export const fresh = (word) => `${word}-${(number += 1)}`;
 export const button = (text, press, props = {}) => h("button", { type: "button", ...props, onclick: press }, text);
 export const link = (text, href, props = {}) => h("a", { href, ...props }, text);
 
+export const soft = (...inside) => h("p", { class: "soft" }, ...inside);
+export const aside = (...inside) => h("span", { class: "soft" }, ...inside);
+export const h2 = (...inside) => h("h2", {}, ...inside);
+export const fold = (name, ...inside) => h("details", {}, h("summary", {}, name), ...inside);
+export const table = (heads, rows) => h("table", {}, h("thead", {}, h("tr", {}, heads.flat().map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, rows));
+export const inRow = (...inside) => h("div", { class: "row" }, ...inside);
+
+/** A button that is held while its work goes on; what goes wrong is said in `place`. */
+export const doer = (text, place, work, props) => button(text, (event) => busy(event.currentTarget, place, work), props);
+
 /** A labelled control; note: a line below that says more. */
 export function field(label, control, note) {
 	const id = control.id || (control.id = fresh("field"));

@@ -1,5 +1,5 @@
 // A form made from a JSON schema: every setting with its help, searchable; what was changed is marked.
-import { button, fresh, h } from "./dom.js";
+import { button, fresh, h, inRow } from "./dom.js";
 import { W } from "./words.js";
 
 const S = W.settingsForm;
@@ -87,7 +87,7 @@ export function settings(schema, { without = [], given = {}, changed = () => {} 
 	}
 
 	count();
-	const element = h("div", { class: "settings" }, h("div", { class: "row" }, search,
+	const element = h("div", { class: "settings" }, inRow(search,
 		h("label", { class: "check" }, only, S.only),
 		button(S.reset, () => { for (const one of rows) one.reset(); })), told, groups.map((one) => one.group));
 	return { element, values: () => nest(values), flat: () => new Map(values) };

@@ -1,6 +1,6 @@
 // All pictures that were made: only what is seen is loaded; search, favourites, many at once.
 import { get, on, post, remove } from "./api.js";
-import { busy, button, h, link, note } from "./dom.js";
+import { busy, button, doer, h, h2, link, note, soft } from "./dom.js";
 import { zoom } from "./viewer.js";
 import { W } from "./words.js";
 
@@ -9,13 +9,13 @@ const CHUNK = 60;
 
 export function gallery(root, signal, acting) {
 	const state = { chunks: [], next: null, search: "", liked: false, chosen: new Set(), choosing: false, loading: false, done: false, hidden: new Set() };
-	const grid = h("div", { class: "gallery" }), end = h("div", { class: "end-mark" }), spot = h("div", {});
+	const grid = h("div", { class: "gallery" }), end = h("div", { class: "end-mark" }), spot = h("div");
 	const empty = h("p", { class: "soft" });
 	const search = h("input", { type: "search", placeholder: Y.search, "aria-label": Y.search, oninput: () => soon() });
 	const liked = h("input", { type: "checkbox", onchange: () => { state.liked = liked.checked; restart(); } });
 	const choose = button(Y.choose, () => { state.choosing = !state.choosing; state.chosen.clear(); bar(); redraw(); }, { "aria-pressed": "false" });
 	const many = h("div", { class: "row many" });
-	root.append(h("h2", {}, Y.title), h("div", { class: "row tools" }, search, h("label", { class: "check" }, liked, Y.liked), choose), many, spot, empty, grid, end);
+	root.append(h2(Y.title), h("div", { class: "row tools" }, search, h("label", { class: "check" }, liked, Y.liked), choose), many, spot, empty, grid, end);
 
 	let timer = null;
 	const soon = () => { clearTimeout(timer); timer = setTimeout(() => { state.search = search.value.trim(); restart(); }, 250); };
@@ -41,8 +41,8 @@ export function gallery(root, signal, acting) {
 	const redraw = () => state.chunks.forEach(fill);
 
 	function thumb(image) {
-		const said = `${image.prompt}, ${W.seed(image.seed)}`;
-		const picture = h("img", { src: `api/v1/images/${image.id}/thumb`, alt: said, loading: "lazy", width: image.width, height: image.height, class: image.width < 200 ? "crisp" : "" });
+		const said = saidOf(image);
+		const picture = small(image);
 		if (state.choosing) {
 			const box = h("input", { type: "checkbox", checked: state.chosen.has(image.id), "aria-label": Y.pick(said), onchange: () => { state.chosen[box.checked ? "add" : "delete"](image.id); bar(); } });
 			return h("label", { class: "pic picking" }, box, picture);
@@ -109,11 +109,14 @@ export function gallery(root, signal, acting) {
 	bar();
 }
 
+const saidOf = (image) => `${image.prompt}, ${W.seed(image.seed)}`;
+export const small = (image, alt = saidOf(image)) => h("img", { src: `api/v1/images/${image.id}/thumb`, alt, loading: "lazy", width: image.width, height: image.height, class: image.width < 200 ? "crisp" : "" });
+
 /** A picture large with its recipe and what can be done with it. */
 export function open(images, at, acting) {
 	const items = images.map((image) => ({ src: `api/v1/images/${image.id}/file`, alt: image.prompt, title: image.prompt, image }));
 	zoom(items, at, ({ image }, viewer) => {
-		const facts = h("dl", {}), spot = h("div", {}), beside = h("div", {});
+		const facts = h("dl", {}), spot = h("div"), beside = h("div");
 		get(`images/${image.id}/recipe`).then((recipe) => facts.replaceChildren(...recipeFacts(recipe)), () => {});
 		const heart = button("", (event) => busy(event.currentTarget, spot, async () => {
 			Object.assign(image, await post(`images/${image.id}/vote`, { vote: image.vote > 0 ? 0 : 1 }));
@@ -125,14 +128,14 @@ export function open(images, at, acting) {
 		const does = (work) => (event) => busy(event.currentTarget, spot, async () => { await work(image); viewer.close(); });
 		return [h("div", { class: "row" },
 			button(Y.use, does(acting.use), { class: "main" }), button(Y.again, does(acting.again)), button(Y.vary, does(acting.vary)),
-			button(Y.compare, (event) => busy(event.currentTarget, spot, () => withBase(image, acting, beside))), heart,
+			doer(Y.compare, spot, () => withBase(image, acting, beside)), heart,
 			link(Y.download, `api/v1/images/${image.id}/file`, { class: "button", download: `kaiffin-${image.seed}.png` }),
 			acting.hide ? button(Y.delete, () => { acting.hide([image.id]); viewer.drop(); }) : ""), spot, beside, facts];
 	});
 }
 
 async function withBase(image, acting, place) {
-	place.replaceChildren(h("p", { class: "soft" }, Y.making));
+	place.replaceChildren(soft(Y.making));
 	const { job } = await acting.compare(image);
 	const done = await get(`jobs/${job.id}?wait=120`);
 	if (done.state !== "done") throw Object.assign(new Error(done.problem), { problem: done.problem || Y.noBase, way_out: done.way_out });

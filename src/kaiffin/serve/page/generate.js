@@ -1,8 +1,8 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
 import { ended, every, get, isLive, jobs, on, submit } from "./api.js";
-import { busy, button, dialog, field, h, link, note, option, trouble } from "./dom.js";
-import { gallery, open } from "./gallery.js";
-import { acts, follow, progress } from "./jobs.js";
+import { busy, button, dialog, field, fold, h, h2, inRow, link, note, option, soft, trouble } from "./dom.js";
+import { gallery, open, small } from "./gallery.js";
+import { follow, standing } from "./jobs.js";
 import { recipeOf } from "./png.js";
 import { W } from "./words.js";
 
@@ -45,10 +45,13 @@ function actions(form) {
 
 const clean = (request) => Object.fromEntries(Object.entries(request).filter(([, value]) => value !== null && value !== undefined));
 
+/** The stages of a training that pictures can be made with. */
+export const stages = (run) => [option("", G.last), run.files.includes("best.safetensors") ? option("best", G.best) : "", ...run.candidates.map((step) => option(String(step), W.run.step(step)))];
+
 // --- the form -------------------------------------------------------------------------------------
 
 function asking(runs, bases, schema, query, signal, job) {
-	const spot = h("div", {});
+	const spot = h("div");
 	const sample = schema.$defs.Sampling.properties;
 	const source = h("select", { onchange: () => sourced() },
 		runs.length ? h("optgroup", { label: G.yours }, runs.map((one) => option(`run:${one.id}`, one.name || `${one.subject} ${one.noun}`))) : "",
@@ -77,8 +80,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		if (kind !== "run") { who = ""; return helped(); }
 		const run = await get(`runs/${id}`, signal);
 		who = [run.subject, run.noun].filter(Boolean).join(" ");
-		checkpoint.replaceChildren(option("", G.last), run.files.includes("best.safetensors") ? option("best", G.best) : "",
-			...run.candidates.map((step) => option(String(step), W.run.step(step))));
+		checkpoint.replaceChildren(...stages(run));
 		checkpoint.value = had ?? (run.files.includes("best.safetensors") ? "best" : "");
 		if (checkpoint.selectedIndex < 0) checkpoint.value = "";
 		had = null;
@@ -147,12 +149,12 @@ function asking(runs, bases, schema, query, signal, job) {
 	const go = h("button", { class: "main" }, G.go);
 	const dropped = h("input", { type: "file", accept: "image/png", hidden: true, tabindex: -1, onchange: () => read(dropped.files[0]) });
 	element.append(
-		h("details", {}, h("summary", {}, G.more),
+		fold([G.more],
 			field(G.negative, negative, G.negativeHint),
 			h("div", { class: "pair-of" }, field(G.steps, steps, G.stepsHint), field(G.guidance, guidance, G.guidanceHint)),
 			h("div", { class: "pair-of" }, field(G.sampler, sampler), field(G.seed, seed, G.seedHint)),
 			h("fieldset", { class: "field" }, h("legend", {}, G.size), h("div", { class: "pair-of" }, width, height)),
-			h("p", { class: "row" }, button(G.fromPicture, () => dropped.click()), dropped), h("p", { class: "soft hint" }, G.fromPictureHint)),
+			inRow(button(G.fromPicture, () => dropped.click()), dropped), h("p", { class: "soft hint" }, G.fromPictureHint)),
 		h("div", { class: "row go" }, go, button(G.gridButton, () => gridAsk(request, spot))), spot);
 	element.addEventListener("dragover", (event) => event.preventDefault());
 	element.addEventListener("drop", (event) => { event.preventDefault(); read(event.dataTransfer.files[0]); });
@@ -183,7 +185,7 @@ function asking(runs, bases, schema, query, signal, job) {
 // --- a grid ---------------------------------------------------------------------------------------
 
 function gridAsk(request, place) {
-	const spot = h("div", {}), names = Object.keys(G.axes);
+	const spot = h("div"), names = Object.keys(G.axes);
 	const axis = (chosen) => {
 		const name = h("select", { onchange: () => { values.value = G.axes[name.value]?.[1] || ""; } }, names.map((one) => option(one, G.axes[one][0], chosen)));
 		const values = h("input", { value: G.axes[chosen][1], required: true });
@@ -200,11 +202,11 @@ function gridAsk(request, place) {
 			box.close();
 			location.hash = `#/generate/${job.id}`;
 		});
-	} }, h("p", { class: "soft" }, G.gridLead),
+	} }, soft(G.gridLead),
 		h("div", { class: "pair-of" }, field(G.across, x.name), field(G.values, x.values)),
 		h("div", { class: "pair-of" }, field(G.down, y.name), field(G.values, y.values)), spot);
 	const go = h("button", { class: "main" }, G.gridGo);
-	form.append(h("p", { class: "row" }, go));
+	form.append(inRow(go));
 	place.replaceChildren();
 	const box = dialog(G.gridTitle, form);
 }
@@ -213,14 +215,13 @@ function showGrid(job, place, form, signal) {
 	follow(job.id, signal, draw);
 	jobs.has(job.id) || draw(job);
 	function draw(now) {
-		const spot = h("div", {});
 		if (now.state !== "done") {
-			place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, G.gridMaking)), progress(now) || "", now.problem ? trouble(now) : "", h("div", { class: "row" }, acts(now, spot)), spot));
+			place.replaceChildren(standing(now, G.gridMaking));
 			return;
 		}
 		const sheets = now.result.files.filter((name) => name.endsWith(".png"));
-		place.replaceChildren(h("h2", {}, G.gridTitle), ...sheets.map((name) => h("a", { href: `api/v1/jobs/${now.id}/files/${name}`, download: true },
-			h("img", { class: "whole-sheet", src: `api/v1/jobs/${now.id}/files/${name}`, alt: G.gridAlt(Object.values(now.result.axes).join("; ")) }))), h("p", { class: "soft" }, G.gridNote));
+		place.replaceChildren(h2(G.gridTitle), ...sheets.map((name) => h("a", { href: `api/v1/jobs/${now.id}/files/${name}`, download: true },
+			h("img", { class: "whole-sheet", src: `api/v1/jobs/${now.id}/files/${name}`, alt: G.gridAlt(Object.values(now.result.axes).join("; ")) }))), soft(G.gridNote));
 	}
 }
 
@@ -230,11 +231,11 @@ async function showJob(job, place, form, signal) {
 	const total = job.request.prompts.length * job.request.count, acting = actions(form);
 	const here = new Map(), partial = new Map();
 	let images = (await get(`images?job=${job.id}&limit=200`, signal)).items;
-	const tiles = h("div", { class: "photos results" }), status = h("div", {});
-	place.replaceChildren(h("h2", {}, G.result), h("p", { class: "soft prompt-said" }, job.request.prompts.join(" · ")), status, tiles);
+	const tiles = h("div", { class: "photos results" }), status = h("div");
+	place.replaceChildren(h2(G.result), h("p", { class: "soft prompt-said" }, job.request.prompts.join(" · ")), status, tiles);
 
 	function draw() {
-		const now = jobs.get(job.id) || job, spot = h("div", {});
+		const now = jobs.get(job.id) || job;
 		const scores = new Map((now.result?.rankings || []).flat().map((one) => [one.image, one]));
 		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => a.seed - b.seed);
 		const waiting = isLive(now) ? total - images.length : 0;
@@ -243,8 +244,7 @@ async function showJob(job, place, form, signal) {
 				const seen = [...partial.values()][i];
 				return h("div", { class: "gone making" }, seen ? h("img", { src: `api/v1/jobs/${job.id}/partial/${seen.number}?${seen.step}`, alt: G.partial }) : h("span", {}, G.waiting));
 			}));
-		status.replaceChildren(isLive(now) ? progress(now) || "" : "", now.problem && now.state !== "done" ? trouble(now) : "",
-			now.state === "done" ? "" : h("div", { class: "row" }, acts(now, spot)), spot, scores.size ? h("p", { class: "soft" }, G.scored) : "");
+		status.replaceChildren(now.state === "done" ? "" : standing(now), scores.size ? soft(G.scored) : "");
 	}
 	const rank = (scores, image) => [...scores.keys()].indexOf(image.id) + (scores.get(image.id)?.chosen ? 0 : 1000);
 
@@ -267,6 +267,6 @@ async function showJob(job, place, form, signal) {
 
 function tile(image, all, i, score, acting) {
 	return h("button", { type: "button", class: `pic${score && !score.chosen ? " lesser" : ""}`, onclick: () => open(all, i, acting) },
-		h("img", { src: `api/v1/images/${image.id}/thumb`, alt: `${image.prompt}, ${W.seed(image.seed)}`, width: image.width, height: image.height, class: image.width < 200 ? "crisp" : "" }),
+		small(image),
 		score ? h("span", { class: "badge" }, score.chosen ? G.chosen(score.prompt, score.likeness) : G.score(score.prompt, score.likeness)) : "");
 }

@@ -1,17 +1,17 @@
 // The drawer of jobs: what runs, what waits, why something failed; try again.
-import { act, get, isLive, jobs, on } from "./api.js";
-import { ago, busy, button, duration, h, link, trouble } from "./dom.js";
+import { act, isLive, jobs, on } from "./api.js";
+import { ago, aside, busy, button, duration, h, h2, inRow, link, soft, trouble } from "./dom.js";
 import { W } from "./words.js";
 
 /** How far it is, in words and as a bar. */
 export function progress(job) {
 	const { done = 0, total = null, what = "" } = job.progress || {};
-	if (job.state === "queued") return h("p", { class: "soft" }, job.ahead ? W.ahead(job.ahead) : W.next);
+	if (job.state === "queued") return soft(job.ahead ? W.ahead(job.ahead) : W.next);
 	if (!["running", "pausing"].includes(job.state)) return null;
 	const left = total && done > 2 && job.begun ? ((Date.now() / 1000 - job.begun) / done) * (total - done) : null;
 	return h("div", { class: "progress" },
 		h("progress", { max: total || 1, ...(total ? { value: done } : {}), "aria-label": W.jobTitle(job) }),
-		h("p", { class: "soft" }, W.progress(done, total, what), left > 5 ? ` · ${W.left(duration(left))}` : ""));
+		soft(W.progress(done, total, what), left > 5 ? ` · ${W.left(duration(left))}` : ""));
 }
 
 /** What can be done with it now. */
@@ -32,14 +32,21 @@ export const HREF = {
 };
 
 function card(job) {
-	const spot = h("div", {});
+	const spot = h("div");
 	const href = job.request && HREF[job.kind]?.(job);
 	return h("li", { class: `job ${job.state}` },
 		h("p", { class: "job-head" }, h("b", {}, href ? link(W.jobTitle(job), href) : W.jobTitle(job)),
 			h("span", { class: `state ${job.state}` }, W.states[job.state])),
 		progress(job),
 		job.problem && job.state !== "done" ? trouble(job) : null,
-		h("div", { class: "row" }, acts(job, spot), h("span", { class: "soft" }, ago(job.ended || job.begun || job.created))), spot);
+		inRow(acts(job, spot), aside(ago(job.ended || job.begun || job.created))), spot);
+}
+
+/** A job's place on a page: how far it is, what went wrong, what can be done. */
+export function standing(job, title = "") {
+	const spot = h("div");
+	return h("div", { class: title ? "verdict" : "" }, title ? h("p", {}, h("b", {}, title)) : "", progress(job) || "",
+		job.problem && job.state !== "done" ? trouble(job) : "", inRow(acts(job, spot)), spot);
 }
 
 /** The button that opens it; it stays open while one goes on. */
@@ -64,17 +71,11 @@ export function drawer(signal) {
 			[W.over, found.filter((job) => ["done", "cancelled"].includes(job.state))]];
 		const at = document.activeElement?.getAttribute("aria-label");
 		place.replaceChildren(
-			h("div", { class: "buttons" }, h("h2", {}, W.jobs), button(W.close, () => toggle(false))),
-			found.length ? "" : h("p", { class: "soft" }, W.noJobs),
+			h("div", { class: "buttons" }, h2(W.jobs), button(W.close, () => toggle(false))),
+			found.length ? "" : soft(W.noJobs),
 			...groups.filter(([, some]) => some.length).flatMap(([name, some]) => [
-				h("h3", {}, name), h("ul", { class: "plain" }, some.slice(0, 30).map(card))]),
-			notify());
+				h("h3", {}, name), h("ul", { class: "plain" }, some.slice(0, 30).map(card))]));
 		if (at) [...place.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
-	}
-
-	function notify() {
-		if (!globalThis.Notification || Notification.permission !== "default" || !isSecureContext) return "";
-		return button(W.notify, async () => { await Notification.requestPermission(); draw(); });
 	}
 
 	place.setAttribute("aria-label", W.jobs);
@@ -91,4 +92,3 @@ export function follow(id, signal, draw) {
 	if (jobs.has(id)) draw(jobs.get(id));
 }
 
-export const kindsOf = (kind) => get(`jobs?kind=${kind}&limit=200`).then((page) => page.items);

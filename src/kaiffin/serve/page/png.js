@@ -1,9 +1,5 @@
 // The recipe inside a PNG, of Kaiffin or in A1111's words, read in the browser.
 
-async function inflated(bytes) {
-	return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
-}
-
 /** The texts of a PNG's text chunks, by their names. */
 async function texts(file) {
 	const bytes = new Uint8Array(await file.arrayBuffer()), view = new DataView(bytes.buffer), found = {};
@@ -12,14 +8,12 @@ async function texts(file) {
 		const size = view.getUint32(at), kind = latin.decode(bytes.subarray(at + 4, at + 8));
 		const data = bytes.subarray(at + 8, at + 8 + size);
 		at += 12 + size;
-		if (!["tEXt", "zTXt", "iTXt"].includes(kind)) continue;
+		if (!["tEXt", "iTXt"].includes(kind)) continue;
 		const end = data.indexOf(0), name = latin.decode(data.subarray(0, end));
 		if (kind === "tEXt") found[name] = latin.decode(data.subarray(end + 1));
-		else if (kind === "zTXt") found[name] = latin.decode(await inflated(data.subarray(end + 2)));
 		else {
-			const packed = data[end + 1], language = data.indexOf(0, end + 3), word = data.indexOf(0, language + 1);
-			const rest = data.subarray(word + 1);
-			found[name] = utf8.decode(packed ? await inflated(rest) : rest);
+			const language = data.indexOf(0, end + 3), word = data.indexOf(0, language + 1);
+			if (!data[end + 1]) found[name] = utf8.decode(data.subarray(word + 1));
 		}
 	}
 	return found;

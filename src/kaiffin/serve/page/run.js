@@ -1,7 +1,7 @@
 // One training: while it learns, and what came of it.
 import { get, isLive, on, submit } from "./api.js";
-import { busy, button, duration, h, link, plot, say, sentence, trouble } from "./dom.js";
-import { acts, follow, progress } from "./jobs.js";
+import { aside, doer, duration, fold, h, h2, inRow, link, say, sentence, soft } from "./dom.js";
+import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
 import { zoom } from "./viewer.js";
 import { W } from "./words.js";
@@ -10,7 +10,7 @@ const R = W.run;
 
 export async function run(root, id, signal) {
 	const state = { id, run: await get(`runs/${id}`, signal), job: null, choosing: null };
-	const parts = Object.fromEntries(["status", "pictures", "choice", "charts", "files", "facts"].map((name) => [name, h("section", { class: name })]));
+	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "facts"].map((name) => [name, h("section", { class: name })]));
 	root.append(h("p", { class: "over" }, link(R.all, "#/tune")), h("h1", {}, state.run.name || `${state.run.subject} ${state.run.noun}`),
 		...Object.values(parts));
 	const looks = (await get("jobs?kind=choose&limit=100", signal)).items;
@@ -64,23 +64,20 @@ function throttled(call, ms) {
 }
 
 function status(state, place) {
-	const { job } = state, spot = h("div", {});
+	const { job } = state;
 	if (job.state === "done") {
 		place.replaceChildren(h("p", { class: "lead" }, R.done(duration((job.ended || 0) - (job.begun || 0)))),
-			h("p", { class: "row" }, link(R.generate, `#/generate?run=${state.id}`, { class: "button main" })));
+			inRow(link(R.generate, `#/generate?run=${state.id}`, { class: "button main" })));
 		return;
 	}
-	place.replaceChildren(h("div", { class: "verdict live" },
-		h("p", {}, h("b", {}, R.states[job.state] || W.states[job.state])), progress(job) || "",
-		job.problem ? trouble(job) : "", job.state === "queued" || job.state === "running" ? h("p", { class: "soft" }, R.leave) : "",
-		h("div", { class: "row" }, acts(job, spot)), spot));
+	place.replaceChildren(standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) ? soft(R.leave) : "");
 }
 
 async function previews(state, place) {
 	if (state.choice) return;
 	const found = begun(state) ? await get(`runs/${state.id}/previews`) : [];
 	if (!found.length) {
-		if (isLive(state.job)) place.replaceChildren(h("h2", {}, R.previews), h("p", { class: "soft" }, R.noPreviews));
+		if (isLive(state.job)) place.replaceChildren(h2(R.previews), soft(R.noPreviews));
 		else place.replaceChildren();
 		return;
 	}
@@ -88,7 +85,7 @@ async function previews(state, place) {
 	place.dataset.count = found.length;
 	const last = found.at(-1);
 	const src = (number) => `api/v1/runs/${state.id}/previews/${number}`;
-	place.replaceChildren(h("h2", {}, R.previews), h("p", { class: "soft" }, R.previewsLead),
+	place.replaceChildren(h2(R.previews), soft(R.previewsLead),
 		h("button", { type: "button", class: "pic newest", onclick: () => zoom(found.map((number) => ({ src: src(number), alt: R.preview(number + 1), title: R.preview(number + 1) })), found.length - 1) },
 			h("img", { src: src(last), alt: R.preview(last + 1) })));
 }
@@ -97,7 +94,7 @@ async function charts(state, place) {
 	const found = begun(state) ? await get(`runs/${state.id}/charts`) : [];
 	if (!found.length) return;
 	const open = place.querySelector("details")?.open;
-	place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", {}, R.charts), h("p", { class: "soft" }, R.chartsLead),
+	place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", {}, R.charts), soft(R.chartsLead),
 		h("div", { class: "plots" }, found.map(plot))));
 }
 
@@ -112,11 +109,11 @@ function slider(state, place) {
 	let at = 0;
 	const cards = slots.map((one, i) => h("figure", { class: "card" },
 		h("button", { type: "button", class: "pic", onclick: () => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}`, title: slot.prompt })), i) }, images[i]),
-		h("figcaption", {}, one.prompt, h("span", { class: "soft" }, ` · ${W.seed(one.seed)}`))));
+		h("figcaption", {}, one.prompt, aside(` · ${W.seed(one.seed)}`))));
 	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
 	const bar = h("div", { class: "slider" }, h("label", { for: "checkpoint" }, R.checkpoint), h("p", { class: "said" }, h("b", {}), " ", h("span", { class: "soft" })), range, h("div", { class: "stops", "aria-hidden": "true" }));
 	const use = link(R.useThis, "#/generate", { class: "button" });
-	place.replaceChildren(h("h2", {}, R.checkpoints), h("p", { class: "soft" }, R.sliderLead), bar, h("p", { class: "row" }, use), h("div", { class: "cards small" }, cards));
+	place.replaceChildren(h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div", { class: "cards small" }, cards));
 	const made = stopsSlider(bar, stops, (stop, number) => {
 		at = number;
 		images.forEach((image, i) => { image.src = src(stop.step, slots[i].slot); image.alt = `${slots[i].prompt}, ${stop.label}`; });
@@ -126,20 +123,20 @@ function slider(state, place) {
 }
 
 function choice(state, place, whole, signal) {
-	const { choice: found, choosing, run: one } = state, spot = h("div", {});
+	const { choice: found, choosing, run: one } = state, spot = h("div");
 	if (choosing && !["done", "cancelled"].includes(choosing.state)) {
-		place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, R.choosing)), progress(choosing) || "", choosing.problem ? trouble(choosing) : "", h("div", { class: "row" }, acts(choosing, spot)), spot));
+		place.replaceChildren(standing(choosing, R.choosing));
 		return;
 	}
 	if (found) {
 		place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, R.chosen(found.chosen)), " ", sentence(found.verdict)),
 			h("p", {}, R.reason(found)), found.findings.map((line) => h("p", {}, sentence(line))),
-			h("p", { class: "soft" }, R.judged(found.set.prompts.length, found.set.seeds.length))));
+			soft(R.judged(found.set.prompts.length, found.set.seeds.length))));
 		return;
 	}
 	if (!one.finished || one.candidates.length < 1) { place.replaceChildren(); return; }
 	place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, R.chooseTitle)), h("p", {}, R.chooseLead(one.candidates.length)),
-		h("p", { class: "row" }, button(R.choose, (event) => busy(event.currentTarget, spot, async () => {
+		inRow(doer(R.choose, spot, async () => {
 			const job = await submit("choose", { run: state.id });
 			state.choosing = job;
 			choice(state, place, whole, signal);
@@ -148,7 +145,7 @@ function choice(state, place, whole, signal) {
 				choice(state, place, whole, signal);
 				if (before && before.state !== now.state && now.state === "done") whole();
 			});
-		}), { class: "main" })), spot));
+		}, { class: "main" })), spot));
 }
 
 const WHERE = ["best.safetensors", "adapter.safetensors", "comfyui.json"];
@@ -159,23 +156,23 @@ async function files(state, place) {
 	const proofs = Object.entries(state.job.result?.proofs || {});
 	const badge = proofs.map(([name, proof]) => h("div", { class: `proof ${proof.problems.length ? "bad" : "good"}` },
 		h("span", { class: "badge" }, proof.problems.length ? R.proofBad : R.proofGood), h("span", {}, " ", proof.problems.length ? proof.problems.map(sentence).join(" ") : R.proof(proof)),
-		h("details", {}, h("summary", {}, R.proofMore), h("p", { class: "soft" }, proof.problems.length ? "" : R.proofNumbers(proof, name)))));
-	const spot = h("div", {}), made = h("div", {});
-	place.replaceChildren(h("h2", {}, R.download), badge,
+		fold([R.proofMore], soft(proof.problems.length ? "" : R.proofNumbers(proof, name)))));
+	const spot = h("div"), made = h("div");
+	place.replaceChildren(h2(R.download), ...badge,
 		h("ul", { class: "plain files" }, WHERE.filter((name) => has.includes(name)).map((name) => h("li", {},
-			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), h("span", { class: "soft" }, R.files[name][1]))),
-		h("li", {}, button(R.diffusers, (event) => busy(event.currentTarget, spot, async () => {
+			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(R.files[name][1]))),
+		h("li", {}, doer(R.diffusers, spot, async () => {
 			const job = await submit("export", { run: state.id, to: "diffusers" });
 			follow(job.id, new AbortController().signal, (now) => {
 				if (now.state === "done") made.replaceChildren(link(R.diffusersReady, `api/v1/jobs/${job.id}/files/${now.result.files[0]}`, { class: "button", download: true }));
 				else if (now.problem) say(made, now);
-				else made.replaceChildren(h("p", { class: "soft" }, R.converting));
+				else made.replaceChildren(soft(R.converting));
 			});
-		})), h("span", { class: "soft" }, R.diffusersWhere), made)), spot);
+		}), aside(R.diffusersWhere), made)), spot);
 }
 
 function facts(state, place) {
 	const given = Object.entries(state.run.settings || {});
 	if (!given.length) { place.replaceChildren(); return; }
-	place.replaceChildren(h("details", {}, h("summary", {}, R.settings), h("dl", { class: "facts" }, given.filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]))));
+	place.replaceChildren(fold([R.settings], h("dl", { class: "facts" }, given.filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]))));
 }

@@ -1,6 +1,6 @@
 // Photos on their way to the service, one by one, three at a time; they go on while the page shows other things.
 import { tell, upload } from "./api.js";
-import { button, h } from "./dom.js";
+import { button, h, inRow } from "./dom.js";
 import { W } from "./words.js";
 
 const waiting = [];
@@ -67,7 +67,7 @@ export function dropPlace(use, lead, slim = false) {
 			use(await dropped(event.dataTransfer));
 		} },
 		h("p", { class: "drop-lead" }, lead),
-		h("div", { class: "row" }, button(W.upload.files, () => files.click(), { class: slim ? "" : "main" }),
+		inRow(button(W.upload.files, () => files.click(), { class: slim ? "" : "main" }),
 			button(W.upload.folder, () => folder.click(), { class: "wide-only" }), button(W.upload.camera, () => camera.click(), { class: "touch-only" })),
 		files, folder, camera);
 	return place;

@@ -12,12 +12,12 @@ export const W = {
 	parts: { dataset: "Dataset", tune: "Fine-tune", generate: "Generate", compare: "Compare", settings: "Settings" },
 	mainParts: "the three steps", otherParts: "more", skip: "To the content", toStart: "To the start",
 	jobs: "Jobs", close: "Close", cancel: "Cancel", undo: "Undo", again: "Try again", previous: "previous picture", following: "next picture",
-	dismiss: "Fine", dismissOf: (name) => `Fine: put away what was said of ${name}`,
+	dismiss: "Fine",
 	nth: (at, of) => `${at} of ${of}`, seed: (seed) => `seed ${seed}`, photos: (count) => many(count, "photo"),
 	seconds: (n) => `${n} s`, minutes: (n) => `${n} min`, hours: (h, m) => `${h} h ${m} min`, justNow: "just now", ago: (text) => `${text} ago`,
 
 	login: "Come in", key: "Key", enter: "Come in", keyHint: "A long word that whoever runs this service gave you.",
-	loginLead: "Open the address that was printed when Kaiffin started, or type a key.",
+	loginLead: "Open the address that Kaiffin printed at its start, or type a key.",
 	usedToken: "This address has been used, or is of an earlier start. Use the newest address, or type a key.",
 
 	lineGone: "The service does not answer. What runs goes on; this page tries again by itself.", lineBack: "The service answers again.",
@@ -32,8 +32,8 @@ export const W = {
 	acts: { cancel: "Stop", pause: "Pause", resume: "Go on", retry: "Try again" }, actOn: (act, title) => `${act}: ${title}`,
 	ahead: (count) => `Waits behind ${many(count, "other job")}.`, next: "Is next.",
 	progress: (done, total, what) => [what.replace(/^training\b.*/, "learning").replace(/^class pictures$/, "pictures of its kind, so that the others stay as they are") || "starting", total ? `${done} of ${total}` : done || ""].filter(Boolean).join(" · "), left: (text) => `about ${text} left`,
-	noJobs: "Nothing has been asked for yet. Checks, trainings and pictures appear here, and go on when this page is closed.",
-	now: "Now", troubled: "Needs a look", over: "Over", notify: "Tell me when a job is over",
+	noJobs: "Nothing yet. What you ask for appears here, and goes on when this page is closed.",
+	now: "Now", troubled: "Needs a look", over: "Over",
 
 	plainer: [
 		[/Use a larger photo, --resolution \d+, or --data\.upscale true\./, "Use a larger photo, or allow small ones under Fine-tune, All settings, upscale."],
@@ -50,20 +50,20 @@ export const W = {
 
 	upload: {
 		files: "Choose photos", folder: "Choose a folder", camera: "Take a photo",
-		noPhoto: (name) => `${name} is no photo`, photosOnly: "Photos are files such as JPEG, PNG, WebP and HEIC.",
+		noPhoto: (name) => `no photo: ${name}`, photosOnly: "Photos are files such as JPEG, PNG, WebP and HEIC.",
 	},
 
 	dataset: {
 		over: "Dataset", welcome: "Welcome", title: "Your photos", lead: "Each set of photos shows one thing: a toy, a pet, a person, a product.",
-		first: "Teach it something you love", firstLead: "Give Kaiffin a few photos of a thing that it has never seen. It learns to draw it, in any place you can describe.",
+		first: "Teach it something you love", firstLead: "A few photos are enough. Kaiffin learns to draw it, in any place you can describe.",
 		drop: "Drop 3 to 20 photos of one thing here", dropMore: "Drop more photos here", example: "Try it with Kaiffin",
-		exampleNote: "No photos at hand? Six drawn ones of a puffin in a helmet show every step in about two minutes.",
+		exampleNote: "No photos at hand? Six drawn ones of a puffin in a helmet show every step.",
 		yours: "Sets of photos", empty: "no photos yet", nameless: (at) => `Photos of ${new Date(at * 1000).toLocaleDateString()}`,
 		steps: [["Photos", "Drop them, and see at once which ones help and which ones do not."],
 			["Learning", "One button. You see pictures while it learns, and can pause at any time."], ["Pictures", "Describe a scene. Your thing is in it."]],
 		all: "All photos", sheet: "contact sheet", more: "More", remove: "Remove this set", removeSure: (name) => `Remove ${name} with all its photos?`,
 		removeNote: "Trainings that were made with it stay.",
-		subject: "A word for it", subjectHint: "A rare word that will mean it. A word that everybody knows would keep its old meaning.",
+		subject: "A word for it", subjectHint: "A rare word that will mean it. A common one keeps its old meaning.",
 		noun: "What it is", nounHint: "Its kind, in one or two words.", nounExample: "puffin, dog, teapot",
 		count: (used, out) => `${many(used, "photo")} to learn from${out ? `, ${out} left out` : ""}`, none: "No photos yet.",
 		next: "Next: Fine-tune", check: "Check photos", checking: "Looking at every photo …",
@@ -81,7 +81,7 @@ export const W = {
 	},
 
 	tune: {
-		over: "Fine-tune", title: "Let it learn", lead: "It looks at your photos again and again, until the word means your thing.",
+		over: "Fine-tune", title: "Let it learn", lead: "It looks at your photos until the word means your thing.",
 		noPhotos: "There are no photos to learn from yet.", toPhotos: "Add some", earlier: "Trainings",
 		photos: "Photos", photosHint: "The set that it learns from.", base: "Base", baseHint: "The model that learns. It can draw many things already.",
 		name: "Name", nameExample: "left out: the word and what it is",
@@ -100,14 +100,14 @@ export const W = {
 	run: {
 		all: "All trainings", generate: "Make pictures", done: (time) => `It has learnt, in ${time}.`,
 		states: { queued: "Waits for its turn", running: "Learning", pausing: "Saving, then pausing", paused: "Paused. Nothing is lost.", failed: "It stopped", held: "Held after three tries", cancelled: "Stopped" },
-		leave: "You may close this page: it goes on.", previews: "Pictures on the way", previewsLead: "What it draws now, on the same starting noise each time. Press for earlier ones.",
+		leave: "You may close this page: it goes on.", previews: "Pictures on the way", previewsLead: "What it draws now. Press for earlier ones.",
 		noPreviews: "The first picture appears here after some steps.", preview: (number) => `picture ${number} on the way`,
-		charts: "Curves", chartsLead: "For those who like them. How the pictures look says more.",
+		charts: "Curves", chartsLead: "How the pictures look says more.",
 		base: "base", baseSaid: "as it was, before learning", step: (step) => `step ${step}`,
 		said: (one) => [["likeness", one.means.likeness], ["prompt", one.means.prompt_share], ["overall", one.overall]].filter(([, value]) => value).map(([name, value]) => `${name} ${value.mean.toFixed(2)}`).join(" · "),
-		checkpoint: "Checkpoint", checkpoints: "From the base to the end", sliderLead: "The same prompts and the same starting noise at every stage. Too early it is not your thing yet; too late it draws nothing else.",
+		checkpoint: "Checkpoint", checkpoints: "From the base to the end", sliderLead: "The same prompts and starting noise at every stage. Too late, it draws nothing else.",
 		useThis: "Make pictures with this one", chooseTitle: "Which stage is the best?",
-		chooseLead: (count) => `${many(count, "stage")} of the training ${count === 1 ? "was" : "were"} kept. Kaiffin can make pictures with each, measure them, and say which one to take and how sure that is.`,
+		chooseLead: (count) => `${many(count, "stage")} of the training ${count === 1 ? "was" : "were"} kept. Kaiffin can draw with each, measure, and say which one to take and how sure that is.`,
 		choose: "Choose for me", choosing: "Making and measuring pictures of every stage …",
 		chosen: (step) => `Step ${step} is chosen.`,
 		reason: (found) => {
@@ -115,12 +115,11 @@ export const W = {
 			const first = best ? `It reaches ${best.mean.toFixed(2)} of 1 for subject and prompt together; with other prompts it would be between ${best.low.toFixed(2)} and ${best.high.toFixed(2)}.` : "";
 			if (!rival) return first;
 			const { low, high, mean } = rival.difference;
-			const clear = low > 0 || high < 0;
-			return `${first} ${clear ? `Against step ${rival.step} the difference is clear` : `Against step ${rival.step} no difference can be told`}: ${mean.toFixed(2)}, between ${low.toFixed(2)} and ${high.toFixed(2)}.`;
+			return `${first} Beside step ${rival.step} the difference is ${mean.toFixed(3)}, between ${low.toFixed(3)} and ${high.toFixed(3)}.`;
 		},
-		judged: (prompts, seeds) => `Measured on ${many(prompts, "prompt")} and ${many(seeds, "starting noise", "starting noises")} each, as 95 % intervals. So look at the pictures too: no number replaces that.`,
+		judged: (prompts, seeds) => `Measured on ${many(prompts, "prompt")} and ${many(seeds, "starting noise", "starting noises")} each, as 95 % intervals. Look at the pictures too.`,
 		download: "Take it with you", proofGood: "proven", proofBad: "not proven", proofMore: "The numbers",
-		proof: () => "Another program's reader attaches every layer and draws the same.",
+		proof: () => "Another program reads it and draws the same.",
 		proofNumbers: (proof, name) => `${name}: ${Object.values(proof.layers).reduce((a, b) => a + b, 0)} layers, largest difference ${Number(proof.difference).toExponential(0)}, allowed ${Number(proof.allowed).toExponential(0)}, effect of the adapter ${Number(proof.effect).toPrecision(2)}.`,
 		files: {
 			"best.safetensors": ["Download the chosen adapter", "kohya's layout. A1111: models/Lora. ComfyUI: models/loras."],
@@ -137,10 +136,10 @@ export const W = {
 		scenes: ["in the snow", "on the beach", "in a forest", "in space", "at night"], add: (text) => `add "${text}"`,
 		long: (about, chunks) => `About ${about} pieces of words: it is read in ${chunks} parts of 75, and the later ones count less.`,
 		count: "How many", keep: "Keep the best", keepHint: "By score; empty keeps all.", all: "all", strength: "Strength", strengthHint: "How much of what was learnt is used.",
-		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What the picture should stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
+		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What to stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
 		guidance: "Guidance", guidanceHint: "Higher keeps closer to the words.", sampler: "Sampler", seed: "Seed", seedHint: "The same number gives the same picture.", chance: "by chance", size: "Size: width and height", width: "width in pixels", height: "height in pixels", own: "the base's own",
-		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.", noRecipe: "This file carries no settings", noRecipeWay: "Only PNG files as Kaiffin or A1111 made them do; other programs drop what is inside.",
-		filled: "The form has this picture's settings.", noRequest: "This picture came with a grid or a sweep, not from here.", noRuns: "Nothing has been taught yet: pictures are drawn by the plain base.", toTune: "Teach it something",
+		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.", noRecipe: "This file carries no settings", noRecipeWay: "Only PNG files as Kaiffin or A1111 made them do.",
+		filled: "The form has its settings.", noRequest: "This picture came with a grid.", noRuns: "Nothing has been taught yet: pictures are drawn by the plain base.", toTune: "Teach it something",
 		result: "Your pictures", waiting: "waits", partial: "a picture in the making", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
 		chosen: (prompt, like) => `kept · ${score(prompt)}${score(like, " · ")}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
 		gridButton: "Grid …", gridTitle: "Grid", gridLead: "The first prompt on one seed, with two settings changed step by step.", gridGo: "Make the grid", gridMaking: "Drawing the grid …", across: "Across", down: "Down", values: "Values", gridAlt: (axes) => `grid of pictures: ${axes}`, gridNote: "Press to download.",
@@ -155,19 +154,17 @@ export const W = {
 	compare: {
 		over: "Compare", title: "Which one is better?", lead: "The same prompts and the same starting noise, side by side.", models: "What is compared", model: "model", checkpoint: "checkpoint", add: "Add another", drop: "Take away",
 		prompts: (who) => [`a photo of ${who} in the snow`, `a photo of ${who} in a forest`, `a photo of ${who} in space`].join("\n"), promptsLabel: "Prompts", promptsHint: "One on each line.", count: "Pictures of each prompt",
-		blind: "Blind: names are hidden until I have voted everywhere", go: "Make the pictures", two: "Name at least two.", other: "Another comparison", blindLead: "Names are hidden, and places change in each row, until every row has a vote.", openLead: "Vote for the best of each row.",
+		blind: "Blind: names are hidden until I have voted everywhere", go: "Make the pictures", two: "Name at least two.", other: "Another comparison", blindLead: "Names are hidden, and places change, until every row has a vote.", openLead: "Vote for the best of each row.",
 		letter: (i) => `picture ${"ABCDEF"[i]}`, coming: "waits", vote: "This one", voted: "✓ This one", voteFor: (name, prompt, seed) => `this one: ${name}, ${prompt}, seed ${seed}`, left: (count) => `${many(count, "row")} without a vote.`,
-		votes: "Your votes", preferred: "preferred", interval: "with more votes it would be", wonOf: (won, of) => `${won} of ${of}`, between: (low, high) => `${percent(low)} to ${percent(high)}`, more: "clearly more than chance", less: "clearly less than chance", unclear: "could be chance", votesNote: "95 % intervals of the share (Wilson). A voted picture is a favourite in the gallery too.",
-		scores: "Scores", scoresLead: "Kaiffin can measure the trainings themselves on its own prompts, each at its chosen stage.", score: "Score them", measure: "measure", against: (name, first) => `${name} against ${first}`, difference: ({ mean, low, high }) => `${mean.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`, verdicts: { "no difference": "no clear difference", better: "clearly better", worse: "clearly worse" }, sheet: "pictures of all trainings on the same prompts",
-		measures: { overall: "Subject and prompt at once", likeness: "Looks like the subject", prompt_share: "Shows the prompt", identity: "Nearness to the photos", clip_t: "Nearness to the words", win: "Prompt recognised", drift: "Other things changed", leak: "The kind turned into the subject", copying: "Nearness to a training photo", copy: "Copies of a photo", diversity: "Variety between seeds", contrast: "Contrast against the base", clipped: "Clipped pixels", saturated: "Saturated pixels" },
+		votes: "Your votes", preferred: "preferred", interval: "with more votes it would be", wonOf: (won, of) => `${won} of ${of}`, between: (low, high) => `${percent(low)} to ${percent(high)}`, more: "clearly more than chance", less: "clearly less than chance", unclear: "could be chance", votesNote: "95 % intervals of the share (Wilson).",
+		scores: "Scores", scoresLead: "Kaiffin can measure the trainings on its own prompts.", score: "Score them", measure: "measure", against: (name, first) => `${name} against ${first}`, difference: ({ mean, low, high }) => `${mean.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`, verdicts: { "no difference": "no clear difference", better: "clearly better", worse: "clearly worse" }, sheet: "pictures of all trainings on the same prompts",
 	},
 	settings: {
 		over: "Settings", title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes.map((one) => W.settings.scopes[one]).join(", ")}.`, out: "Log out",
 		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB of photos and adapters` },
-		bases: "Bases", basesLead: "Models that can learn. They are here, and nothing is downloaded by itself.", basesMore: "Whoever runs this service adds others: kaiffin serve --base NAME, for one that lies on this machine. How to bring it here without a network stands in docs/bases.md.",
-		baseNotes: { miniature: "inside Kaiffin: 64 pixels, learns in a minute without a graphics card.", "miniature-xl": "inside Kaiffin: the same in SDXL's shape." },
-		devices: "What computes", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take up to ${percent(value)} of the time of a training on the same device.`,
-		keys: "Keys", keysLead: "A key lets a person or a program in. It is shown once, when it is made.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "close"], revoke: "Close", revokeOf: (name) => `Close the key ${name}`, revokeSure: (name) => `Close the key ${name}? What uses it is locked out at once.`,
+		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", basesMore: "Whoever runs this service adds others (docs/bases.md).",
+		devices: "What computes", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take ${percent(value)} of a training's time on the same device.`,
+		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "close"], revoke: "Close", revokeOf: (name) => `Close the key ${name}`, revokeSure: (name) => `Close the key ${name}? What uses it is locked out at once.`,
 		newKey: "Make a key", keyName: "Name of the key", keyNameHint: "What it is for, such as phone.", keyUser: "Person", keyUserHint: "Each person sees their own photos and pictures only.", may: "May", scopes: { read: "look", generate: "make pictures", train: "train", admin: "manage keys" },
 		mostPictures: "Pictures a day at most", mostQueued: "Jobs at a time at most", any: "any number", make: "Make the key", keyMade: "The new key", keyOnce: "Copy it now: it is not shown again.", copy: "Copy",
 	},
