@@ -1,47 +1,21 @@
-"""The page in a real browser, Debian's Chromium: whole journeys, for everybody, on a service that is really there."""
+"""The page in a real browser: coming in, photos, pictures, a line that breaks."""
 
-import os
-import re
-import shutil
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from paged import launched, needs_chromium, opened
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from served import Hand, World, jpeg, listening
-from test_server import Served
 
-from kaiffin.serve.page import FILES, INDEX
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)"
-)
-PAGES = ("dataset", "tune", "generate", "compare", "settings")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Chromium's sandbox needs rights that root in a container does not have.
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("page") / "studio")
-    yield made
-    made.studio.close()
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -51,77 +25,6 @@ def at(world: World) -> Iterator[str]:
         yield address
 
 
-@dataclass
-class Opened:
-    """A page, and everything that it complained about or asked for."""
-
-    page: Page
-    at: str
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    def clean(self) -> bool:
-        assert self.said == []
-        assert all(url.startswith((self.at, "blob:")) for url in self.asked), self.asked
-        return True
-
-    def go(self, place: str) -> Page:
-        self.page.goto(f"{self.at}/#/{place}")
-        expect(self.page.locator("h1")).to_be_visible()
-        return self.page
-
-
-@contextmanager
-def opened(
-    browser: Browser, at: str, key: str, width: int = 1200, **options: Any
-) -> Iterator[Opened]:
-    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-    context.set_default_timeout(15_000)
-    if key:
-        assert context.request.post(f"{at}/api/v1/session", data={"key": key}).ok
-    made = Opened(context.new_page(), at)
-    made.page.on("console", lambda message: made.said.append(f"{message.text} {message.location}"))
-    made.page.on("pageerror", lambda error: made.said.append(str(error)))
-    made.page.on("request", lambda request: made.asked.append(request.url))
-    yield made
-    context.close()
-
-
-# --- the files ----------------------------------------------------------------------------------
-
-
-def test_scripts_are_small_and_nothing_is_inline() -> None:
-    size = sum(path.stat().st_size for name, path in FILES.items() if name.endswith(".js"))
-    assert size < 120 * 1024, size
-    html = INDEX.read_text()
-    assert "style=" not in html
-    assert not re.search(r"<script(?![^>]*\bsrc=)|\bon\w+=", html)
-    links = re.findall(r'(?:src|href)="([^"]+)"', html)
-    assert {link.removeprefix("page/") for link in links} <= set(FILES)
-    for name, path in FILES.items():
-        text = path.read_text()
-        assert not re.search(r"https?://(?!www\.w3\.org)", text), name
-        assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", text), name
-        for other in re.findall(r'(?:from|import\()\s*"([^"]+)"', text):
-            assert other.removeprefix("./") in FILES, (name, other)
-
-
-def test_files_are_sent_once_and_nothing_else_is(world: World) -> None:
-    stranger = world.stranger()
-    first = stranger.get("/page/app.js")
-    assert first.headers["content-type"].startswith("text/javascript")
-    assert first.headers["cache-control"] == "no-cache"
-    again = stranger.get("/page/app.js", headers={"if-none-match": first.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
-    assert stranger.get("/").headers["content-type"].startswith("text/html")
-    for name in ("__init__.py", "index.html", "../app.py", "report.css", ""):
-        assert stranger.get(f"/page/{name}").status_code == 401, name
-
-
-# --- who comes in --------------------------------------------------------------------------------
-
-
-@needs_chromium
 def test_strangers_log_in_and_are_where_they_wanted(
     browser: Browser, world: World, at: str
 ) -> None:
@@ -138,7 +41,6 @@ def test_strangers_log_in_and_are_where_they_wanted(
         expect(one.page.get_by_text("You are lena.")).to_be_visible()
         assert all("401" in line or "403" in line for line in one.said), "\n".join(one.said)
         world.service.keys.end_session(one.page.context.cookies()[0]["value"])
-        one.page.get_by_role("link", name="Compare").click()
         expect(one.page.get_by_label("Key", exact=True)).to_be_visible()
     with opened(browser, at, "") as one:
         token = world.service.keys.new_token()
@@ -151,16 +53,12 @@ def test_strangers_log_in_and_are_where_they_wanted(
         ).to_be_visible()  # the session holds, though the token is used
 
 
-# --- photos --------------------------------------------------------------------------------------
-
-
 def photo(folder: Path, name: str, colour: tuple[int, int, int], size: tuple[int, int]) -> Path:
     path = folder / name
     Image.new("RGB", size, colour).save(path)
     return path
 
 
-@needs_chromium
 def test_photos_come_in_and_are_mended(
     browser: Browser, world: World, at: str, tmp_path: Path
 ) -> None:
@@ -220,10 +118,6 @@ def test_photos_come_in_and_are_mended(
         assert all("broken" in line or "400" in line for line in one.said), one.said
 
 
-# --- pictures -----------------------------------------------------------------------------------
-
-
-@needs_chromium
 def test_pictures_are_made_and_kept(browser: Browser, world: World, at: str) -> None:
     with opened(browser, at, world.key("nora")) as one:
         page = one.go("generate")
@@ -270,7 +164,6 @@ def test_pictures_are_made_and_kept(browser: Browser, world: World, at: str) -> 
         assert one.clean()
 
 
-@needs_chromium
 def test_a_gallery_of_thousands_holds_what_is_seen(browser: Browser, world: World, at: str) -> None:
     client = world.caller("olga")
     owner = world.owner(client)
@@ -291,97 +184,6 @@ def test_a_gallery_of_thousands_holds_what_is_seen(browser: Browser, world: Worl
         assert page.locator(".gallery .pic").count() < 600
 
 
-# --- for everybody ------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def furnished(world: World, at: str) -> str:
-    """The key of somebody who has photos, a training, pictures and a failed job."""
-    client = httpx.Client(base_url=at, headers={"authorization": f"Bearer {world.key('pia')}"})
-    dataset = client.post(
-        "/api/v1/datasets",
-        json={"name": "A very-long-name-without-any-break-in-it", "subject": "zubrik"},
-    ).json()["id"]
-    file = {"file": ("a-name-as-cameras-give-them-IMG_20260101_000000.jpg", jpeg())}
-    assert client.post(f"/api/v1/datasets/{dataset}/photos", files=file).status_code == 201
-    client.post("/api/v1/train", json={"dataset": dataset}).raise_for_status()
-    failed = client.post("/api/v1/scan", json={"dataset": dataset}).json()["id"]
-    world.studio.jobs.begin([failed], "test")
-    world.studio.jobs.fail(
-        failed, "photo.jpg: 64x64 is too small for 512 px.", "Use a larger photo."
-    )
-    done = client.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a dog"]}).json()[
-        "id"
-    ]
-    world.paint(world.owner(client), done, 2)
-    return client.headers["authorization"].partition(" ")[2]
-
-
-def places(one: Opened) -> list[str]:
-    found = one.page.evaluate(
-        "Promise.all(['datasets', 'runs', 'jobs?kind=generate'].map(async (name) =>"
-        " (await (await fetch(`api/v1/${name}`)).json()).items[0].id))"
-    )
-    return [
-        *PAGES,
-        f"dataset/{found[0]}",
-        f"tune/{found[1]}",
-        f"generate/{found[2]}",
-        f"compare/{found[2]}?blind=1",
-    ]
-
-
-@needs_chromium
-@pytest.mark.parametrize(("scheme", "width"), [("light", 320), ("dark", 1200)])
-def test_every_page_is_for_everybody(
-    browser: Browser, at: str, furnished: str, scheme: str, width: int
-) -> None:
-    with opened(browser, at, furnished, width, color_scheme=scheme, reduced_motion="reduce") as one:
-        one.go("dataset")
-        for place in places(one):
-            page = one.go(place)
-            page.wait_for_timeout(250)
-            page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
-            assert page.evaluate("document.documentElement.scrollWidth") == width, place
-            found = Axe().run(page)
-            assert found.violations_count == 0, f"{place}: {found.generate_report()}"
-        one.page.get_by_role("button", name="Jobs").click()
-        drawer = one.page.locator("#drawer")
-        expect(drawer).to_contain_text("64x64 is too small for 512 px. Use a larger photo.")
-        expect(
-            drawer.get_by_role("button", name="Try again: Check of photos: kaiffin")
-        ).to_be_visible()
-        assert Axe().run(one.page).violations_count == 0
-        assert one.clean()
-
-
-@needs_chromium
-def test_tab_reaches_everything(browser: Browser, at: str, furnished: str) -> None:
-    with opened(browser, at, furnished) as one:
-        one.go("dataset")
-        for place in places(one):
-            page = one.go(place)
-            page.wait_for_timeout(250)
-            wanted = page.evaluate(
-                "[...document.querySelectorAll('a, button, input, select, textarea, summary')]"
-                ".filter(one => one.checkVisibility() && !one.disabled && one.tabIndex >= 0)"
-                ".map((one, i) => one.dataset.test = String(i))"
-            )
-            page.evaluate("document.activeElement.blur()")
-            reached = set()
-            for _ in range(len(wanted) + 20):
-                page.keyboard.press("Tab")
-                told, outline = page.evaluate(
-                    "(() => { const at = document.activeElement;"
-                    " return [at.dataset.test, getComputedStyle(at).outlineStyle]; })()"
-                )
-                if told is not None:
-                    reached.add(told)
-                    assert outline != "none", place
-            assert reached >= set(wanted), place
-
-
-@needs_chromium
 def test_the_line_breaks_and_comes_back(browser: Browser, world: World, at: str) -> None:
     key = world.key("quin")
     client = world.stranger()
@@ -400,83 +202,3 @@ def test_the_line_breaks_and_comes_back(browser: Browser, world: World, at: str)
             "a long prompt that nobody wants to type again"
         )
         assert len(client.get("/api/v1/jobs").json()["items"]) == 1
-
-
-# --- the whole journey --------------------------------------------------------------------------
-
-
-@needs_chromium
-@pytest.mark.slow  # a training, on a service whose process is killed in between
-def test_from_photos_to_a_picture_in_five_clicks(browser: Browser, tmp_path: Path) -> None:
-    served = Served(tmp_path / "studio", "--port", "0")
-    found = re.search(r"(http://[^\s?]+)/\?token=\S+", served.until("?token="))
-    assert found
-    address, port = found[1], found[1].rpartition(":")[2]
-    clicks = 0
-
-    def click(page: Page, name: str, role: Any = "button") -> None:
-        nonlocal clicks
-        page.get_by_role(role, name=name, exact=True).click()
-        clicks += 1
-
-    try:
-        with opened(browser, address, "") as one:
-            page = one.page
-            page.set_default_timeout(120_000)
-            expect.set_options(timeout=300_000)
-            page.goto(found[0])
-            click(page, "Try it with Kaiffin")
-            click(page, "Next: Fine-tune", "link")
-            expect(page.get_by_role("heading", name="What it will take")).to_be_visible()
-            page.get_by_text("All settings").click()  # fewer steps: for a test, not for the journey
-            for name, value in (("steps", "40"), ("candidates", "2"), ("seeds", "1")):
-                page.get_by_placeholder("Search settings").fill(f"{name}")
-                box = page.get_by_label(re.compile(f"^{name}( changed)?$")).first
-                box.fill(value)
-                box.press("Tab")
-            click(page, "Start training")
-            expect(page.get_by_text(re.compile(r"[5-9] of 40|[1-3]\d of 40"))).to_be_visible()
-            page.get_by_role("button", name=re.compile("^Pause")).click()
-            expect(page.get_by_text("Paused. Nothing is lost.")).to_be_visible()
-            page.reload()
-            page.get_by_role("button", name=re.compile("^Go on")).click()
-            expect(page.get_by_text("Learning", exact=True)).to_be_visible()
-            os.kill(served.process.pid, signal.SIGKILL)
-            served.process.wait()
-            expect(page.get_by_text("The service does not answer.")).to_be_visible()
-            served = Served(tmp_path / "studio", "--port", port)
-            served.until("?token=")
-            expect(page.get_by_text("It has learnt, in")).to_be_visible()
-            page.get_by_role("button", name="Choose for me").click()
-            expect(page.get_by_text(re.compile(r"Step \d+ is chosen\."))).to_be_visible()
-            slider = page.get_by_role("slider", name="Checkpoint")
-            slider.press("Home")
-            expect(page.locator(".said")).to_contain_text("base")
-            with page.expect_download() as download:
-                page.get_by_role("link", name="Download the chosen adapter").click()
-            loads_in_diffusers(Path(download.value.path()), tmp_path / "a.safetensors")
-            click(page, "Make pictures", "link")
-            expect(page.get_by_label("What to draw")).to_have_value(re.compile("kaiffin penguin"))
-            click(page, "Generate")
-            expect(page.locator(".results .pic")).to_have_count(4)
-            assert clicks == 5
-            page.get_by_label("Keep the best").fill("1")
-            page.get_by_role("button", name="Generate", exact=True).click()
-            expect(page.get_by_text("kept ·")).to_have_count(1)
-            page.locator(".results .pic").first.click()
-            page.get_by_role("button", name="Compare with the base").click()
-            expect(page.get_by_text("The base as it was, same seed")).to_be_visible()
-    finally:
-        served.process.kill()
-        served.process.wait()
-
-
-def loads_in_diffusers(path: Path, name: Path) -> None:
-    from diffusers import StableDiffusionPipeline
-
-    from kaiffin.miniature import WEIGHTS
-
-    shutil.copyfile(path, name)
-    pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS, safety_checker=None)
-    pipeline.load_lora_weights(name)
-    assert pipeline.get_active_adapters()

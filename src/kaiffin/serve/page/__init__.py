@@ -16,5 +16,6 @@ TYPES = {
 }  # fmt: skip
 INDEX = HERE / "index.html"
 # By the names below page/; nothing else is served.
-FILES = {path.name: path for path in sorted(HERE.iterdir()) if path.suffix in (".js", ".css", ".svg")}
+SENT = (".js", ".css", ".svg")
+FILES = {path.name: path for path in sorted(HERE.iterdir()) if path.suffix in SENT}
 FILES |= {name: SHARED / name for name in ("look.css", "slider.js")}

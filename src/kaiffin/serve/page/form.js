@@ -97,7 +97,7 @@ function row(leaf, given, change, values) {
 	const id = fresh("setting"), control = controlOf(leaf, id);
 	const reset = button(S.resetOne, () => { put(control, leaf, leaf.default); update(undefined); control.focus(); }, {
 		class: "quiet", "aria-label": S.resetOf(label(leaf.name)), hidden: true });
-	const element = h("div", { class: `setting ${leaf.kind}` }, h("label", { for: id }, label(leaf.name), " ", h("span", { class: "changed-mark", hidden: true }, S.mark)),
+	const element = h("div", { class: `setting ${leaf.kind}`, data: { name: leaf.name } }, h("label", { for: id }, label(leaf.name), " ", h("span", { class: "changed-mark", hidden: true }, S.mark)),
 		control, reset, h("p", { class: "soft hint", id: `${id}-help` }, leaf.help || "", " ", leaf.kind === "switch" ? "" : S.default(leaf.default)));
 
 	function update(value) {

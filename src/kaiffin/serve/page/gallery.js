@@ -110,7 +110,7 @@ export function gallery(root, signal, acting) {
 }
 
 const saidOf = (image) => `${image.prompt}, ${W.seed(image.seed)}`;
-export const small = (image, alt = saidOf(image)) => h("img", { src: `api/v1/images/${image.id}/thumb`, alt, loading: "lazy", width: image.width, height: image.height, class: image.width < 200 ? "crisp" : "" });
+export const small = (image, alt = saidOf(image)) => h("img", { src: `api/v1/images/${image.id}/thumb`, alt, loading: "lazy", width: image.width, height: image.height });
 
 /** A picture large with its recipe and what can be done with it. */
 export function open(images, at, acting) {
