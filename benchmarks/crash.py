@@ -56,6 +56,7 @@ ENDS = ("done", "failed", "held")
 def serve(pipe: Any, folder: str) -> None:
     """Answers (name of a call, its values) with ("ok", ...) or ("error", why)."""
     os.setsid()
+    warm.share_parent()
     supervisor.places.place = warm.place
     studio = asked.open_studio(Path(folder))
     overseer = supervisor.Supervisor(studio, on=f"processes:{SLOTS}")

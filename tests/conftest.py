@@ -6,10 +6,17 @@ Torch is imported where it is used: pytest's own process, which only hands tests
 from __future__ import annotations
 
 import gc
+import importlib.util
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -144,6 +151,35 @@ def photos() -> Path:
             f"real photos are not there: {PHOTOS.parent.parent.name}/data/photos is missing"
         )
     return PHOTOS
+
+
+@pytest.fixture
+def ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder for Ray's files, which all of its processes know and none outlives."""
+    from kaiffin.experiments.work.cluster import OWN
+
+    if not importlib.util.find_spec("ray"):  # importing it would fix its settings
+        pytest.skip("Ray, an extra, is not installed")
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets want a short name
+    for name, value in {**OWN, "RAY_TMPDIR": folder}.items():
+        monkeypatch.setenv(name, value)
+    yield folder
+    until = time.monotonic() + 30
+    while (left := processes_of(folder)) and time.monotonic() < until:
+        time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
+    assert left == []
+
+
+def processes_of(folder: str) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get("RAY_TMPDIR") == folder:
+                found.append(process.name())
+        except psutil.Error:
+            pass  # gone meanwhile, or another user's
+    return found
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,8 +10,8 @@ from kaiffin.foundation.tell import SILENT, Tell
 
 
 def do(job: Job, *, tell: Tell = SILENT) -> dict[str, Any]:
-    """arguments: `to`, how far it counts; `wrong`: user, bug or part, how it fails; `waits`, for a
-    long time, once it has begun to count."""
+    """arguments: `to`, how far it counts; `wrong`: user, bug or part, how it fails, or swallowed,
+    what it makes of a stop; `waits`, for a long time, once it has begun to count."""
     asked = job.arguments
     tell.note(f"counts to {asked['to']}")
     job.leave("count", {"done": 1})
@@ -22,8 +22,13 @@ def do(job: Job, *, tell: Tell = SILENT) -> dict[str, Any]:
         raise ZeroDivisionError("out of order")
     if wrong == "stopped":
         raise Interrupted("stopped.", "", 15)
-    for _ in range(6000 if asked.get("waits") else 0):
-        time.sleep(0.1)  # Python hears of a stop between two calls
+    try:
+        for _ in range(6000 if asked.get("waits") else 0):
+            time.sleep(0.1)  # Python hears of a stop between two calls
+    except KeyboardInterrupt as stop:
+        if wrong == "swallowed":
+            raise ValueError("something of a library's own") from stop
+        raise
     job.leave("count", {"done": asked["to"]})
     failed = {job.parts[-1]: "it was the last"} if wrong == "part" else {}
     return {"failed": failed, "sum": sum(range(asked["to"] + 1))}

@@ -60,6 +60,11 @@ class Process:
     def pid(self) -> int:
         return self._process.pid or 0
 
+    @property
+    def said(self) -> str:
+        """What it has printed so far."""
+        return self._text(0)
+
     def poll(self) -> int | None:
         """The exit code, as `subprocess.Popen` has it; None while it runs."""
         return self._process.exitcode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -123,20 +124,18 @@ class Hand(threading.Thread):
 
 
 @contextlib.contextmanager
-def listening(world: World) -> Iterator[str]:
-    """A real server at a port of its own; its address."""
+def listening(world: World, rules: Rules | None = None) -> Iterator[str]:
+    """A real server at a port of its own; its address. rules: default, those for that address."""
     config = uvicorn.Config(world.app, port=0, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     config.load()
-    thread = threading.Thread(target=server.run, daemon=True)
-    # Behind the gate only once the port is known.
-    import socket
-
-    with socket.socket() as bound:
+    with socket.socket() as bound:  # the gate wants to know the port
         bound.bind(("127.0.0.1", 0))
         bound.listen()
         port = bound.getsockname()[1]
-        config.loaded_app = world.behind(Rules(hosts_of("127.0.0.1", port), "kaiffin_7870"))
+        config.loaded_app = world.behind(
+            rules or Rules(hosts_of("127.0.0.1", port), "kaiffin_7870")
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         while not server.started:

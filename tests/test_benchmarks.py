@@ -61,6 +61,18 @@ def test_starts_and_loads_are_compared(sd_path: Path, tmp_path: Path) -> None:
     assert 0 < found["excess"] < 2**30
 
 
+@pytest.mark.slow  # a service, its workers, and a base here as well
+def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--requests", 50, "--filled"]
+    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert found["throughput, service / offline"] > 0
+    assert found["health p99, ms"] >= found["health p50, ms"] > 0
+    assert found["after 50 requests, MB"] > 0
+
+
 def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     """A training of two steps, judged by random weights: the counts are their answers."""
     place = importlib.util.spec_from_file_location(
@@ -85,3 +97,23 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     (row,) = personalise.table([found]).splitlines()[2:]
     assert row.startswith("| plush |")
     assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_loses_nothing(sd_path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "facts.json"
+    call = [
+        REPO / "benchmarks/crash.py",
+        "--base",
+        sd_path,
+        "--kills",
+        6,
+        "--out",
+        tmp_path / "out",
+    ]
+    done = fresh.run([*call, "--kills", 6, "--steps", 20, "--json", file], timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(file.read_text())
+    assert found["problems"] == []
+    assert found["deaths"]["server"] + found["deaths"].get("worker", 0) == 6
+    assert found["starts"] > found["deaths"]["server"]

@@ -2,9 +2,12 @@
 
 import re
 import shlex
+import signal
+import time
 from pathlib import Path
 
 import fresh
+import httpx
 import pytest
 from conftest import REPO
 
@@ -36,8 +39,9 @@ def test_the_three_commands_for_ones_own_photos(tmp_path: Path) -> None:
     photos.mkdir()
     for i, (image, _) in enumerate(world.subject_photos("kaiffin", 4)):
         image.save(photos / f"{i}.png")
-    three = [c for c in commands() if c.startswith(".venv/bin/kaiffin") and "sd15" not in c]
-    assert [shlex.split(c)[1] for c in three] == ["prepare", "train", "generate"]
+    every = [c for c in commands() if c.startswith(".venv/bin/kaiffin") and "sd15" not in c]
+    three = every[:3]
+    assert [shlex.split(c)[1] for c in every] == ["prepare", "train", "generate", "keys", "serve"]
     for command in three:
         words = shlex.split(command)[1:]
         if words[0] == "train":
@@ -47,6 +51,25 @@ def test_the_three_commands_for_ones_own_photos(tmp_path: Path) -> None:
     made = list((tmp_path / "runs" / "kaiffin" / "images").glob("a-photo*.png"))
     assert len(made) == 8
     assert (tmp_path / "prepared" / "my-photos" / "contact_sheet.png").is_file()
+
+
+def test_the_service(tmp_path: Path) -> None:
+    """As written, but at any free port: the key of the first command opens the second's."""
+    key, serve = (shlex.split(c)[1:] for c in commands() if re.search("kaiffin (keys|serve)", c))
+    made = fresh.run(key, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    served = fresh.Process([*serve, "--port", "0"], cwd=tmp_path)
+    try:
+        while not (at := re.search(r"http://\S+", served.said)):
+            assert served.poll() is None, served.said
+            time.sleep(0.05)
+        headers = {"authorization": f"Bearer {made.stdout.split()[-1]}"}
+        assert (
+            httpx.get(f"{at[0]}v1/models", headers=headers).json()["data"][0]["id"] == "miniature"
+        )
+    finally:
+        served.send_signal(signal.SIGTERM)
+    assert served.wait().returncode == 0
 
 
 def test_every_setting_in_the_readme_exists() -> None:

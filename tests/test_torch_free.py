@@ -32,6 +32,7 @@ def claiming() -> list[str]:
 # only what is light and everywhere: as fresh as a new interpreter, without its start.
 ALONE = """
 import importlib, os, sys
+import fastapi, prometheus_client, sse_starlette, uvicorn
 import click, jinja2, numpy, PIL.Image, psutil, pydantic, rich.progress, rich.table, yaml
 heavy = set(sys.argv[1].split())
 for name in sys.argv[2:]:

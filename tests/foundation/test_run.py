@@ -51,6 +51,13 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path: Path) -> None:
         Run.create(tmp_path, Config())
 
 
+def test_what_a_create_leaves_that_was_killed_is_taken_over(tmp_path: Path) -> None:
+    """It had made the folder and its lock, and had not written the config yet."""
+    for name in ("lock", "lock.pid", ".config.yaml.77.part"):
+        (tmp_path / name).write_bytes(b"")
+    assert Run.create(tmp_path, Config()).config_path.is_file()
+
+
 def test_checkpoints_are_kept_and_pruned(run: Run) -> None:
     for step in (10, 20, 30, 40):
         run.new_restart_point(step, {"a.txt": str(step).encode()}, keep=2)

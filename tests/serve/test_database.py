@@ -109,6 +109,12 @@ def test_what_is_no_database_is_refused(path: Path) -> None:
         Database(path)
 
 
+def test_a_folder_that_takes_no_file_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be opened") as caught:
+        Database(tmp_path / "nowhere" / "studio.sqlite")
+    assert "as it was" in caught.value.fix
+
+
 def test_who_only_reads_cannot_write(path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         Database(path).rows(INSERT)

@@ -14,9 +14,10 @@ from kaiffin.serve.jobs import Conflict, NotFound
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
+def loop(world: World) -> Iterator[asyncio.AbstractEventLoop]:
     found = asyncio.new_event_loop()
     yield found
+    found.run_until_complete(world.service.decoder.close())
     found.close()
 
 

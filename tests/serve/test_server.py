@@ -127,6 +127,7 @@ def test_a_port_in_use_is_named_with_one_that_is_free(tmp_path: Path) -> None:
 
 def test_others_are_let_in_on_purpose_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as the service itself does
     asked = Serving(tmp_path / "studio", "0.0.0.0", 0)
     with pytest.raises(ConfigError, match="there is no key"):
         serve(asked)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.serve.jobs import NotFound
 from kaiffin.serve.studio import Studio
 
@@ -44,3 +45,24 @@ def test_files_lie_inside_by_their_ids(tmp_path: Path) -> None:
     studio = Studio(tmp_path)
     assert studio.image("ab12-0") == tmp_path / "images" / "ab" / "ab12-0.png"
     assert studio.run("ab12") == tmp_path / "runs" / "ab12"
+
+
+def test_a_job_keeps_the_photos_that_it_was_submitted_with(tmp_path: Path) -> None:
+    studio = Studio.open(tmp_path)
+    for name in ("photos0000000000", "others0000000000"):
+        studio.dataset(name).mkdir()
+        (studio.dataset(name) / "1.txt").write_text(name)
+    asked = {"dataset": "photos0000000000", "like": "others0000000000",
+             "phase_datasets": {"second": "others0000000000"}}  # fmt: skip
+    job = studio.jobs.submit("ann", "train", asked)
+    write_bytes(studio.dataset("photos0000000000") / "1.txt", b"another caption")
+    (studio.dataset("others0000000000") / "1.txt").unlink()
+    kept = {path.parent.name: path.read_text() for path in studio.made(job.id).glob("*/1.txt")}
+    assert kept == {
+        "photos": "photos0000000000", "like": "others0000000000",
+        "phase-second": "others0000000000",
+    }  # fmt: skip
+    with pytest.raises(NotFound, match="nothere"):
+        studio.jobs.submit("ann", "train", {"dataset": "nothere000000000"})
+    assert studio.jobs.count("ann") == 1
+    studio.close()

@@ -1,6 +1,5 @@
 """Jobs in real workers: kills, interruptions and pauses, and the bytes of undisturbed trainings."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ from kaiffin.serve.jobs import Job
 from kaiffin.serve.kinds import KINDS
 from kaiffin.serve.studio import Studio
 from kaiffin.serve.supervisor import Supervisor
-from kaiffin.serve.work import House, Reporter, Task, picture_id, work
+from kaiffin.serve.work import House, Task, picture_id, work
 
-STEPS = 150
+STEPS = 80
 
 
 def asked(base: Path) -> dict[str, Any]:
@@ -82,24 +81,36 @@ def test_a_training_gives_way_to_pictures_and_ends_in_the_same_bytes(
     assert studio.image(picture_id(job.id, 1)).is_file()
 
 
-def test_a_killed_worker_and_a_pause_change_no_byte(
-    studio: Studio, supervisor: Supervisor, sd_path: Path, twin: dict[str, bytes]
+def test_a_pause_a_kill_and_another_server_change_no_byte(
+    studio: Studio, sd_path: Path, twin: dict[str, bytes]
 ) -> None:
+    first, second = Supervisor(studio), Supervisor(studio)
+    first.start()
     train = studio.jobs.submit("ann", "train", asked(sd_path))
     until(lambda: trains(studio, train))
     studio.jobs.pause("ann", train.id)
     until(lambda: studio.jobs.find(train.id).state == "paused")
     run = Run.open(studio.run(train.id))
-    point = run.latest_restart_point()
-    assert point is not None
     assert not run.finished
     studio.jobs.resume("ann", train.id)
-    until(lambda: trains(studio, train, int(point.name[5:]) + 3))
+    until(lambda: trains(studio, train, saved(run) + 3))
     os.kill(int((run.path / "lock.pid").read_text()), signal.SIGKILL)
     until(lambda: studio.jobs.find(train.id).attempts == 1)
+    until(lambda: trains(studio, train, saved(run) + 6))
+    before = saved(run)
+    first.stop()
+    assert studio.jobs.find(train.id).state == "queued"
+    assert saved(run) > before, "it was let save"
+    second.start()
     until(lambda: studio.jobs.find(train.id).is_over)
+    second.stop()
     assert studio.jobs.find(train.id).state == "done"
     assert result(run.path) == twin
+
+
+def saved(run: Run) -> int:
+    """The last step that can be gone on from."""
+    return run.restart_points()[-1][0]
 
 
 def test_a_cancel_stops_the_worker_and_nothing_is_finished(
@@ -113,21 +124,26 @@ def test_a_cancel_stops_the_worker_and_nothing_is_finished(
     assert studio.jobs.find(train.id).state == "cancelled"
 
 
-def test_a_stopped_server_saves_and_the_next_goes_on(
-    studio: Studio, sd_path: Path, twin: dict[str, bytes]
+@pytest.mark.slow
+def test_on_ray_a_training_gives_way_and_outlives_a_kill(
+    tmp_path: Path, ray_folder: str, sd_path: Path, twin: dict[str, bytes]
 ) -> None:
-    first = Supervisor(studio)
-    first.start()
+    studio = open_studio(tmp_path / "studio")
+    supervisor = Supervisor(studio, on="ray:1")
+    supervisor.start()
     train = studio.jobs.submit("ann", "train", asked(sd_path))
     until(lambda: trains(studio, train))
-    first.stop()
-    assert studio.jobs.find(train.id).state == "queued"
+    job = studio.jobs.submit("bob", "generate", pictures(sd_path))
+    until(lambda: studio.jobs.find(job.id).is_over)
+    assert studio.jobs.find(job.id).state == "done"
     run = Run.open(studio.run(train.id))
-    assert run.latest_restart_point() is not None
-    second = Supervisor(studio)
-    second.start()
+    until(lambda: trains(studio, train, saved(run) + 3))
+    os.kill(int((run.path / "lock.pid").read_text()), signal.SIGKILL)
     until(lambda: studio.jobs.find(train.id).is_over)
-    second.stop()
+    supervisor.stop()
+    found = studio.jobs.find(train.id)
+    studio.close()
+    assert (found.state, found.attempts) == ("done", 1)
     assert result(run.path) == twin
 
 
@@ -147,29 +163,6 @@ def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
     ended = []
     until(lambda: ended.extend(stage.ended(0)) or ended)
     assert ended[0].result == {"of": "the one before"}
-
-
-def test_a_reporter_says_no_places_and_not_too_often(
-    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = studio.jobs.submit("ann", "scan", training())
-    made = work(studio, job, House(bases={"house": "/models/house.safetensors"}))
-    heard = Heard()
-    reporter = Reporter(made, heard)
-    reporter.note(f"looks at {studio.path}/datasets/abc/1.png with /models/house.safetensors")
-    reporter.warning("small")
-    assert made.left("progress")["notes"] == ["looks at 1.png with house", "warning: small"]
-    assert str(studio.path) in heard.notes[0], "the operator's log has it all"
-    said: list[str] = []
-    monkeypatch.setattr(
-        "kaiffin.serve.work.write_bytes", lambda path, data, sync: said.append(data)
-    )
-    with reporter.progress("steps", 1000) as wait:
-        for step in range(1, 1001):
-            wait.update(step, text=f"loss {step}")
-    assert len(said) < 10
-    assert json.loads(said[-1])["done"] == 1000
-    assert json.loads(said[-1])["what"] == "steps: loss 1000"
 
 
 def test_ids_of_pictures_are_ids_and_stay(studio: Studio) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def place(on: str, out: Path, tell: Any = None) -> Iterator[Warm]:
         yield made
     finally:
         made.stop()
+
+
+def share_parent() -> None:
+    """In a process that was born warm itself: its workers are born by the same parent, which is
+    warm already."""
+    forkserver._forkserver.ensure_running = lambda: None  # ty: ignore[invalid-assignment]
 
 
 def _work(pipe: Connection, words: list[str], log: str) -> None:

@@ -18,7 +18,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Run(Folder):
                 f"{path}: holds a run already.",
                 f"Go on with `kaiffin resume {path}`, or choose another --out.",
             )
-        if path.is_dir() and any(path.iterdir()) and not run.config_path.is_file():
+        if path.is_dir() and any(_holds(path)) and not run.config_path.is_file():
             raise RunError(f"{path}: is a folder with other things in it.", "Choose another --out.")
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -255,6 +255,13 @@ class Run(Folder):
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
         self.write("metrics.jsonl", "".join(kept).encode())
+
+
+def _holds(folder: Path) -> Iterator[Path]:
+    """What is in it, but for what a `create` leaves that was killed."""
+    for path in folder.iterdir():
+        if path.name not in ("lock", "lock.pid") and not path.match(".*.part"):
+            yield path
 
 
 def free_name(path: Path) -> Path:

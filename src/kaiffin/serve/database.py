@@ -98,6 +98,12 @@ class Database:
             self._upgrade(self._writer)
             self._reader = _connected(path)
             self._reader.execute("PRAGMA query_only = ON")
+        except sqlite3.OperationalError as error:
+            self._close_writer()
+            raise RunError(
+                f"{path}: cannot be opened ({error}).",
+                "Is the disk full, or the folder not yours? What is in it is as it was.",
+            ) from None
         except sqlite3.DatabaseError as error:
             self._close_writer()
             raise RunError(

@@ -78,6 +78,8 @@ class Datasets:
         self.studio, self.db, self.decoder = studio, studio.db, decoder
         for name in ("originals", "left-out", "thumbs", "incoming"):
             studio.folder(name)
+        for left in (studio.path / "incoming").iterdir():  # by a server that was killed
+            left.unlink()
 
     def create(self, owner: str, name: str, subject: str = "", noun: str = "") -> Dataset:
         id = new_id()

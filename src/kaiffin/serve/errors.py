@@ -178,5 +178,6 @@ def install(app: FastAPI) -> None:
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return answer(error, request.url.path)
 
-    for kind in (RequestValidationError, HTTPException, UserError, Exception):
+    ours = (RequestValidationError, ValidationError, HTTPException, UserError)
+    for kind in (*ours, sqlite3.Error, OSError, Exception):
         app.add_exception_handler(kind, handle)

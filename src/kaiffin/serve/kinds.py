@@ -1,38 +1,40 @@
-"""The kinds of jobs, each a story with its ids made folders: request in, result out."""
+"""The kinds of jobs, each a story with its ids made folders: request in, result out.
+
+Ids become folders of the data folder, and what a story answers becomes JSON. Each kind imports its
+story when it is told, since a worker does one. A job that is done again goes on where it stopped.
+"""
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import filelock
 import yaml
+from PIL import Image
 
-from kaiffin.adapters.elsewhere.proof import Proof
+from kaiffin.experiments.work.jobs import Job as Work
 from kaiffin.experiments.work.jobs import Result
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import UserError
-from kaiffin.foundation.folder import explained, write_bytes
+from kaiffin.foundation.errors import Interrupted, UserError
+from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.paths import PATHS
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump, override
-from kaiffin.foundation.tell import Tell
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.embedded import EMBEDDED
-from kaiffin.pictures.request import Request
 from kaiffin.score.catalogue import MEASURES
-from kaiffin.serve.work import Task, picture_id
-from kaiffin.stories import adapter as adapters
-from kaiffin.stories.choose import choose
-from kaiffin.stories.compare import compare
-from kaiffin.stories.generate import Order, generate
-from kaiffin.stories.grid import GridOrder, grid
-from kaiffin.stories.prepare import prepare
-from kaiffin.stories.rank import rank
-from kaiffin.stories.report import report
-from kaiffin.stories.sweep import sweep
-from kaiffin.stories.train import Trained, resume, train
+from kaiffin.serve.orders import given_away, order_of, picture_facts, plain, source_of
+from kaiffin.serve.reporter import Reporter
+from kaiffin.serve.work import Task, task
+
+if TYPE_CHECKING:
+    from kaiffin.stories.train import Trained
+
+SUCCESSION_S = 120.0  # for a worker whose server died to save and stop
 
 # --- what requests have in common ---------------------------------------------------------------
 
@@ -79,7 +81,7 @@ def _changes(task: Task, run: Path | None) -> dict[str, Any]:
     """Settings for what is made or judged with a run, or a base, that was there before."""
     sections = (("sample", "sample"), ("score", "score"))
     changes = {
-        f"{section}.{name}": _tuple(value)
+        f"{section}.{name}": plain(value)
         for field, section in sections
         for name, value in (task.request.get(field) or {}).items()
     }
@@ -90,43 +92,12 @@ def _changes(task: Task, run: Path | None) -> dict[str, Any]:
     return changes | _judging(task)
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _source(task: Task) -> str:
-    """The run or the base that pictures are made with."""
-    run = task.request.get("run")
-    return str(task.studio.run(run)) if run else task.house.base(task.request["base"])
-
-
-def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
-    """What pictures a request asks for, and its changes of settings."""
-    asked, studio = task.request, task.studio
-    worn = [f"{studio.adapter(one['adapter'])}:{one['weights']}" for one in asked["adapters"]]
-    checkpoint = asked.get("checkpoint")
-    order = Order(
-        _source(task), asked["prompts"], count=asked["count"], seed=asked["seed"], adapters=worn,
-        checkpoint=None if checkpoint is None else str(checkpoint), best=asked.get("best"),
-        out=task.made / "pictures", strength=asked.get("strength", 1.0),
-        embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
-    )  # fmt: skip
-    sample = asked.get("sample") or {}
-    return order, {f"sample.{name}": _tuple(value) for name, value in sample.items()}
-
-
-def picture_facts(task: Task, number: int, request: Request) -> dict[str, Any]:
-    """What the service knows of a picture without opening it."""
-    return {
-        "id": picture_id(task.id, number), "number": number, "prompt": request.prompt,
-        "seed": request.seed, "width": request.width, "height": request.height,
-    }  # fmt: skip
-
-
 # --- the kinds ----------------------------------------------------------------------------------
 
 
 def _scan(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.prepare import prepare
+
     config = config_of(task, task.studio.dataset(task.request["dataset"]))
     found = prepare(config, task.made, tell=tell)
     prepared = found.prepared
@@ -139,6 +110,8 @@ def _scan(task: Task, tell: Tell) -> Result:
 
 
 def _train(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.train import resume, train
+
     path = task.studio.run(task.id)
     run = Run.open(path) if Run.is_at(path) else None
     if run and (run.finished or run.latest_restart_point()):
@@ -148,7 +121,7 @@ def _train(task: Task, tell: Tell) -> Result:
 
 def _trained(task: Task, done: Trained) -> Result:
     proofs = {
-        name: proof.as_json() if isinstance(proof, Proof) else {"problems": [str(proof)]}
+        name: {"problems": [str(proof)]} if isinstance(proof, Exception) else proof.as_json()
         for name, proof in done.proofs.items()
     }
     return {
@@ -159,6 +132,9 @@ def _trained(task: Task, done: Trained) -> Result:
 
 def _generate(task: Task, tell: Tell) -> Result:
     """Those of which the best are chosen; the others are painted (see serve.painter)."""
+    from kaiffin.pictures.recipe import save_png
+    from kaiffin.stories.generate import generate
+
     order, changes = order_of(task)
     for old in (order.out or Path()).glob("*.png"):  # of a try that was stopped
         old.unlink()
@@ -167,10 +143,9 @@ def _generate(task: Task, tell: Tell) -> Result:
     facts = []
     for number, made in enumerate(done.pictures):
         one = picture_facts(task, number, made.request)
-        place = task.studio.image(one["id"])
-        with explained(place):
-            place.parent.mkdir(exist_ok=True)
-            os.replace(made.path, place)
+        with Image.open(made.path) as image:
+            place = task.studio.image(one["id"])
+            save_png(image, place, given_away(made.recipe), sync=True)
         facts.append(one)
     ids = {made.path: one["id"] for made, one in zip(done.pictures, facts, strict=True)}
     rankings = [
@@ -186,6 +161,8 @@ def _scored(id: str, ranked: Any) -> dict[str, Any]:
 
 
 def _choose(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.choose import choose
+
     run = task.studio.run(task.request["run"])
     changes = _changes(task, run)
     found = choose(run, changes=changes, budget=task.request.get("budget"), tell=tell).choice
@@ -196,6 +173,8 @@ def _choose(task: Task, tell: Tell) -> Result:
 
 
 def _rank(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.rank import rank
+
     ids = {task.studio.image(id): id for id in task.request["images"]}
     like = task.made / "like" if task.request.get("like") else None
     task.studio.folder(f"made/{task.id}")
@@ -208,6 +187,8 @@ def _rank(task: Task, tell: Tell) -> Result:
 
 
 def _compare(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.compare import compare
+
     runs = [task.studio.run(id) for id in task.request["runs"]]
     changes, last = _changes(task, runs[0]), bool(task.request.get("last"))
     found = compare(runs, task.made, changes=changes, last=last, tell=tell)
@@ -221,13 +202,15 @@ def _compare(task: Task, tell: Tell) -> Result:
 
 
 def _grid(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.grid import GridOrder, grid
+
     asked, axes = task.request, task.request["axes"]
     seeded = any(axis.startswith("seed=") for axis in axes.values())
     if len(asked["adapters"]) > (0 if asked["run"] else 1):
         raise UserError("a grid has one adapter.", "Leave out the others.")
     worn = [task.studio.adapter(one["adapter"]) for one in asked["adapters"]]
     order = GridOrder(
-        _source(task), asked.get("prompt"), axes, seed=None if seeded else asked["seed"],
+        source_of(task), asked.get("prompt"), axes, seed=None if seeded else asked["seed"],
         count=asked["count"], out=task.made, yes=True, adapter=worn[0] if worn else None,
     )  # fmt: skip
     run = task.studio.run(asked["run"]) if asked["run"] else None
@@ -238,6 +221,8 @@ def _grid(task: Task, tell: Tell) -> Result:
 
 
 def _sweep(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.sweep import sweep
+
     config, asked = config_of(task, task.made / "photos"), task.request
     write_bytes(task.made / "base.yaml", dump(config).encode())
     file = {
@@ -255,6 +240,8 @@ def _sweep(task: Task, tell: Tell) -> Result:
 
 
 def _report(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories.report import report
+
     runs = [task.studio.run(id) for id in task.request["runs"]]
     task.studio.folder(f"made/{task.id}")
     out = task.made / "report.html" if len(runs) > 1 else None
@@ -263,6 +250,8 @@ def _report(task: Task, tell: Tell) -> Result:
 
 
 def _export(task: Task, tell: Tell) -> Result:
+    from kaiffin.stories import adapter as adapters
+
     asked = task.request
     run = Run.open(task.studio.run(asked["run"])) if asked["run"] else None
     path = run.adapter_path if run else task.studio.adapter(asked["adapter"])
@@ -282,3 +271,28 @@ KINDS: Mapping[str, Callable[[Task, Tell], Result]] = {
     "scan": _scan, "train": _train, "generate": _generate, "choose": _choose, "rank": _rank,
     "compare": _compare, "grid": _grid, "sweep": _sweep, "report": _report, "export": _export,
 }  # fmt: skip
+
+
+def do(work: Work, *, tell: Tell = SILENT) -> Result:
+    """Tells the job's story; a `problem` with its `way_out` is a result, too.
+
+    Raises Interrupted where it was stopped; all is saved then.
+    """
+    lock = filelock.FileLock(work.file("lock"), timeout=SUCCESSION_S)
+    try:
+        with lock:  # the worker before may still be saving
+            if before := work.left("result"):
+                return before
+            asked = task(work)
+            result = KINDS[asked.kind](asked, Reporter(work, tell))
+            result = json.loads(asked.said(json.dumps(result)))
+            work.leave("result", result)  # before the next one looks for it
+            return result
+    except filelock.Timeout:
+        return {"problem": f"another worker is still at it, after {SUCCESSION_S:.0f} s.",
+                "way_out": "Retry it when that one has stopped."}  # fmt: skip
+    except UserError as error:
+        if isinstance(error, Interrupted):
+            raise
+        said = task(work).said
+        return {"problem": said(error.message), "way_out": said(error.fix)}

@@ -29,7 +29,7 @@ from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import Draw
 from kaiffin.serve.batches import Batches
-from kaiffin.serve.kinds import order_of, picture_facts
+from kaiffin.serve.orders import given_away, order_of, picture_facts
 from kaiffin.serve.spool import Spool
 from kaiffin.serve.studio import Studio
 from kaiffin.serve.work import House, Task
@@ -166,7 +166,7 @@ class Painter:
     def _keep(self, one: Wanted, image: Image.Image) -> None:
         assert self.family is not None
         facts = picture_facts(one.task, one.number, one.picture.request)
-        recipe = one.picture.recipe(self.family)
+        recipe = given_away(one.picture.recipe(self.family))
         save_png(image, one.task.studio.image(facts["id"]), recipe, sync=True)
         self.spool.say(one.task.id, str(one.number), facts)
         self.left[one.task.id] -= 1

@@ -54,12 +54,9 @@ class Serving:
     a1111: bool = False
 
 
-def serve(asked: Serving, *, tell: Tell = SILENT, ready: Callable[[], None] | None = None) -> None:
+def serve(asked: Serving, *, tell: Tell = SILENT) -> None:
     """Serves until SIGINT or SIGTERM: then answers under way end, trainings save, and the next
-    start goes on. UserError for what cannot be served.
-
-    ready: called once requests are answered.
-    """
+    start goes on. UserError for what cannot be served."""
     bases = bases_of(asked.bases)
     listening = _bound(asked.host, asked.port)
     with listening:
@@ -68,18 +65,19 @@ def serve(asked: Serving, *, tell: Tell = SILENT, ready: Callable[[], None] | No
         try:
             port = listening.getsockname()[1]
             service = Service(studio, bases, cookie=f"kaiffin_{port}")
-            _let_in(service, asked)
-            _run(service, asked, listening, tell, ready)
+            with_token = not _let_in(service, asked)
+            _run(service, asked, listening, with_token, tell)
         finally:
             studio.close()
 
 
-def _let_in(service: Service, asked: Serving) -> None:
-    """The environment's key; ConfigError for another address than loopback without any key."""
-    if secret := os.environ.get(VARIABLE):
+def _let_in(service: Service, asked: Serving) -> bool:
+    """Whether the environment has a key, which is taken out of it: workers need to know none.
+    ConfigError for another address than loopback without any key."""
+    if secret := os.environ.pop(VARIABLE, ""):
         service.keys.adopt(secret)
     if is_loopback(asked.host):
-        return
+        return bool(secret)
     if not any(key.revoked is None for key in service.keys.every()):
         raise ConfigError(
             f"--host {asked.host} would let others in, and there is no key.",
@@ -90,11 +88,11 @@ def _let_in(service: Service, asked: Serving) -> None:
             f"--host {asked.host}: by which name will it be called?",
             "Say it: --allow-host studio.example.org (with :PORT where it is not 80 or 443).",
         )
+    return bool(secret)
 
 
 def _run(
-    service: Service, asked: Serving, listening: socket.socket, tell: Tell,
-    ready: Callable[[], None] | None,
+    service: Service, asked: Serving, listening: socket.socket, with_token: bool, tell: Tell
 ) -> None:  # fmt: skip
     port = listening.getsockname()[1]
     rules = Rules(hosts_of(asked.host, port, asked.hosts), service.cookie)
@@ -104,7 +102,7 @@ def _run(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=PATIENCE_S, timeout_keep_alive=75,
     )  # fmt: skip
-    server = _Server(config, lambda: _say(service, asked, port, tell, ready))
+    server = _Server(config, lambda: _say(service, asked, port, with_token, tell))
     house = House(judge=asked.judge, identity_judge=asked.identity_judge)
     supervisor = Supervisor(service.studio, asked.on, asked.share, house)
     service.devices = supervisor.devices
@@ -137,19 +135,15 @@ class _Server(uvicorn.Server):
         self.ready()
 
 
-def _say(
-    service: Service, asked: Serving, port: int, tell: Tell, ready: Callable[[], None] | None
-) -> None:
+def _say(service: Service, asked: Serving, port: int, with_token: bool, tell: Tell) -> None:
     """Where it is. With a key of the environment there is no token: what such a service says goes
     into a log."""
     host = f"[{asked.host}]" if ":" in asked.host else asked.host
     at = f"http://{host}:{port}/"
     tell.note(f"Kaiffin serves {asked.data} at {at}")
-    if not os.environ.get(VARIABLE):
+    if with_token:
         tell.note(f"open once, in a browser of yours: {at}?token={service.keys.new_token()}")
     tell.note(f"a key for programs: kaiffin keys add NAME --data {asked.data}")
-    if ready:
-        ready()
 
 
 def bases_of(named: Sequence[str]) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ BUSY_S, WATCH_S, REST_S = 0.005, 0.05, 0.5  # between looks: pictures, other job
 SPEAK_S = 0.5  # between words about progress
 AGAIN_S = 2.0  # until a place is tried again, or a full disk
 PATIENCE_S = 60.0  # for a worker that was told to stop
+TRIM_S = 600.0  # between clearings of the log of events
 IDLE_S = 300.0  # until a painter gives its memory back
 STOPPED = ("exit code 143", "exit code 130", "it was stopped", "TaskCancelledError")
 
@@ -54,7 +55,7 @@ class Supervisor:
         self._bases: dict[str, str] = {}  # of jobs that wait
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
-        self._spoken = self._watched = 0.0
+        self._spoken = self._watched = self._trimmed = 0.0
         self._in_doubt = False  # whether something was begun and not brought to its end
 
     def start(self) -> None:
@@ -119,6 +120,9 @@ class Supervisor:
         if now - self._spoken >= SPEAK_S:
             self._spoken = now
             self._speak()
+        if now - self._trimmed >= TRIM_S:
+            self._trimmed = now
+            self.studio.events.trim()
         if self._in_doubt:
             self._reclaim()
         if has_changed:
@@ -166,6 +170,8 @@ class Supervisor:
         """Files of a worker that has ended; its log stays."""
         for what in (".json", ".result.json", ".progress.json", ".worker.json", ".lock.json"):
             (self.studio.work / "jobs" / f"{id}{what}").unlink(missing_ok=True)
+        for path in (self.studio.work / "jobs").glob(f".{id}.*.part"):
+            path.unlink(missing_ok=True)
 
     def _finish(self, job: Job, result: Mapping[str, Any]) -> None:
         """What a worker of a long job answered; `failed` is of one that met a bug."""
@@ -286,6 +292,7 @@ class Supervisor:
     def _give(self, worker: Worker, job: Job) -> None:
         if self.jobs.begin([job.id], self._me(worker.name)):
             self.roster.give(worker, job, work.pictures(job))
+            self._bases.pop(job.id, None)
             arguments = {"kind": job.kind, "request": dict(job.request)}
             with self._or_not(lambda: worker.drop(job.id)):
                 worker.spool.give(job.number, job.id, arguments)
@@ -353,7 +360,8 @@ class Supervisor:
             id = path.name.partition(".")[0]
             if all(job.is_over for job in self.jobs.of_ids([id])):
                 self._clear(id)
-        self.studio.events.trim()
+        for path in (self.studio.path / "images").glob("*/.*.part"):
+            path.unlink(missing_ok=True)
 
 
 def _said(error: Exception) -> str:

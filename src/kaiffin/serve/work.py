@@ -1,33 +1,19 @@
-"""What each kind of job does: a frozen request becomes a story's call, in a worker. Torch-free
-until then.
-
-Ids become folders of the data folder here, and what a story answers becomes JSON. A job that is
-done again goes on where it stopped.
-"""
+"""A job of the table as a worker has it, and what the operator decides for all. Torch-free."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import json
-import os
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from kaiffin.experiments.work.jobs import Job as Work
-from kaiffin.experiments.work.jobs import Result
 from kaiffin.foundation.config import BaseConfig
-from kaiffin.foundation.errors import Interrupted, UserError
-from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.tell import SILENT, Progress, Table, Tell
 from kaiffin.serve.database import LETTERS
 from kaiffin.serve.jobs import Job
 from kaiffin.serve.studio import Studio
@@ -109,7 +95,7 @@ def work(studio: Studio, job: Job, house: House) -> Work:
         "id": job.id, "kind": job.kind, "request": dict(job.request),
         "house": dataclasses.asdict(house),
     }  # fmt: skip
-    return Work(studio.work, job.id, f"{__name__}:do", arguments, (job.id,))
+    return Work(studio.work, job.id, "kaiffin.serve.kinds:do", arguments, (job.id,))
 
 
 def task(work: Work) -> Task:
@@ -117,82 +103,3 @@ def task(work: Work) -> Task:
     asked = work.arguments
     studio = Studio(work.out.parent)
     return Task(asked["id"], asked["kind"], asked["request"], studio, House(**asked["house"]))
-
-
-def do(work: Work, *, tell: Tell = SILENT) -> Result:
-    """Tells the job's story; a `problem` with its `way_out` is a result, too.
-
-    Raises Interrupted where it was stopped; all is saved then.
-    """
-    lock = filelock.FileLock(work.file("lock"), timeout=SUCCESSION_S)
-    try:
-        with lock:  # the worker before may still be saving
-            if before := work.left("result"):
-                return before
-            from kaiffin.serve import kinds
-
-            asked = task(work)
-            result = kinds.KINDS[asked.kind](asked, Reporter(work, tell))
-            result = json.loads(asked.said(json.dumps(result)))
-            work.leave("result", result)  # before the next one looks for it
-            return result
-    except filelock.Timeout:
-        return {"problem": f"another worker is still at it, after {SUCCESSION_S:.0f} s.",
-                "way_out": "Retry it when that one has stopped."}  # fmt: skip
-    except UserError as error:
-        if isinstance(error, Interrupted):
-            raise
-        said = task(work).said
-        return {"problem": said(error.message), "way_out": said(error.fix)}
-
-
-class Reporter(Tell):
-    """Leaves beside the job how far it is and what was said; every word goes on to `tell`."""
-
-    def __init__(self, work: Work, tell: Tell) -> None:
-        self.file, self.tell, self.said = work.file("progress"), tell, task(work).said
-        self.spoken, self.facts = 0.0, {"who": os.getpid(), "done": 0, "total": None, "what": ""}
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.tell.note(text)
-        self.notes.append(self.said(text))
-        self.say()
-
-    def warning(self, text: str) -> None:
-        self.tell.warning(text)
-        self.notes.append(f"warning: {self.said(text)}")
-        self.say()
-
-    def table(self, table: Table) -> None:
-        self.tell.table(table)
-
-    def picture(self, path: Path, text: str = "") -> None:
-        self.tell.picture(path, text)
-
-    @contextlib.contextmanager
-    def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
-        wait = _Wait(self, text, total)
-        wait.update(0)
-        yield wait
-
-    def say(self) -> None:
-        self.spoken = time.monotonic()
-        facts = {**self.facts, "notes": self.notes[:NOTES]}
-        write_bytes(self.file, json.dumps(facts).encode(), sync=False)
-
-
-class _Wait(Progress):
-    """A wait that is told of at most every `SPOKEN_S`."""
-
-    def __init__(self, reporter: Reporter, text: str, total: int | None) -> None:
-        super().__init__(total)
-        self.reporter, self.text = reporter, text
-
-    def update(self, done: int, total: int | None = None, text: str = "") -> None:
-        super().update(done, total, text)
-        what = f"{self.text}: {text}" if text else self.text
-        self.reporter.facts |= {"done": self.done, "total": self.total, "what": what}
-        is_last = self.total is not None and self.done >= self.total
-        if is_last or time.monotonic() - self.reporter.spoken >= SPOKEN_S:
-            self.reporter.say()

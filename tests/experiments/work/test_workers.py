@@ -49,6 +49,18 @@ def test_it_stops_when_it_is_to(how: str, tmp_path: Path) -> None:
     assert made.left("result") == {}
 
 
+def test_what_a_library_makes_of_a_stop_is_no_failure(tmp_path: Path) -> None:
+    """Some turn every exception into one of their own, pydantic's serializer for one."""
+    made = job(tmp_path, waits=True, wrong="swallowed")
+    worker = start(tmp_path, workers.open_session(tmp_path))
+    while not made.left("count"):
+        time.sleep(0.01)
+    assert worker.stdin
+    worker.stdin.close()
+    assert worker.wait(60) == 128 + signal.SIGTERM
+    assert made.left("result") == {}
+
+
 def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
     job(tmp_path)
     session = workers.open_session(tmp_path)

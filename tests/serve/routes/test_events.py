@@ -56,6 +56,21 @@ def test_live_and_again(world: World, ada: TestClient, at: str) -> None:
     assert polled["next"] == missed[-1][0]
 
 
+def test_no_folder_is_named(world: World, ada: TestClient) -> None:
+    job = ada.post("/api/v1/generate", json=PICTURE).json()["id"]
+    world.studio.jobs.begin([job], "test")
+    world.studio.jobs.fail(job, f"{world.studio.path}/x.png: is gone.")
+    assert str(world.studio.path) not in ada.get("/api/v1/events/page").text
+
+
+def test_a_number_that_no_event_has(world: World, at: str) -> None:
+    for number in ("9" * 30, "x", ""):
+        headers = {**bearer(world), "last-event-id": number}
+        with httpx.stream("GET", at, headers=headers, timeout=20) as got:
+            assert got.status_code == 200
+            assert next(got.iter_lines()).startswith(":")
+
+
 def test_only_ones_own(world: World, bob: TestClient, at: str) -> None:
     assert bob.get("/api/v1/events/page").json() == {"items": [], "next": 0}
 

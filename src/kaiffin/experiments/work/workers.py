@@ -22,6 +22,8 @@ from kaiffin.foundation.errors import Interrupted, RunError
 from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.tell import Lines
 
+_told = threading.Event()  # to stop
+
 
 def open_session(out: Path) -> str:
     """A word in the jobs' folder by which workers know that they see the same folder."""
@@ -59,6 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         result = jobs.do(job, Lines(sys.stdout))
     except (KeyboardInterrupt, Interrupted):
         return 128 + signal.SIGTERM
+    if _told.is_set() and (result.get("failed") or result.get("problem")):
+        return 128 + signal.SIGTERM  # libraries make an error of their own of the interruption
     job.leave("result", result)
     return 0
 
@@ -67,6 +71,7 @@ def _stop_with_parent() -> None:
     """Waits for the end of standard input, then acts as if SIGTERM had come."""
     while os.read(0, 1):
         pass
+    _told.set()
     _thread.interrupt_main(signal.SIGTERM)
 
 

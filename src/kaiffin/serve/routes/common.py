@@ -46,7 +46,8 @@ FOREIGN_FAILURES: Responses = {
 
 def sends(kind: str) -> Responses:
     """A route's description: it answers with a file of this type."""
-    return {200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}}
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": {kind: {} if kind == "text/event-stream" else binary}}}
 
 
 @dataclass

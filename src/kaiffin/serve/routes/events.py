@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from kaiffin.serve import asking
+from kaiffin.serve.errors import without_paths
 from kaiffin.serve.events import Event
 from kaiffin.serve.routes.common import sends
 from kaiffin.serve.service import Reader, Served, Service
@@ -47,7 +48,8 @@ async def events(
     last_event_id: Annotated[str | None, Header(max_length=30)] = None,
 ) -> Response:  # fmt: skip
     """A stream; after a break it goes on behind `Last-Event-ID`."""
-    seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else since
+    given = last_event_id or ""
+    seen = min(int(given), 2**62) if given.isdecimal() else since
     if seen is None:
         seen = service.studio.events.last(caller.owner)
     is_in = request.scope["state"]["is_in"]
@@ -61,7 +63,7 @@ async def _stream(
     while is_in():
         for event in await service.studio.events.wait(owner, seen, WAIT_S):
             seen = event.id
-            data = json.dumps({**event.data, "at": event.at})
+            data = json.dumps({**without_paths(dict(event.data)), "at": event.at})
             yield ServerSentEvent(data=data, event=event.what, id=str(event.id))
 
 
@@ -83,4 +85,6 @@ async def some(
 
 
 def _shown(event: Event) -> ShownEvent:
-    return ShownEvent(id=event.id, what=event.what, data=dict(event.data), at=event.at)
+    return ShownEvent(
+        id=event.id, what=event.what, data=without_paths(dict(event.data)), at=event.at
+    )

@@ -1,0 +1,231 @@
+"""The service beside what it serves: throughput, latency, health and memory, as ratios of one run.
+
+    python benchmarks/serve.py [--clients 32] [--rounds 3] [--steps 10] [--requests 10000]
+                               [--filled] [--json out.json]
+
+- offline: kaiffin.pictures.make in this process, with the batch that is best here
+- service: `kaiffin serve` with so many clients, each asking for one picture at a time
+- one offline, one service: a single picture, alone; the difference is what the service adds
+- health: its answers while a training runs and pictures are asked for (milliseconds)
+- memory: of the server, before and after so many requests
+- --filled: 10,000 finished jobs and 100,000 pictures are in the table from the start
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import io
+import json
+import os
+import re
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.miniature.world import world
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.load import load
+from kaiffin.pictures.make import Task, make
+from kaiffin.pictures.request import Request
+from kaiffin.serve.database import new_id
+from kaiffin.serve.studio import Studio
+
+PROMPT = "a photo of a penguin on the beach"
+BATCHES = (1, 2, 4, 8, 16, 32)
+ALONE, PROBES = 20, 400
+JOBS, PICTURES = 10_000, 100_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--filled", action="store_true")
+    parser.add_argument("--json", type=Path)
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "studio"
+        if flags.filled:
+            fill(data)
+        with served(data) as (client, process):
+            found = {}
+            for name, value in measured(flags, client, process):
+                print(f"| {name} | {round(value, 3)} |", flush=True)
+                found[name] = value
+    if flags.json:
+        flags.json.write_text(json.dumps({**vars(flags), "json": None, **found}, indent=2) + "\n")
+
+
+def measured(
+    flags: argparse.Namespace, client: httpx.Client, process: psutil.Process
+) -> Iterator[tuple[str, float]]:
+    """Names and values, as they are found."""
+    base = BaseConfig()
+    family = load(base, Runtime.from_config(base))
+    batch = best_batch(family, flags.steps)
+    yield "best batch offline", batch
+    burst = 2 * flags.clients
+    for _ in range(3):  # the painter finds its own batch meanwhile
+        crowd(client, flags.clients, burst, flags.steps)
+    ratios, rates = [], []
+    for _ in range(flags.rounds):
+        offline = burst / seconds(lambda: paint(family, burst, batch, flags.steps))
+        rates.append(burst / seconds(lambda: crowd(client, flags.clients, burst, flags.steps)))
+        ratios.append(rates[-1] / offline)
+    yield "pictures a second, service", statistics.median(rates)
+    yield "throughput, service / offline", statistics.median(ratios)
+    yield "  the lowest of the rounds", min(ratios)
+    yield "  the highest", max(ratios)
+    alone, asked = [], []
+    for _ in range(ALONE):
+        alone.append(seconds(lambda: paint(family, 1, 1, flags.steps)))
+        asked.append(seconds(lambda: ask(client, flags.steps)))
+    yield "one picture offline, p50 ms", 1e3 * statistics.median(alone)
+    yield "one picture by the service, p50 ms", 1e3 * statistics.median(asked)
+    added = statistics.median(b - a for a, b in zip(alone, asked, strict=True))
+    yield "added at p50, ms", 1e3 * added
+    yield from memory(client, process, flags.requests).items()
+    yield from health(client, flags).items()
+
+
+# --- offline ------------------------------------------------------------------------------------
+
+
+def paint(family: ModelFamily, count: int, batch: int, steps: int) -> None:
+    side = family.native_size
+    wanted = [Task(Request(PROMPT, seed, side, side, steps=steps)) for seed in range(count)]
+    for _, image in make(family, wanted, batch):
+        image.save(io.BytesIO(), format="PNG")
+
+
+def best_batch(family: ModelFamily, steps: int) -> int:
+    paint(family, 2, 2, steps)
+    costs = {n: seconds(lambda n=n: paint(family, 32, n, steps)) for n in BATCHES}
+    return min(costs, key=lambda n: costs[n])
+
+
+def seconds(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+# --- the service --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def served(data: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+    key = secrets.token_hex(32)
+    command = [sys.executable, "-m", "kaiffin.cli", "serve", "--data", str(data), "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "KAIFFIN_API_KEY": key}
+    )
+    assert process.stdout is not None
+    try:
+        at = re.search(r"http://\S+", process.stdout.readline())
+        assert at
+        limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+        with httpx.Client(
+            base_url=at[0], headers={"authorization": f"Bearer {key}"}, timeout=600, limits=limits
+        ) as client:
+            yield client, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask(client: httpx.Client, steps: int) -> None:
+    body = {"base": "miniature", "prompts": [PROMPT], "sample": {"steps": steps}}
+    got = client.post("api/v1/generate?wait=300", json=body).json()
+    assert got["state"] == "done", got
+    client.get(f"api/v1/images/{got['result']['images'][0]}/file").raise_for_status()
+
+
+def crowd(client: httpx.Client, clients: int, count: int, steps: int) -> None:
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        list(pool.map(lambda _: ask(client, steps), range(count)))
+
+
+def health(client: httpx.Client, flags: argparse.Namespace) -> dict[str, float]:
+    """While a training runs, and pictures are asked for that want its place."""
+    dataset = client.post("api/v1/datasets", json={}).json()["id"]
+    for i, (image, _) in enumerate(world.subject_photos("kaiffin", 4)):
+        file = io.BytesIO()
+        image.save(file, format="PNG")
+        files = {"file": (f"{i}.png", file.getvalue())}
+        sent = client.post(f"api/v1/datasets/{dataset}/photos", files=files)
+        sent.raise_for_status()
+    config = {"train": {"steps": 2000}, "subject": {"noun": "puffin"}}
+    job = client.post("api/v1/train", json={"dataset": dataset, "config": config}).json()["id"]
+    while not client.get(f"api/v1/jobs/{job}").json()["progress"]["done"]:
+        time.sleep(0.2)
+    times = []
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask, client, flags.steps) for _ in range(4 * flags.clients)]
+        while len(times) < PROBES or not all(one.done() for one in asked):
+            times.append(seconds(lambda: client.get("api/v1/health").raise_for_status()))
+            time.sleep(0.02)
+    client.post(f"api/v1/jobs/{job}/cancel")
+    times.sort()
+    return {"health p50, ms": 1e3 * _at(times, 0.5), "health p99, ms": 1e3 * _at(times, 0.99)}
+
+
+def _at(values: Sequence[float], share: float) -> float:
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+def memory(client: httpx.Client, process: psutil.Process, requests: int) -> dict[str, float]:
+    """Of the server, after it has warmed up."""
+    paths = ("jobs?limit=10", "images?limit=10", "session", "health", "events/page?limit=5")
+
+    def some(count: int) -> None:
+        for number in range(count):
+            client.get(f"api/v1/{paths[number % len(paths)]}").raise_for_status()
+
+    some(min(1000, requests))
+    before = process.memory_info().rss
+    took = seconds(lambda: some(requests))
+    after = process.memory_info().rss
+    return {
+        "memory of the server, MB": before / 1e6,
+        f"after {requests} requests, MB": after / 1e6,
+        "requests a second, one client": requests / took,
+    }
+
+
+def fill(data: Path) -> None:
+    """A service that has been there for long."""
+    studio, now = Studio.open(data), time.time()
+    request = json.dumps({"base": "miniature", "prompts": [PROMPT], "count": 10})
+    rows: Any = ((new_id(), f"owner-{i % 50}", request, now, now) for i in range(JOBS))
+    with studio.db.transaction() as writer:
+        writer.executemany(
+            "INSERT INTO jobs (id, owner, kind, request, state, result, created, ended)"
+            " VALUES (?, ?, 'generate', ?, 'done', '{}', ?, ?)",
+            rows,
+        )
+        writer.executemany(
+            "INSERT INTO images (id, owner, job, prompt, seed, width, height, created)"
+            " VALUES (?, ?, ?, ?, ?, 64, 64, ?)",
+            ((new_id(), f"owner-{i % 50}", new_id(), PROMPT, i, now) for i in range(PICTURES)),
+        )
+    studio.close()
+
+
+if __name__ == "__main__":
+    main()

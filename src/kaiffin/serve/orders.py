@@ -1,0 +1,55 @@
+"""From the frozen request of pictures to the order that `kaiffin generate` understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kaiffin.pictures.request import Request
+from kaiffin.serve.work import Task, picture_id
+from kaiffin.stories.generate import Order
+
+
+def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
+    """What pictures a request asks for, and its changes of settings."""
+    asked, studio = task.request, task.studio
+    worn = [f"{studio.adapter(one['adapter'])}:{one['weights']}" for one in asked["adapters"]]
+    checkpoint = asked.get("checkpoint")
+    order = Order(
+        source_of(task), asked["prompts"], count=asked["count"], seed=asked["seed"], adapters=worn,
+        checkpoint=None if checkpoint is None else str(checkpoint), best=asked.get("best"),
+        out=task.made / "pictures", strength=asked.get("strength", 1.0),
+        embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
+    )  # fmt: skip
+    sample = asked.get("sample") or {}
+    return order, {f"sample.{name}": plain(value) for name, value in sample.items()}
+
+
+def source_of(task: Task) -> str:
+    """The run or the base that pictures are made with."""
+    run = task.request.get("run")
+    return str(task.studio.run(run)) if run else task.house.base(task.request["base"])
+
+
+def plain(value: Any) -> Any:
+    """A value of JSON as settings have it."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def given_away(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A picture's recipe for its owner: files by their names, whatever folder they are in."""
+    named = {
+        field: [{**one, "path": Path(one["path"]).name} for one in recipe[field]]
+        for field in ("adapters", "embeddings")
+        if field in recipe
+    }
+    return {**recipe, **named}
+
+
+def picture_facts(task: Task, number: int, request: Request) -> dict[str, Any]:
+    """What the service knows of a picture without opening it."""
+    return {
+        "id": picture_id(task.id, number), "number": number, "prompt": request.prompt,
+        "seed": request.seed, "width": request.width, "height": request.height,
+    }  # fmt: skip

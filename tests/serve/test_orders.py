@@ -1,0 +1,50 @@
+"""Requests of pictures as orders: ids become files, and settings what the config takes."""
+
+from pathlib import Path
+
+from asked import pictures
+
+from kaiffin.pictures.request import Request
+from kaiffin.serve.orders import given_away, order_of, picture_facts
+from kaiffin.serve.studio import Studio
+from kaiffin.serve.work import House, Task, picture_id
+
+
+def task(folder: Path, **more: object) -> Task:
+    request = pictures("house", **more)
+    return Task("a" * 16, "generate", request, Studio(folder), House({"house": "/models/x"}))
+
+
+def test_ids_become_files(tmp_path: Path) -> None:
+    worn = [{"adapter": "b" * 16, "weights": "unet=0.8,text=0.4"}]
+    one = task(tmp_path, adapters=worn, embeddings=["c" * 16], count=3, seed=5, checkpoint=120,
+               sample={"steps": 9, "size": [64, 32]})  # fmt: skip
+    order, changes = order_of(one)
+    adapters = tmp_path / "adapters"
+    assert order.source == "/models/x", "what the operator calls so"
+    assert order.adapters == [f"{adapters / ('b' * 16)}.safetensors:unet=0.8,text=0.4"]
+    assert order.embeddings == [adapters / f"{'c' * 16}.safetensors"]
+    assert (order.count, order.seed, order.checkpoint) == (3, 5, "120")
+    assert order.out == tmp_path / "made" / ("a" * 16) / "pictures"
+    assert changes == {"sample.steps": 9, "sample.size": (64, 32)}
+
+
+def test_a_run_is_a_folder(tmp_path: Path) -> None:
+    order, changes = order_of(task(tmp_path, run="d" * 16, sample={}))
+    assert order.source == str(tmp_path / "runs" / ("d" * 16))
+    assert (order.checkpoint, changes) == (None, {})
+
+
+def test_facts_of_a_picture(tmp_path: Path) -> None:
+    facts = picture_facts(task(tmp_path), 2, Request("a car", 7, 64, 32))
+    assert facts == {
+        "id": picture_id("a" * 16, 2), "number": 2, "prompt": "a car", "seed": 7, "width": 64,
+        "height": 32,
+    }  # fmt: skip
+
+
+def test_a_recipe_names_files_and_no_folder() -> None:
+    recipe = {"adapters": [{"path": "/srv/adapters/a.safetensors", "name": "a"}], "torch": "2"}
+    assert given_away(recipe) == {
+        "adapters": [{"path": "a.safetensors", "name": "a"}], "torch": "2"
+    }  # fmt: skip
