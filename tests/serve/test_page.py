@@ -41,6 +41,7 @@ def test_strangers_log_in_and_are_where_they_wanted(
         expect(one.page.get_by_text("You are lena.")).to_be_visible()
         assert all("401" in line or "403" in line for line in one.said), "\n".join(one.said)
         world.service.keys.end_session(one.page.context.cookies()[0]["value"])
+        one.page.evaluate("location.hash = '#/compare'")
         expect(one.page.get_by_label("Key", exact=True)).to_be_visible()
     with opened(browser, at, "") as one:
         token = world.service.keys.new_token()
