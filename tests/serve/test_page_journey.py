@@ -100,6 +100,7 @@ def ask_for_little(page: Page) -> None:
 def choose(page: Page, folder: Path) -> None:
     page.get_by_role("button", name="Choose for me").click()
     expect(page.get_by_text(re.compile(r"Step \d+ is chosen\."))).to_be_visible()
+    expect(page.locator(".plots svg")).not_to_have_count(0)
     slider = page.get_by_role("slider", name="Checkpoint")
     slider.press("Home")
     expect(page.locator(".said")).to_contain_text("base")

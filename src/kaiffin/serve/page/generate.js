@@ -19,7 +19,6 @@ export async function view(root, id, query, signal) {
 	root.append(h("div", { class: "two" }, h("div", { class: "ask" }, h("h1", {}, G.title), form.element), h("div", { class: "got" }, result, made)));
 	if (job) (job.kind === "grid" ? showGrid : showJob)(job, result, form, signal);
 	else if (!ready.length) result.append(h("p", { class: "todo" }, G.noRuns, " ", link(G.toTune, "#/tune")));
-	if (job && innerWidth < 820) result.scrollIntoView();
 	gallery(made, signal, actions(form));
 }
 
@@ -259,6 +258,7 @@ async function showJob(job, place, form, signal) {
 	}, signal);
 	follow(job.id, signal, draw);
 	draw();
+	if (innerWidth < 820) place.scrollIntoView();
 	if (isLive(job)) {
 		await ended(job.id, signal);
 		images = (await get(`images?job=${job.id}&limit=200`, signal)).items;

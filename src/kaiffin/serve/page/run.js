@@ -1,6 +1,6 @@
 // One training: while it learns, and what came of it.
 import { get, isLive, on, submit } from "./api.js";
-import { aside, doer, duration, fold, h, h2, inRow, link, say, sentence, soft } from "./dom.js";
+import { aside, doer, duration, fold, h, h2, inRow, link, plot, say, sentence, soft } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
 import { zoom } from "./viewer.js";
@@ -22,7 +22,7 @@ export async function run(root, id, signal) {
 		if (signal.aborted || seen === drawn) return;
 		drawn = seen;
 		if (!begun(state)) state.run = await get(`runs/${id}`, signal);
-		await Promise.all([previews(state, parts.pictures), charts(state, parts.charts)]).catch(() => {});
+		await Promise.all([previews(state, parts.pictures), charts(state, parts.charts)]).catch((error) => error.problem || console.error(error));
 	}, 2000);
 
 	const whole = async () => {
@@ -32,8 +32,8 @@ export async function run(root, id, signal) {
 		facts(state, parts.facts);
 		choice(state, parts.choice, whole, signal);
 		if (state.choice) slider(state, parts.pictures);
-		else await previews(state, parts.pictures).catch(() => {});
-		await charts(state, parts.charts).catch(() => {});
+		else await previews(state, parts.pictures);
+		await charts(state, parts.charts);
 	};
 
 	const redo = (job, before) => {
