@@ -248,12 +248,18 @@ async function showJob(job, place, form, signal) {
 	}
 	const rank = (scores, image) => [...scores.keys()].indexOf(image.id) + (scores.get(image.id)?.chosen ? 0 : 1000);
 
+	// Answers may overtake each other: none makes pictures fewer.
+	async function load() {
+		const { items } = await get(`images?job=${job.id}&limit=200`, signal);
+		if (items.length >= images.length) images = items;
+	}
+
 	on("partial", (one) => { if (one.job === job.id && !here.has(one.number)) { partial.set(one.number, one); draw(); } }, signal);
 	on("picture", async (one) => {
 		if (one.job !== job.id) return;
 		here.set(one.number, true);
 		partial.delete(one.number);
-		images = (await get(`images?job=${job.id}&limit=200`, signal)).items;
+		await load();
 		draw();
 	}, signal);
 	follow(job.id, signal, draw);
@@ -261,7 +267,7 @@ async function showJob(job, place, form, signal) {
 	if (innerWidth < 820) place.scrollIntoView();
 	if (isLive(job)) {
 		await ended(job.id, signal);
-		images = (await get(`images?job=${job.id}&limit=200`, signal)).items;
+		await load();
 		jobs.has(job.id) && draw();
 	}
 }
