@@ -117,7 +117,7 @@ export const W = {
 			const { low, high, mean } = rival.difference;
 			return `${first} Beside step ${rival.step} the difference is ${mean.toFixed(3)}, between ${low.toFixed(3)} and ${high.toFixed(3)}.`;
 		},
-		judged: (prompts, seeds) => `Measured on ${many(prompts, "prompt")} and ${many(seeds, "starting noise", "starting noises")} each, as 95 % intervals. Look at the pictures too.`,
+		judged: (prompts, seeds) => `Measured on ${many(prompts, "prompt")}, ${many(seeds, "seed")} each, as 95 % intervals. Look at the pictures too.`,
 		download: "Take it with you", proofGood: "proven", proofBad: "not proven", proofMore: "The numbers",
 		proof: () => "Another program reads it and draws the same.",
 		proofNumbers: (proof, name) => `${name}: ${Object.values(proof.layers).reduce((a, b) => a + b, 0)} layers, largest difference ${Number(proof.difference).toExponential(0)}, allowed ${Number(proof.allowed).toExponential(0)}, effect of the adapter ${Number(proof.effect).toPrecision(2)}.`,
