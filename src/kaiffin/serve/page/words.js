@@ -139,7 +139,7 @@ export const W = {
 		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What to stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
 		guidance: "Guidance", guidanceHint: "Higher keeps closer to the words.", sampler: "Sampler", seed: "Seed", seedHint: "The same number gives the same picture.", chance: "by chance", size: "Size: width and height", width: "width in pixels", height: "height in pixels", own: "the base's own",
 		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.", noRecipe: "This file carries no settings", noRecipeWay: "Only PNG files as Kaiffin or A1111 made them do.",
-		filled: "The form has its settings.", noRequest: "This picture came with a grid.", noRuns: "Nothing has been taught yet.", toTune: "Teach it something",
+		filled: "The form has its settings.", noRequest: "It came with a grid.", noRuns: "Nothing has been taught yet.", toTune: "Teach it something",
 		result: "Your pictures", waiting: "waits", partial: "a picture in the making", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
 		chosen: (prompt, like) => `kept · ${score(prompt)}${score(like, " · ")}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
 		gridButton: "Grid …", gridTitle: "Grid", gridLead: "The first prompt on one seed, with two settings changed step by step.", gridGo: "Make the grid", gridMaking: "Drawing the grid …", across: "Across", down: "Down", values: "Values", gridAlt: (axes) => `grid of pictures: ${axes}`, gridNote: "Press to download.",
@@ -156,7 +156,7 @@ export const W = {
 		prompts: (who) => [`a photo of ${who} in the snow`, `a photo of ${who} in a forest`, `a photo of ${who} in space`].join("\n"), promptsLabel: "Prompts", promptsHint: "One on each line.", count: "Pictures of each prompt",
 		blind: "Blind: names are hidden until I have voted everywhere", go: "Make the pictures", two: "Name at least two.", other: "Another comparison", blindLead: "Names are hidden until every row has a vote.", openLead: "Vote for the best of each row.",
 		letter: (i) => `picture ${"ABCDEF"[i]}`, coming: "waits", vote: "This one", voted: "✓ This one", voteFor: (name, prompt, seed) => `this one: ${name}, ${prompt}, seed ${seed}`, left: (count) => `${many(count, "row")} without a vote.`,
-		votes: "Your votes", preferred: "preferred", interval: "with more votes it would be", wonOf: (won, of) => `${won} of ${of}`, between: (low, high) => `${percent(low)} to ${percent(high)}`, more: "clearly more than chance", less: "clearly less than chance", unclear: "could be chance", votesNote: "95 % intervals of the share (Wilson).",
+		votes: "Your votes", preferred: "preferred", interval: "with more votes it would be", wonOf: (won, of) => `${won} of ${of}`, between: (low, high) => `${percent(low)} to ${percent(high)}`, more: "clearly more than chance", less: "clearly less than chance", unclear: "could be chance", votesNote: "95 % intervals (Wilson).",
 		scores: "Scores", scoresLead: "Kaiffin can measure the trainings on its own prompts.", score: "Score them", measure: "measure", against: (name, first) => `${name} against ${first}`, difference: ({ mean, low, high }) => `${mean.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`, verdicts: { "no difference": "no clear difference", better: "clearly better", worse: "clearly worse" }, sheet: "pictures of all trainings on the same prompts",
 	},
 	settings: {
