@@ -31,8 +31,10 @@ def routes(world: World) -> Iterator[APIRoute]:
 
 
 def filled(path: str) -> str:
-    for name in ("id", "photo", "name", "number", "act"):
-        path = path.replace(f"{{{name}}}", {"number": "0", "act": "cancel"}.get(name, NOBODY))
+    for name in ("id", "photo", "name", "number", "step", "act"):
+        path = path.replace(
+            f"{{{name}}}", {"number": "0", "step": "0", "act": "cancel"}.get(name, NOBODY)
+        )
     assert "{" not in path
     return path
 

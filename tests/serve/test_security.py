@@ -86,7 +86,6 @@ def test_a_wrong_key_is_not_mended_by_a_session(world: World) -> None:
 
 def test_every_answer_keeps_browsers_in_bounds(world: World, ada: TestClient) -> None:
     for got in (
-        ada.get("/"),
         ada.get("/api/v1/jobs"),
         ada.get("/nothing"),
         world.stranger().get("/x"),

@@ -23,10 +23,11 @@ SECRET = "k" * 64
 class Served:
     """`kaiffin serve` with its lines."""
 
-    def __init__(self, folder: Path, *, key: str = "") -> None:
+    def __init__(self, folder: Path, *, key: str = "", port: int = 0) -> None:
         command = [sys.executable, "-m", "kaiffin.cli", "serve", "--data", str(folder)]
+        command += ["--port", str(port)]
         self.process = subprocess.Popen(
-            [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, VARIABLE: key, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
         self.lines: list[str] = []

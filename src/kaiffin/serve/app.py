@@ -21,6 +21,7 @@ from kaiffin.serve.routes import (
     images,
     jobs,
     keys,
+    page,
     plans,
     runs,
     session,
@@ -31,7 +32,7 @@ from kaiffin.serve.service import Service
 
 ROUTERS = (
     session.router, keys.router, datasets.router, jobs.router, runs.router, adapters.router,
-    images.router, events.router, plans.router, about.router, openai.router,
+    images.router, events.router, plans.router, page.router, about.router, openai.router,
 )  # fmt: skip
 
 

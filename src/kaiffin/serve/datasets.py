@@ -2,6 +2,7 @@
 
     datasets/<id>/<photo>.jpg .txt     what is trained on: the photo or its crop, and its caption
     originals/<photo>.jpg              the whole of a photo that was cropped
+    left-out/<photo>.jpg .txt          of a photo that is not to be trained on
     thumbs/<photo>-{shown,thumb}.jpg   what is shown: pixels alone, without the file's metadata
 
 Torch-free.
@@ -10,6 +11,7 @@ Torch-free.
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import json
 import os
 import shutil
@@ -38,16 +40,22 @@ LIVE = ("queued", "running", "pausing", "paused", "held")
 
 @dataclass(frozen=True)
 class Dataset:
+    """subject, noun: the word that will mean it and what it is, "" until they are said; photos: how
+    many, with those that are left out; cover: the first of them."""
+
     id: str
     name: str
+    subject: str
+    noun: str
     photos: int
+    cover: str | None
     created: float
 
 
 @dataclass(frozen=True)
 class Photo:
     """width, height: upright, before the crop, which is None or left, top, width and height; notes:
-    what was done to read it; name: what its owner called the file."""
+    what was done to read it; name: what its owner called the file; left_out: not trained on."""
 
     id: str
     name: str
@@ -58,6 +66,7 @@ class Photo:
     crop: Mapping[str, int] | None
     notes: tuple[str, ...]
     created: float
+    left_out: bool
     dataset: str
     suffix: str
 
@@ -67,18 +76,19 @@ class Datasets:
 
     def __init__(self, studio: Studio, decoder: Decoder) -> None:
         self.studio, self.db, self.decoder = studio, studio.db, decoder
-        for name in ("originals", "thumbs", "incoming"):
+        for name in ("originals", "left-out", "thumbs", "incoming"):
             studio.folder(name)
         for left in (studio.path / "incoming").iterdir():  # by a server that was killed
             left.unlink()
 
-    def create(self, owner: str, name: str) -> Dataset:
+    def create(self, owner: str, name: str, subject: str = "", noun: str = "") -> Dataset:
         id = new_id()
         self.studio.folder(f"datasets/{id}")
         with self.db.transaction() as writer:
             writer.execute(
-                "INSERT INTO datasets (id, owner, name, created) VALUES (?, ?, ?, ?)",
-                (id, owner, name, time.time()),
+                "INSERT INTO datasets (id, owner, name, subject, noun, created)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (id, owner, name, subject, noun, time.time()),
             )
         return self.get(owner, id)
 
@@ -99,11 +109,21 @@ class Datasets:
 
     def _found(self, where: str, values: tuple[Any, ...], limit: int) -> builtins.list[Dataset]:
         rows = self.db.rows(
-            "SELECT id, name, created, (SELECT COUNT(*) FROM photos WHERE dataset = datasets.id)"
-            f" AS photos FROM datasets WHERE {where} ORDER BY number DESC LIMIT ?",
+            "SELECT id, name, subject, noun, created,"
+            " (SELECT COUNT(*) FROM photos WHERE dataset = datasets.id) AS photos,"
+            " (SELECT id FROM photos WHERE dataset = datasets.id ORDER BY number LIMIT 1) AS cover"
+            f" FROM datasets WHERE {where} ORDER BY number DESC LIMIT ?",
             (*values, limit),
         )
-        return [Dataset(row["id"], row["name"], row["photos"], row["created"]) for row in rows]
+        return [Dataset(**dict(row)) for row in rows]
+
+    def rename(self, owner: str, id: str, changes: Mapping[str, str]) -> Dataset:
+        """changes: of name, subject and noun."""
+        with self.db.transaction() as writer:  # one change after the other
+            found = dataclasses.replace(self.get(owner, id), **changes)
+            query = "UPDATE datasets SET name = ?, subject = ?, noun = ? WHERE id = ?"
+            writer.execute(query, (found.name, found.subject, found.noun, id))
+        return found
 
     def delete(self, owner: str, id: str) -> None:
         """Its photos, too. Conflict while a job that is not over has been given it."""
@@ -187,15 +207,35 @@ class Datasets:
             await self._crop(photo, None if uncrop else crop)
         return self._rows("id = ?", (photo.id,))[0]
 
+    def leave_out(self, photo: Photo, left_out: bool) -> Photo:
+        """Takes its files out of the folder that is trained on, or puts them back."""
+        place = self._folder(photo)
+        other = self._folder(dataclasses.replace(photo, left_out=left_out))
+        for file in self._files(place, photo) if other != place else ():
+            with explained(other):
+                if file.is_file():
+                    os.replace(file, other / file.name)
+        with self.db.transaction() as writer:
+            writer.execute("UPDATE photos SET left_out = ? WHERE id = ?", (left_out, photo.id))
+        return self._rows("id = ?", (photo.id,))[0]
+
+    def _folder(self, photo: Photo) -> Path:
+        if photo.left_out:
+            return self.studio.path / "left-out"
+        return self.studio.dataset(photo.dataset)
+
+    def _files(self, folder: Path, photo: Photo) -> builtins.list[Path]:
+        return [folder / f"{photo.id}{suffix}" for suffix in (photo.suffix, ".png", ".txt")]
+
     def _caption(self, photo: Photo, caption: str) -> None:
-        path = self.studio.dataset(photo.dataset) / f"{photo.id}.txt"
+        path = self._folder(photo) / f"{photo.id}.txt"
         write_bytes(path, caption.encode()) if caption else path.unlink(missing_ok=True)
         with self.db.transaction() as writer:
             writer.execute("UPDATE photos SET caption = ? WHERE id = ?", (caption, photo.id))
 
     async def _crop(self, photo: Photo, crop: Mapping[str, int] | None) -> None:
         """The original stands aside while a part of it is in its place."""
-        folder = self.studio.dataset(photo.dataset)
+        folder = self._folder(photo)
         whole, aside = folder / f"{photo.id}{photo.suffix}", self._original(photo)
         cut = folder / f"{photo.id}.png"
         shown, thumb = self._pictures(photo.id)
@@ -223,8 +263,7 @@ class Datasets:
         self._remove_files(photo)
 
     def _remove_files(self, photo: Photo) -> None:
-        folder = self.studio.dataset(photo.dataset)
-        files = [folder / f"{photo.id}{suffix}" for suffix in (photo.suffix, ".png", ".txt")]
+        files = self._files(self._folder(photo), photo)
         for path in (*files, self._original(photo), *self._pictures(photo.id)):
             path.unlink(missing_ok=True)
 
@@ -251,5 +290,6 @@ def _photo(row: sqlite3.Row) -> Photo:
     crop = json.loads(row["crop"]) if row["crop"] else None
     return Photo(
         row["id"], row["name"], row["width"], row["height"], row["bytes"], row["caption"], crop,
-        tuple(json.loads(row["notes"])), row["created"], row["dataset"], row["suffix"],
+        tuple(json.loads(row["notes"])), row["created"], bool(row["left_out"]),
+        row["dataset"], row["suffix"],
     )  # fmt: skip

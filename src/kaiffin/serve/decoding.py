@@ -148,11 +148,10 @@ def look(order: Mapping[str, Any]) -> dict[str, Any]:
         corners = (box["left"], box["top"], box["left"] + box["width"], box["top"] + box["height"])
         if corners[2] > width or corners[3] > height:
             raise PhotoError(f"is {width}x{height}, and the crop leaves it.")
-        image = image.crop(corners)
+        cut = image.crop(corners)
         if photo.alpha:
-            image.putalpha(photo.alpha.crop(corners))
-        image.save(order["cut"], format="PNG")
-        image = image.convert("RGB")
+            cut.putalpha(photo.alpha.crop(corners))
+        cut.save(order["cut"], format="PNG")
     for name, side in (("shown", SHOWN), ("thumb", THUMB)):
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         image.save(order[name], format="JPEG", quality=90)

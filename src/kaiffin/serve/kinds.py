@@ -26,6 +26,7 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump, override
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.score.catalogue import MEASURES
 from kaiffin.serve.orders import given_away, order_of, picture_facts, plain, source_of
 from kaiffin.serve.reporter import Reporter
 from kaiffin.serve.work import Task, task
@@ -195,6 +196,7 @@ def _compare(task: Task, tell: Tell) -> Result:
         "runs": list(found.names), "photos": list(found.photos),
         "settings": {k: v for k, v in found.settings.items() if k not in PATHS},
         "differences": [{k: asdict(v) for k, v in one.items()} for one in found.differences],
+        "titles": {name: MEASURES[name].title for one in found.differences for name in one},
         "note": found.note, "files": [found.sheet.name, found.page.name, found.numbers.name],
     }  # fmt: skip
 

@@ -19,7 +19,7 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
     order = Order(
         source_of(task), asked["prompts"], count=asked["count"], seed=asked["seed"], adapters=worn,
         checkpoint=None if checkpoint is None else str(checkpoint), best=asked.get("best"),
-        out=task.made / "pictures",
+        out=task.made / "pictures", strength=asked.get("strength", 1.0),
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
     )  # fmt: skip
     sample = asked.get("sample") or {}

@@ -154,6 +154,7 @@ class Generate(Pictured):
     checkpoint: Literal["best"] | Annotated[int, Field(ge=1, le=10**9)] | None = Field(
         None, description="of a run: best, or a candidate's step"
     )
+    strength: float = Field(1.0, ge=0, le=2, description="of the run's own adapter")
     embeddings: tuple[Id, ...] = Field((), max_length=4, description="textual inversions")
     best: int | None = Field(None, ge=1, le=PICTURES, description="choose so many, by score")
     preview_every: int = Field(0, ge=0, le=150, description="steps between partial pictures")

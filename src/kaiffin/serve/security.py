@@ -23,13 +23,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kaiffin.serve.errors import Refused, answer
 from kaiffin.serve.keys import Caller, Keys
+from kaiffin.serve.page import FILES
 
 OPEN = {("GET", "/"), ("GET", "/api/v1/health"), ("POST", "/api/v1/session")}
+OPEN |= {("GET", f"/page/{name}") for name in FILES}  # who logs in needs them, too
 SAFE = ("GET", "HEAD", "OPTIONS")
 MB = 2**20
 JSON_BYTES = MB
 # Bodies that are files, and what one may have. Everything else is JSON.
-FILES = {
+UPLOADS = {
     re.compile(r"/api/v1/datasets/[^/]+/photos"): 100 * MB,
     re.compile(r"/api/v1/adapters"): 2048 * MB,
 }
@@ -189,7 +191,7 @@ class Gate:
             return receive  # there is none
         if length == "0":
             return receive
-        limit = next((size for path, size in FILES.items() if path.fullmatch(scope["path"])), 0)
+        limit = next((size for path, size in UPLOADS.items() if path.fullmatch(scope["path"])), 0)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         wanted = "multipart/form-data" if limit else "application/json"
         if kind != wanted:

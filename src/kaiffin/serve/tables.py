@@ -38,6 +38,8 @@ TABLES = """
         id TEXT NOT NULL UNIQUE,
         owner TEXT NOT NULL,
         name TEXT NOT NULL,
+        subject TEXT NOT NULL DEFAULT '',
+        noun TEXT NOT NULL DEFAULT '',
         created REAL NOT NULL
     ) STRICT;
     CREATE INDEX datasets_by_owner ON datasets (owner, number);
@@ -54,6 +56,7 @@ TABLES = """
         notes TEXT NOT NULL,
         caption TEXT NOT NULL DEFAULT '',
         crop TEXT,
+        left_out INTEGER NOT NULL DEFAULT 0,
         created REAL NOT NULL,
         UNIQUE (dataset, sha256)
     ) STRICT;

@@ -44,7 +44,8 @@ class Order:
     of the second; checkpoint: of the run, as `checkpoint_of` has it; best: how many of each
     prompt's are chosen, None for no choice; out: default images in the run or here; metadata:
     whether each picture carries its recipe; embeddings: files of textual inversion; skip_unknown:
-    whether to go on without what adapter files hold and Kaiffin does not apply.
+    whether to go on without what adapter files hold and Kaiffin does not apply; strength: of the
+    run's own adapter.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Order:
     metadata: bool = True
     embeddings: Sequence[Path] = ()
     skip_unknown: bool = False
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
         own = [WeightedAdapter(checkpoint_of(run, order.checkpoint))]
     else:
         own = of_run(run, bool(order.blends)) if run else []
+    own = [replace(one, weights=one.weights.times(order.strength)) for one in own]
     adapters = [*own, *map(parse_adapter, order.adapters)]
     adapters = [replace(one, skip_unknown=order.skip_unknown) for one in adapters]
     _refuse_unclear(adapters, order.blends)

@@ -50,7 +50,8 @@ def write(found: Sequence[Evidence], path: Path) -> Path:
 
 def _render(sections: Sequence[Section], together: object, album: Album) -> str:
     style, script = (
-        (PAGES / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
+        "".join((PAGES / name).read_text(encoding="utf-8") for name in names)
+        for names in (("look.css", "report.css"), ("slider.js", "report.js"))
     )
     return (
         _templates()

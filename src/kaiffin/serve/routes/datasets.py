@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import Field
 
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.serve.datasets import Dataset, Photo
+from kaiffin.serve.example import make as make_example
 from kaiffin.serve.jobs import Conflict, NotFound
 from kaiffin.serve.requests import ID, LONGEST, Body, Name
 from kaiffin.serve.routes.common import (
@@ -27,10 +29,22 @@ from kaiffin.serve.service import Reader, Served, Trainer
 router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
 Caption = Annotated[str, Field(max_length=LONGEST)]
 Side = Annotated[int, Field(ge=0, le=100_000)]
+Word = Annotated[str, Field(max_length=80, description="of the subject: what prompts call it")]
 
 
 class NewDataset(Body):
     name: Name = ""
+    subject: Word = ""
+    noun: Word = ""
+    example: bool = Field(False, description="six drawn photos of Kaiffin, a puffin, to try with")
+
+
+class Renamed(Body):
+    """What is left out stays."""
+
+    name: Name | None = None
+    subject: Word | None = None
+    noun: Word | None = None
 
 
 class Crop(Body):
@@ -47,6 +61,7 @@ class Change(Body):
 
     caption: Caption | None = None
     crop: Crop | None = None
+    left_out: bool | None = Field(None, description="not trained on, but kept")
 
 
 @router.get("")
@@ -58,15 +73,24 @@ def datasets(
 
 
 @router.post("", status_code=201)
-def create(body: NewDataset, caller: Trainer, service: Served) -> Dataset:
-    """An empty one."""
-    return service.datasets.create(caller.owner, body.name)
+async def create(body: NewDataset, caller: Trainer, service: Served) -> Dataset:
+    """An empty one, or an example."""
+    if body.example:
+        return await make_example(service.datasets, caller.owner)
+    make = service.datasets.create
+    return await run_in_threadpool(make, caller.owner, body.name, body.subject, body.noun)
 
 
 @router.get("/{id}")
 def dataset(id: ThingId, caller: Reader, service: Served) -> Dataset:
     """One dataset."""
     return service.datasets.get(caller.owner, id)
+
+
+@router.patch("/{id}")
+def rename(id: ThingId, body: Renamed, caller: Trainer, service: Served) -> Dataset:
+    """Another name, word or noun."""
+    return service.datasets.rename(caller.owner, id, body.model_dump(exclude_none=True))
 
 
 @router.delete("/{id}", status_code=204)
@@ -107,9 +131,11 @@ def photo(id: ThingId, photo: ThingId, caller: Reader, service: Served) -> Photo
 async def change_photo(
     id: ThingId, photo: ThingId, body: Change, caller: Trainer, service: Served
 ) -> Photo:
-    """Another caption or crop."""
+    """Another caption or crop; left out, or put back."""
     before = service.datasets.photo(caller.owner, id, photo)
     given = body.model_fields_set
+    if body.left_out is not None:
+        before = await run_in_threadpool(service.datasets.leave_out, before, body.left_out)
     return await service.datasets.change(
         before,
         caption=(body.caption or "") if "caption" in given else None,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, BackgroundTasks, Query
 from fastapi.responses import FileResponse
 from PIL import Image
 from pydantic import BaseModel
 
+from kaiffin.foundation.folder import explained
 from kaiffin.pictures import png
 from kaiffin.serve.asking import image_row
+from kaiffin.serve.database import new_id
 from kaiffin.serve.errors import without_paths
 from kaiffin.serve.jobs import NotFound
 from kaiffin.serve.requests import ID, Body
@@ -19,6 +22,7 @@ from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, send
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
 router = APIRouter(prefix="/api/v1/images", tags=["images"])
+MOST_ZIPPED = 200  # pictures in one file
 THUMB = 256  # pixels of the longer side
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}  # a picture never changes
 
@@ -44,12 +48,19 @@ class Vote(Body):
 def images(
     caller: Reader, service: Served, limit: Limit = 50, before: Before = None,
     job: Annotated[str | None, Query(pattern=ID)] = None,
+    search: Annotated[str, Query(max_length=200, description="a part of the prompt")] = "",
+    liked: Annotated[bool, Query(description="favourites alone")] = False,
 ) -> Page[ShownImage]:  # fmt: skip
     """The newest first; of one job, if it is named."""
     where, values = ["owner = ?"], [caller.owner]
     if job:
         where.append("job = ?")
         values.append(job)
+    if search:
+        where.append("instr(lower(prompt), lower(?))")
+        values.append(search)
+    if liked:
+        where.append("vote = 1")
     if before:
         image_row(service, caller.owner, before)
         where.append("number < (SELECT number FROM images WHERE id = ?)")
@@ -57,6 +68,21 @@ def images(
     query = f"SELECT * FROM images WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT ?"
     rows = service.studio.db.rows(query, (*values, limit))
     return page([ShownImage(**dict(row)) for row in rows], limit)
+
+
+@router.get("/zip", response_class=FileResponse, responses=sends("application/zip"))
+def zipped(
+    ids: Annotated[str, Query(max_length=17 * MOST_ZIPPED, description="joined by commas")],
+    caller: Reader, service: Served, tasks: BackgroundTasks,
+) -> FileResponse:  # fmt: skip
+    """Several PNGs in one file."""
+    found = {id: _file(service, caller.owner, id) for id in ids.split(",")}
+    path = service.studio.folder("incoming") / f"{new_id()}.zip"
+    tasks.add_task(path.unlink, missing_ok=True)
+    with explained(path), zipfile.ZipFile(path, "w") as file:  # PNGs are no smaller in it
+        for id, picture in found.items():
+            file.write(picture, f"{id}.png")
+    return FileResponse(path, media_type="application/zip", filename="kaiffin.zip")
 
 
 @router.get("/{id}")

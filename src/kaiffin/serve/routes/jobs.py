@@ -176,9 +176,10 @@ def file(id: ThingId, name: str, caller: Reader, service: Served) -> FileRespons
     named = [result.get("sheet"), *result.get("files", ()), *result.get("pictures", ())]
     folder = service.studio.made(job.id)
     found = [path for path in (folder / name, folder / "sweep" / name) if path.is_file()]
+    kind = "image/png" if name.endswith(".png") else "application/octet-stream"
     if name not in named or not found:
         raise NotFound("the job made no such file.", "Its result names those that there are.")
-    return FileResponse(found[0], media_type="application/octet-stream", filename=f"{id}-{name}")
+    return FileResponse(found[0], media_type=kind, filename=f"{id}-{name}")
 
 
 class Log(BaseModel):

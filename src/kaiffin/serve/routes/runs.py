@@ -11,6 +11,7 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
+from kaiffin.experiments.report import evidence, scorecards
 from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.schema import MOST
@@ -115,6 +116,43 @@ def metrics(
     """Loss, rate and what else was measured, step by step."""
     rows = _open(service, caller.owner, id).metrics()
     return [row for row in rows if row["step"] > after][:limit]
+
+
+class Chart(BaseModel):
+    """svg: coloured by the page's own variables."""
+
+    title: str
+    about: str
+    svg: str
+
+
+@router.get("/{id}/charts")
+def charts(id: ThingId, caller: Reader, service: Served) -> list[Chart]:
+    """The loss so far, and each score over the steps once it was chosen: as in the report."""
+    found = evidence.read(_open(service, caller.owner, id))
+    line = scorecards.loss_line(found)
+    made = [Chart(title="Loss", about="lower is better, but says nothing of how a picture looks",
+                  svg=scorecards.loss_curve(found, line))] if line else []  # fmt: skip
+    if found.choice:
+        for measure, svg in scorecards.score_charts(found.choice):
+            made.append(Chart(title=measure.title, about=measure.direction, svg=svg))
+    return made
+
+
+@router.get(
+    "/{id}/judged/{step}/{number}", response_class=FileResponse, responses=sends("image/png")
+)
+def judged(
+    id: ThingId, step: Annotated[int, InPath(ge=0, le=MOST)],
+    number: Annotated[int, InPath(ge=0, le=MOST)], caller: Reader, service: Served,
+) -> FileResponse:  # fmt: skip
+    """A picture by which checkpoints were chosen; step 0 is the base."""
+    choice = evidence.read(_open(service, caller.owner, id)).choice
+    stops = {stop.step: stop.pictures for stop in choice.stops} if choice else {}
+    path = stops[step][number] if number < len(stops.get(step, ())) else None
+    if path is None or not path.is_file():
+        raise NotFound("there is no such picture.", "The run's choice lists them.")
+    return FileResponse(path, media_type="image/png")
 
 
 @router.get("/{id}/choice")

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 
 from kaiffin.serve.errors import Refused
 from kaiffin.serve.keys import SESSION_S, Caller, Quotas, Scope
 from kaiffin.serve.requests import Body
+from kaiffin.serve.routes.common import sends
+from kaiffin.serve.routes.page import index
 from kaiffin.serve.security import is_https, prefix_of
 from kaiffin.serve.service import Reader, Served, Service
 
 router = APIRouter(tags=["session"])
-WELCOME = (
-    "Kaiffin's service is running.\n\nPrograms send a key: Authorization: Bearer KEY"
-    " (`kaiffin keys add NAME` makes one).\nBrowsers open the address that `kaiffin serve`"
-    " printed.\n"
-)
 
 
 class Me(BaseModel):
@@ -41,18 +38,17 @@ def _me(caller: Caller) -> Me:
     return Me(user=caller.user, scopes=sorted(caller.scopes), quotas=caller.quotas)
 
 
-@router.get("/", response_class=PlainTextResponse)
+@router.get("/", response_class=Response, responses=sends("text/html"))
 def home(
     request: Request, service: Served,
     token: Annotated[str | None, Query(max_length=200, description="the one-time token")] = None,
 ) -> Response:  # fmt: skip
-    """A word for browsers; with the one-time token of the start, a session."""
+    """The page; with the one-time token of the start, a session."""
     if token is None:
-        return PlainTextResponse(WELCOME)
+        return index(request)
     secret = service.keys.session_of_token(token)
     if secret is None:
-        raise Refused(401, "this token has been used, or is of an earlier start.",
-                      "Start `kaiffin serve` again, or come in with a key.")  # fmt: skip
+        return index(request, 401)  # which asks for a key
     return _opened(RedirectResponse("./", 303), request, service, secret)
 
 

@@ -1,4 +1,3 @@
-"use strict";
 // Fills pictures that stand twice, moves the slider, and shows a picture large with its recipe.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -34,42 +33,21 @@
     const stops = data.runs[run.dataset.run];
     if (!stops) return null;
     const bar = run.querySelector(".slider");
-    const range = bar.querySelector("input");
     const cells = all(".now", run);
     const chosen = stops.findIndex((stop) => stop.chosen);
-
-    function set(number) {
-      const stop = stops[number];
-      const name = stop.label + (stop.chosen ? " (chosen)" : "");
-      range.value = number;
-      range.setAttribute("aria-valuetext", `${name}: ${stop.said}`);
-      bar.querySelector(".said b").textContent = name;
-      bar.querySelector(".said span").textContent = stop.said;
+    const slider = stopsSlider(bar, stops, (stop) => {
       for (const cell of cells) showPicture(cell, ...stop.cells[cell.dataset.slot]);
       for (const label of all(".now-label", run)) label.textContent = stop.label;
       for (const point of all("[data-step]", run)) {
         point.classList.toggle("here", Number(point.dataset.step) === stop.step);
       }
-    }
-
-    stops.forEach((stop, number) => {
-      const mark = document.createElement("span");
-      mark.textContent = stop.step || "base";
-      const few = stops.length <= 10 || number % Math.ceil(stops.length / 8) === 0;
-      if (!few && !stop.chosen && number !== stops.length - 1) mark.textContent = "·";
-      mark.classList.toggle("chosen", stop.chosen);
-      mark.classList.toggle("end", number === 0 || number === stops.length - 1);
-      bar.querySelector(".stops").append(mark);
     });
-    range.max = stops.length - 1;
-    range.addEventListener("input", () => set(Number(range.value)));
     for (const point of all("[data-step]", run)) {
       const number = stops.findIndex((stop) => stop.step === Number(point.dataset.step));
-      if (number >= 0) point.addEventListener("click", () => set(number));
+      if (number >= 0) point.addEventListener("click", () => slider.set(number));
     }
-    bar.hidden = false;
-    set(chosen);
-    return { set, chosen, last: stops.length - 1, at: () => Number(range.value) };
+    slider.set(chosen);
+    return { ...slider, chosen };
   }
 
   const sliders = new Map(all(".run").map((run) => [run, makeSlider(run)]));

@@ -1,0 +1,185 @@
+// The service's API: requests, uploads, events; what fails comes as a Problem with a way out.
+import { W } from "./words.js";
+
+export class Problem extends Error {
+	constructor(problem, way_out = "", status = 0, field = "") {
+		super(problem);
+		Object.assign(this, { problem, way_out, status, field });
+	}
+}
+
+const bus = new EventTarget();
+export const tell = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
+export const on = (name, listen, signal) => bus.addEventListener(name, (event) => listen(event.detail), { signal });
+
+async function problemOf(answer) {
+	let said = {};
+	try { said = (await answer.json()).error || {}; } catch { /* no JSON: a proxy's page */ }
+	if (answer.status === 401) tell("stranger");
+	return new Problem(said.problem || W.odd(answer.status), said.way_out || "", answer.status, said.field || "");
+}
+
+export async function api(path, { method = "GET", body, key, signal } = {}) {
+	const headers = {};
+	if (body !== undefined) headers["content-type"] = "application/json";
+	if (key) headers["idempotency-key"] = key;
+	let answer;
+	try {
+		answer = await fetch(`api/v1/${path}`, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+	} catch (error) {
+		if (error.name === "AbortError") throw error;
+		tell("line", false);
+		throw new Problem(W.offline, W.offlineWay);
+	}
+	tell("line", true);
+	if (!answer.ok) throw await problemOf(answer);
+	return answer.status === 204 ? null : answer.json();
+}
+
+export const get = (path, signal) => api(path, { signal });
+export const post = (path, body, more) => api(path, { method: "POST", body, ...more });
+export const patch = (path, body) => api(path, { method: "PATCH", body });
+export const remove = (path) => api(path, { method: "DELETE" });
+
+/** A job, asked for once however often the line breaks while it is. */
+export async function submit(kind, request) {
+	const key = [...crypto.getRandomValues(new Uint8Array(12))].map((n) => n.toString(16).padStart(2, "0")).join("");
+	for (let turn = 0; ; turn += 1) {
+		try {
+			const job = await post("jobs", { kind, request }, { key });
+			hear(job);
+			return job;
+		} catch (error) {
+			if (error.status || turn === 4) throw error;
+			await pause(1000 * 2 ** turn);
+		}
+	}
+}
+
+export const act = async (job, what) => hear(await post(`jobs/${job}/${what}`));
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** One file; `progress` hears of the share that is there. */
+export function upload(path, file, fields, progress) {
+	return new Promise((done, fail) => {
+		const form = new FormData(), request = new XMLHttpRequest();
+		form.append("file", file, file.name);
+		for (const [name, value] of Object.entries(fields)) form.append(name, value);
+		request.open("POST", `api/v1/${path}`);
+		request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
+		request.onerror = () => fail(new Problem(W.offline, W.uploadWay));
+		request.onload = () => {
+			let said = {};
+			try { said = JSON.parse(request.responseText); } catch { /* no JSON */ }
+			if (request.status < 300) return done(said);
+			if (request.status === 401) tell("stranger");
+			const { problem, way_out } = said.error || {};
+			return fail(new Problem(problem || W.odd(request.status), way_out, request.status));
+		};
+		request.send(form);
+	});
+}
+
+/** All of a paged list. */
+export async function every(path, most = 1000) {
+	const found = [];
+	let before = "";
+	do {
+		const join = path.includes("?") ? "&" : "?";
+		const page = await get(`${path}${join}limit=200${before}`);
+		found.push(...page.items);
+		before = page.next ? `&${path.includes("/photos") ? "after" : "before"}=${page.next}` : "";
+	} while (before && found.length < most);
+	return found;
+}
+
+// --- jobs, as they are now -----------------------------------------------------------------------
+
+export const jobs = new Map();
+
+export function hear(job) {
+	const before = jobs.get(job.id);
+	jobs.set(job.id, { ...before, ...job });
+	tell("job", { job: jobs.get(job.id), before });
+	return jobs.get(job.id);
+}
+
+export const refresh = async (id) => hear(await get(`jobs/${id}`));
+
+export async function loadJobs() {
+	for (const job of (await get("jobs?limit=100")).items.reverse()) hear(job);
+}
+
+export const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
+export const isLive = (job) => ["queued", "running", "pausing", "paused"].includes(job.state);
+
+/** Resolves with the job once it is over or held. */
+export function ended(id, signal) {
+	return new Promise((done) => {
+		const look = (job) => job.id === id && (isOver(job) || job.state === "held") && done(job);
+		on("job", ({ job }) => look(job), signal);
+		if (jobs.has(id)) look(jobs.get(id));
+		refresh(id).then(look, () => {});
+	});
+}
+
+// --- events --------------------------------------------------------------------------------------
+
+let last = null, source = null, polling = false;
+
+function heard(what, data) {
+	if (what === "progress") {
+		const job = jobs.get(data.job);
+		if (job) hear({ id: job.id, progress: { done: data.done, total: data.total, what: data.what } });
+	} else if (what === "job") {
+		const { job: id, ...facts } = data;
+		hear({ id, ...facts });
+		refresh(id).catch(() => {});
+	} else tell(what, data);
+}
+
+/** From now on: a stream; where there is none, or the page is not looked at, questions. */
+export function listen() {
+	stream();
+	document.addEventListener("visibilitychange", () => (document.hidden ? poll() : stream()));
+}
+
+function take(page) {
+	for (const one of page.items) heard(one.what, one.data);
+	last = page.next;
+}
+
+function stream() {
+	if (source) return;
+	source = new EventSource(`api/v1/events${last === null ? "" : `?since=${last}`}`);
+	for (const what of ["job", "progress", "note", "picture", "partial"]) {
+		source.addEventListener(what, (event) => { last = Number(event.lastEventId); heard(what, JSON.parse(event.data)); });
+	}
+	source.onopen = () => tell("line", true);
+	source.onerror = () => {
+		tell("line", false);
+		// A browser tries again by itself, but for an answer that was no stream.
+		if (source?.readyState === EventSource.CLOSED) poll();
+	};
+}
+
+/** A few connections are all that a browser has for a service: pages in the background ask. */
+async function poll() {
+	source?.close();
+	source = null;
+	if (polling) return;
+	polling = true;
+	while (document.hidden || !source) {
+		try {
+			if (last === null) await loadJobs();
+			else take(await get(`events/page?since=${last}&limit=1000`));
+			if (!document.hidden) break;
+		} catch (error) {
+			if (error.status === 401) break;
+		}
+		await pause(document.hidden ? 5000 : 2000);
+	}
+	polling = false;
+	if (!document.hidden) stream();
+}
+export const quiet = () => { source?.close(); source = null; };

@@ -1,0 +1,143 @@
+// The page's frame: who is here, which part is shown, whether the service answers.
+import { api, get, jobs, listen, loadJobs, on, post, quiet, isLive } from "./api.js";
+import { busy, button, dialog, field, h, link, say } from "./dom.js";
+import { drawer } from "./jobs.js";
+import { W } from "./words.js";
+
+const VIEWS = {
+	dataset: () => import("./dataset.js"), tune: () => import("./tune.js"), generate: () => import("./generate.js"),
+	compare: () => import("./compare.js"), settings: () => import("./settings.js"),
+};
+const main = document.getElementById("main");
+let leaving = new AbortController();
+let me = null;
+
+/** Where the address leads: #/part/id?more. */
+export function place() {
+	const [path, more] = location.hash.replace(/^#\/?/, "").split("?");
+	const [part, ...ids] = path.split("/");
+	return { part: VIEWS[part] ? part : "dataset", id: ids.join("/"), query: new URLSearchParams(more || "") };
+}
+
+async function show() {
+	leaving.abort();
+	leaving = new AbortController();
+	const { signal } = leaving, { part, id, query } = place();
+	for (const one of document.querySelectorAll("#head a[data-part]")) {
+		if (one.dataset.part === part) one.setAttribute("aria-current", "page");
+		else one.removeAttribute("aria-current");
+	}
+	document.title = W.title(W.parts[part]);
+	const root = h("div", { class: `view ${part}` });
+	try {
+		const { view } = await VIEWS[part]();
+		if (signal.aborted) return;
+		main.replaceChildren(root);
+		scrollTo(0, 0);
+		await view(root, id, query, signal, me);
+	} catch (error) {
+		if (error.name === "AbortError" || signal.aborted) return;
+		main.replaceChildren(root);
+		if (!("problem" in error)) console.error(error);
+		const retry = button(W.again, show);
+		const spot = h("div");
+		root.replaceChildren(spot, h("p", {}, retry, " ", link(W.toStart, "#/dataset")));
+		say(spot, error);
+	}
+}
+
+function head() {
+	const parts = Object.keys(VIEWS);
+	const tab = (part) => link(W.parts[part], `#/${part}`, { data: { part } });
+	document.getElementById("head").replaceChildren(
+		h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, W.skip),
+		link("Kaiffin", "#/dataset", { class: "brand" }),
+		h("nav", { class: "tabs", "aria-label": W.mainParts }, parts.slice(0, 3).map(tab)),
+		h("nav", { class: "more", "aria-label": W.otherParts }, parts.slice(3).map(tab), drawer(leavingSignal)),
+	);
+}
+const leavingSignal = new AbortController().signal;
+
+// --- who is here ----------------------------------------------------------------------------------
+
+let asking = null;
+
+function login() {
+	if (asking) return;
+	const spot = h("div");
+	const key = h("input", { type: "password", autocomplete: "current-password", required: true });
+	const enter = h("button", { class: "main" }, W.enter);
+	const form = h("form", {
+		class: "login", onsubmit: (event) => {
+			event.preventDefault();
+			busy(enter, spot, async () => {
+				me = await post("session", { key: key.value.trim() });
+				asking.close();
+				begin();
+			});
+		},
+	}, h("p", {}, location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W.key, key, W.keyHint), spot, enter);
+	quiet();
+	asking = dialog(W.login, form);
+	asking.classList.add("gate");
+	asking.addEventListener("cancel", (event) => event.preventDefault());
+	asking.querySelector(".buttons button").remove();
+	asking.addEventListener("close", () => { asking = null; });
+	key.focus();
+}
+
+export async function logOut() {
+	await api("session", { method: "DELETE" });
+	location.reload();
+}
+
+// --- whether the service answers ------------------------------------------------------------------
+
+let answers = true;
+
+function line(good) {
+	if (good === answers) return;
+	answers = good;
+	const spot = document.getElementById("line");
+	spot.textContent = good ? W.lineBack : W.lineGone;
+	spot.classList.toggle("bad", !good);
+	spot.classList.add("on");
+	if (!good) return retry();
+	loadJobs().catch(() => {});
+	setTimeout(() => answers && spot.classList.remove("on"), 2500);
+}
+
+async function retry() {
+	while (!answers) {
+		await new Promise((done) => setTimeout(done, 1500));
+		await get("session").catch(() => {});
+	}
+}
+
+// --- what is over -------------------------------------------------------------------------------
+
+function finished() {
+	const live = [...jobs.values()].filter(isLive).length;
+	document.title = document.title.replace(/^\(\d+\) /, "");
+	if (live) document.title = `(${live}) ${document.title}`;
+}
+
+async function begin() {
+	if (location.search) history.replaceState(null, "", location.pathname + location.hash);
+	try {
+		me = await get("session");
+	} catch (error) {
+		if (error.status === 401) return;
+		throw error;
+	}
+	listen();
+	await loadJobs().catch(() => {});
+	await show();
+}
+
+head();
+on("stranger", login);
+on("line", line);
+on("job", finished);
+addEventListener("hashchange", show);
+begin().catch((error) => say(main, error));

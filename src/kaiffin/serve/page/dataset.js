@@ -1,0 +1,247 @@
+// Dataset: photos in, looked at, mended.
+import { every, get, on, patch, post, remove, submit } from "./api.js";
+import { ago, aside, busy, button, dialog, doer, field, h, h2, inRow, link, note, plain, sentence, soft, sure, trouble } from "./dom.js";
+import { frame, middle, shaped } from "./crop.js";
+import { follow, standing } from "./jobs.js";
+import { dropPlace, take, there } from "./uploads.js";
+import { W } from "./words.js";
+
+const D = W.dataset;
+
+export async function view(root, id, query, signal) {
+	if (id) return one(root, id, signal);
+	const sets = (await get("datasets?limit=200", signal)).items;
+	const spot = h("div");
+	const begin = (files) => busy(null, spot, async () => {
+		const made = await post("datasets", { name: "" });
+		take(made.id, files);
+		location.hash = `#/dataset/${made.id}`;
+	});
+	const example = doer(D.example, spot, async () => {
+		const made = await post("datasets", { example: true });
+		location.hash = `#/dataset/${made.id}`;
+	}, { class: sets.length ? "" : "main" });
+	root.append(
+		h("p", { class: "over" }, sets.length ? D.over : D.welcome),
+		h("h1", {}, sets.length ? D.title : D.first),
+		h("p", { class: "lead" }, sets.length ? D.lead : D.firstLead),
+		dropPlace(begin, D.drop),
+		h("div", { class: "row try" }, example, soft(D.exampleNote)), spot,
+		sets.length ? h2(D.yours) : "",
+		h("ul", { class: "plain sets" }, sets.map((set) => h("li", {}, h("a", { class: "set", href: `#/dataset/${set.id}` },
+			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span", { class: "gone" }, D.empty),
+			h("b", {}, nameOf(set)), aside(W.photos(set.photos)))))),
+		sets.length ? "" : h("ol", { class: "steps" }, D.steps.map(([name, text]) => h("li", {}, h("b", {}, name), aside(text)))),
+	);
+}
+
+export const nameOf = (set) => set.name || [set.subject, set.noun].filter(Boolean).join(" ") || W.dataset.nameless(set.created);
+
+async function one(root, id, signal) {
+	const state = { set: await get(`datasets/${id}`, signal), photos: await every(`datasets/${id}/photos`), scan: null };
+	const scans = (await get("jobs?kind=scan&limit=200", signal)).items;
+	there(id, state.photos.map((photo) => photo.id));
+	state.scan = scans.find((job) => job.request.dataset === id) || null;
+	const sheet = h("ul", { class: "plain sheet-live", "aria-label": D.sheet });
+	const told = h("section", { class: "told", "aria-live": "polite" });
+	const count = h("p", { class: "soft" }), spot = h("div");
+
+	function draw() {
+		const by = findings(state);
+		const order = [...state.photos].sort((a, b) => weight(by, a) - weight(by, b));
+		sheet.replaceChildren(...order.map((photo) => card(state, photo, by.get(photo.id) || [], draw)));
+		const used = state.photos.filter((photo) => !photo.left_out).length;
+		count.textContent = state.photos.length ? D.count(used, state.photos.length - used) : D.none;
+		summary(told, state, by, signal);
+		next.hidden = !used;
+		check.classList.toggle("main", used > 0 && !state.scan);
+		next.firstChild.classList.toggle("main", Boolean(state.scan));
+	}
+
+	const next = h("p", { class: "next" }, link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
+	const check = doer(D.check, spot, () => checkPhotos(state, draw, signal));
+	root.append(
+		h("p", { class: "over" }, link(D.all, "#/dataset")),
+		h("h1", {}, nameOf(state.set)),
+		words(state, root),
+		dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
+		h("div", { class: "uploads" }),
+		h("div", { class: "bar" }, count, check), spot, told, sheet, next,
+		h("details", { class: "last-part" }, h("summary", {}, D.more), h("p", {},
+			button(D.remove, async (event) => {
+				if (!(await sure(D.removeSure(nameOf(state.set)), D.remove))) return;
+				busy(event.currentTarget, spot, async () => { await remove(`datasets/${id}`); location.hash = "#/dataset"; });
+			})), soft(D.removeNote)),
+	);
+	uploading(root.querySelector(".uploads"), state, draw, signal);
+	if (state.scan) follow(state.scan.id, signal, (job) => { state.scan = { ...state.scan, ...job }; draw(); });
+	draw();
+}
+
+/** The word for the subject, and what it is. */
+function words(state, root) {
+	const spot = h("div");
+	const save = (name) => (event) => busy(null, spot, async () => {
+		const said = { [name]: event.target.value.trim() };
+		await patch(`datasets/${state.set.id}`, said);
+		Object.assign(state.set, said);
+		root.querySelector("h1").textContent = nameOf(state.set);
+	});
+	const subject = h("input", { value: state.set.subject, placeholder: "kaiffin", maxlength: 80, autocapitalize: "off", onchange: save("subject") });
+	const noun = h("input", { value: state.set.noun, placeholder: D.nounExample, maxlength: 80, autocapitalize: "off", onchange: save("noun") });
+	return h("div", { class: "words" }, field(D.subject, subject, D.subjectHint), field(D.noun, noun, D.nounHint), spot);
+}
+
+export const configOf = (set) => ({ subject: { token: set.subject || "kaiffin", noun: set.noun }, data: {} });
+
+async function checkPhotos(state, draw, signal) {
+	const job = await submit("scan", { dataset: state.set.id, config: { ...configOf(state.set), data: { skip_bad: true } } });
+	state.scan = job;
+	draw();
+	follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); });
+}
+
+/** What the newest check found, by photo; null is the whole set. */
+function findings(state) {
+	const found = new Map();
+	const result = state.scan?.state === "done" ? state.scan.result : null;
+	const add = (name, one) => {
+		const key = name ? name.replace(/\.\w+$/, "") : null;
+		found.set(key, [...(found.get(key) || []), one]);
+	};
+	for (const one of result?.findings || []) add(one.photo, one);
+	for (const [name, reason] of result?.refused || []) add(name, { level: "error", what: reason, fix: D.refusedFix });
+	return found;
+}
+
+const LEVELS = { error: 0, warning: 1, info: 2 };
+const worst = (some) => Math.min(3, ...some.map((one) => LEVELS[one.level]));
+const weight = (by, photo) => (photo.left_out ? 10 : worst(by.get(photo.id) || []));
+
+/** A photo's file names in the service's words become those that its owner knows. */
+function named(state, text) {
+	return state.photos.reduce((said, photo) => said.replace(new RegExp(`${photo.id}\\.\\w+`, "g"), photo.name || photo.id), text);
+}
+
+function finding(state, one) {
+	const way = plain(named(state, one.fix));
+	return h("p", { class: `finding ${one.level}` }, h("b", {}, sentence(named(state, one.what))), way ? ` ${sentence(way)}` : "");
+}
+
+function summary(told, state, by, signal) {
+	const job = state.scan;
+	if (!job) return told.replaceChildren(state.photos.length ? soft(D.unchecked) : "");
+	if (job.state !== "done") {
+		return told.replaceChildren(standing(job, D.checking));
+	}
+	const here = new Set(state.photos.filter((photo) => !photo.left_out).map((photo) => photo.id));
+	const bad = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 0).length;
+	const weak = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 1).length;
+	const later = state.photos.some((photo) => photo.created > job.created);
+	return told.replaceChildren(h("div", { class: "verdict" },
+		h("p", {}, h("b", {}, bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
+		...(by.get(null) || []).map((one) => finding(state, one)),
+		soft(D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));
+}
+
+function card(state, photo, found, draw) {
+	const spot = h("div");
+	const base = `datasets/${state.set.id}/photos/${photo.id}`;
+	const change = (changes) => async () => {
+		const now = await patch(base, changes);
+		state.photos = state.photos.map((one) => (one.id === photo.id ? now : one));
+		draw();
+	};
+	const caption = h("textarea", { value: photo.caption, rows: 2, maxlength: 2000, placeholder: D.captionHint(state.set.subject || "kaiffin", state.set.noun), "aria-label": D.captionOf(photo.name),
+		onchange: (event) => busy(null, spot, async () => {
+			const now = await patch(base, { caption: event.target.value.trim() });
+			Object.assign(photo, now);
+			note(D.saved);
+		}) });
+	const wrong = found.filter((one) => one.level !== "info");
+	return h("li", { class: `shot${photo.left_out ? " out" : ""}${wrong.length ? ` ${wrong[0].level}` : ""}` },
+		shaped(h("button", { type: "button", class: "pic", "aria-label": D.cropOf(photo.name), onclick: () => crop(state, photo, draw) },
+			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: D.photo(photo.name), loading: "lazy", width: photo.width, height: photo.height }),
+			frame(photo, photo.crop || middle(photo)), photo.left_out ? h("span", { class: "badge" }, D.out) : ""), photo, "13rem"),
+		h("p", { class: "soft name" }, photo.name || photo.id, ` · ${photo.width} × ${photo.height}`),
+		wrong.map((one) => finding(state, one)), caption,
+		h("div", { class: "row" },
+			button(D.crop, () => crop(state, photo, draw), { "aria-label": D.cropOf(photo.name) }),
+			photo.left_out
+				? doer(D.putBack, spot, change({ left_out: false }), { "aria-label": D.putBackOf(photo.name) })
+				: doer(D.leaveOut, spot, change({ left_out: true }), { "aria-label": D.leaveOutOf(photo.name) }),
+			photo.left_out ? button(D.delete, async (event) => {
+				if (!(await sure(D.deleteSure(photo.name), D.delete))) return;
+				busy(event.currentTarget, spot, async () => {
+					await remove(base);
+					state.photos = state.photos.filter((one) => one.id !== photo.id);
+					draw();
+				});
+			}, { "aria-label": D.deleteOf(photo.name) }) : ""), spot);
+}
+
+/** The part that is learnt from, moved by hand, by arrows or by sliders. */
+function crop(state, photo, draw) {
+	const spot = h("div");
+	const now = { ...(photo.crop || middle(photo)) };
+	const side = Math.min(photo.width, photo.height);
+	const least = Math.min(side, 64);
+	const box = frame(photo, now, true);
+	const range = (label, max, read, write) => {
+		const made = h("input", { type: "range", min: 0, max: 1000, value: max() ? Math.round((1000 * read()) / max()) : 0, oninput: () => { write((made.value / 1000) * max()); redraw(); } });
+		return { made, field: field(label, made), sync: () => { made.value = max() ? Math.round((1000 * read()) / max()) : 0; made.disabled = !max(); } };
+	};
+	const keep = () => {
+		now.left = Math.round(Math.min(Math.max(0, now.left), photo.width - now.width));
+		now.top = Math.round(Math.min(Math.max(0, now.top), photo.height - now.height));
+	};
+	const parts = [
+		range(D.size, () => side - least, () => now.width - least, (value) => {
+			const size = Math.round(least + value), by = now.width - size;
+			Object.assign(now, { width: size, height: size, left: now.left + by / 2, top: now.top + by / 2 });
+		}),
+		range(D.across, () => photo.width - now.width, () => now.left, (value) => { now.left = value; }),
+		range(D.down, () => photo.height - now.height, () => now.top, (value) => { now.top = value; }),
+	];
+	function redraw() { keep(); box.move(now); for (const part of parts) part.sync(); }
+	const stage = shaped(h("div", { class: "stage crop-stage" },
+		h("img", { src: `api/v1/datasets/${state.set.id}/photos/${photo.id}/shown`, alt: D.photo(photo.name), width: photo.width, height: photo.height }), box), photo, "62vh");
+	let from = null;
+	stage.addEventListener("pointerdown", (event) => { from = { x: event.clientX, y: event.clientY, left: now.left, top: now.top }; stage.setPointerCapture(event.pointerId); event.preventDefault(); });
+	stage.addEventListener("pointermove", (event) => {
+		if (!from) return;
+		const scale = photo.width / stage.clientWidth;
+		now.left = from.left + (event.clientX - from.x) * scale;
+		now.top = from.top + (event.clientY - from.y) * scale;
+		redraw();
+	});
+	stage.addEventListener("pointerup", () => { from = null; });
+	const store = (value) => (event) => busy(event.currentTarget, spot, async () => {
+		const changed = await patch(`datasets/${state.set.id}/photos/${photo.id}`, { crop: value() });
+		state.photos = state.photos.map((one) => (one.id === photo.id ? changed : one));
+		window_.close();
+		draw();
+	});
+	const window_ = dialog(D.cropTitle(photo.name), h("div", { class: "cropper" }, stage,
+		h("div", {}, soft(D.cropLead), parts.map((part) => part.field),
+			inRow(button(D.cropSave, store(() => now), { class: "main" }), photo.crop ? button(D.whole, store(() => null)) : ""), spot)));
+	redraw();
+}
+
+/** Photos on their way, and what became of each. */
+function uploading(place, state, draw, signal) {
+	place.setAttribute("aria-live", "polite");
+	on("upload", (one) => {
+		if (one.dataset !== state.set.id) return;
+		one.row ||= h("div", { class: "upload" });
+		if (!one.row.isConnected && !one.done) place.append(one.row);
+		one.row.replaceChildren(h("span", { class: "name" }, one.name),
+			one.error ? trouble(one.error) : one.twin ? aside(D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
+		if (one.photo && !state.photos.some((photo) => photo.id === one.photo.id)) {
+			state.photos.push(one.photo);
+			draw();
+		}
+		if (one.photo && !one.twin) one.row.remove();
+		if (one.error || one.twin) one.row.append(button(W.dismiss, () => one.row.remove()));
+	}, signal);
+}

@@ -1,0 +1,94 @@
+// The drawer of jobs: what runs, what waits, why something failed; try again.
+import { act, isLive, jobs, on } from "./api.js";
+import { ago, aside, busy, button, duration, h, h2, inRow, link, soft, trouble } from "./dom.js";
+import { W } from "./words.js";
+
+/** How far it is, in words and as a bar. */
+export function progress(job) {
+	const { done = 0, total = null, what = "" } = job.progress || {};
+	if (job.state === "queued") return soft(job.ahead ? W.ahead(job.ahead) : W.next);
+	if (!["running", "pausing"].includes(job.state)) return null;
+	const left = total && done > 2 && job.begun ? ((Date.now() / 1000 - job.begun) / done) * (total - done) : null;
+	return h("div", { class: "progress" },
+		h("progress", { max: total || 1, ...(total ? { value: done } : {}), "aria-label": W.jobTitle(job) }),
+		soft(W.progress(done, total, what), left > 5 ? ` · ${W.left(duration(left))}` : ""));
+}
+
+/** What can be done with it now. */
+export function acts(job, spot) {
+	const can = {
+		queued: ["cancel"], running: job.kind === "train" ? ["pause", "cancel"] : ["cancel"], pausing: ["cancel"],
+		paused: ["resume", "cancel"], failed: ["retry"], held: ["retry", "cancel"], cancelled: ["retry"], done: [],
+	}[job.state];
+	return can.map((what) => button(W.acts[what], (event) => busy(event.currentTarget, spot, () => act(job.id, what)), {
+		"aria-label": W.actOn(W.acts[what], W.jobTitle(job)),
+	}));
+}
+
+export const HREF = {
+	train: (job) => `#/tune/${job.id}`, generate: (job) => `#/generate/${job.id}`, grid: (job) => `#/generate/${job.id}`,
+	scan: (job) => `#/dataset/${job.request.dataset}`, choose: (job) => `#/tune/${job.request.run}`,
+	export: (job) => (job.request.run ? `#/tune/${job.request.run}` : null), compare: () => "#/compare",
+};
+
+function card(job) {
+	const spot = h("div");
+	const href = job.request && HREF[job.kind]?.(job);
+	return h("li", { class: `job ${job.state}` },
+		h("p", { class: "job-head" }, h("b", {}, href ? link(W.jobTitle(job), href) : W.jobTitle(job)),
+			h("span", { class: `state ${job.state}` }, W.states[job.state])),
+		progress(job),
+		job.problem && job.state !== "done" ? trouble(job) : null,
+		inRow(acts(job, spot), aside(ago(job.ended || job.begun || job.created))), spot);
+}
+
+/** A job's place on a page: how far it is, what went wrong, what can be done. */
+export function standing(job, title = "") {
+	const spot = h("div");
+	return h("div", { class: title ? "verdict" : "" }, title ? h("p", {}, h("b", {}, title)) : "", progress(job) || "",
+		job.problem && job.state !== "done" ? trouble(job) : "", inRow(acts(job, spot)), spot);
+}
+
+/** The button that opens it; it stays open while one goes on. */
+export function drawer(signal) {
+	const place = document.getElementById("drawer");
+	const count = h("span", { class: "count", hidden: true });
+	const open = button([W.jobs, count], () => toggle(place.hidden), { "aria-expanded": "false", "aria-controls": "drawer", class: "jobs-button" });
+
+	function toggle(shown) {
+		place.hidden = !shown;
+		open.setAttribute("aria-expanded", String(shown));
+		if (shown) { draw(); place.querySelector("button").focus(); } else open.focus();
+	}
+
+	function draw() {
+		const found = [...jobs.values()].sort((a, b) => b.created - a.created);
+		const live = found.filter(isLive);
+		count.textContent = live.length;
+		count.hidden = !live.length;
+		if (place.hidden) return;
+		const groups = [[W.now, live], [W.troubled, found.filter((job) => ["held", "failed"].includes(job.state))],
+			[W.over, found.filter((job) => ["done", "cancelled"].includes(job.state))]];
+		const at = document.activeElement?.getAttribute("aria-label");
+		place.replaceChildren(
+			h("div", { class: "buttons" }, h2(W.jobs), button(W.close, () => toggle(false))),
+			found.length ? "" : soft(W.noJobs),
+			...groups.filter(([, some]) => some.length).flatMap(([name, some]) => [
+				h("h3", {}, name), h("ul", { class: "plain" }, some.slice(0, 30).map(card))]));
+		if (at) [...place.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
+	}
+
+	place.setAttribute("aria-label", W.jobs);
+	place.addEventListener("click", (event) => event.target.closest("a") && toggle(false));
+	place.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
+	let waiting = null;
+	on("job", () => { waiting ||= setTimeout(() => { waiting = null; draw(); }, 200); }, signal);
+	return open;
+}
+
+/** A job's place on a page: drawn again whenever it has news. */
+export function follow(id, signal, draw) {
+	on("job", ({ job, before }) => job.id === id && draw(job, before), signal);
+	if (jobs.has(id)) draw(jobs.get(id));
+}
+

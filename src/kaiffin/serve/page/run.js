@@ -1,0 +1,178 @@
+// One training: while it learns, and what came of it.
+import { get, isLive, on, submit } from "./api.js";
+import { aside, doer, duration, fold, h, h2, inRow, link, plot, say, sentence, soft } from "./dom.js";
+import { follow, standing } from "./jobs.js";
+import { stopsSlider } from "./slider.js";
+import { zoom } from "./viewer.js";
+import { W } from "./words.js";
+
+const R = W.run;
+
+export async function run(root, id, signal) {
+	const state = { id, run: await get(`runs/${id}`, signal), job: null, choosing: null };
+	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "facts"].map((name) => [name, h("section", { class: name })]));
+	root.append(h("p", { class: "over" }, link(R.all, "#/tune")), h("h1", {}, state.run.name || `${state.run.subject} ${state.run.noun}`),
+		...Object.values(parts));
+	const looks = (await get("jobs?kind=choose&limit=100", signal)).items;
+	state.choosing = looks.find((job) => job.request.run === id) || null;
+
+	let drawn = -1;
+	const live = throttled(async () => {
+		const seen = state.job?.progress?.done ?? 0;
+		if (signal.aborted || seen === drawn) return;
+		drawn = seen;
+		if (!begun(state)) state.run = await get(`runs/${id}`, signal);
+		await Promise.all([previews(state, parts.pictures), charts(state, parts.charts)]).catch((error) => error.problem || console.error(error));
+	}, 2000);
+
+	const whole = async () => {
+		state.run = await get(`runs/${id}`, signal);
+		state.choice = state.run.files.includes("best.safetensors") ? await get(`runs/${id}/choice`, signal) : null;
+		files(state, parts.files);
+		facts(state, parts.facts);
+		choice(state, parts.choice, whole, signal);
+		if (state.choice) slider(state, parts.pictures);
+		else await previews(state, parts.pictures);
+		await charts(state, parts.charts);
+	};
+
+	const redo = (job, before) => {
+		state.job = { ...state.job, ...job };
+		status(state, parts.status);
+		if (before && before.state !== job.state && !isLive(job)) whole().catch((error) => say(parts.files, error));
+		else if (isLive(job)) live();
+	};
+	state.job = await get(`jobs/${id}`, signal);
+	redo(state.job);
+	follow(id, signal, redo);
+	if (state.choosing) follow(state.choosing.id, signal, (job, before) => chosen(job, before));
+	function chosen(job, before) {
+		state.choosing = { ...state.choosing, ...job };
+		choice(state, parts.choice, whole, signal);
+		if (before && before.state !== job.state && job.state === "done") whole().catch(() => {});
+	}
+	on("job", ({ job }) => { if (job.kind === "choose" && job.request?.run === id && !state.choosing) chosen(job); }, signal);
+	await whole();
+}
+
+const begun = (state) => Object.keys(state.run.settings).length > 0;
+
+/** Calls at most once in `ms`, and never forgets the last. */
+function throttled(call, ms) {
+	let timer = null;
+	return () => { timer ||= setTimeout(() => { timer = null; call(); }, ms); };
+}
+
+function status(state, place) {
+	const { job } = state;
+	if (job.state === "done") {
+		place.replaceChildren(h("p", { class: "lead" }, R.done(duration((job.ended || 0) - (job.begun || 0)))),
+			inRow(link(R.generate, `#/generate?run=${state.id}`, { class: "button main" })));
+		return;
+	}
+	place.replaceChildren(standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) ? soft(R.leave) : "");
+}
+
+async function previews(state, place) {
+	if (state.choice) return;
+	const found = begun(state) ? await get(`runs/${state.id}/previews`) : [];
+	if (!found.length) {
+		if (isLive(state.job)) place.replaceChildren(h2(R.previews), soft(R.noPreviews));
+		else place.replaceChildren();
+		return;
+	}
+	if (place.dataset.count === String(found.length)) return;
+	place.dataset.count = found.length;
+	const last = found.at(-1);
+	const src = (number) => `api/v1/runs/${state.id}/previews/${number}`;
+	place.replaceChildren(h2(R.previews), soft(R.previewsLead),
+		h("button", { type: "button", class: "pic newest", onclick: () => zoom(found.map((number) => ({ src: src(number), alt: R.preview(number + 1), title: R.preview(number + 1) })), found.length - 1) },
+			h("img", { src: src(last), alt: R.preview(last + 1) })));
+}
+
+async function charts(state, place) {
+	const found = begun(state) ? await get(`runs/${state.id}/charts`) : [];
+	if (!found.length) return;
+	const open = place.querySelector("details")?.open;
+	place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", {}, R.charts), soft(R.chartsLead),
+		h("div", { class: "plots" }, found.map(plot))));
+}
+
+/** Pictures of every checkpoint on the same prompts and seeds, through a slider. */
+function slider(state, place) {
+	const { choice } = state, seeds = choice.set.seeds;
+	const slots = choice.set.prompts.flatMap((prompt, i) => seeds.map((seed, k) => ({ prompt: prompt.text, seed, slot: i * seeds.length + k }))).slice(0, 24);
+	const src = (step, slot) => `api/v1/runs/${state.id}/judged/${step}/${slot}`;
+	const stops = [{ step: 0, label: R.base, said: R.baseSaid, chosen: false },
+		...choice.candidates.map((one) => ({ step: one.step, label: R.step(one.step), said: R.said(one), chosen: one.step === choice.chosen }))];
+	const images = slots.map((one) => h("img", { alt: "", width: 256, height: 256, loading: "lazy" }));
+	let at = 0;
+	const cards = slots.map((one, i) => h("figure", { class: "card" },
+		h("button", { type: "button", class: "pic", onclick: () => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}`, title: slot.prompt })), i) }, images[i]),
+		h("figcaption", {}, one.prompt, aside(` · ${W.seed(one.seed)}`))));
+	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
+	const bar = h("div", { class: "slider" }, h("label", { for: "checkpoint" }, R.checkpoint), h("p", { class: "said" }, h("b", {}), " ", h("span", { class: "soft" })), range, h("div", { class: "stops", "aria-hidden": "true" }));
+	const use = link(R.useThis, "#/generate", { class: "button" });
+	place.replaceChildren(h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div", { class: "cards small" }, cards));
+	const made = stopsSlider(bar, stops, (stop, number) => {
+		at = number;
+		images.forEach((image, i) => { image.src = src(stop.step, slots[i].slot); image.alt = `${slots[i].prompt}, ${stop.label}`; });
+		use.href = stop.step ? `#/generate?run=${state.id}&checkpoint=${stop.step}` : `#/generate?base=${state.run.base}`;
+	});
+	made.set(stops.findIndex((stop) => stop.chosen));
+}
+
+function choice(state, place, whole, signal) {
+	const { choice: found, choosing, run: one } = state, spot = h("div");
+	if (choosing && !["done", "cancelled"].includes(choosing.state)) {
+		place.replaceChildren(standing(choosing, R.choosing));
+		return;
+	}
+	if (found) {
+		place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, R.chosen(found.chosen)), " ", sentence(found.verdict)),
+			h("p", {}, R.reason(found)), found.findings.map((line) => h("p", {}, sentence(line))),
+			soft(R.judged(found.set.prompts.length, found.set.seeds.length))));
+		return;
+	}
+	if (!one.finished || one.candidates.length < 1) { place.replaceChildren(); return; }
+	place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, R.chooseTitle)), h("p", {}, R.chooseLead(one.candidates.length)),
+		inRow(doer(R.choose, spot, async () => {
+			const job = await submit("choose", { run: state.id });
+			state.choosing = job;
+			choice(state, place, whole, signal);
+			follow(job.id, signal, (now, before) => {
+				state.choosing = { ...job, ...now };
+				choice(state, place, whole, signal);
+				if (before && before.state !== now.state && now.state === "done") whole();
+			});
+		}, { class: "main" })), spot));
+}
+
+const WHERE = ["best.safetensors", "adapter.safetensors", "comfyui.json"];
+
+async function files(state, place) {
+	const has = state.run.files;
+	if (!state.run.finished) { place.replaceChildren(); return; }
+	const proofs = Object.entries(state.job.result?.proofs || {});
+	const badge = proofs.map(([name, proof]) => h("div", { class: `proof ${proof.problems.length ? "bad" : "good"}` },
+		h("span", { class: "badge" }, proof.problems.length ? R.proofBad : R.proofGood), h("span", {}, " ", proof.problems.length ? proof.problems.map(sentence).join(" ") : R.proof(proof)),
+		fold([R.proofMore], soft(proof.problems.length ? "" : R.proofNumbers(proof, name)))));
+	const spot = h("div"), made = h("div");
+	place.replaceChildren(h2(R.download), ...badge,
+		h("ul", { class: "plain files" }, WHERE.filter((name) => has.includes(name)).map((name) => h("li", {},
+			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(R.files[name][1]))),
+		h("li", {}, doer(R.diffusers, spot, async () => {
+			const job = await submit("export", { run: state.id, to: "diffusers" });
+			follow(job.id, new AbortController().signal, (now) => {
+				if (now.state === "done") made.replaceChildren(link(R.diffusersReady, `api/v1/jobs/${job.id}/files/${now.result.files[0]}`, { class: "button", download: true }));
+				else if (now.problem) say(made, now);
+				else made.replaceChildren(soft(R.converting));
+			});
+		}), aside(R.diffusersWhere), made)), spot);
+}
+
+function facts(state, place) {
+	const given = Object.entries(state.run.settings || {});
+	if (!given.length) { place.replaceChildren(); return; }
+	place.replaceChildren(fold([R.settings], h("dl", { class: "facts" }, given.filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]))));
+}

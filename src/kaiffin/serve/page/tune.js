@@ -1,0 +1,85 @@
+// Fine-tune: what it will take, first; then the start.
+import { get, pause, post, submit } from "./api.js";
+import { ago, aside, bytes, doer, duration, field, fold, h, h2, link, option, say, sentence, soft } from "./dom.js";
+import { configOf, nameOf } from "./dataset.js";
+import { settings } from "./form.js";
+import { run } from "./run.js";
+import { W } from "./words.js";
+
+const T = W.tune;
+// What the page asks by itself, or what has its own place.
+const ELSEWHERE = ["subject.token", "subject.noun", "base.name", "phases", "data.prior.prompt"];
+
+export async function view(root, id, query, signal) {
+	if (id) return run(root, id, signal);
+	const [sets, runs, bases, schema] = await Promise.all([
+		get("datasets?limit=200", signal), get("runs?limit=100", signal), get("bases", signal), get("schema", signal)]);
+	const full = sets.items.filter((set) => set.photos);
+	root.append(h("p", { class: "over" }, T.over), h("h1", {}, T.title), h("p", { class: "lead" }, T.lead));
+	if (full.length) root.append(start(full, bases, schema.config, query, signal));
+	else root.append(h("p", { class: "todo" }, T.noPhotos, " ", link(T.toPhotos, "#/dataset")));
+	if (runs.items.length) root.append(h("section", {}, h2(T.earlier), h("ul", { class: "plain runs" }, runs.items.map(row))));
+	return null;
+}
+
+export const runName = (run) => run.name || [run.subject, run.noun].filter(Boolean).join(" ");
+
+function row(one) {
+	return h("li", {}, link(runName(one), `#/tune/${one.id}`), h("span", { class: `state ${one.state}` }, W.states[one.state]),
+		aside(`${one.base} · ${ago(one.created)}`));
+}
+
+function start(sets, bases, schema, query, signal) {
+	const spot = h("div"), planned = h("div", { class: "plan", "aria-live": "polite" });
+	const chosen = () => sets.find((set) => set.id === which.value);
+	const which = h("select", { onchange: () => plan() }, sets.map((set) => option(set.id, `${nameOf(set)} (${W.photos(set.photos)})`, query.get("dataset"))));
+	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name)));
+	const name = h("input", { maxlength: 80, placeholder: T.nameExample });
+	const form = settings(schema, { without: ELSEWHERE, changed: () => plan() });
+	const go = doer(T.start, spot, async () => {
+		const job = await submit("train", request());
+		location.hash = `#/tune/${job.id}`;
+	}, { class: "main" });
+
+	function request() {
+		const config = form.values(), own = configOf(chosen());
+		config.subject = { ...config.subject, ...own.subject };
+		config.base = { ...config.base, name: base.value };
+		config.data = { skip_bad: true, ...config.data };
+		return { dataset: which.value, name: name.value.trim(), config };
+	}
+
+	let turn = 0;
+	async function plan() {
+		const mine = (turn += 1);
+		planned.classList.add("waiting");
+		if (!planned.firstChild) planned.replaceChildren(soft(T.planning));
+		await pause(350);
+		if (mine !== turn || signal.aborted) return;
+		try {
+			const found = await post("plans", request(), { signal });
+			if (mine === turn) planned.replaceChildren(plans(found, chosen()));
+		} catch (error) {
+			if (mine === turn && error.name !== "AbortError") say(planned, error);
+		}
+		if (mine === turn) planned.classList.remove("waiting");
+	}
+
+	plan();
+	return h("div", { class: "start" },
+		h("div", { class: "words" }, field(T.photos, which, T.photosHint), field(T.base, base, T.baseHint)),
+		planned,
+		h("p", { class: "row go" }, go, aside(T.startNote)), spot,
+		h("details", { class: "all" }, h("summary", {}, T.settings), soft(T.settingsLead), field(T.name, name), form.element));
+}
+
+function plans(found, set) {
+	const tile = (title, number, note) => h("div", { class: "tile" }, soft(title), h("p", { class: "number" }, number), soft(note));
+	return h("div", {},
+		h2(T.plan),
+		h("div", { class: "tiles" }, tile(T.time, duration(found.seconds), T.timeNote), tile(T.steps, String(found.steps), T.epochs(found.epochs)),
+			tile(T.memory, bytes(found.memory), found.fits ? T.fits(bytes(found.room)) : T.tooMuch(bytes(found.room)))),
+		found.fits ? "" : h("div", { class: "verdict bad" }, h("p", {}, h("b", {}, T.noFit)), found.helps.map((one) => h("p", {}, h("code", {}, one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
+		set.noun ? "" : h("p", { class: "finding warning" }, h("b", {}, T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),
+		found.derived.length ? fold([T.derived(found.derived.length)], h("ul", {}, found.derived.map((line) => h("li", {}, line)))) : "");
+}

@@ -1,0 +1,35 @@
+// Pictures large, one after the other.
+import { button, dialog, h } from "./dom.js";
+import { W } from "./words.js";
+
+/** items: {src, alt, title}; side: what stands beside the picture of an item, made when it is shown. */
+export function zoom(items, at, side = null) {
+	const image = h("img", { alt: "" }), beside = h("div", { class: "side" }), count = h("span", { class: "soft" });
+	const show = (number) => {
+		at = (number + items.length) % items.length;
+		const one = items[at];
+		image.src = one.src;
+		image.alt = one.alt;
+		box.querySelector("h2").textContent = one.title;
+		count.textContent = items.length > 1 ? W.nth(at + 1, items.length) : "";
+		beside.replaceChildren(...(side ? [side(one, api)].flat() : []));
+	};
+	const box = dialog("", h("div", { class: `viewer${side ? "" : " alone"}` }, h("div", { class: "stage" }, image), beside));
+	box.classList.add("large");
+	const api = {
+		close: () => box.close(),
+		drop: () => { items.splice(at, 1); if (items.length) show(at % items.length); else box.close(); },
+	};
+	const buttons = box.querySelector(".buttons");
+	if (items.length > 1) {
+		buttons.querySelector("button").before(count, button("‹", () => show(at - 1), { "aria-label": W.previous }), button("›", () => show(at + 1), { "aria-label": W.following }));
+	}
+	box.addEventListener("keydown", (event) => {
+		const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+		if (!by || items.length < 2 || event.target.matches("input, textarea, select")) return;
+		show(at + by);
+		event.preventDefault();
+	});
+	show(at);
+	return box;
+}

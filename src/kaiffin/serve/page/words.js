@@ -1,0 +1,175 @@
+// Every word of the page, in one place. Words in the service's own messages are made plain by `plainer`.
+
+const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
+const percent = (value) => `${Math.round(100 * value)} %`;
+const KINDS = {
+	scan: "Check of photos", train: "Training", generate: "Pictures", choose: "Choosing a checkpoint", rank: "Ranking of pictures",
+	compare: "Scoring of trainings", grid: "Grid", sweep: "Sweep", report: "Report", export: "File for other programs",
+};
+
+export const W = {
+	title: (part) => `${part} · Kaiffin`,
+	parts: { dataset: "Dataset", tune: "Fine-tune", generate: "Generate", compare: "Compare", settings: "Settings" },
+	mainParts: "the three steps", otherParts: "more", skip: "To the content", toStart: "To the start",
+	jobs: "Jobs", close: "Close", cancel: "Cancel", undo: "Undo", again: "Try again", previous: "previous picture", following: "next picture",
+	dismiss: "Fine",
+	nth: (at, of) => `${at} of ${of}`, seed: (seed) => `seed ${seed}`, photos: (count) => many(count, "photo"),
+	seconds: (n) => `${n} s`, minutes: (n) => `${n} min`, hours: (h, m) => `${h} h ${m} min`, justNow: "just now", ago: (text) => `${text} ago`,
+
+	login: "Come in", key: "Key", enter: "Come in", keyHint: "A long word that whoever runs this service gave you.",
+	loginLead: "Open the address that Kaiffin printed at its start, or type a key.",
+	usedToken: "This address has been used, or is of an earlier start. Use the newest address, or type a key.",
+
+	lineGone: "The service does not answer. What runs goes on; this page tries again by itself.", lineBack: "The service answers again.",
+	offline: "The service does not answer", offlineWay: "What you typed is still here. Try again in a moment.",
+	uploadWay: "Choose this photo again in a moment.", odd: (status) => `The service answered with ${status}`,
+
+	states: { queued: "waits", running: "running", pausing: "pausing", paused: "paused", done: "done", failed: "failed", cancelled: "stopped", held: "held" },
+	jobTitle: (job) => {
+		const asked = job.request || {}, name = asked.name || (asked.config?.subject ? `${asked.config.subject.token} ${asked.config.subject.noun}`.trim() : "") || asked.prompts?.[0] || "";
+		return `${KINDS[job.kind] || job.kind}${name ? `: ${name.slice(0, 60)}` : ""}`;
+	},
+	acts: { cancel: "Stop", pause: "Pause", resume: "Go on", retry: "Try again" }, actOn: (act, title) => `${act}: ${title}`,
+	ahead: (count) => `Waits behind ${many(count, "other job")}.`, next: "Is next.",
+	progress: (done, total, what) => [what.replace(/^training\b.*/, "learning").replace(/^class pictures$/, "pictures of its kind, so that the others stay as they are") || "starting", total ? `${done} of ${total}` : done || ""].filter(Boolean).join(" · "), left: (text) => `about ${text} left`,
+	noJobs: "Nothing yet. What you ask for appears here, and goes on when this page is closed.",
+	now: "Now", troubled: "Needs a look", over: "Over",
+
+	plainer: [
+		[/Use a larger photo, --resolution \d+, or --data\.upscale true\./, "Use a larger photo, or allow small ones under Fine-tune, All settings, upscale."],
+		[/Check the contact sheet; crop it yourself or use --data\.crop bucket\./, "Move the frame to what matters with Crop."],
+		[/Say what it is, such as --class puffin: .*/, "Say above what it is: it learns faster."],
+		[/^no class noun is given/, "it is not said what the subject is"],
+		[/the trigger becomes (\d+) tokens: (.*?)(\.|$)/, "The word is read in $1 pieces: $2$3"], [/\bthe trigger\b/g, "the word"], [/^Fine\.?$/, "That is fine: the base does not know it yet."],
+		[/, or leave them out with --skip-bad/g, ", or leave them out"], [/`?kaiffin choose [^`\s]+`?/g, "Choose for me"], [/Look at it on the contact sheet\./g, "Look at it."],
+		[/(\d+) of (\d+) caption lines lack/, "$1 of $2 descriptions lack"], [/\bcaption lines?\b/g, "description"], [/\bcaption\b/g, "description"],
+		[/GET api\/v1\/schema shows what is taken\./g, ""], [/--prompts?\b/g, "the prompts"], [/--data\.(\w+)/g, "the setting $1"], [/--(\w[\w.-]*)/g, "$1"],
+	],
+	bases: { miniature: "miniature (a toy, 64 pixels, quick)", "miniature-xl": "miniature-xl (a toy in SDXL's shape)" },
+	values: { true: "yes", false: "no" },
+
+	upload: {
+		files: "Choose photos", folder: "Choose a folder", camera: "Take a photo",
+		noPhoto: (name) => `no photo: ${name}`, photosOnly: "Photos are files such as JPEG, PNG, WebP and HEIC.",
+	},
+
+	dataset: {
+		over: "Dataset", welcome: "Welcome", title: "Your photos", lead: "Each set of photos shows one thing: a toy, a pet, a person, a product.",
+		first: "Teach it something you love", firstLead: "A few photos are enough. Kaiffin learns to draw it, in any place you can describe.",
+		drop: "Drop 3 to 20 photos of one thing here", dropMore: "Drop more photos here", example: "Try it with Kaiffin",
+		exampleNote: "No photos at hand? Six drawn ones of a puffin in a helmet show every step.",
+		yours: "Sets of photos", empty: "no photos yet", nameless: (at) => `Photos of ${new Date(at * 1000).toLocaleDateString()}`,
+		steps: [["Photos", "Drop them, and see at once which ones help and which ones do not."],
+			["Learning", "One button. You see pictures while it learns, and can pause at any time."], ["Pictures", "Describe a scene. Your thing is in it."]],
+		all: "All photos", sheet: "contact sheet", more: "More", remove: "Remove this set", removeSure: (name) => `Remove ${name} with all its photos?`,
+		removeNote: "Trainings that were made with it stay.",
+		subject: "A word for it", subjectHint: "A rare word that will mean it. A common one keeps its old meaning.",
+		noun: "What it is", nounHint: "Its kind, in one or two words.", nounExample: "puffin, dog, teapot",
+		count: (used, out) => `${many(used, "photo")} to learn from${out ? `, ${out} left out` : ""}`, none: "No photos yet.",
+		next: "Next: Fine-tune", check: "Check photos", checking: "Looking at every photo …",
+		unchecked: "Not checked yet. A check takes a few seconds and may save an hour.",
+		bad: (count) => `${many(count, "photo")} cannot be learnt from as ${count === 1 ? "it is" : "they are"}.`,
+		weak: (count) => `All can be used. ${many(count, "photo")} could be better.`, good: "Good photos. Nothing to mend.",
+		checked: (when) => `Checked ${when}.`, stale: "There are new photos since: check again.", refusedFix: "Leave it out, or use another one.",
+		twin: "is here already: it is kept once", photo: (name) => `photo ${name}`, captionOf: (name) => `what ${name} shows`,
+		captionHint: (word, noun) => `a photo of ${word} ${noun}`.trim(), saved: "Saved.",
+		out: "left out", leaveOut: "Leave out", putBack: "Put back", delete: "Delete", crop: "Crop",
+		leaveOutOf: (name) => `Leave out ${name}`, putBackOf: (name) => `Put back ${name}`, deleteOf: (name) => `Delete ${name}`, cropOf: (name) => `Crop ${name}`,
+		deleteSure: (name) => `Delete ${name} for good?`,
+		cropTitle: (name) => `Crop ${name}`, cropLead: "What is inside the frame is learnt. Drag it, or use the sliders.", size: "Size", across: "Left to right", down: "Top to bottom",
+		cropSave: "Keep this part", whole: "Whole photo again",
+	},
+
+	tune: {
+		over: "Fine-tune", title: "Let it learn", lead: "It looks at your photos until the word means your thing.",
+		noPhotos: "There are no photos to learn from yet.", toPhotos: "Add some", earlier: "Trainings",
+		photos: "Photos", photosHint: "The set that it learns from.", base: "Base", baseHint: "The model that learns. It can draw many things already.",
+		name: "Name", nameExample: "left out: the word and what it is",
+		plan: "What it will take", planning: "Working out what it will take …", time: "Time", timeNote: "about, on this machine", steps: "Steps",
+		epochs: (count) => `each photo about ${Math.max(1, Math.round(count))} times`, memory: "Memory", fits: (room) => `fits into ${room}`, tooMuch: (room) => `more than the ${room} there are`,
+		noFit: "It does not fit into the memory of this machine. These settings would help:", noNoun: "It is not said what the subject is.", sayNoun: "Say it: it learns faster.",
+		derived: (count) => `${many(count, "setting")} that Kaiffin chose for these photos`,
+		start: "Start training", startNote: "You can pause, leave and come back.", settings: "All settings", settingsLead: "Nothing here has to be changed.",
+	},
+	settingsForm: {
+		search: "Search settings", only: "only changed ones", reset: "Reset all", resetOne: "Reset", resetOf: (name) => `Reset ${name}`, mark: "changed", derived: "chosen for you",
+		changed: (count) => `${many(count, "setting")} changed`, unchanged: "All as Kaiffin chooses them.", changedHere: (count) => `${count} changed`,
+		default: (value) => (value === null || value === "" ? "" : `Otherwise ${W.values[String(value)] || value}.`),
+		sections: { subject: "Subject", base: "Base", data: "Photos", adapter: "What is trained", embedding: "The word itself", loss: "Loss", train: "Training", sample: "Pictures on the way", score: "Judging", noise: "Noise" },
+	},
+	run: {
+		all: "All trainings", generate: "Make pictures", done: (time) => `It has learnt, in ${time}.`,
+		states: { queued: "Waits for its turn", running: "Learning", pausing: "Saving, then pausing", paused: "Paused. Nothing is lost.", failed: "It stopped", held: "Held after three tries", cancelled: "Stopped" },
+		leave: "You may close this page: it goes on.", previews: "Pictures on the way", previewsLead: "What it draws now. Press for earlier ones.",
+		noPreviews: "The first picture appears here after some steps.", preview: (number) => `picture ${number} on the way`,
+		charts: "Curves", chartsLead: "How the pictures look says more.",
+		base: "base", baseSaid: "as it was, before learning", step: (step) => `step ${step}`,
+		said: (one) => [["likeness", one.means.likeness], ["prompt", one.means.prompt_share], ["overall", one.overall]].filter(([, value]) => value).map(([name, value]) => `${name} ${value.mean.toFixed(2)}`).join(" · "),
+		checkpoint: "Checkpoint", checkpoints: "From the base to the end", sliderLead: "The same prompts and starting noise at every stage. Too late, it draws nothing else.",
+		useThis: "Make pictures with this one", chooseTitle: "Which stage is the best?",
+		chooseLead: (count) => `${many(count, "stage")} of the training ${count === 1 ? "was" : "were"} kept. Kaiffin can draw with each, measure, and say which one to take and how sure that is.`,
+		choose: "Choose for me", choosing: "Making and measuring pictures of every stage …",
+		chosen: (step) => `Step ${step} is chosen.`,
+		reason: (found) => {
+			const best = found.candidates.find((one) => one.step === found.chosen)?.overall, rival = found.against;
+			const first = best ? `It reaches ${best.mean.toFixed(2)} of 1 for subject and prompt together; with other prompts it would be between ${best.low.toFixed(2)} and ${best.high.toFixed(2)}.` : "";
+			if (!rival) return first;
+			const { low, high, mean } = rival.difference;
+			return `${first} Beside step ${rival.step} the difference is ${mean.toFixed(3)}, between ${low.toFixed(3)} and ${high.toFixed(3)}.`;
+		},
+		judged: (prompts, seeds) => `Measured on ${many(prompts, "prompt")}, ${many(seeds, "seed")} each, as 95 % intervals. Look at the pictures too.`,
+		download: "Take it with you", proofGood: "proven", proofBad: "not proven", proofMore: "The numbers",
+		proof: () => "Another program reads it and draws the same.",
+		proofNumbers: (proof, name) => `${name}: ${Object.values(proof.layers).reduce((a, b) => a + b, 0)} layers, largest difference ${Number(proof.difference).toExponential(0)}, allowed ${Number(proof.allowed).toExponential(0)}, effect of the adapter ${Number(proof.effect).toPrecision(2)}.`,
+		files: {
+			"best.safetensors": ["Download the chosen adapter", "kohya's layout. A1111: models/Lora. ComfyUI: models/loras."],
+			"adapter.safetensors": ["Download adapter", "Its last step, in kohya's layout. A1111: models/Lora. ComfyUI: models/loras."],
+			"comfyui.json": ["Download ComfyUI workflow", "Drop it onto ComfyUI's canvas; it names the adapter."],
+		},
+		diffusers: "Make a file for diffusers", diffusersWhere: "For programs: pipeline.load_lora_weights(FILE).", converting: "Converting …", diffusersReady: "Download for diffusers",
+		settings: "All settings of this training",
+	},
+
+	generate: {
+		title: "Make pictures", with: "With", yours: "What you taught", plainBases: "As it was, without learning", checkpoint: "Checkpoint", last: "last step", best: "chosen",
+		prompt: "What to draw", promptHint: "One prompt on each line.", firstPrompt: (who) => `a photo of ${who} on an icy cliff`,
+		scenes: ["in the snow", "on the beach", "in a forest", "in space", "at night"], add: (text) => `add "${text}"`,
+		long: (about, chunks) => `About ${about} pieces of words: it is read in ${chunks} parts of 75, and the later ones count less.`,
+		count: "How many", keep: "Keep the best", keepHint: "By score; empty keeps all.", all: "all", strength: "Strength", strengthHint: "How much of what was learnt is used.",
+		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What to stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
+		guidance: "Guidance", guidanceHint: "Higher keeps closer to the words.", sampler: "Sampler", seed: "Seed", seedHint: "The same number gives the same picture.", chance: "by chance", size: "Size: width and height", width: "width in pixels", height: "height in pixels", own: "the base's own",
+		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.", noRecipe: "This file carries no settings", noRecipeWay: "Only PNG files as Kaiffin or A1111 made them do.",
+		filled: "The form has its settings.", noRequest: "It came with a grid.", noRuns: "Nothing has been taught yet.", toTune: "Teach it something",
+		result: "Your pictures", waiting: "waits", partial: "a picture in the making", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
+		chosen: (prompt, like) => `kept · ${score(prompt)}${score(like, " · ")}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
+		gridButton: "Grid …", gridTitle: "Grid", gridLead: "The first prompt on one seed, with two settings changed step by step.", gridGo: "Make the grid", gridMaking: "Drawing the grid …", across: "Across", down: "Down", values: "Values", gridAlt: (axes) => `grid of pictures: ${axes}`, gridNote: "Press to download.",
+		axes: { guidance: ["guidance", "3, 5, 8"], steps: ["steps", "8, 15, 25"], seed: ["seed", "1, 2, 3"], sampler: ["sampler", "ddim, euler, dpm++2m"] },
+	},
+	gallery: {
+		title: "All pictures", search: "Search prompts", liked: "favourites", choose: "Choose several", stopChoosing: "Done choosing", chosen: (count) => `${count} chosen`, pick: (text) => `choose ${text}`,
+		zip: "Download as zip", delete: "Delete", deleted: (count) => `${many(count, "picture")} deleted.`, none: "No picture fits.", empty: "Pictures that you make stay here.", isLiked: "a favourite",
+		like: "♡ Favourite", unlike: "♥ Favourite", use: "Use these settings", again: "Again", vary: "Vary …", compare: "Compare with the base", download: "Download", making: "Drawing the same with the base …", base: "The base as it was, same seed", baseAlt: (prompt) => `base: ${prompt}`, noBase: "the base's picture was not made",
+		facts: { prompt: "prompt", negative: "not in it", seed: "seed", how: "sampler, steps, guidance", size: "pixels", base: "base", adapter: "adapter" },
+	},
+	compare: {
+		over: "Compare", title: "Which one is better?", lead: "The same prompts and the same starting noise, side by side.", models: "What is compared", model: "model", checkpoint: "checkpoint", add: "Add another", drop: "Take away",
+		prompts: (who) => [`a photo of ${who} in the snow`, `a photo of ${who} in a forest`, `a photo of ${who} in space`].join("\n"), promptsLabel: "Prompts", promptsHint: "One on each line.", count: "Pictures of each prompt",
+		blind: "Blind: names are hidden until I have voted everywhere", go: "Make the pictures", two: "Name at least two.", other: "Another comparison", blindLead: "Names are hidden until every row has a vote.", openLead: "Vote for the best of each row.",
+		letter: (i) => `picture ${"ABCDEF"[i]}`, coming: "waits", vote: "This one", voted: "✓ This one", voteFor: (name, prompt, seed) => `this one: ${name}, ${prompt}, seed ${seed}`, left: (count) => `${many(count, "row")} without a vote.`,
+		votes: "Your votes", preferred: "preferred", interval: "with more votes it would be", wonOf: (won, of) => `${won} of ${of}`, between: (low, high) => `${percent(low)} to ${percent(high)}`, more: "clearly more than chance", less: "clearly less than chance", unclear: "could be chance", votesNote: "95 % intervals (Wilson).",
+		scores: "Scores", scoresLead: "Kaiffin can measure the trainings on its own prompts.", score: "Score them", measure: "measure", against: (name, first) => `${name} against ${first}`, difference: ({ mean, low, high }) => `${mean.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`, verdicts: { "no difference": "no clear difference", better: "clearly better", worse: "clearly worse" }, sheet: "pictures of all trainings on the same prompts",
+	},
+	settings: {
+		over: "Settings", title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes.map((one) => W.settings.scopes[one]).join(", ")}.`, out: "Log out",
+		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB of photos and adapters` },
+		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", basesMore: "Whoever runs this service adds others (docs/bases.md).",
+		devices: "What computes", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take ${percent(value)} of a training's time on the same device.`,
+		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "close"], revoke: "Close", revokeOf: (name) => `Close the key ${name}`, revokeSure: (name) => `Close the key ${name}? What uses it is locked out at once.`,
+		newKey: "Make a key", keyName: "Name of the key", keyNameHint: "What it is for, such as phone.", keyUser: "Person", keyUserHint: "Each person sees their own photos and pictures only.", may: "May", scopes: { read: "look", generate: "make pictures", train: "train", admin: "manage keys" },
+		mostPictures: "Pictures a day at most", mostQueued: "Jobs at a time at most", any: "any number", make: "Make the key", keyMade: "The new key", keyOnce: "Copy it now: it is not shown again.", copy: "Copy",
+	},
+};
+
+function score(value, before = "") {
+	return typeof value === "number" ? `${before}${value.toFixed(2)}` : "";
+}
