@@ -101,7 +101,7 @@ def test_one_is_interrupted_and_the_others_go_on(tmp_path: Path) -> None:
     (end,) = place.ended(60)
     assert (end.name, end.result, end.how) == ("one", None, "exit code 143")
     (_, process, _) = place.running["two"]
-    process.send_signal(signal.SIGSTOP)  # it hears nothing
+    os.kill(process.pid, signal.SIGSTOP)  # it hears nothing
     place.interrupt("two")
     place.interrupt("two")
     (end,) = place.ended(60)
