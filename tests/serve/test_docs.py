@@ -85,7 +85,7 @@ def test_flags_are_the_commands(tmp_path: Path) -> None:
 
 def test_limits_are_those_that_hold() -> None:
     limits = PAGE.partition("## Limits")[2]
-    photo, adapter = (size // security.MB for size in security.FILES.values())
+    photo, adapter = (size // security.MB for size in security.UPLOADS.values())
     for text in (
         f"{photo} MB", f"{adapter // 1024} GB, safetensors", f"{decoding.SECONDS:.0f} s",
         f"{decoding.MEMORY // 2**30} GB to open", f"{datasets.MOST:,} in a dataset",
