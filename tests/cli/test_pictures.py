@@ -19,6 +19,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(generate, "generate", lambda order, **more: found.append((order, more)))
     monkeypatch.setattr(generate, "remake", lambda *words, **more: found.append((words, more)))
     monkeypatch.setattr(show, "made", lambda pictures: None)
+    monkeypatch.setattr(show, "again", lambda picture: None)
     return found
 
 

@@ -76,8 +76,10 @@ def test_refusals_stop_unless_skipped_and_are_recorded(folder: Path, tmp_path: P
 
 
 def test_all_bad_is_an_error_even_when_skipping(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(PhotoError, match="of 1 photo none can be used"):
+    for i in range(30):
+        (tmp_path / f"{i:02}.png").write_bytes(b"x")
+    named = r"of 30 photos none can be used; 00\.png: .*; 19\.png: [^;]*; and 10 more\."
+    with pytest.raises(PhotoError, match=named):
         run(tmp_path, skip_bad=True)
 
 

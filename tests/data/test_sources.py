@@ -107,7 +107,7 @@ def test_kohya_folders(tmp_path: Path) -> None:
         "a.png": ("sks dog",), "b.png": ("sks dog asleep",), "c.png": ("dog",),
     }  # fmt: skip
     assert {s.path.name: s.repeats for s in found.sources} == {"a.png": 10, "b.png": 10, "c.png": 1}
-    assert [one.names for one in found.left_out] == [("loose.png", "reg/d.png")]
+    assert [one.names for one in found.left_out] == [("reg/d.png",), ("loose.png",)]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +127,7 @@ def test_a_number_before_a_name_is_not_always_a_count(
     found = listing(tmp_path)
     unread = [one.names for one in found.left_out]
     assert unread == [("top.png",)] if kohya else [(f"{name}/in.png",)]
+    assert [one.kind for one in found.left_out] == [formats.LOOSE if kohya else formats.PHOTOS]
     assert list(captions(found)) == ["in.png" if kohya else "top.png"]
 
 
@@ -300,7 +301,8 @@ def test_photos_that_a_table_does_not_list_are_refused(tmp_path: Path, place: st
     (tmp_path / "a.txt").write_text("not looked at")
     found = listing(tmp_path)
     assert found.refused == [(str(Path(place) / "b.png"), "is not listed in metadata.jsonl")]
-    assert [one.kind.name for one in found.left_out] == ["masks", "caption files"]
+    kinds = [one.kind for one in found.left_out]
+    assert kinds == [formats.MASKS, formats.CAPTIONS if place else formats.SECOND]
 
 
 def test_names_in_tables_and_folders_may_be_composed_or_not(tmp_path: Path) -> None:

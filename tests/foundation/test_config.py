@@ -62,6 +62,9 @@ def test_what_is_wrong_is_named_in_one_line(data: dict, said: str) -> None:
 def test_an_unknown_override_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r'Did you mean "adapter\.rank"'):
         override({}, {"adapter.rnak": "4"})
+    for call in (lambda: override({}, {"zzzz": "4"}), lambda: build({"zzzz": 4})):
+        with pytest.raises(ConfigError, match=r"'zzzz'\. `kaiffin options` lists all settings"):
+            call()
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "\x00"])

@@ -38,3 +38,4 @@ def test_a_message_is_one_line_without_control_characters() -> None:
 def test_the_nearest_name_or_all() -> None:
     assert nearest("rnak", ["rank", "alpha"]) == 'Did you mean "rank"?'
     assert nearest("zzz", ["rank", "alpha"]) == "Known: alpha, rank."
+    assert nearest("zzz", ["rank", "alpha"], "Ask.") == "Ask."

@@ -86,6 +86,15 @@ def test_an_adapter_is_found_by_its_content(
         find_adapter(picture, entry)
 
 
+def test_an_adapter_beside_the_pictures_of_a_project_that_moved(tmp_path: Path) -> None:
+    # By its path of then, as the picture lies in no folder of the run.
+    path = tmp_path / "moved" / "runs" / "one" / "deep" / "a.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"the adapter")
+    entry = {"path": "runs/one/deep/a.safetensors", "name": "a", "sha256": file_sha256(path)}
+    assert find_adapter(tmp_path / "moved" / "images" / "x.png", entry) == path
+
+
 @pytest.mark.parametrize("tower", ["", "unet"])
 def test_a_peft_folder_is_found_again(tower: str, tmp_path: Path) -> None:
     """A folder for each tower as a whole; of one for a single tower, the file in it."""

@@ -62,7 +62,7 @@ class Generate(Command):
             if self.source or self.prompt or self.prompts:
                 raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
             folder = self.out or Path("images")
-            remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell)
+            show.again(remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell))
             return
         if self.source is None:
             raise ConfigError("nothing to generate with.", "Name a run folder or a base.")

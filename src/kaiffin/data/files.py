@@ -93,15 +93,22 @@ def account(top: Path, used: Collection[Path], *, below: bool = True) -> list[Le
     """Every file in `top`, and below it, that is not in `used`, by what it is."""
     used = set(used)
     found: dict[Kind, list[str]] = defaultdict(list)
-    stems = {same(path.stem) for path in used if is_photo(path)}
+    photos = [path for path in used if is_photo(path)]
+    stems = {same(path.stem) for path in photos}
+    captioned = {(path.parent, same(name)) for path in photos for name in (path.stem, path.name)}
     for path in walk(top):
         if path not in used and (below or path.parent == top):
-            found[_unused(path, top, stems)].append(shown(path, top))
+            kind = _unused(path, top, stems)
+            if kind is formats.CAPTIONS and (path.parent, same(path.stem)) in captioned:
+                kind = formats.SECOND
+            found[kind].append(shown(path, top))
     order = (
         formats.PHOTOS,
+        formats.LOOSE,
         formats.MASKS,
         formats.LINKS,
         formats.CAPTIONS,
+        formats.SECOND,
         *formats.KNOWN,
         formats.OTHERS,
     )
@@ -111,8 +118,11 @@ def account(top: Path, used: Collection[Path], *, below: bool = True) -> list[Le
 def _unused(path: Path, top: Path, stems: Collection[str]) -> Kind:
     if path.is_symlink() and path.is_dir():
         return formats.LINKS
-    is_mask = in_masks(path, top) or masked(path) in stems
-    return formats.MASKS if is_photo(path) and is_mask else kind_of(path)
+    if not is_photo(path):
+        return kind_of(path)
+    if in_masks(path, top) or masked(path) in stems:
+        return formats.MASKS
+    return formats.LOOSE if path.parent == top else formats.PHOTOS
 
 
 def in_masks(path: Path, top: Path) -> bool:

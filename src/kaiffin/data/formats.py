@@ -48,7 +48,11 @@ UNREADABLE = "cannot be read"
 EXPORT = "Export them as JPEG or PNG."
 PHOTOS = Kind(
     "photos in folders that this layout does not read", tuple(sorted(SUFFIXES)), "are not used",
-    "Move them up, or say what lies here: --data.format kohya or folder.",
+    "Move them up; --data.format kohya reads those in folders named like 10_class.",
+)  # fmt: skip
+LOOSE = Kind(
+    "photos beside the folders that this layout reads", (), "are not used",
+    "Move them into such a folder, or read them alone: --data.format folder.",
 )  # fmt: skip
 MASKS = Kind(
     "masks", (), "are not taken for photos, and not used",
@@ -57,6 +61,11 @@ MASKS = Kind(
 CAPTIONS = Kind(
     "caption files", CAPTION_SUFFIXES, "are not used",
     "Name each like its photo, where the layout takes captions from such files.",
+)  # fmt: skip
+SECOND = Kind(
+    "caption files of photos that have their captions from elsewhere", (), "are not used",
+    "A table (metadata.jsonl, metadata.csv, results.csv) has the word where there is one; of two"
+    " files for one photo the .txt has it.",
 )  # fmt: skip
 LINKS = Kind("links to folders", (), "are not followed", "Put the folder itself there.")
 # A path alone in a file is what is left of a link where a system or an archive knows none.

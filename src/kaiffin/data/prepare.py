@@ -31,6 +31,7 @@ from kaiffin.foundation.text import counted
 
 PARALLEL_FROM = 64  # photos; below, starting processes costs more than it saves
 CHUNK = 16
+SAID = 20  # of the photos that cannot be used, where none can
 Progress = Callable[[int, int], None]  # (done, total)
 
 
@@ -161,9 +162,10 @@ def _item(top: Path, source: Source, facts: Examined, data: DataConfig, resoluti
 
 def _refuse_empty(items: Sequence[Item], refused: Sequence[tuple[str, str]], top: Path) -> None:
     if not items:
-        name, reason = refused[0]
+        said = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in refused[:SAID])
+        more = f"; and {len(refused) - SAID:,} more" if len(refused) > SAID else ""
         raise PhotoError(
-            f"{top}: of {counted(len(refused), 'photo')} none can be used; {name}: {reason}"
+            f"{top}: of {counted(len(refused), 'photo')} none can be used; {said}{more}."
         )
 
 

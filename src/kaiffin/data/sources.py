@@ -98,6 +98,8 @@ def _none_found(folder: Path, listing: Listing) -> PhotoError:
         way = "For folders such as 10_name class: --data.format kohya."
     elif any(one.kind is formats.PHOTOS for one in listing.left_out):
         way = "Name the folder that the photos lie in, or move them up."
+    elif any(one.kind is formats.LOOSE for one in listing.left_out):
+        way = formats.LOOSE.way
     what = f"{folder}: holds no photos ({listing.format} layout)."
     return PhotoError(f"{what} {kinds}." if kinds else what, way)
 

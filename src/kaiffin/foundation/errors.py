@@ -87,10 +87,11 @@ class Interrupted(UserError):
         self.exit_code = 128 + signal
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `Did you mean "rank"?`, or the list of known names when none is near."""
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint such as `Did you mean "rank"?`; when none is near `otherwise`, or the list of known
+    names."""
     options = sorted(known)
     close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if close:
         return f'Did you mean "{close[0]}"?'
-    return f"Known: {', '.join(options)}."
+    return otherwise or f"Known: {', '.join(options)}."

@@ -18,6 +18,7 @@ from kaiffin.foundation.schema import facts, leaves, value_name
 from kaiffin.foundation.written import given, meant, natural, read
 
 LONGEST = 200  # characters of a value that an error repeats
+ALL = "`kaiffin options` lists all settings."
 
 
 def fields() -> Iterator[tuple[str, FieldInfo]]:
@@ -88,7 +89,7 @@ def override(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     known = dict(fields())
     for name, value in changes.items():
         if name not in known:
-            raise ConfigError(f"unknown setting {name!r}.", nearest(name, known))
+            raise ConfigError(f"unknown setting {name!r}.", nearest(name, known, ALL))
         *parents, leaf = name.split(".")
         node = merged
         for parent in parents:
@@ -120,7 +121,7 @@ def _explained(error: ValidationError, source: str) -> ConfigError:
     if first["type"] == "extra_forbidden":
         known = [known for known, _ in fields()]
         leaves = known + sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
-        return ConfigError(f"{source}: unknown setting {name!r}.", nearest(name, leaves))
+        return ConfigError(f"{source}: unknown setting {name!r}.", nearest(name, leaves, ALL))
     reason = reason_of(first)
     if not name:
         return ConfigError(f"{source}: {reason}.")

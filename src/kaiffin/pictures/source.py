@@ -68,13 +68,16 @@ def checkpoint_of(run: Run | None, name: str) -> Path:
 def find_adapter(picture: Path, adapter: Mapping[str, Any]) -> Path:
     """Where the adapter of a picture's recipe is now: known by its content, whatever it is called.
 
-    It is looked for where the recipe says, in the folders around the picture (a run's pictures lie
-    in the run), in the working folder, and in the runs below that. UserError that names what was
-    looked for.
+    It is looked for where the recipe says (what that says relative to the working folder of then,
+    also from the folders above the picture), in the folders around the picture (a run's pictures
+    lie in the run), in the working folder, and in the runs below that. UserError that names what
+    was looked for.
     """
     recorded, wanted = Path(adapter["path"]), adapter["sha256"]
-    if content_sha256(recorded) == wanted:
-        return recorded
+    above = (place / recorded for place in picture.resolve().parents[:LEVELS])
+    for path in dict.fromkeys([recorded, *above]):
+        if content_sha256(path) == wanted:
+            return path
     near = sorted(_adapters_near(picture), key=lambda path: path.name != recorded.name)
     for path in near:
         if content_sha256(path) == wanted:

@@ -1,5 +1,6 @@
 """What others' code attaches of our files: diffusers, PEFT and LyCORIS."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,5 @@ def test_the_proof_reads_magnitudes_along_either_axis(
     made = prove(path, sd, opened_by_others)
     assert made.holds, made.problems
     assert made.difference < 1e-5
+    with opened_by_others(sd, path):  # what LyCORIS imports says nothing to a person
+        assert logging.getLogger("bitsandbytes").level == logging.CRITICAL

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kaiffin.cli.show import pictures as show
-from kaiffin.stories.generate import Pictures
+from kaiffin.pictures.request import Request
+from kaiffin.stories.generate import Picture, Pictures
 from kaiffin.stories.rank import Gain, RankedPicture, Ranking
 
 ONES = (
@@ -33,3 +34,5 @@ def test_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert said.startswith("0 pictures in images, together on sheet.png\n")
     assert '"[a] {bird}"' in said  # brackets of a prompt are no markup
+    show.again(Picture(Path("images/a.png"), Request("a bird", 0, 64, 64), {}))
+    assert capsys.readouterr().out == "1 picture, made again: images/a.png\n"

@@ -43,12 +43,12 @@ def opened_by_others(family: ModelFamily, path: Path) -> Iterator[dict[str, int]
     refuses the file, NoReader where LyCORIS is wanted and not installed.
     """
     if not path.is_dir() and any(key.endswith(OF_LYCORIS) for key in safe.header(path)[0]):
-        with _by_lycoris(family, path) as matched:
-            yield matched
-        return
-    of_peft = path.is_dir() or any(key.startswith(OF_PEFT) for key in safe.header(path)[0])
-    opened = _by_peft(family, path) if of_peft else _by_diffusers(family, path)
-    with warnings.catch_warnings(action="ignore"), parts.quiet(), opened as matched:
+        reader = _by_lycoris
+    elif path.is_dir() or any(key.startswith(OF_PEFT) for key in safe.header(path)[0]):
+        reader = _by_peft
+    else:
+        reader = _by_diffusers
+    with warnings.catch_warnings(action="ignore"), parts.quiet(), reader(family, path) as matched:
         yield matched
 
 

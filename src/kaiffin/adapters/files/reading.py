@@ -123,20 +123,20 @@ def refuse_embedding(shapes: Mapping[str, Any]) -> None:
 
 def refuse_strays(found: AdapterFile) -> None:
     """`AdapterError` naming what has no home in the base, each by what it is; or an empty file."""
-    if not found.strays:
-        if not found.modules and not found.embeddings:
-            left = "left without what is not applied" if found.skipped else "in it"
-            raise AdapterError(f"nothing is {left}.")
-        return
+    rest = found.modules or found.embeddings
+    fix = "Go on without them by --skip-unknown." if rest else "There is no way to use it here."
+    if not (found.strays or rest):
+        left = "left without what is not applied" if found.skipped else "in it"
+        raise AdapterError(f"nothing is {left}.", fix)
     title, said = SPECS[found.family].title, []
     for what, keys in spelling.grouped(found.strays).items():
         verbs = ("key is", "keys are") if what else ("key has", "keys have")
         is_what = f"{what}, which Kaiffin does not apply" if what else f"no home in {title}"
         said.append(f"{counted(len(keys), *verbs)} {is_what}: {first_few(keys, 2)}")
-    fix = "Go on without them by --skip-unknown."
     if spelling.HOMELESS in found.strays.values():
         fix = f"The adapter was made for another base or another kind of adapter. {fix}"
-    raise AdapterError(f"{'; '.join(said)}.", fix)
+    if said:
+        raise AdapterError(f"{'; '.join(said)}.", fix)
 
 
 def _skip(found: AdapterFile) -> None:

@@ -8,7 +8,7 @@ from kaiffin.cli.terminal import console
 from kaiffin.foundation.text import counted
 
 if TYPE_CHECKING:
-    from kaiffin.stories.generate import Pictures
+    from kaiffin.stories.generate import Picture, Pictures
     from kaiffin.stories.rank import Ranking
 
 
@@ -19,6 +19,11 @@ def made(found: Pictures) -> None:
     )
     for one in found.rankings:
         ranking(one)
+
+
+def again(found: Picture) -> None:
+    """Where the picture is that was made from another's recipe."""
+    console.print(f"1 picture, made again: {found.path}")
 
 
 def ranking(found: Ranking) -> None:

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 from kaiffin.foundation.config import Config, Strict
 from kaiffin.foundation.errors import ConfigError, nearest
 from kaiffin.foundation.folder import LONGEST, file_name
-from kaiffin.foundation.settings import build, fields, override, read_config
+from kaiffin.foundation.settings import ALL, build, fields, override, read_config
 from kaiffin.foundation.written import meant
 from kaiffin.foundation.written import read as read_written
 
@@ -141,7 +141,7 @@ def _refuse_unknown(settings: Mapping[str, Any], where: str) -> None:
     known = dict(fields())
     for name in settings:
         if name not in known:
-            raise ConfigError(f"{where}: unknown setting {name!r}.", nearest(name, known))
+            raise ConfigError(f"{where}: unknown setting {name!r}.", nearest(name, known, ALL))
         if name == "train.seed":
             raise ConfigError(f"{where}: train.seed has no effect.", "Write seeds: [0, 1].")
 
