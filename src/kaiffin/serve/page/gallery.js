@@ -73,6 +73,7 @@ export function gallery(root, signal, acting) {
 		if (state.loading || state.done) return;
 		state.loading = true;
 		const turn = state.turn, before = state.next ? `&before=${state.next}` : "";
+		let came = false; // else a page that was left, or a service that is gone, would be asked for ever
 		await busy(null, spot, async () => {
 			const page = await get(`images?limit=${CHUNK}${before}&search=${encodeURIComponent(state.search)}&liked=${state.liked}`, signal);
 			if (turn !== state.turn) return;
@@ -86,9 +87,11 @@ export function gallery(root, signal, acting) {
 				near.observe(chunk.element);
 			}
 			empty.textContent = state.chunks.length ? "" : state.search || state.liked ? Y.none : Y.empty;
+			came = true;
 		});
+		if (turn !== state.turn) return;
 		state.loading = false;
-		if (turn === state.turn && !state.done && end.getBoundingClientRect().top < innerHeight + 800) more();
+		if (came && !state.done && end.getBoundingClientRect().top < innerHeight + 800) more();
 	}
 
 	function restart() {
