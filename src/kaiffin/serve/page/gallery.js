@@ -73,7 +73,7 @@ export function gallery(root, signal, acting) {
 		if (state.loading || state.done) return;
 		state.loading = true;
 		const turn = state.turn, before = state.next ? `&before=${state.next}` : "";
-		let came = false; // else a page that was left, or a service that is gone, would be asked for ever
+		let came = false; // or a page that was left asks for ever
 		await busy(null, spot, async () => {
 			const page = await get(`images?limit=${CHUNK}${before}&search=${encodeURIComponent(state.search)}&liked=${state.liked}`, signal);
 			if (turn !== state.turn) return;

@@ -48,7 +48,7 @@ const clean = (request) => Object.fromEntries(Object.entries(request).filter(([,
 /** The stages of a training that pictures can be made with. */
 export const stages = (run) => [option("", G.last), run.files.includes("best.safetensors") ? option("best", G.best) : "", ...run.candidates.map((step) => option(String(step), W.run.step(step)))];
 
-// --- the form -------------------------------------------------------------------------------------
+// --- the form --------------------------------
 
 function asking(runs, bases, schema, query, signal, job) {
 	const spot = h("div");
@@ -182,7 +182,7 @@ function asking(runs, bases, schema, query, signal, job) {
 	return { element, fill, request, focus: () => { element.scrollIntoView({ block: "start" }); prompt.focus(); }, grid: () => gridAsk(request, spot) };
 }
 
-// --- a grid ---------------------------------------------------------------------------------------
+// --- a grid ----------------------------------
 
 function gridAsk(request, place) {
 	const spot = h("div"), names = Object.keys(G.axes);
@@ -225,7 +225,7 @@ function showGrid(job, place, form, signal) {
 	}
 }
 
-// --- pictures as they come ------------------------------------------------------------------------
+// --- pictures as they come -------------------
 
 async function showJob(job, place, form, signal) {
 	const total = job.request.prompts.length * job.request.count, acting = actions(form);
