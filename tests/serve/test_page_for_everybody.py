@@ -72,7 +72,8 @@ def test_every_page_is_for_everybody(
         one.go("dataset")
         for place in places(one):
             page = one.go(place)
-            page.wait_for_timeout(250)
+            page.wait_for_timeout(250)  # the view before this one is gone
+            expect(page.locator("h1").first).to_be_visible()  # and this one has come
             page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
             assert page.evaluate("document.documentElement.scrollWidth") == width, place
             found = Axe().run(page)
@@ -92,7 +93,8 @@ def test_tab_reaches_everything(browser: Browser, at: str, furnished: str) -> No
         one.go("dataset")
         for place in places(one):
             page = one.go(place)
-            page.wait_for_timeout(250)
+            page.wait_for_timeout(250)  # the view before this one is gone
+            expect(page.locator("h1").first).to_be_visible()  # and this one has come
             wanted = page.evaluate(
                 "[...document.querySelectorAll('a, button, input, select, textarea, summary')]"
                 ".filter(one => one.checkVisibility() && !one.disabled && one.tabIndex >= 0)"
