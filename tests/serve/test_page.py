@@ -1,28 +1,13 @@
 """The page in a real browser: coming in, photos, pictures, a line that breaks."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from paged import launched, needs_chromium, opened
+from paged import needs_chromium, opened
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from served import Hand, World, jpeg, listening
+from served import World, jpeg
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def at(world: World) -> Iterator[str]:
-    """A server without workers: a hand paints what is asked for."""
-    with listening(world) as address, Hand(world):
-        yield address
 
 
 def test_strangers_log_in_and_are_where_they_wanted(

@@ -1,30 +1,15 @@
 """Every part of the page by axe, on a narrow screen, by keyboard alone."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from paged import Opened, launched, needs_chromium, opened
+from paged import Opened, needs_chromium, opened
 from playwright.sync_api import Browser, expect
-from served import Hand, World, jpeg, listening
+from served import World, jpeg
 
 PAGES = ("dataset", "tune", "generate", "compare", "settings")
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def at(world: World) -> Iterator[str]:
-    """A server without workers: a hand paints what is asked for."""
-    with listening(world) as address, Hand(world):
-        yield address
 
 
 @pytest.fixture(scope="module")
