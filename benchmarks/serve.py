@@ -35,6 +35,7 @@ import psutil
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load
@@ -76,7 +77,7 @@ def measured(
 ) -> Iterator[tuple[str, float]]:
     """Names and values, as they are found."""
     base = BaseConfig()
-    family = load(base, Runtime.from_config(base))
+    family = load(base, Runtime.from_config(base), SILENT)
     batch = best_batch(family, flags.steps)
     yield "best batch offline", batch
     burst = 2 * flags.clients
