@@ -1,8 +1,10 @@
 """What every command pays before its work: start and load, beside what neither can do without.
 
     python benchmarks/start.py [--base miniature] [--dtype bf16] [--commands WORDS,...] [--rounds 5]
+                               [--cold]
 
-All are seconds of a processor's time, which other programs on the machine do not lengthen much.
+All are seconds of a processor's time, which other programs on the machine do not lengthen much;
+with `--cold` a load counts by the clock, and its files come from the disk, as on a day's first.
 
 - start: each command in a process of its own, beside `python -c "import torch"`
 - load: a base, beside what safetensors takes for the same files and dtype, each weight read from
@@ -14,7 +16,9 @@ For real sizes without a download: `full_base("sd1", folder, torch.float32)` of 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
 import re
 import resource
 import subprocess
@@ -61,13 +65,14 @@ def main() -> None:
     parser.add_argument("--dtype", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--commands", default=",".join(COMMANDS), help="separated by commas")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="the system forgets the files first")
     parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         started = starts(flags.commands.split(","), Path(scratch), flags.rounds)
     print(table(started, TORCH), end="\n\n")
     extra = excess(flags.base, flags.dtype)
-    loaded = loads(flags.base, flags.dtype, flags.rounds)
+    loaded = loads(flags.base, flags.dtype, flags.rounds, cold=flags.cold)
     print(table(loaded, "safetensors"), end="\n\n")
     print(f"{extra / 2**20:.0f} MiB above the weights at the peak of loading {flags.dtype}")
     if flags.json:
@@ -107,8 +112,9 @@ def _run(words: Sequence[str], folder: Path) -> str:
     return done.stdout
 
 
-def loads(base: str, dtype: str, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds in which safetensors and Kaiffin load the same weights, with warm files."""
+def loads(base: str, dtype: str, rounds: int, *, cold: bool) -> dict[str, list[float]]:
+    """Seconds in which safetensors and Kaiffin load the same weights: of the processor with files
+    that are in memory already, by the clock with files that have to be read."""
     config = BaseConfig(name=base, device="cpu", dtype=dtype)
     runtime = Runtime.from_config(config)
     files = weight_files(base)
@@ -121,7 +127,25 @@ def loads(base: str, dtype: str, rounds: int) -> dict[str, list[float]]:
         ),
         "kaiffin": lambda: touch(weights_of(load(config, runtime, tell=SILENT))),
     }
-    return interleaved(calls, rounds, runtime.device, calls=1, clock=time.process_time)
+    if not cold:
+        return interleaved(calls, rounds, runtime.device, calls=1, clock=time.process_time)
+
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for number, (name, call) in enumerate([*calls.items()] * (rounds + 1)):
+        forget(files)
+        begun = time.perf_counter()
+        call()
+        if number >= len(calls):  # before that, libraries are imported
+            times[name].append(time.perf_counter() - begun)
+    return times
+
+
+def forget(files: Sequence[Path]) -> None:
+    """The system's copies of `files` in memory, unless another program has them mapped."""
+    gc.collect()
+    for file in files:
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def weights_of(family: ModelFamily) -> list[dict[str, Tensor]]:

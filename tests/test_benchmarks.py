@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import fresh
 import pytest
@@ -17,6 +18,17 @@ from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
 from kaiffin.miniature.judges.truth import ANSWERS, Truth
 from kaiffin.models.files.load import load_base
+
+
+def opened(name: str) -> ModuleType:
+    """A benchmark's functions."""
+    place = importlib.util.spec_from_file_location(name, REPO / f"benchmarks/{name}.py")
+    assert place is not None
+    assert place.loader is not None
+    module = importlib.util.module_from_spec(place)
+    sys.modules[name] = module  # where its dataclass looks for its own module
+    place.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize(
@@ -62,6 +74,13 @@ def test_starts_and_loads_are_compared(sd_path: Path, tmp_path: Path) -> None:
     assert 0 < found["excess"] < 2**30
 
 
+def test_a_load_from_the_disk(sd_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where its timing lies
+    times = opened("start").loads(str(sd_path), "fp32", 2, cold=True)
+    assert list(times) == ["safetensors", "kaiffin"]
+    assert all(len(of) == 2 and min(of) > 0 for of in times.values())
+
+
 @pytest.mark.slow  # a service, its workers, and a base here as well
 def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
@@ -76,14 +95,7 @@ def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
 
 def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     """A training of two steps, judged by random weights: the counts are their answers."""
-    place = importlib.util.spec_from_file_location(
-        "personalise", REPO / "benchmarks/personalise.py"
-    )
-    assert place is not None
-    assert place.loader is not None
-    personalise = importlib.util.module_from_spec(place)
-    sys.modules["personalise"] = personalise  # where its dataclass looks for its own module
-    place.loader.exec_module(personalise)
+    personalise = opened("personalise")
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     torch.manual_seed(0)
     truth = Truth(Judge(ANSWERS))
