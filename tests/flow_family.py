@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel
 
+from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.samplers import BASE
 from kaiffin.models.base import Conditioning, SizeFacts
 from kaiffin.models.families.shared import LatentDiffusion
 from kaiffin.models.families.spec import Spec, Tower
@@ -44,6 +46,7 @@ class FlowSchedule:
     last: float = 0.999  # where trajectories begin; at 1 there is no signal, and sigma is infinite
     config: Mapping[str, Any] = field(default_factory=dict)
     prediction_type: str = "flow"
+    spacing: str = "trailing"
 
     def draw_time(self, generator: torch.Generator) -> Tensor:
         """Logit-normal: most in the middle, where the direction is hardest to tell."""
@@ -64,7 +67,9 @@ class FlowSchedule:
         snr = ((1 - t) / t) ** 2
         return snr.clamp(max=gamma) * t**2
 
-    def sigmas(self, num_steps: int) -> list[float]:
+    def sigmas(self, num_steps: int, spacing: str = BASE) -> list[float]:
+        if spacing not in (BASE, self.spacing):
+            raise ConfigError(f"sample.schedule: {spacing} is not for flows.", "Leave it out.")
         times = [self.last * (1 - i / num_steps) for i in range(num_steps)]
         return [t / (1 - t) for t in times] + [0.0]
 

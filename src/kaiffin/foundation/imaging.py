@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from kaiffin.foundation.samplers import SamplerName
+from kaiffin.foundation.samplers import BASE, SamplerName, ScheduleName
 from kaiffin.foundation.schema import LONGEST_SIDE, MOST, SEEDS, Strict
 
 
@@ -19,6 +19,11 @@ class SampleConfig(Strict):
         description="sampler",
         json_schema_extra={"flag": "--sampler"},
     )
+    schedule: ScheduleName = Field(
+        BASE,
+        description="which noise levels the steps visit",
+        json_schema_extra={"flag": "--schedule"},
+    )
     steps: int = Field(
         25, ge=1, le=1000, description="sampling steps", json_schema_extra={"flag": "--steps"}
     )
@@ -28,6 +33,13 @@ class SampleConfig(Strict):
         le=100,
         description="classifier-free guidance scale",
         json_schema_extra={"flag": "--guidance"},
+    )
+    guidance_rescale: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how far guidance keeps the contrast of its prompt's half; 0.7 for bases with"
+        " v-prediction and zero terminal SNR",
     )
     eta: float = Field(0.0, ge=0, le=1, description="DDIM's eta: 0 deterministic, 1 like DDPM")
     negative: str = Field(

@@ -1,7 +1,7 @@
-"""The samplers: their names here and elsewhere, and the settings that each takes. Torch-free.
+"""The samplers and their schedules: names here and elsewhere, and what each takes. Torch-free.
 
-The one table: the configuration, the flags, recipes and exports read it. The functions are in
-`models.diffusion.samplers`, under the same names.
+The two tables that the configuration, the flags, recipes and exports read. The functions are in
+`models.diffusion.samplers` and `models.diffusion.spacing`, under the same names.
 """
 
 from __future__ import annotations
@@ -14,31 +14,59 @@ from typing import TYPE_CHECKING, Literal
 class Sampler:
     """One way from noise to a picture.
 
-    a1111: its name in A1111's web UI; comfyui: the sampler and the scheduler of ComfyUI's KSampler:
-    `ddim_uniform` has our noise levels where the steps divide 1000 (`normal` begins higher);
-    options: the fields of `sample` that have an effect on it alone.
+    a1111, comfyui: its names in A1111's web UI and in ComfyUI's KSampler; options: the fields of
+    `sample` that have an effect on it alone; calls: of the denoiser, each step.
     """
 
     description: str
     a1111: str
-    comfyui: tuple[str, str]
+    comfyui: str
     options: tuple[str, ...] = ()
+    calls: int = 1
 
 
-UNIFORM = "ddim_uniform"  # ComfyUI's name of our noise levels
+@dataclass(frozen=True)
+class Schedule:
+    """Which noise levels are visited. The names elsewhere as in `Sampler`; "" where there is none.
+
+    `ddim_uniform` has the levels of `leading` where the steps divide 1000.
+    """
+
+    description: str
+    a1111: str
+    comfyui: str
+
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddpm": Sampler("ancestral, fresh noise at every step", "DDPM", ("ddpm", UNIFORM)),
-    "ddim": Sampler("noise by eta, none at 0", "DDIM", ("ddim", UNIFORM), ("eta",)),
-    "euler": Sampler("first order, no fresh noise", "Euler", ("euler", UNIFORM)),
-    "dpm++2m": Sampler("second order, good in few steps", "DPM++ 2M", ("dpmpp_2m", UNIFORM)),
-    "dpm++2m-sde": Sampler("second order, fresh noise", "DPM++ 2M SDE", ("dpmpp_2m_sde", UNIFORM)),
+    "ddpm": Sampler("ancestral, fresh noise at every step", "DDPM", "ddpm"),
+    "ddim": Sampler("noise by eta, none at 0", "DDIM", "ddim", ("eta",)),
+    "euler": Sampler("first order, no fresh noise", "Euler", "euler"),
+    "euler-a": Sampler("Euler, fresh noise at every step", "Euler a", "euler_ancestral"),
+    "heun": Sampler("second order, twice the time of a step", "Heun", "heun", calls=2),
+    "dpm++2m": Sampler("second order, good in few steps", "DPM++ 2M", "dpmpp_2m"),
+    "dpm++2m-sde": Sampler("second order, fresh noise", "DPM++ 2M SDE", "dpmpp_2m_sde"),
+    "dpm++3m-sde": Sampler("third order, fresh noise", "DPM++ 3M SDE", "dpmpp_3m_sde"),
+    "unipc": Sampler("predicts and corrects, good in few steps", "UniPC", "uni_pc_bh2"),
+    "lcm": Sampler("for few-step adapters, 2 to 8 steps at guidance 1 to 2", "LCM", "lcm"),
+}
+
+BASE = "base"  # the schedule that the base itself says
+SCHEDULES: dict[str, Schedule] = {
+    BASE: Schedule("what the base says: one of the next three", "", ""),
+    "leading": Schedule("even in time, without the noisiest end", "DDIM", "ddim_uniform"),
+    "trailing": Schedule("even in time, from the noisiest on", "SGM Uniform", "sgm_uniform"),
+    "uniform": Schedule("even in time, with both ends", "Uniform", "normal"),
+    "simple": Schedule("even in time, by the table", "Simple", "simple"),
+    "karras": Schedule("more of the small levels", "Karras", "karras"),
+    "exponential": Schedule("even in the logarithm", "Exponential", "exponential"),
+    "beta": Schedule("more at both ends", "Beta", "beta"),
+    "ays": Schedule("optimised for ten steps", "Align Your Steps", ""),
 }
 
 if TYPE_CHECKING:
-    SamplerName = str
+    SamplerName = ScheduleName = str
 else:  # the values of a setting, for its schema and its error message
-    SamplerName = Literal[tuple(SAMPLERS)]
+    SamplerName, ScheduleName = Literal[tuple(SAMPLERS)], Literal[tuple(SCHEDULES)]
 
 
 def taking(option: str) -> list[str]:

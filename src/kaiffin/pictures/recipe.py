@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from kaiffin import __version__
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.imaging import SampleConfig
-from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import png
@@ -38,19 +38,26 @@ def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]
             "quantize": family.quantize,
         },
         "adapters": [asdict(adapter) for adapter in adapters],
-        "request": asdict(request),
+        "request": asdict(request) | {"schedule": _schedule(request, family)},
     }
+
+
+def _schedule(request: Request, family: ModelFamily) -> str:
+    """By its own name: what the base says may change with its files."""
+    return family.schedule.spacing if request.schedule == BASE else request.schedule
 
 
 def parameters_text(recipe: dict[str, Any]) -> str:
     """The `parameters` text of A1111's web UI, which most viewers and galleries read."""
     request, base = recipe["request"], recipe["base"]
+    rescale = request["guidance_rescale"]
     tags = "".join(f" <lora:{a['name']}:{_number(a['weight'])}>" for a in recipe["adapters"])
     facts = {
         "Steps": request["steps"],
         "Sampler": SAMPLERS[request["sampler"]].a1111,
-        "Schedule type": "Uniform",
+        "Schedule type": SCHEDULES[request["schedule"]].a1111,
         "CFG scale": f"{request['guidance']:g}",
+        "CFG Rescale": f"{rescale:g}" if rescale else "",
         "Seed": request["seed"],
         "Size": f"{request['width']}x{request['height']}",
         "Model hash": base["revision"][:10],

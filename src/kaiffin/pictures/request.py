@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import file_name
-from kaiffin.foundation.samplers import SAMPLERS, taking
+from kaiffin.foundation.samplers import BASE, SAMPLERS, taking
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.foundation.text import decoded, is_text
 
@@ -30,7 +30,7 @@ def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
     width, height = sample.size or (0, 0)
     return Request(
         prompt, seed, width, height, sample.negative, sample.steps, sample.guidance,
-        sample.sampler, sample.eta, sample.clip_skip,
+        sample.sampler, sample.eta, sample.clip_skip, sample.schedule, sample.guidance_rescale,
     )  # fmt: skip
 
 
@@ -112,6 +112,8 @@ def remarks(requests: Iterable[Request]) -> list[str]:
         )
     if any(one.guidance == 1 and one.negative for one in asked):
         found.append("note: guidance 1 is the prompt alone: the negative prompt has no effect")
+    if any(one.guidance == 1 and one.guidance_rescale for one in asked):
+        found.append("note: guidance 1 is the prompt alone: there is nothing to rescale")
     idle = {one.sampler for one in asked if one.eta and "eta" not in one.options}
     if idle:
         found.append(
@@ -135,6 +137,8 @@ class Request:
     sampler: str = "dpm++2m"
     eta: float = 0.0
     clip_skip: int = 0
+    schedule: str = BASE
+    guidance_rescale: float = 0.0
 
     @property
     def options(self) -> dict[str, Any]:

@@ -70,9 +70,9 @@ def _make(
     first = batch[0]
     if weigh:
         weigh(0.0)
-    sigmas = family.schedule.sigmas(first.steps)
+    sigmas = family.schedule.sigmas(first.steps, first.schedule)
     cond, uncond = _conditioning(family, batch)
-    denoise = samplers.denoiser(_predictor(family, cond, uncond, first.guidance), family.schedule)
+    denoise = samplers.denoiser(_predictor(family, cond, uncond, first), family.schedule)
 
     def noise(step: int | str) -> Tensor:
         shape = (
@@ -116,7 +116,7 @@ def _conditioning(
 
 
 def _predictor(
-    family: ModelFamily, cond: Conditioning, uncond: Conditioning | None, guidance: float
+    family: ModelFamily, cond: Conditioning, uncond: Conditioning | None, asked: Request
 ) -> Callable[[Tensor, float], Tensor]:
     """Model output with classifier-free guidance, both halves in one forward pass."""
     both = cond if uncond is None else Conditioning.cat([cond, uncond])
@@ -127,7 +127,10 @@ def _predictor(
         if uncond is None:
             return family.predict(x_t, value.expand(len(x_t)), both)
         output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), both)
-        return samplers.guided(*output.chunk(2), guidance)
+        prompt, other = output.chunk(2)
+        output = samplers.guided(prompt, other, asked.guidance)
+        share = asked.guidance_rescale
+        return samplers.rescaled(output, prompt, share) if share else output
 
     return predict
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Body
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES, Sampler, Schedule
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.serve import asking, openai
 from kaiffin.serve.errors import Refused
@@ -28,7 +28,7 @@ MODEL = "sd_model_checkpoint"
 OPTIONS: dict[str, Any] = {
     MODEL: "", "sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1, "samples_format": "png",
 }  # fmt: skip
-OLD_NAMES = {"Euler a": "ddpm", "DPM++ 2M Karras": "dpm++2m", "DPM++ SDE": "dpm++2m-sde"}
+OLD_NAMES = {"dpm++ sde": "dpm++2m-sde"}
 
 
 class Txt2Img(BaseModel):
@@ -46,6 +46,7 @@ class Txt2Img(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=PICTURES)] | None = 1
     n_iter: Annotated[int, Field(ge=1, le=PICTURES)] | None = 1
     sampler_name: Annotated[str, Field(max_length=100)] | None = None
+    scheduler: Annotated[str, Field(max_length=100)] | None = None
     clip_skip: Annotated[int, Field(ge=1, le=5)] | None = None
     override_settings: dict[str, Any] | None = None
 
@@ -72,8 +73,11 @@ def samplers(caller: Reader) -> list[dict[str, Any]]:
 
 @router.get("/schedulers")
 def schedulers(caller: Reader) -> list[dict[str, Any]]:
-    """There is one spacing of noise levels."""
-    return [{"name": "uniform", "label": "Uniform", "aliases": []}]
+    """By A1111's names."""
+    return [
+        {"name": name, "label": one.a1111 or "Automatic", "aliases": []}
+        for name, one in SCHEDULES.items()
+    ]
 
 
 @router.get("/upscalers")
@@ -177,7 +181,7 @@ def _translated(
     model = (body.override_settings or {}).get(MODEL) or set_here[MODEL]
     sample: dict[str, Any] = {
         "steps": body.steps, "guidance": body.cfg_scale, "negative": body.negative_prompt,
-        "sampler": _sampler(body.sampler_name),
+        **_steps(body.sampler_name or "", body.scheduler or ""),
         "clip_skip": None if body.clip_skip is None else body.clip_skip - 1,
     }  # fmt: skip
     if body.width and body.height:
@@ -194,13 +198,22 @@ def _by_8(side: int) -> int:
     return max(8, round(side / 8) * 8)
 
 
-def _sampler(name: str | None) -> str | None:
-    """Ours behind A1111's name; None, which is the default, for one that is not here."""
-    ours = {one.a1111.lower(): key for key, one in SAMPLERS.items()}
-    ours |= {key.lower(): value for key, value in OLD_NAMES.items()} | {
-        key: key for key in SAMPLERS
-    }
-    return ours.get((name or "").lower())
+def _steps(sampler: str, schedule: str) -> dict[str, str | None]:
+    """Ours behind A1111's names; None, which is the default, for what is not here.
+
+    Its versions before 1.9 said both in one name, as in "DPM++ 2M Karras".
+    """
+    samplers, schedules = _ours(SAMPLERS) | OLD_NAMES, _ours(SCHEDULES)
+    name, kind = sampler.lower(), schedules.get(schedule.lower())
+    first, _, last = name.rpartition(" ")
+    if first in samplers and last in schedules:
+        name, kind = first, kind or schedules[last]
+    return {"sampler": samplers.get(name), "schedule": kind}
+
+
+def _ours(table: Mapping[str, Sampler | Schedule]) -> dict[str, str]:
+    """By A1111's name and by our own, in small letters."""
+    return {one.a1111.lower(): key for key, one in table.items()} | {key: key for key in table}
 
 
 @router.get("/progress")

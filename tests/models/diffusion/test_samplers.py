@@ -8,10 +8,15 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LCMScheduler,
+    UniPCMultistepScheduler,
 )
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-from kaiffin.models.diffusion.samplers import SAMPLERS, denoiser, guided
+from kaiffin.models.diffusion.samplers import SAMPLERS, denoiser, guided, rescaled
 from kaiffin.models.diffusion.schedule import NoiseSchedule
 
 SHAPE = (2, 4, 8, 8)
@@ -51,6 +56,8 @@ def theirs(scheduler, steps: int, monkeypatch, scaled: bool = False, **options) 
         "diffusers.schedulers.scheduling_ddpm",
         "diffusers.schedulers.scheduling_ddim",
         "diffusers.schedulers.scheduling_dpmsolver_multistep",
+        "diffusers.schedulers.scheduling_euler_ancestral_discrete",
+        "diffusers.schedulers.scheduling_lcm",
     ):
         monkeypatch.setattr(f"{module}.randn_tensor", lambda *a, **k: next(queue))
     x = draws[-1] * scheduler.init_noise_sigma
@@ -127,6 +134,79 @@ def test_dpmpp(prediction, steps, name, algorithm, monkeypatch) -> None:
     close(ours(name, prediction, steps, "trailing"), theirs(scheduler, steps, monkeypatch))
 
 
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize(
+    ("name", "scheduler"),
+    [("euler-a", EulerAncestralDiscreteScheduler), ("heun", HeunDiscreteScheduler)],
+)
+def test_of_k_diffusion(prediction, steps, name, scheduler, monkeypatch) -> None:
+    found = scheduler(
+        **COMMON, prediction_type=prediction, timestep_spacing="leading", steps_offset=1
+    )
+    close(ours(name, prediction, steps, "leading"), theirs(found, steps, monkeypatch))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", STEPS)
+def test_unipc(prediction, steps, monkeypatch) -> None:
+    scheduler = UniPCMultistepScheduler(
+        **COMMON, prediction_type=prediction, timestep_spacing="trailing", solver_order=2,
+        solver_type="bh2", final_sigmas_type="zero",
+    )  # fmt: skip
+    close(ours("unipc", prediction, steps, "trailing"), theirs(scheduler, steps, monkeypatch))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_lcm(prediction, steps, monkeypatch) -> None:
+    scheduler = LCMScheduler(**COMMON, prediction_type=prediction, clip_sample=False)
+    expected = theirs(scheduler, steps, monkeypatch)
+    schedule = NoiseSchedule.from_config({**COMMON, "prediction_type": prediction})
+    sigmas = [*(schedule.sigma(float(t)) for t in scheduler.timesteps), 0.0]
+    draws = noises(steps)
+    x = schedule.first_noise(draws[-1], sigmas[0])
+    close(SAMPLERS["lcm"](denoiser(toy, schedule), x, sigmas, lambda i: draws[i]), expected)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_dpmpp_3m_sde_against_its_integral(power: int) -> None:
+    """Where x0 is a line over lambda = -log sigma, the step is exact from the second on; of a
+    parabola's bend it takes half, as k-diffusion does. (diffusers has another sign there.)
+
+    mean of x at h = e^(-2 h) x + integral of 2 e^(-2 (h - u)) x0(u) over u from 0 to h.
+    """
+    sigmas = [6.0, 3.0, 1.4, 0.8]
+    lams = [-math.log(sigma) for sigma in sigmas]
+    line = lambda x, sigma: torch.tensor((0.3 - math.log(sigma)) ** power).double()  # noqa: E731
+    no_noise = lambda i: torch.zeros(()).double()  # noqa: E731
+    at = torch.tensor(2.0).double()
+    before, found = (SAMPLERS["dpm++3m-sde"](line, at, sigmas[:n], no_noise).item() for n in (3, 4))
+    h = lams[3] - lams[2]
+    u = torch.linspace(0, h, 20_001).double()
+    kernel = 2 * torch.exp(-2 * (h - u))
+    exact = torch.trapezoid(kernel * (0.3 + lams[2] + u) ** power, u).item()
+    bend = torch.trapezoid(kernel * u * u, u).item() if power == 2 else 0.0
+    assert found == pytest.approx(math.exp(-2 * h) * before + exact - bend / 2, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["ddim", "euler", "dpm++2m", "unipc", "heun", "dpm++2m-sde"])
+def test_zero_terminal_snr(name: str, monkeypatch) -> None:
+    """From no signal at all: all go on finitely, DDIM as diffusers' does."""
+    config = {**COMMON, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    schedule = NoiseSchedule.from_config({**config, "timestep_spacing": "leading"})
+    sigmas, draws = schedule.sigmas(20), noises(20)
+    assert schedule.spacing == "trailing"
+    assert 1000 < sigmas[0] < 1e5
+    x = schedule.first_noise(draws[-1], sigmas[0])
+    found = SAMPLERS[name](denoiser(toy, schedule), x, sigmas, lambda i: draws[i])
+    assert found.isfinite().all()
+    assert found.abs().max() < 10
+    if name == "ddim":
+        scheduler = DDIMScheduler(**config, timestep_spacing="trailing", clip_sample=False)
+        assert torch.allclose(found, theirs(scheduler, 20, monkeypatch), atol=2e-3)
+
+
 def gaussian(sigma_data: float):
     """The exact denoiser of data ~ N(0, sigma_data^2)."""
     return lambda x, sigma: x * sigma_data**2 / (sigma_data**2 + sigma**2)
@@ -143,7 +223,9 @@ def error(name: str, steps: int) -> float:
     return abs((got - exact) / exact).item()
 
 
-@pytest.mark.parametrize(("name", "order"), [("euler", 1), ("ddim", 1), ("dpm++2m", 2)])
+@pytest.mark.parametrize(
+    ("name", "order"), [("euler", 1), ("ddim", 1), ("dpm++2m", 2), ("heun", 2), ("unipc", 3)]
+)
 def test_order_of_convergence(name: str, order: int) -> None:
     """Halving the step divides the error by 2^order."""
     coarse, fine = error(name, 64), error(name, 128)
@@ -151,7 +233,7 @@ def test_order_of_convergence(name: str, order: int) -> None:
     assert fine < 0.05
 
 
-@pytest.mark.parametrize("name", ["ddpm", "dpm++2m-sde"])
+@pytest.mark.parametrize("name", ["ddpm", "dpm++2m-sde", "dpm++3m-sde"])
 def test_stochastic_samplers_end_in_the_data_distribution(name: str) -> None:
     data, steps, n = 0.7, 60, 20_000
     ratio = (0.02 / 14.0) ** (1 / steps)
@@ -168,6 +250,13 @@ def test_guidance() -> None:
     cond, uncond = torch.tensor([3.0]), torch.tensor([1.0])
     assert guided(cond, uncond, 5.0).item() == 11.0
     assert guided(cond, uncond, 1.0).item() == 3.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.7, 1.0])
+def test_rescaled_guidance(share: float) -> None:
+    output, cond = torch.randn(3, 4, 8, 8) * 5 + 1, torch.randn(3, 4, 8, 8)
+    expected = rescale_noise_cfg(output, cond, guidance_rescale=share)
+    assert torch.allclose(rescaled(output, cond, share), expected)
 
 
 def test_steps_are_reported_in_order() -> None:

@@ -86,7 +86,7 @@ def test_known_spacings() -> None:
     schedule = NoiseSchedule.from_config({"steps_offset": 1})
     assert schedule.timesteps(10, "leading") == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1]
     assert schedule.timesteps(10, "trailing") == [999, 899, 799, 699, 599, 499, 399, 299, 199, 99]
-    assert schedule.timesteps(10, "linspace") == [999, 888, 777, 666, 555, 444, 333, 222, 111, 0]
+    assert schedule.timesteps(10, "uniform") == [999, 888, 777, 666, 555, 444, 333, 222, 111, 0]
     assert len(schedule.sigmas(10)) == 11
     assert schedule.sigmas(10)[-1] == 0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from kaiffin.adapters.elsewhere.programs import program
 from kaiffin.foundation.config import SampleConfig
-from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES
 
 SIZES = {"CLIPTextEncode": [400, 160], "KSampler": [315, 262]}
 
@@ -73,7 +73,8 @@ def workflow(
     width, height = sample.size or size
     canvas = {"width": width, "height": height, "batch_size": 1}
     empty = graph.add("EmptyLatentImage", 2, 3, canvas)
-    name, scheduler = SAMPLERS[sample.sampler].comfyui
+    name = SAMPLERS[sample.sampler].comfyui
+    scheduler = SCHEDULES[sample.schedule].comfyui or SCHEDULES["leading"].comfyui
     settings = {
         "seed": 0, "control_after_generate": "fixed", "steps": sample.steps,
         "cfg": sample.guidance, "sampler_name": name, "scheduler": scheduler, "denoise": 1.0,

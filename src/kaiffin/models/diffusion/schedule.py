@@ -14,10 +14,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kaiffin.foundation.samplers import BASE
 from kaiffin.models.diffusion.loss import min_snr_weight
+from kaiffin.models.diffusion.spacing import ALIGNED, SPACINGS, aligned
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
-SPACINGS = ("leading", "trailing", "linspace")
+TIMES = {"leading": "leading", "trailing": "trailing", "linspace": "uniform"}  # diffusers' and ours
 
 
 # The smallest level of signal in the table of sigmas: at none at all, where a schedule with zero
@@ -60,8 +62,14 @@ class Schedule(Protocol):
         """min-SNR factor (B,) on the squared error of the target; see `min_snr_weight`."""
         ...
 
-    def sigmas(self, num_steps: int) -> list[float]:
-        """(num_steps + 1) descending sigmas of a trajectory, and 0 at the end."""
+    @property
+    def spacing(self) -> str:
+        """A name of `foundation.samplers.SCHEDULES`: what "base" means for this base."""
+        ...
+
+    def sigmas(self, num_steps: int, spacing: str = BASE) -> list[float]:
+        """(num_steps + 1) descending sigmas of a trajectory, and 0 at the end. ConfigError for a
+        spacing that it has not."""
         ...
 
     def first_noise(self, eps: Tensor, sigma: float) -> Tensor:
@@ -85,7 +93,8 @@ class NoiseSchedule:
     `a = alphas_cumprod`; `sigma = sqrt((1 - a) / a)`, so that `x_t / sqrt(a_t) = x0 + sigma eps`;
     `snr = a / (1 - a)`.
 
-    alphas_cumprod: (T,) float64, descending; the rest as in diffusers' scheduler_config.json.
+    alphas_cumprod: (T,) float64, descending; spacing: leading, trailing or uniform; aligned: the
+    sigmas of "Align Your Steps" for its family; the rest as in diffusers' scheduler_config.json.
     """
 
     alphas_cumprod: Tensor
@@ -93,16 +102,19 @@ class NoiseSchedule:
     spacing: str = "leading"
     steps_offset: int = 1
     config: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    aligned: tuple[float, ...] = ALIGNED
 
     def __post_init__(self) -> None:
         if self.prediction_type not in PREDICTION_TYPES:
             raise ValueError(f"prediction_type {self.prediction_type!r} not in {PREDICTION_TYPES}")
-        if self.spacing not in SPACINGS:
-            raise ValueError(f"spacing {self.spacing!r} not in {SPACINGS}")
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> NoiseSchedule:
-        """Reads a diffusers scheduler config; ValueError names what is not supported."""
+        """Reads a diffusers scheduler config; ValueError names what is not supported.
+
+        Where training went on to no signal at all, sampling has to begin there: the spacing is
+        then trailing, whatever the config says (Lin et al. 2023, section 3.3).
+        """
         betas = _betas(
             config.get("beta_schedule", "scaled_linear"),
             config.get("beta_start", 0.00085),
@@ -110,12 +122,15 @@ class NoiseSchedule:
             config.get("num_train_timesteps", 1000),
         )
         alphas_cumprod = torch.cumprod(1.0 - betas, 0)
+        spacing = config.get("timestep_spacing", "leading")
+        if spacing not in TIMES:
+            raise ValueError(f"timestep_spacing {spacing!r} not in {tuple(TIMES)}")
         if config.get("rescale_betas_zero_snr"):
-            alphas_cumprod = _zero_terminal_snr(alphas_cumprod)
+            alphas_cumprod, spacing = _zero_terminal_snr(alphas_cumprod), "trailing"
         return NoiseSchedule(
             alphas_cumprod,
             config.get("prediction_type", "epsilon"),
-            config.get("timestep_spacing", "leading"),
+            TIMES[spacing],
             config.get("steps_offset", 1),
             dict(config),
         )
@@ -185,22 +200,24 @@ class NoiseSchedule:
         weight = float((value - logs[low]) / (logs[low + 1] - logs[low]))
         return low + min(max(weight, 0.0), 1.0)
 
-    def timesteps(self, num_steps: int, spacing: str | None = None) -> list[float]:
+    def timesteps(self, num_steps: int, spacing: str) -> list[float]:
         """Descending timesteps of a trajectory (Lin et al. 2023, table 2)."""
         last = self.num_timesteps
-        kind = spacing or self.spacing
-        if kind == "linspace":
+        if spacing == "uniform":
             return torch.linspace(last - 1, 0, num_steps, dtype=torch.float64).tolist()
-        if kind == "leading":
+        if spacing == "leading":
             ratio = last // num_steps
             steps = [float(i * ratio + self.steps_offset) for i in reversed(range(num_steps))]
             return [min(t, last - 1) for t in steps]
         ratio = last / num_steps
         return [float(round(last - i * ratio) - 1) for i in range(num_steps)]
 
-    def sigmas(self, num_steps: int, spacing: str | None = None) -> list[float]:
-        """(num_steps + 1) descending sigmas of those timesteps, and 0 at the end."""
-        return [self.sigma(t) for t in self.timesteps(num_steps, spacing)] + [0.0]
+    def sigmas(self, num_steps: int, spacing: str = BASE) -> list[float]:
+        kind = self.spacing if spacing == BASE else spacing
+        spaced = {**SPACINGS, "ays": aligned(self.aligned)}
+        if kind in spaced:
+            return [*spaced[kind](self.sigma_table(), num_steps), 0.0]
+        return [self.sigma(t) for t in self.timesteps(num_steps, kind)] + [0.0]
 
     def _at(self, t: Tensor) -> Tensor:
         return self.alphas_cumprod.to(t.device)[t.long()]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kaiffin.models.base import Conditioning, SizeFacts
+from kaiffin.models.diffusion.schedule import NoiseSchedule, Schedule
+from kaiffin.models.diffusion.spacing import ALIGNED_XL
 from kaiffin.models.families.shared import LatentDiffusion
 
 PENULTIMATE = 1  # SDXL was trained on the states before the last layer, without the final norm
@@ -22,6 +25,10 @@ class StableDiffusionXL(LatentDiffusion):
     """
 
     name = "sdxl"
+
+    @classmethod
+    def read_schedule(cls, config: Mapping[str, Any]) -> Schedule:
+        return replace(NoiseSchedule.from_config(config), aligned=ALIGNED_XL)
 
     @classmethod
     def models(cls) -> dict[str, Any]:
