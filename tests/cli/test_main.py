@@ -64,7 +64,7 @@ def said(arguments: list[object], capsys: pytest.CaptureFixture[str]) -> str:
         (["generate", "RUN", "x", "--size", "big"], "kaiffin: --size: sample.size = 'big'"),
         (["generate", "RUN", "x", "--size", "big"], "Write it as 512x768"),
         (["generate", "RUN", "x", "--steps", "-1"], "sample.steps = -1"),
-        (["generate", "RUN", "x", "--sampler", "heun"], "sample.sampler"),
+        (["generate", "RUN", "x", "--sampler", "plms"], "sample.sampler"),
         (["generate", "RUN", "x", "--adapter", "GONE.safetensors:0.5"], "cannot be read"),
         (["generate", "RUN", "x", "--adapter", "PICKLE.pt"], "pickle"),
         (["generate", "RUN", "--prompts", "HOLE.txt"], "line 2: is empty"),

@@ -69,8 +69,8 @@ def test_sillytavern(world: World, webui: TestClient) -> None:
         got = webui.post("/sdapi/v1/txt2img", json=asked).json()
     job = world.studio.jobs.find(json.loads(got["info"])["job"]).request
     assert job["sample"] == {
-        "steps": 4, "guidance": 6.5, "sampler": "euler", "negative": "", "clip_skip": 0,
-        "size": [64, 64],
+        "steps": 4, "guidance": 6.5, "sampler": "euler", "schedule": "karras", "negative": "",
+        "clip_skip": 0, "size": [64, 64],
     }  # fmt: skip
     assert job["seed"] == 5
 

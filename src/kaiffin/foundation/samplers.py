@@ -52,7 +52,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 BASE = "base"  # the schedule that the base itself says
 SCHEDULES: dict[str, Schedule] = {
-    BASE: Schedule("what the base says: one of the next three", "", ""),
+    BASE: Schedule("what the base says: one of the next three", "Automatic", ""),
     "leading": Schedule("even in time, without the noisiest end", "DDIM", "ddim_uniform"),
     "trailing": Schedule("even in time, from the noisiest on", "SGM Uniform", "sgm_uniform"),
     "uniform": Schedule("even in time, with both ends", "Uniform", "normal"),

@@ -50,12 +50,13 @@ def _schedule(request: Request, family: ModelFamily) -> str:
 def parameters_text(recipe: dict[str, Any]) -> str:
     """The `parameters` text of A1111's web UI, which most viewers and galleries read."""
     request, base = recipe["request"], recipe["base"]
-    rescale = request["guidance_rescale"]
+    schedule = SCHEDULES[request.get("schedule", BASE)]  # an older recipe says neither
+    rescale = request.get("guidance_rescale", 0)
     tags = "".join(f" <lora:{a['name']}:{_number(a['weight'])}>" for a in recipe["adapters"])
     facts = {
         "Steps": request["steps"],
         "Sampler": SAMPLERS[request["sampler"]].a1111,
-        "Schedule type": SCHEDULES[request["schedule"]].a1111,
+        "Schedule type": schedule.a1111,
         "CFG scale": f"{request['guidance']:g}",
         "CFG Rescale": f"{rescale:g}" if rescale else "",
         "Seed": request["seed"],

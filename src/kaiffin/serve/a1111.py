@@ -74,10 +74,7 @@ def samplers(caller: Reader) -> list[dict[str, Any]]:
 @router.get("/schedulers")
 def schedulers(caller: Reader) -> list[dict[str, Any]]:
     """By A1111's names."""
-    return [
-        {"name": name, "label": one.a1111 or "Automatic", "aliases": []}
-        for name, one in SCHEDULES.items()
-    ]
+    return [{"name": name, "label": one.a1111, "aliases": []} for name, one in SCHEDULES.items()]
 
 
 @router.get("/upscalers")
