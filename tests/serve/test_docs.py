@@ -158,6 +158,7 @@ def test_the_unit(tmp_path: Path) -> None:
     asked = dict(zip(words[::2], words[1::2], strict=True))
     assert asked["--data"].startswith(f"{state}/")
     assert service["Environment"] == f"HOME={state}"
+    assert service["KillMode"] == "mixed"  # a worker that is stopped by another counts as dead
     assert {name[2:].replace("-", "_") for name in asked} <= set(Serve.model_fields)
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
