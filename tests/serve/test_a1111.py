@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from PIL import Image
-from served import Hand, World
+from served import AT, Hand, World
 from starlette.testclient import TestClient
 
+from kaiffin.foundation.imaging import SampleConfig
+from kaiffin.foundation.samplers import SAMPLERS
 from kaiffin.serve.app import application
 
 
@@ -29,50 +31,70 @@ def opened(text: str) -> Image.Image:
 
 
 def test_open_webui(world: World, webui: TestClient) -> None:
-    """Models are listed, one is set by posting all options back, then a picture."""
-    names = [one["model_name"] for one in webui.get("/sdapi/v1/sd-models").json()]
-    assert names == ["miniature", "miniature-xl"]
-    options = webui.get("/sdapi/v1/options").json()
-    options["sd_model_checkpoint"] = "miniature-xl"
+    """As version 0.12 does it: connected where there are options, a model that is set by posting
+    all of them back, and the options once more before each picture."""
+    assert webui.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "miniature"
+    options = webui.get("/sdapi/v1/options").json() | {"sd_model_checkpoint": "miniature-xl"}
     assert webui.post("/sdapi/v1/options", json=options).status_code == 200
+    names = [(one["title"], one["model_name"]) for one in webui.get("/sdapi/v1/sd-models").json()]
+    assert names == [("miniature", "miniature"), ("miniature-xl", "miniature-xl")]
     assert webui.get("/sdapi/v1/options").json() == options
-    asked = {"prompt": "a dog", "batch_size": 2, "width": 64, "height": 60, "steps": 3,
-             "negative_prompt": "a cat"}  # fmt: skip
+    asked = {"prompt": "a dog", "batch_size": 2, "width": 64, "height": 60, "steps": 3}
     with Hand(world):
         got = webui.post("/sdapi/v1/txt2img", json=asked).json()
+        webui.post("/sdapi/v1/txt2img", json=asked | {"negative_prompt": "a cat"})
     assert [opened(one).size for one in got["images"]] == [(64, 64)] * 2
     info = json.loads(got["info"])
     assert info["all_seeds"] == [info["seed"], info["seed"] + 1]
     job = world.studio.jobs.find(info["job"]).request
     assert job["base"] == "miniature-xl"
-    assert job["sample"] == {"steps": 3, "negative": "a cat", "size": [64, 64]}
+    assert job["sample"] == {"steps": 3, "negative": "", "size": [64, 64]}
 
 
 def test_sillytavern(world: World, webui: TestClient) -> None:
-    """Lists, a model that is polled for, a picture, and a bare interrupt when its page closes."""
-    lists = ("samplers", "schedulers", "upscalers", "latent-upscale-modes", "sd-models", "sd-vae")
-    for name in lists:
+    """As version 1.19 does it: lists, a model that is polled for, a picture whose request carries
+    the key once more, and a bare interrupt when its page closes."""
+    for name in ("samplers", "schedulers", "upscalers", "latent-upscale-modes", "sd-models",
+                 "sd-vae"):  # fmt: skip
         assert isinstance(webui.get(f"/sdapi/v1/{name}").json(), list), name
-    assert "DPM++ 2M" in [one["name"] for one in webui.get("/sdapi/v1/samplers").json()]
+    assert webui.get("/sdapi/v1/sd-modules").status_code == 404  # Forge's; it asks both
     webui.post("/sdapi/v1/options", json={"sd_model_checkpoint": "miniature"})
     progress = webui.get("/sdapi/v1/progress").json()
     assert (progress["progress"], progress["state"]["job_count"]) == (0, 0)
     asked = {
-        "prompt": "a dog", "negative_prompt": "", "sampler_name": "Euler", "scheduler": "karras",
-        "steps": 4, "cfg_scale": 6.5, "width": 64, "height": 64, "restore_faces": False,
-        "enable_hr": False, "hr_upscaler": "Latent", "denoising_strength": 0.7, "seed": 5,
-        "override_settings": {"CLIP_stop_at_last_layers": 1}, "save_images": True,
-        "override_settings_restore_afterwards": True, "send_images": True,
-        "do_not_save_grid": False, "clip_skip": 1, "hr_scale": 2,
+        "url": AT, "auth": f"any:{world.secrets[-1]}", "prompt": "a dog", "negative_prompt": "",
+        "sampler_name": "Euler", "scheduler": "uniform", "steps": 4, "cfg_scale": 6.5, "width": 64,
+        "height": 64, "restore_faces": False, "enable_hr": False, "hr_upscaler": "Latent",
+        "hr_scale": 1, "hr_additional_modules": [], "denoising_strength": 0.7,
+        "hr_second_pass_steps": 0, "override_settings": {"CLIP_stop_at_last_layers": 1},
+        "override_settings_restore_afterwards": True, "clip_skip": 1, "save_images": True,
+        "send_images": True, "do_not_save_grid": False, "do_not_save_samples": False,
     }  # fmt: skip
     with Hand(world):
-        got = webui.post("/sdapi/v1/txt2img", json=asked).json()
-    job = world.studio.jobs.find(json.loads(got["info"])["job"]).request
-    assert job["sample"] == {
-        "steps": 4, "guidance": 6.5, "sampler": "euler", "schedule": "karras", "negative": "",
+        got = webui.post("/sdapi/v1/txt2img", json=asked)
+        last = webui.post("/sdapi/v1/txt2img", json=asked | {"clip_skip": 12, "seed": 5}).json()
+    assert len(got.json()["images"]) == 1
+    assert world.secrets[-1] not in got.text
+    first, second = (
+        world.studio.jobs.find(json.loads(one["info"])["job"]).request for one in (got.json(), last)
+    )
+    assert first["sample"] == {
+        "steps": 4, "guidance": 6.5, "sampler": "euler", "schedule": "uniform", "negative": "",
         "clip_skip": 0, "size": [64, 64],
     }  # fmt: skip
-    assert job["seed"] == 5
+    most = next(
+        one.le for one in SampleConfig.model_fields["clip_skip"].metadata if hasattr(one, "le")
+    )
+    assert (second["sample"]["clip_skip"], second["seed"]) == (most, 5)
+    bare = webui.post("/sdapi/v1/interrupt", headers={"content-length": "0"})
+    assert bare.status_code == 200
+
+
+def test_the_sampler_that_clients_choose_is_the_default(webui: TestClient) -> None:
+    """They take the first of the list."""
+    names = [one["name"] for one in webui.get("/sdapi/v1/samplers").json()]
+    assert names[0] == SAMPLERS[SampleConfig().sampler].a1111
+    assert len(set(names)) == len(SAMPLERS)
 
 
 def test_an_interrupt_is_of_ones_own(world: World, webui: TestClient, bob: TestClient) -> None:

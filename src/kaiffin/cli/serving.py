@@ -62,7 +62,9 @@ class Add(Command):
     scopes: str = option("read,generate,train,admin", "what it opens", metavar="SCOPE,...")
     pictures: int | None = option(None, "pictures a day that it may ask for", ge=0)
     queued: int | None = option(None, "jobs of its user's that may wait", ge=0)
-    bytes: int | None = option(None, "bytes of photos and adapters", ge=0, le=10**15)
+    bytes: int | None = option(
+        None, "bytes of photos, adapters, pictures and runs", ge=0, le=10**15
+    )
     data: Path = _data()
 
     def __call__(self) -> None:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Body
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
+from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES, Sampler, Schedule
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.serve import asking, openai
@@ -28,6 +29,7 @@ MODEL = "sd_model_checkpoint"
 OPTIONS: dict[str, Any] = {
     MODEL: "", "sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1, "samples_format": "png",
 }  # fmt: skip
+CLIP_SKIPS, SKIPPED = 12, 4  # where A1111's slider ends, of which 1 is none; where ours does
 OLD_NAMES = {"dpm++ sde": "dpm++2m-sde"}
 
 
@@ -47,7 +49,7 @@ class Txt2Img(BaseModel):
     n_iter: Annotated[int, Field(ge=1, le=PICTURES)] | None = 1
     sampler_name: Annotated[str, Field(max_length=100)] | None = None
     scheduler: Annotated[str, Field(max_length=100)] | None = None
-    clip_skip: Annotated[int, Field(ge=1, le=5)] | None = None
+    clip_skip: Annotated[int, Field(ge=1, le=CLIP_SKIPS)] | None = None
     override_settings: dict[str, Any] | None = None
 
 
@@ -67,8 +69,9 @@ def _title(model: openai.Model) -> str:
 
 @router.get("/samplers")
 def samplers(caller: Reader) -> list[dict[str, Any]]:
-    """By A1111's names."""
-    return [{"name": one.a1111, "aliases": [name], "options": {}} for name, one in SAMPLERS.items()]
+    """By A1111's names; the default comes first, where clients choose it."""
+    found = sorted(SAMPLERS.items(), key=lambda one: one[0] != SampleConfig().sampler)
+    return [{"name": one.a1111, "aliases": [name], "options": {}} for name, one in found]
 
 
 @router.get("/schedulers")
@@ -179,7 +182,7 @@ def _translated(
     sample: dict[str, Any] = {
         "steps": body.steps, "guidance": body.cfg_scale, "negative": body.negative_prompt,
         **_steps(body.sampler_name or "", body.scheduler or ""),
-        "clip_skip": None if body.clip_skip is None else body.clip_skip - 1,
+        "clip_skip": None if body.clip_skip is None else min(body.clip_skip - 1, SKIPPED),
     }  # fmt: skip
     if body.width and body.height:
         sample["size"] = [_by_8(body.width), _by_8(body.height)]

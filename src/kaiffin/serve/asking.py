@@ -37,6 +37,7 @@ def submit(
         if key is None or not writer.execute(known, (caller.owner, key)).fetchone():
             live = jobs.count(caller.owner, *LIVE)
             service.keys.charge(caller, pictures(kind, request), live)
+            service.holdings.refuse(caller, 1)  # what a job makes is not known before
         return jobs.submit(caller.owner, kind, request, key=key)
 
 

@@ -35,7 +35,7 @@ DAY_S = 86_400
 @dataclass(frozen=True)
 class Quotas:
     """None: as many as the machine takes. pictures: asked for in a day (UTC); queued: jobs that are
-    not over; bytes: of photos and adapters that are kept."""
+    not over; bytes: of all that is kept (see serve.holdings)."""
 
     pictures: int | None = None
     queued: int | None = None
@@ -243,20 +243,6 @@ class Keys:
                 " ON CONFLICT (owner, day) DO UPDATE SET pictures = excluded.pictures",
                 (caller.owner, day, total),
             )
-
-    def refuse_bytes(self, caller: Caller, more: int) -> None:
-        """429 where the caller's photos and adapters would be more than the key may keep."""
-        if caller.quotas.bytes is None:
-            return
-        rows = self.db.rows(
-            "SELECT (SELECT IFNULL(SUM(p.bytes), 0) FROM photos p JOIN datasets d"
-            " ON d.id = p.dataset WHERE d.owner = ?1)"
-            " + (SELECT IFNULL(SUM(bytes), 0) FROM adapters WHERE owner = ?1) AS bytes",
-            (caller.owner,),
-        )
-        if rows[0]["bytes"] + more > caller.quotas.bytes:
-            raise over_quota(f"{caller.quotas.bytes:,} bytes are what this key may keep.",
-                             "Delete photos or adapters first.")  # fmt: skip
 
 
 @contextlib.contextmanager

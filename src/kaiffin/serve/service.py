@@ -15,6 +15,7 @@ from kaiffin.serve.adapters import Adapters
 from kaiffin.serve.datasets import Datasets
 from kaiffin.serve.decoding import Decoder
 from kaiffin.serve.errors import Refused
+from kaiffin.serve.holdings import Holdings
 from kaiffin.serve.keys import Caller, Keys, Scope
 from kaiffin.serve.planning import Planner
 from kaiffin.serve.studio import Studio
@@ -34,7 +35,7 @@ class Service:
     def __post_init__(self) -> None:
         self.keys, self.decoder, self.planner = Keys(self.studio.db), Decoder(), Planner()
         self.datasets = Datasets(self.studio, self.decoder)
-        self.adapters = Adapters(self.studio)
+        self.adapters, self.holdings = Adapters(self.studio), Holdings(self.studio)
 
     def check_base(self, name: str) -> None:
         """UserError for a base that is not on the operator's list."""

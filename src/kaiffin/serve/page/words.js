@@ -161,7 +161,7 @@ export const W = {
 	},
 	settings: {
 		over: "Settings", title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes.map((one) => W.settings.scopes[one]).join(", ")}.`, out: "Log out",
-		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB of photos and adapters` },
+		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB` },
 		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", basesMore: "Whoever runs this service adds others (docs/bases.md).",
 		devices: "What computes", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take ${percent(value)} of a training's time on the same device.`,
 		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "close"], revoke: "Close", revokeOf: (name) => `Close the key ${name}`, revokeSure: (name) => `Close the key ${name}? What uses it is locked out at once.`,

@@ -41,7 +41,7 @@ def adapters(
 @router.post("", status_code=201)
 async def import_adapter(file: UploadFile, caller: Trainer, service: Served) -> Adapter:
     """A .safetensors file of any layout."""
-    service.keys.refuse_bytes(caller, file.size or 0)
+    await run_in_threadpool(service.holdings.refuse, caller, file.size or 0)
     async with incoming(service, file) as path:
         return await run_in_threadpool(service.adapters.add, caller.owner, path, shown_name(file))
 

@@ -116,7 +116,7 @@ async def add_photo(
 ) -> Photo:  # fmt: skip
     """One photo of any format that Kaiffin reads; the same bytes again are the same photo."""
     service.datasets.get(caller.owner, id)
-    service.keys.refuse_bytes(caller, file.size or 0)
+    await run_in_threadpool(service.holdings.refuse, caller, file.size or 0)
     async with incoming(service, file) as path:
         return await service.datasets.add(caller.owner, id, path, shown_name(file), caption)
 

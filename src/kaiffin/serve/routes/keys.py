@@ -26,7 +26,7 @@ class NewKey(Body):
     scopes: tuple[Scope, ...] = Field(SCOPES, min_length=1, max_length=4)
     pictures: Most = Field(None, description="a day")
     queued: Most = Field(None, description="jobs that are not over")
-    bytes: Most = Field(None, description="of photos and adapters")
+    bytes: Most = Field(None, description="of photos, adapters, pictures and runs")
 
 
 class Shown(BaseModel):
