@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kaiffin.cli.settings import Command, argument, option
+from kaiffin.foundation.extras import needs
 
 DATA = Path("studio")
 
@@ -45,7 +46,8 @@ class Serve(Command):
     a1111: bool = option(False, "with as much of A1111's API as Open WebUI and SillyTavern use")
 
     def __call__(self) -> None:
-        from kaiffin.serve.server import Serving, serve
+        with needs("serve", "`kaiffin serve`"):
+            from kaiffin.serve.server import Serving, serve
 
         asked = Serving(
             self.data, self.host, self.port, tuple(self.allow_host), tuple(self.base), self.on,
