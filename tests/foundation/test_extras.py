@@ -42,7 +42,7 @@ def test_an_absent_extra_is_named_with_its_command(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"needs the extra {extra}. Install it: " in said
-    assert said.endswith(f" -m pip install 'kaiffin[{extra}]'\n")
+    assert f" -m pip install 'kaiffin[{extra}]'" in said
 
 
 def test_a_package_that_is_there_and_broken_keeps_its_words(
