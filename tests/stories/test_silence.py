@@ -1,6 +1,7 @@
 """Every story with its default listener says nothing: not on stdout, not on stderr, no library's
 warning; and leaves the process as it was."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 import yaml
 from conftest import FEW, grainy_photos, process
 
+from kaiffin.cli.encoding import document
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, override
@@ -167,7 +169,7 @@ def test_a_story_says_nothing_and_leaves_nothing(
         before = process()
         with warnings.catch_warnings(record=True) as heard:
             as_python_does()
-            STORIES[name](world)
+            answer = STORIES[name](world)
         assert process() == before
     finally:
         torch.set_num_threads(1)
@@ -176,6 +178,7 @@ def test_a_story_says_nothing_and_leaves_nothing(
     # Records are printed where nobody handles them; here pytest does.
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
     assert capfd.readouterr() == ("", "")
+    assert json.loads(document(answer)), "what --json would print"
 
 
 def as_python_does() -> None:

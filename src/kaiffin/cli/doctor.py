@@ -6,10 +6,7 @@ from kaiffin.cli.settings import Command, option
 
 
 class Doctor(Command):
-    """Look whether all is well on this machine: one screen to paste into an issue.
-
-    Nothing private is in it. Exit code 1 where something that is needed is broken.
-    """
+    """Is all well on this machine? One screen to paste into an issue; exit code 1 if not."""
 
     quick: bool = option(False, "without a training step and a picture on the miniature")
 
@@ -17,6 +14,5 @@ class Doctor(Command):
         from kaiffin.cli.show import doctor as show
         from kaiffin.stories.doctor import doctor
 
-        found = doctor(quick=self.quick, tell=self.tell)
-        show.checkup(found)
+        found = self.answer(doctor(quick=self.quick, tell=self.tell), show.checkup)
         return 0 if found.healthy else 1

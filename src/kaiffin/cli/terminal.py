@@ -17,44 +17,51 @@ PLAIN_SECONDS = 10.0  # between lines of a wait where the output is no terminal
 
 # Markup is off: prompts, paths and names in files come from anyone, brackets and all.
 console = Console(highlight=False, soft_wrap=True, markup=False)
+errors = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
 
 class Terminal(Tell):
     """Lines, tables and bars with the time left; a line now and then where there is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, aside: bool = False) -> None:
+        """aside: on stderr, since stdout is for the answer alone."""
+        self.aside = aside
         self.waits = 0  # that are going on
 
+    @property
+    def out(self) -> Console:
+        return errors if self.aside else console
+
     def note(self, text: str) -> None:
-        console.print(text)
+        self.out.print(text)
 
     def warning(self, text: str) -> None:
-        console.print(f"warning: {text}", style="yellow" if console.is_terminal else None)
+        self.out.print(f"warning: {text}", style="yellow" if self.out.is_terminal else None)
 
     def table(self, table: Table) -> None:
         if table.title:
-            console.print(table.title)
+            self.out.print(table.title)
         drawn = Drawn(*table.columns, box=None, padding=(0, 1, 0, 0))
         for row in table.rows:
             drawn.add_row(*row)
-        console.print(drawn)
+        self.out.print(drawn)
 
     def picture(self, path: Path, text: str = "") -> None:
         if not self.waits:  # what is waited for is counted there, not listed
-            console.print(f"{text}: {path}" if text else str(path))
+            self.out.print(f"{text}: {path}" if text else str(path))
 
     @contextlib.contextmanager
     def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
         self.waits += 1
         try:
-            if not console.is_terminal:
-                yield _Plain(text, total)
+            if not self.out.is_terminal:
+                yield _Plain(text, total, self.out)
                 return
             columns = (
                 bars.TextColumn(text), bars.BarColumn(), bars.MofNCompleteColumn(),
                 bars.TextColumn("{task.fields[text]}"), bars.TimeRemainingColumn(),
             )  # fmt: skip
-            with bars.Progress(*columns, console=console) as drawn:
+            with bars.Progress(*columns, console=self.out) as drawn:
                 yield _Bar(drawn, total)
         finally:
             self.waits -= 1
@@ -80,9 +87,9 @@ class _Bar(Progress):
 class _Plain(Progress):
     """A line every ten seconds and at the end of a wait that had any."""
 
-    def __init__(self, what: str, total: int | None) -> None:
+    def __init__(self, what: str, total: int | None, out: Console) -> None:
         super().__init__(total)
-        self.what = what
+        self.what, self.out = what, out
         self.started = self.said = time.monotonic()
         self.first: int | None = None
 
@@ -100,7 +107,21 @@ class _Plain(Progress):
         pace = (now - self.started) / max(1, self.done - self.first)
         left = f"  {duration((self.total - self.done) * pace)} left" if self.total else ""
         more = f"  {text}" if text else ""
-        console.print(f"{self.what} {self.done}/{self.total or '?'}{more}{left}")
+        self.out.print(f"{self.what} {self.done}/{self.total or '?'}{more}{left}")
+
+
+class Quiet(Tell):
+    """Warnings, on stderr, and nothing else."""
+
+    def warning(self, text: str) -> None:
+        errors.print(f"warning: {text}")
 
 
 TERMINAL = Terminal()
+
+
+def voice(*, aside: bool = False, quiet: bool = False) -> Tell:
+    """aside: what is told goes to stderr; quiet: no more than warnings do."""
+    if quiet:
+        return Quiet()
+    return Terminal(aside=True) if aside else TERMINAL
