@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table as Drawn
 
 from kaiffin.foundation.tell import Progress, Table, Tell, duration
 
+PATIENCE_SECONDS = 0.7  # before a bar is drawn on a terminal
 PLAIN_SECONDS = 10.0  # between lines of a wait where the output is no terminal
 
 # Markup is off: prompts, paths and names in files come from anyone, brackets and all.
@@ -61,8 +63,11 @@ class Terminal(Tell):
                 bars.TextColumn(text), bars.BarColumn(), bars.MofNCompleteColumn(),
                 bars.TextColumn("{task.fields[text]}"), bars.TimeRemainingColumn(),
             )  # fmt: skip
-            with bars.Progress(*columns, console=self.out) as drawn:
-                yield _Bar(drawn, total)
+            bar = _Bar(bars.Progress(*columns, console=self.out), total)
+            try:
+                yield bar
+            finally:
+                bar.end()
         finally:
             self.waits -= 1
 
@@ -75,9 +80,20 @@ class Clock(Terminal):
 
 
 class _Bar(Progress):
+    """Drawn once it has been waited for a while, so that what is quick leaves no line."""
+
     def __init__(self, drawn: bars.Progress, total: int | None) -> None:
         super().__init__(total)
         self.drawn, self.task = drawn, drawn.add_task("", total=total, text="")
+        self.late = threading.Timer(PATIENCE_SECONDS, drawn.start)
+        self.late.daemon = True
+        self.late.start()
+
+    def end(self) -> None:
+        self.late.cancel()
+        self.late.join()  # where it begins to draw at this moment
+        if self.drawn.live.is_started:
+            self.drawn.stop()
 
     def update(self, done: int, total: int | None = None, text: str = "") -> None:
         super().update(done, total, text)
