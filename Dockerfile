@@ -20,7 +20,7 @@ FROM python:3.12-slim-bookworm
 COPY --from=build /opt/kaiffin /opt/kaiffin
 ENV PATH=/opt/kaiffin/bin:$PATH KAIFFIN_HOME=/data/home HF_HOME=/data/hub
 RUN useradd --uid 1000 --create-home kaiffin && install -d -o kaiffin /data
-USER kaiffin
+USER 1000
 WORKDIR /data
 VOLUME /data
 EXPOSE 7870

@@ -35,8 +35,8 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 
 
 def test_nothing_runs_as_root_and_the_folder_is_a_volume() -> None:
-    assert after("USER") == ["kaiffin"]
-    assert LINES.index("USER kaiffin") > max(i for i, x in enumerate(LINES) if x.startswith("RUN"))
+    assert after("USER") == ["1000"]
+    assert LINES.index("USER 1000") > max(i for i, x in enumerate(LINES) if x.startswith("RUN"))
     assert after("VOLUME") == ["/data"]
     assert all("-c constraints.txt" in line for line in after("RUN") if "pip install" in line)
 
