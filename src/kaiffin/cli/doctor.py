@@ -1,8 +1,11 @@
-"""`kaiffin doctor`. Torch-free until it looks."""
+"""`kaiffin doctor` and `kaiffin completion`: the machine and its shell. Torch-free
+until it looks."""
 
 from __future__ import annotations
 
-from kaiffin.cli.settings import Command, option
+from typing import Literal
+
+from kaiffin.cli.settings import Command, argument, option
 
 
 class Doctor(Command):
@@ -16,3 +19,14 @@ class Doctor(Command):
 
         found = self.answer(doctor(quick=self.quick, tell=self.tell), show.checkup)
         return 0 if found.healthy else 1
+
+
+class Completion(Command):
+    """Print what makes a shell complete commands, settings, runs and bases."""
+
+    shell: Literal["bash", "zsh", "fish"] = argument('bash, zsh or fish; eval "$(...)" in its rc')
+
+    def __call__(self) -> None:
+        from kaiffin.cli.completion import script
+
+        self.answer(script(self.shell), print)

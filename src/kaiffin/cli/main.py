@@ -67,7 +67,7 @@ app = Group(
             experiments.Sweep,
         ),
         "Serve": [*_commands(serving.Serve), KEYS],
-        "Look inside": [ADAPTER, MINIATURE, *_commands(training.Options)],
+        "Look inside": [ADAPTER, MINIATURE, *_commands(training.Options, doctor.Completion)],
     },
 )  # fmt: skip
 

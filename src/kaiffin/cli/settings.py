@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from kaiffin.cli.completion import offered
 from kaiffin.cli.help import Page, Rows, by_panel, help_all, spoken
 from kaiffin.foundation.errors import ConfigError, SettingError
 from kaiffin.foundation.schema import MOST, Strict, facts, value_name
@@ -103,6 +105,7 @@ class Flag(click.Option):
     ) -> None:  # fmt: skip
         """switch: it takes no value; hidden: only `--help-all` shows it."""
         self.field, self.flag, self.panel, self.setting = field, flag, panel, setting
+        self.kind = info.annotation
         kind: dict[str, Any] = (
             {"is_flag": True, "flag_value": "true", "type": click.STRING}
             if switch
@@ -115,6 +118,9 @@ class Flag(click.Option):
             [flag, re.sub(r"\W", "_", f"set{flag}") if setting else field],
             required=info.is_required(), hidden=hidden, help=_meaning(info), **kind,
         )  # fmt: skip
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return offered(self.field, self.kind, incomplete)
 
     @property
     def term(self) -> str:
@@ -132,6 +138,10 @@ class Place(click.Argument):
             [field], required=info.is_required(), nargs=-1 if _is_list(info.annotation) else 1
         )
         self.field, self.flag, self.help = field, field.upper(), _meaning(info)
+        self.kind = info.annotation
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return offered(self.field, self.kind, incomplete)
 
     @property
     def term(self) -> str:
@@ -172,6 +182,13 @@ class SchemaCommand(Page):
         yield "Answer", [(o.opts[0], o.help or "") for o in self.voice]
         helps = [(o.opts[0], o.help or "") for o in self.help_options]
         yield "Help", [*helps, ("--help", "this page")]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """With the settings that `--help` keeps back, once one is begun."""
+        begun = len(incomplete) > len("--") and incomplete.startswith("--")
+        kept = [f for f in self.fields if begun and getattr(f, "hidden", False)]
+        more = [CompletionItem(f.flag, help=f.help) for f in kept if f.flag.startswith(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *more]
 
     def invoke(self, ctx: click.Context) -> int:
         given = [f for f in self.fields if ctx.params[f.name or ""] not in (None, ())]
