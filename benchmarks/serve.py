@@ -132,7 +132,7 @@ def seconds(call: Callable[[], object]) -> float:
 @contextlib.contextmanager
 def served(data: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     key = secrets.token_hex(32)
-    command = [sys.executable, "-m", "kaiffin.cli", "serve", "--data", str(data), "--port", "0"]
+    command = [sys.executable, "-m", "kaiffin", "serve", "--data", str(data), "--port", "0"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "KAIFFIN_API_KEY": key}
     )

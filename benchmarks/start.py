@@ -102,7 +102,7 @@ class Numbered:
     def __call__(self) -> None:
         words = self.command.format(n=self.n).split()
         self.n += 1
-        _run(["-m", "kaiffin.cli", *words], self.folder)
+        _run(["-m", "kaiffin", *words], self.folder)
 
 
 def _run(words: Sequence[str], folder: Path) -> str:

@@ -11,7 +11,7 @@ from conftest import REPO
 from kaiffin.cli.help import Group
 from kaiffin.cli.main import ADAPTER, app, main
 
-KAIFFIN = [sys.executable, "-m", "kaiffin.cli"]
+KAIFFIN = [sys.executable, "-m", "kaiffin"]
 
 
 def page(words: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from kaiffin.cli.main import main
 from kaiffin.foundation.settings import load
 
-KAIFFIN = [sys.executable, "-m", "kaiffin.cli"]
+KAIFFIN = [sys.executable, "-m", "kaiffin"]
 
 
 @pytest.fixture(scope="module")

@@ -70,8 +70,11 @@ def test_a_terminal_has_bars_also_within_bars(monkeypatch: pytest.MonkeyPatch) -
     written = io.StringIO()
     drawn = Console(file=written, force_terminal=True, width=100, _environ={})
     monkeypatch.setattr(terminal, "console", drawn)
+    monkeypatch.setattr(terminal, "PATIENCE_SECONDS", 0.0)
     tell = Terminal()
     with tell.progress("jobs", 2) as outer, tell.progress("steps", 5) as inner:
+        for bar in (outer, inner):
+            bar.late.join()  # ty: ignore[unresolved-attribute]
         inner.update(5, text="loss 0.1")
         tell.note("between")
         outer.advance()
@@ -80,3 +83,13 @@ def test_a_terminal_has_bars_also_within_bars(monkeypatch: pytest.MonkeyPatch) -
     assert "5/5" in text
     assert "loss 0.1" in text
     assert "between" in text
+
+
+def test_a_terminal_has_no_line_of_what_was_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    drawn = Console(file=written, force_terminal=True, width=100, _environ={})
+    monkeypatch.setattr(terminal, "console", drawn)
+    monkeypatch.setattr(terminal, "PATIENCE_SECONDS", 600.0)
+    with Terminal().progress("loading", 2) as wait:
+        wait.advance()
+    assert written.getvalue() == ""

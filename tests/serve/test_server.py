@@ -24,7 +24,7 @@ class Served:
     """`kaiffin serve` with its lines."""
 
     def __init__(self, folder: Path, *, key: str = "", port: int = 0) -> None:
-        command = [sys.executable, "-m", "kaiffin.cli", "serve", "--data", str(folder)]
+        command = [sys.executable, "-m", "kaiffin", "serve", "--data", str(folder)]
         command += ["--port", str(port)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

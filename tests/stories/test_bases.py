@@ -192,7 +192,7 @@ def test_a_judge_comes_through_the_same_door(
 def test_a_mirror_a_home_and_offline_by_the_environment(hub: Hub, tmp_path: Path) -> None:
     """In processes of their own, as the client reads these when it is imported."""
     given = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "other"), "HF_HUB_OFFLINE": "0"}
-    call = [sys.executable, "-m", "kaiffin.cli", "bases", "get", "sd15", "--dtype", "bf16"]
+    call = [sys.executable, "-m", "kaiffin", "bases", "get", "sd15", "--dtype", "bf16"]
 
     def run(**more: str) -> subprocess.CompletedProcess[str]:
         env = os.environ | given | more

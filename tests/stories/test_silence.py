@@ -1,6 +1,7 @@
 """Every story with its default listener says nothing: not on stdout, not on stderr, no library's
 warning; and leaves the process as it was."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 import yaml
 from conftest import FEW, grainy_photos, process
 
+from kaiffin.cli.encoding import document
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, override
@@ -25,6 +27,7 @@ from kaiffin.stories import (
     choose,
     compare,
     demo,
+    doctor,
     generate,
     grid,
     inspect,
@@ -126,6 +129,7 @@ STORIES: dict[str, Callable[[World], object]] = {
     ),
     "report": lambda w: report.report([w.run.path], w.out.with_suffix(".html")),
     "demo": lambda w: demo.demo(w.out, steps=1),
+    "doctor": lambda w: doctor.doctor(quick=True),
     "adapter inspect": lambda w: inspect.inspect(w.adapter, str(w.base)),
     "adapter convert": lambda w: adapter.convert(w.adapter, w.out, "peft", str(w.base)),
     "adapter verify": lambda w: adapter.verify(w.adapter, str(w.base)),
@@ -165,7 +169,7 @@ def test_a_story_says_nothing_and_leaves_nothing(
         before = process()
         with warnings.catch_warnings(record=True) as heard:
             as_python_does()
-            STORIES[name](world)
+            answer = STORIES[name](world)
         assert process() == before
     finally:
         torch.set_num_threads(1)
@@ -174,6 +178,7 @@ def test_a_story_says_nothing_and_leaves_nothing(
     # Records are printed where nobody handles them; here pytest does.
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
     assert capfd.readouterr() == ("", "")
+    assert json.loads(document(answer)), "what --json would print"
 
 
 def as_python_does() -> None:

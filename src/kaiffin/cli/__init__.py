@@ -1,4 +1,4 @@
-"""The command line: `kaiffin`, and `python -m kaiffin.cli`."""
+"""The command line: `kaiffin`, and `python -m kaiffin`."""
 
 from kaiffin.cli.main import main
 

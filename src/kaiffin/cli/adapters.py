@@ -27,7 +27,7 @@ class Inspect(Command):
         from kaiffin.stories.inspect import inspect
 
         found = inspect(self.file, self.base, tell=self.tell)
-        show.inspection(found)
+        self.answer(found, show.inspection)
         return 1 if found.problems else 0
 
 
@@ -47,7 +47,7 @@ class Convert(Command):
         made = adapter.convert(
             self.file, self.out, self.to, self.base, skip_unknown=self.skip_unknown, tell=self.tell
         )
-        show.converted(made)
+        self.answer(made, show.converted)
 
 
 class Verify(Command):
@@ -62,7 +62,7 @@ class Verify(Command):
         from kaiffin.stories import adapter
 
         made = adapter.verify(self.file, self.base, skip_unknown=self.skip_unknown, tell=self.tell)
-        show.proof(made)
+        self.answer(made, show.proof)
         return 0 if made.holds else 1
 
 
@@ -91,15 +91,14 @@ class Merge(Command):
                 specs, self.out, self.rank, self.base,
                 skip_unknown=self.skip_unknown, tell=self.tell,
             )  # fmt: skip
-            show.merged(made)
+            self.answer(made, show.merged)
             return
         if self.rank is not None or self.base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")
-        show.merged_base(
-            adapter.merge_into(
-                self.into, specs, self.out, skip_unknown=self.skip_unknown, tell=self.tell
-            )
+        whole = adapter.merge_into(
+            self.into, specs, self.out, skip_unknown=self.skip_unknown, tell=self.tell
         )
+        self.answer(whole, show.merged_base)
 
 
 class Resize(Command):
@@ -120,7 +119,7 @@ class Resize(Command):
             self.file, self.out, self.rank, self.energy, self.base,
             skip_unknown=self.skip_unknown, tell=self.tell,
         )  # fmt: skip
-        show.resized(made)
+        self.answer(made, show.resized)
 
 
 class Extract(Command):
@@ -139,7 +138,7 @@ class Extract(Command):
         made = adapter.extract(
             self.tuned, self.base, self.out, self.rank, self.energy, tell=self.tell
         )
-        show.extracted(made)
+        self.answer(made, show.extracted)
 
 
 class Diff(Command):
@@ -153,7 +152,7 @@ class Diff(Command):
         from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        show.differences(adapter.diff(self.a, self.b, self.base, tell=self.tell))
+        self.answer(adapter.diff(self.a, self.b, self.base, tell=self.tell), show.differences)
 
 
 class ExportComfy(Command):
@@ -166,4 +165,4 @@ class ExportComfy(Command):
         from kaiffin.cli.show import adapter as show
         from kaiffin.stories import adapter
 
-        show.workflow(adapter.export_comfy(self.run, self.prompt, tell=self.tell))
+        self.answer(adapter.export_comfy(self.run, self.prompt, tell=self.tell), show.workflow)

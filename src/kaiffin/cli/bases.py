@@ -15,7 +15,7 @@ class List(Command):
         from kaiffin.cli.show import bases as show
         from kaiffin.stories.bases import bases, cached
 
-        show.listed(bases(), cached())
+        self.answer({"known": bases(), "cached": cached()}, lambda found: show.listed(**found))
 
 
 class Get(Command):
@@ -33,7 +33,7 @@ class Get(Command):
         from kaiffin.cli.show import bases as show
         from kaiffin.stories.bases import get
 
-        show.taken(get(self.name, self.dtype, tell=self.tell))
+        self.answer(get(self.name, self.dtype, tell=self.tell), show.taken)
 
 
 class Add(Command):
@@ -46,4 +46,4 @@ class Add(Command):
         from kaiffin.cli.show import bases as show
         from kaiffin.stories.bases import add
 
-        show.taken(add(self.path, self.name))
+        self.answer(add(self.path, self.name), show.taken)

@@ -35,7 +35,7 @@ class Choose(Command):
             self.run, changes=self.settings, budget=seconds, batch_size=self.batch_size,
             tell=self.tell,
         )  # fmt: skip
-        show.advice(found)
+        self.answer(found, show.advice)
 
 
 class Grid(Command):
@@ -79,7 +79,7 @@ class Grid(Command):
             out=self.out,
             yes=self.yes,
         )
-        show.grid(grid(order, changes=self.settings, tell=self.tell))
+        self.answer(grid(order, changes=self.settings, tell=self.tell), show.grid)
 
 
 class Compare(Command):
@@ -101,7 +101,7 @@ class Compare(Command):
             self.runs, self.out, changes=self.settings, last=self.last,
             batch_size=self.batch_size, tell=self.tell,
         )  # fmt: skip
-        show.comparison(found)
+        self.answer(found, show.comparison)
 
 
 class Sweep(Command):
@@ -128,7 +128,7 @@ class Sweep(Command):
             self.file, self.out or Path("sweeps") / name, self.settings, judge=self.judge,
             yes=self.yes, on=self.on, tell=self.tell,
         )  # fmt: skip
-        show.sweep(made)
+        self.answer(made, show.sweep)
         return 1 if made.failed else 0
 
 
@@ -145,8 +145,7 @@ class Report(Command):
         from kaiffin.cli.show import report as show
         from kaiffin.stories.report import report
 
-        written = report(self.runs, self.out, tell=self.tell)
-        show.report(written)
+        written = self.answer(report(self.runs, self.out, tell=self.tell), show.report)
         if self.show:
             click.launch(str(written.path))
 

@@ -67,7 +67,9 @@ class Group(Page, click.Group):
         self.under, self.alone = under, alone
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args or [self.alone] * bool(self.alone))
+        if self.alone and (not args or (args[0].startswith("--") and args[0] != "--help")):
+            args = [self.alone, *args]
+        return super().parse_args(ctx, args)
 
     def headed(self, everything: bool) -> Iterator[tuple[str, Rows]]:
         for heading, listed in self.under.items():
@@ -83,6 +85,19 @@ def by_panel(entries: Iterable[tuple[str, str, str]]) -> list[tuple[str, Rows]]:
     for panel, term, meaning in entries:
         panels.setdefault(panel, []).append((term, meaning))
     return list(panels.items())
+
+
+def spoken() -> list[click.Option]:
+    """`--json` and `--quiet`: how any command speaks."""
+    return [
+        click.Option(
+            ["--json", "as_json"], is_flag=True,
+            help="the answer as one JSON document; whatever else is said goes to stderr",
+        ),
+        click.Option(
+            ["--quiet"], is_flag=True, help="the answer alone, without what is said on the way"
+        ),
+    ]  # fmt: skip
 
 
 def help_all() -> click.Option:

@@ -21,7 +21,8 @@ class Build(Command, BuildConfig):
         from kaiffin.stories import miniature
 
         config = BuildConfig(**self.model_dump(include=set(BuildConfig.model_fields)))
-        show.built(miniature.build(config, self.only, tell=Clock()))
+        tell = self.tell if self.quiet else Clock(aside=self.as_json)
+        self.answer(miniature.build(config, self.only, tell=tell), show.built)
 
 
 class BuildCommand(SchemaCommand):

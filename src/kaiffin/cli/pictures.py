@@ -62,7 +62,8 @@ class Generate(Command):
             if self.source or self.prompt or self.prompts:
                 raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
             folder = self.out or Path("images")
-            show.again(remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell))
+            made = remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell)
+            self.answer(made, show.again)
             return
         if self.source is None:
             raise ConfigError("nothing to generate with.", "Name a run folder or a base.")
@@ -85,7 +86,7 @@ class Generate(Command):
             embeddings=tuple(self.embedding),
             skip_unknown=self.skip_unknown,
         )
-        show.made(generate(order, changes=self.settings, tell=self.tell))
+        self.answer(generate(order, changes=self.settings, tell=self.tell), show.made)
 
     def _first_seed(self) -> int:
         """That was given; -1 stands for any, as in other programs, and is never written down."""
@@ -128,7 +129,7 @@ class Rank(Command):
             self.pictures, self.prompt, like=self.like, judge=self.judge, best=self.best,
             out=self.out, tell=self.tell,
         )  # fmt: skip
-        show.ranking(found)
+        self.answer(found, show.ranking)
 
 
 class Demo(Command):
@@ -143,4 +144,4 @@ class Demo(Command):
         from kaiffin.cli.show import demo as show
         from kaiffin.stories.demo import demo
 
-        show.demo(demo(self.out, self.subject, self.seed, self.steps, tell=self.tell))
+        self.answer(demo(self.out, self.subject, self.seed, self.steps, tell=self.tell), show.demo)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from kaiffin.cli.settings import Command, argument, option
+from kaiffin.foundation.extras import needs
 
 DATA = Path("studio")
 
@@ -45,13 +46,16 @@ class Serve(Command):
     a1111: bool = option(False, "with as much of A1111's API as Open WebUI and SillyTavern use")
 
     def __call__(self) -> None:
-        from kaiffin.serve.server import Serving, serve
+        from kaiffin.cli.show import keys as show
+
+        with needs("serve", "`kaiffin serve`"):
+            from kaiffin.serve.server import Serving, serve
 
         asked = Serving(
             self.data, self.host, self.port, tuple(self.allow_host), tuple(self.base), self.on,
             self.share, self.judge, self.identity_judge, self.a1111,
         )  # fmt: skip
-        serve(asked, tell=self.tell)
+        serve(asked, lambda at: self.answer(at, show.address))
 
 
 class Add(Command):
@@ -74,7 +78,9 @@ class Add(Command):
         scopes = [part.strip() for part in self.scopes.split(",") if part.strip()]
         with opened(self.data) as keys:
             quotas = Quotas(self.pictures, self.queued, self.bytes)
-            show.added(*keys.add(self.name, user=self.user, scopes=scopes, quotas=quotas))
+            key, secret = keys.add(self.name, user=self.user, scopes=scopes, quotas=quotas)
+            made: dict[str, Any] = {"key": key, "secret": secret}
+            self.answer(made, lambda made: show.added(**made))
 
 
 class List(Command):
@@ -87,7 +93,7 @@ class List(Command):
         from kaiffin.serve.keys import opened
 
         with opened(self.data) as keys:
-            show.listed(keys.every())
+            self.answer(keys.every(), show.listed)
 
 
 class Revoke(Command):
@@ -101,4 +107,4 @@ class Revoke(Command):
         from kaiffin.serve.keys import opened
 
         with opened(self.data) as keys:
-            show.revoked(keys.revoke(self.key))
+            self.answer(keys.revoke(self.key), show.revoked)

@@ -12,22 +12,26 @@ import inspect
 import re
 import shlex
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from kaiffin.cli.help import Page, Rows, by_panel, help_all
+from kaiffin.cli.completion import offered
+from kaiffin.cli.help import Page, Rows, by_panel, help_all, spoken
 from kaiffin.foundation.errors import ConfigError, SettingError
 from kaiffin.foundation.schema import MOST, Strict, facts, value_name
 
 if TYPE_CHECKING:
     from kaiffin.foundation.config import Config
     from kaiffin.foundation.tell import Tell
+
+Found = TypeVar("Found")
 
 
 def argument(meaning: str, default: Any = ...) -> Any:
@@ -56,8 +60,11 @@ class Command(Strict):
     takes: ClassVar[tuple[str, ...]] = ()
     short: ClassVar[tuple[str, ...]] = ()
 
-    # The settings of the config that were given, as texts by their dotted names; no flag itself.
+    # No flags of their own: the settings of the config that were given, as texts by their dotted
+    # names, and how the command speaks, which is every command's.
     settings: dict[str, str] = Field(default_factory=dict)
+    as_json: bool = False
+    quiet: bool = False
 
     def __call__(self) -> int | None:
         """Does it; returns the exit code where that is not 0."""
@@ -66,9 +73,19 @@ class Command(Strict):
     @property
     def tell(self) -> Tell:
         """The terminal: what stories tell while they run."""
-        from kaiffin.cli.terminal import TERMINAL
+        from kaiffin.cli.terminal import voice
 
-        return TERMINAL
+        return voice(aside=self.as_json, quiet=self.quiet)
+
+    def answer(self, found: Found, show: Callable[[Found], None]) -> Found:
+        """What the story has answered: for a person as `show` has it, or all of it as JSON."""
+        if self.as_json:
+            from kaiffin.cli.encoding import document
+
+            click.echo(document(found))
+        else:
+            show(found)
+        return found
 
     def config(self, given: Mapping[str, Any], file: Path | None = None) -> Config:
         """The config in `file`, if any, changed by `given` and then by the settings."""
@@ -88,6 +105,7 @@ class Flag(click.Option):
     ) -> None:  # fmt: skip
         """switch: it takes no value; hidden: only `--help-all` shows it."""
         self.field, self.flag, self.panel, self.setting = field, flag, panel, setting
+        self.kind = info.annotation
         kind: dict[str, Any] = (
             {"is_flag": True, "flag_value": "true", "type": click.STRING}
             if switch
@@ -100,6 +118,9 @@ class Flag(click.Option):
             [flag, re.sub(r"\W", "_", f"set{flag}") if setting else field],
             required=info.is_required(), hidden=hidden, help=_meaning(info), **kind,
         )  # fmt: skip
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return offered(self.field, self.kind, incomplete)
 
     @property
     def term(self) -> str:
@@ -117,6 +138,10 @@ class Place(click.Argument):
             [field], required=info.is_required(), nargs=-1 if _is_list(info.annotation) else 1
         )
         self.field, self.flag, self.help = field, field.upper(), _meaning(info)
+        self.kind = info.annotation
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return offered(self.field, self.kind, incomplete)
 
     @property
     def term(self) -> str:
@@ -137,11 +162,15 @@ class SchemaCommand(Page):
         return [*own_fields(self.schema), *settings_of(self.schema.takes, self.schema.short)]
 
     @cached_property
+    def voice(self) -> Sequence[click.Option]:
+        return spoken()
+
+    @cached_property
     def help_options(self) -> Sequence[click.Option]:
         return [help_all()] if self.schema.takes else []
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*self.fields, *self.help_options, *super().get_params(ctx)]
+        return [*self.fields, *self.voice, *self.help_options, *super().get_params(ctx)]
 
     def headed(self, everything: bool) -> Iterator[tuple[str, Rows]]:
         shown = [f for f in self.fields if everything or not getattr(f, "hidden", False)]
@@ -150,14 +179,23 @@ class SchemaCommand(Page):
         # What a picture or a subject is comes before where its files go.
         flags.sort(key=lambda flag: (flag.panel in LAST, not flag.setting))
         yield from by_panel((f.panel, f.term, f.help or "") for f in [*places, *flags])
+        yield "Answer", [(o.opts[0], o.help or "") for o in self.voice]
         helps = [(o.opts[0], o.help or "") for o in self.help_options]
         yield "Help", [*helps, ("--help", "this page")]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """With the settings that `--help` keeps back, once one is begun."""
+        begun = len(incomplete) > len("--") and incomplete.startswith("--")
+        kept = [f for f in self.fields if begun and getattr(f, "hidden", False)]
+        more = [CompletionItem(f.flag, help=f.help) for f in kept if f.flag.startswith(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *more]
 
     def invoke(self, ctx: click.Context) -> int:
         given = [f for f in self.fields if ctx.params[f.name or ""] not in (None, ())]
         used = {f.field: f.flag for f in given if f.setting}
         values = {f.field: ctx.params[f.name or ""] for f in given}
         own = {name: value for name, value in values.items() if name not in used}
+        own |= {option.name: ctx.params[option.name] for option in self.voice if option.name}
         try:
             command = self.schema(**own, settings={name: values[name] for name in used})
         except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,49 +14,60 @@ from rich.table import Table as Drawn
 
 from kaiffin.foundation.tell import Progress, Table, Tell, duration
 
+PATIENCE_SECONDS = 0.7  # before a bar is drawn on a terminal
 PLAIN_SECONDS = 10.0  # between lines of a wait where the output is no terminal
 
 # Markup is off: prompts, paths and names in files come from anyone, brackets and all.
 console = Console(highlight=False, soft_wrap=True, markup=False)
+errors = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
 
 class Terminal(Tell):
     """Lines, tables and bars with the time left; a line now and then where there is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, aside: bool = False) -> None:
+        """aside: on stderr, since stdout is for the answer alone."""
+        self.aside = aside
         self.waits = 0  # that are going on
 
+    @property
+    def out(self) -> Console:
+        return errors if self.aside else console
+
     def note(self, text: str) -> None:
-        console.print(text)
+        self.out.print(text)
 
     def warning(self, text: str) -> None:
-        console.print(f"warning: {text}", style="yellow" if console.is_terminal else None)
+        self.out.print(f"warning: {text}", style="yellow" if self.out.is_terminal else None)
 
     def table(self, table: Table) -> None:
         if table.title:
-            console.print(table.title)
+            self.out.print(table.title)
         drawn = Drawn(*table.columns, box=None, padding=(0, 1, 0, 0))
         for row in table.rows:
             drawn.add_row(*row)
-        console.print(drawn)
+        self.out.print(drawn)
 
     def picture(self, path: Path, text: str = "") -> None:
         if not self.waits:  # what is waited for is counted there, not listed
-            console.print(f"{text}: {path}" if text else str(path))
+            self.out.print(f"{text}: {path}" if text else str(path))
 
     @contextlib.contextmanager
     def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
         self.waits += 1
         try:
-            if not console.is_terminal:
-                yield _Plain(text, total)
+            if not self.out.is_terminal:
+                yield _Plain(text, total, self.out)
                 return
             columns = (
                 bars.TextColumn(text), bars.BarColumn(), bars.MofNCompleteColumn(),
                 bars.TextColumn("{task.fields[text]}"), bars.TimeRemainingColumn(),
             )  # fmt: skip
-            with bars.Progress(*columns, console=console) as drawn:
-                yield _Bar(drawn, total)
+            bar = _Bar(bars.Progress(*columns, console=self.out), total)
+            try:
+                yield bar
+            finally:
+                bar.end()
         finally:
             self.waits -= 1
 
@@ -68,9 +80,20 @@ class Clock(Terminal):
 
 
 class _Bar(Progress):
+    """Drawn once it has been waited for a while, so that what is quick leaves no line."""
+
     def __init__(self, drawn: bars.Progress, total: int | None) -> None:
         super().__init__(total)
         self.drawn, self.task = drawn, drawn.add_task("", total=total, text="")
+        self.late = threading.Timer(PATIENCE_SECONDS, drawn.start)
+        self.late.daemon = True
+        self.late.start()
+
+    def end(self) -> None:
+        self.late.cancel()
+        self.late.join()  # where it begins to draw at this moment
+        if self.drawn.live.is_started:
+            self.drawn.stop()
 
     def update(self, done: int, total: int | None = None, text: str = "") -> None:
         super().update(done, total, text)
@@ -80,9 +103,9 @@ class _Bar(Progress):
 class _Plain(Progress):
     """A line every ten seconds and at the end of a wait that had any."""
 
-    def __init__(self, what: str, total: int | None) -> None:
+    def __init__(self, what: str, total: int | None, out: Console) -> None:
         super().__init__(total)
-        self.what = what
+        self.what, self.out = what, out
         self.started = self.said = time.monotonic()
         self.first: int | None = None
 
@@ -100,7 +123,21 @@ class _Plain(Progress):
         pace = (now - self.started) / max(1, self.done - self.first)
         left = f"  {duration((self.total - self.done) * pace)} left" if self.total else ""
         more = f"  {text}" if text else ""
-        console.print(f"{self.what} {self.done}/{self.total or '?'}{more}{left}")
+        self.out.print(f"{self.what} {self.done}/{self.total or '?'}{more}{left}")
+
+
+class Quiet(Tell):
+    """Warnings, on stderr, and nothing else."""
+
+    def warning(self, text: str) -> None:
+        errors.print(f"warning: {text}")
 
 
 TERMINAL = Terminal()
+
+
+def voice(*, aside: bool = False, quiet: bool = False) -> Tell:
+    """aside: what is told goes to stderr; quiet: no more than warnings do."""
+    if quiet:
+        return Quiet()
+    return Terminal(aside=True) if aside else TERMINAL

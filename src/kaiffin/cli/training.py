@@ -25,7 +25,7 @@ class Prepare(Command):
         from kaiffin.stories.prepare import prepare
 
         found = prepare(config, self.out, tell=self.tell)
-        show.photo_set(found)
+        self.answer(found, show.photo_set)
         refuse_problems(found.prepared)
 
 
@@ -58,10 +58,9 @@ class Train(Command):
         from kaiffin.stories.train import train
 
         if self.dry_run:
-            show.planned(plan(config, tell=self.tell))
+            self.answer(plan(config, tell=self.tell), show.planned)
             return 0
-        made = train(config, self.out, tell=self.tell)
-        show.trained(made)
+        made = self.answer(train(config, self.out, tell=self.tell), show.trained)
         return 1 if made.is_idle else 0
 
 
@@ -74,8 +73,7 @@ class Resume(Command):
         from kaiffin.cli.show import training as show
         from kaiffin.stories.train import resume
 
-        made = resume(self.run, tell=self.tell)
-        show.trained(made)
+        made = self.answer(resume(self.run, tell=self.tell), show.trained)
         return 1 if made.is_idle else 0
 
 
@@ -83,6 +81,6 @@ class Options(Command):
     """Every field of the configuration, its default and meaning, as a Markdown table."""
 
     def __call__(self) -> None:
-        from kaiffin.foundation.settings import option_table
+        from kaiffin.foundation.settings import described, option_table
 
-        print(option_table())
+        self.answer(described(), lambda _: print(option_table()))

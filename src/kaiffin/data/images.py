@@ -21,6 +21,7 @@ from kaiffin.data import unread
 from kaiffin.data.exif import orientation
 from kaiffin.data.quiet import hush
 from kaiffin.foundation.errors import ConfigError, PhotoError
+from kaiffin.foundation.extras import needs
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", "MPO", "HEIF")
 MAX_PIXELS = 100_000_000  # a decompression bomb is refused from its header alone
@@ -164,13 +165,8 @@ def _header(path: Path, data: bytes) -> Image.Image:
 
 
 def _register_heif(path: Path) -> None:
-    try:
+    with needs("heif", f"{path.name}: HEIC", PhotoError):
         import pillow_heif
-    except ImportError:
-        raise PhotoError(
-            f"{path.name}: HEIC needs the extra heif.",
-            "Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[heif]'.",
-        ) from None
     pillow_heif.register_heif_opener()
 
 

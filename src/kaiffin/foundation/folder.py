@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +216,16 @@ def file_sha256(path: Path, start: int = 0) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _file_hash(path: Path, start: int, size: int, mtime_ns: int) -> str:
+    return hash_of(path, start)
+
+
+def hash_of(path: Path, start: int = 0, read: Callable[[int], object] | None = None) -> str:
+    """The same, read now. read: hears of the bytes of each piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(start)
         while chunk := file.read(CHUNK):
             digest.update(chunk)
+            if read:
+                read(len(chunk))
     return digest.hexdigest()

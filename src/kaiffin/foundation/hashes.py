@@ -12,10 +12,11 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kaiffin.foundation.errors import RunError
-from kaiffin.foundation.folder import expanded, file_sha256, read_json, write_json
+from kaiffin.foundation.folder import expanded, file_sha256, hash_of, read_json, write_json
 
 WORTH = 16 * 2**20  # bytes from which on reading costs more than a note
 SETTLED = 2.0  # seconds after which a file system's clock tells a later change from this one
@@ -29,8 +30,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kaiffin"
 
 
-def kept_sha256(path: Path) -> str:
-    """Hex digest of a file: the hub's own name for it, a note of it, or read and noted."""
+def kept_sha256(path: Path, read: Callable[[int], object] | None = None) -> str:
+    """Hex digest of a file: the hub's own name for it, a note of it, or read and noted.
+
+    read: hears of bytes that are read, now and then.
+    """
     if name := _blob(path):
         return name
     if path.stat().st_size < WORTH:
@@ -42,7 +46,7 @@ def kept_sha256(path: Path) -> str:
         known = kept.pop("sha256", None)
         if kept == looks and isinstance(known, str) and SHA256.fullmatch(known):
             return known
-    found = file_sha256(path)
+    found = hash_of(path, read=read)
     is_settled = time.time() - path.stat().st_mtime > SETTLED
     if is_settled and _looks(path) == looks:
         with contextlib.suppress(RunError):  # a cache that cannot be written costs time only

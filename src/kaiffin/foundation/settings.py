@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -187,17 +188,35 @@ def flat(config: Config) -> dict[str, Any]:
     return found
 
 
-def option_table() -> str:
-    """Every field as a Markdown table row: names, values, default, meaning. `docs/options.md`."""
-    rows = ["| setting | value | default | meaning |", "|---|---|---|---|"]
+@dataclass(frozen=True)
+class Setting:
+    """A field of the configuration in words. flag: its short name on the command line, or ""."""
+
+    name: str
+    flag: str
+    value: str
+    default: str
+    meaning: str
+
+
+def described() -> list[Setting]:
+    """Every setting there is, those of lists' entries below their lists."""
+    found = []
     for name, info in _rows():
         default = "required" if info.is_required() else info.get_default(call_default_factory=True)
-        shown = "derived" if default is None else _escaped(default) or '""'
-        flag = facts(info).get("flag")
-        names = f"`{name}`, `{flag}`" if flag else f"`{name}`"
-        rows.append(
-            f"| {names} | {_escaped(value_name(info))} | `{shown}` | {info.description or ''} |"
-        )
+        shown = "derived" if default is None else str(default)
+        flag = facts(info).get("flag") or ""
+        found.append(Setting(name, flag, value_name(info), shown, info.description or ""))
+    return found
+
+
+def option_table() -> str:
+    """The same as rows of a Markdown table: names, values, default, meaning. `docs/options.md`."""
+    rows = ["| setting | value | default | meaning |", "|---|---|---|---|"]
+    for one in described():
+        names = f"`{one.name}`, `{one.flag}`" if one.flag else f"`{one.name}`"
+        default = _escaped(one.default) or '""'
+        rows.append(f"| {names} | {_escaped(one.value)} | `{default}` | {one.meaning} |")
     return "\n".join(rows)
 
 

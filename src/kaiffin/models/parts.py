@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from kaiffin.foundation.hashes import kept_sha256
 from kaiffin.foundation.spared import spare
+from kaiffin.foundation.tell import Tell
 
 TILE = 512  # pixels
 LIBRARIES = ("diffusers", "transformers", "accelerate", "peft", "bitsandbytes")  # that say much
+MB = 2**20
 
 
 def frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -48,12 +50,15 @@ def named_targets(
     }
 
 
-def revision(files: Iterable[Path], mark: str = "") -> str:
+def revision(files: Iterable[Path], mark: str = "", *, tell: Tell) -> str:
     """SHA-256 over the contents of the weight files, in order of their names, and over `mark`: what
     else makes a base another one."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(kept_sha256(path).encode())
+    digest, ordered = hashlib.sha256(), sorted(files)
+    total = sum(path.stat().st_size for path in ordered)
+    with tell.progress("hashing weights, MB:", total // MB) as wait:
+        for path in ordered:
+            digest.update(kept_sha256(path, lambda size: wait.advance(size // MB)).encode())
+        wait.update(total // MB)
     digest.update(mark.encode())
     return digest.hexdigest()
 

@@ -76,7 +76,7 @@ class Scorer:
         self.device = torch.device(gpu if device == "auto" else device)
         self.model.eval().to(self.device)
         self.cache = cache or TensorCache(None)
-        self.key = revision(sorted(folder.glob("*.safetensors")))
+        self.key = revision(sorted(folder.glob("*.safetensors")), tell=tell)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """(3, side, side): resized, cut and normalised as the model's own processor does."""

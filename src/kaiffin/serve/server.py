@@ -16,7 +16,6 @@ import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
 from kaiffin.foundation.errors import ConfigError, nearest
-from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files import shelf
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.published import PUBLISHED
@@ -54,9 +53,22 @@ class Serving:
     a1111: bool = False
 
 
-def serve(asked: Serving, *, tell: Tell = SILENT) -> None:
+@dataclass(frozen=True)
+class Address:
+    """Where a service answers. login: opens one browser, once; None where a key of the environment
+    is meant, since what such a service says goes into a log."""
+
+    url: str
+    data: Path
+    login: str | None = None
+
+
+Ready = Callable[[Address], object]
+
+
+def serve(asked: Serving, ready: Ready = lambda _: None) -> None:
     """Serves until SIGINT or SIGTERM: then answers under way end, trainings save, and the next
-    start goes on. UserError for what cannot be served."""
+    start goes on. ready: called once it answers. UserError for what cannot be served."""
     bases = bases_of(asked.bases)
     listening = _bound(asked.host, asked.port)
     with listening:
@@ -66,7 +78,7 @@ def serve(asked: Serving, *, tell: Tell = SILENT) -> None:
             port = listening.getsockname()[1]
             service = Service(studio, bases, cookie=f"kaiffin_{port}")
             with_token = not _let_in(service, asked)
-            _run(service, asked, listening, with_token, tell)
+            _run(service, asked, listening, with_token, ready)
         finally:
             studio.close()
 
@@ -92,7 +104,7 @@ def _let_in(service: Service, asked: Serving) -> bool:
 
 
 def _run(
-    service: Service, asked: Serving, listening: socket.socket, with_token: bool, tell: Tell
+    service: Service, asked: Serving, listening: socket.socket, with_token: bool, ready: Ready
 ) -> None:  # fmt: skip
     port = listening.getsockname()[1]
     rules = Rules(hosts_of(asked.host, port, asked.hosts), service.cookie)
@@ -102,7 +114,7 @@ def _run(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=PATIENCE_S, timeout_keep_alive=75,
     )  # fmt: skip
-    server = _Server(config, lambda: _say(service, asked, port, with_token, tell))
+    server = _Server(config, lambda: ready(_address(service, asked, port, with_token)))
     house = House(judge=asked.judge, identity_judge=asked.identity_judge)
     supervisor = Supervisor(service.studio, asked.on, asked.share, house)
     service.devices = supervisor.devices
@@ -116,7 +128,7 @@ def _run(
 class _Server(uvicorn.Server):
     """Says when it answers; ends by a signal as by a word, so that what is behind it ends, too."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
         super().__init__(config)
         self.ready = ready
 
@@ -135,15 +147,11 @@ class _Server(uvicorn.Server):
         self.ready()
 
 
-def _say(service: Service, asked: Serving, port: int, with_token: bool, tell: Tell) -> None:
-    """Where it is. With a key of the environment there is no token: what such a service says goes
-    into a log."""
+def _address(service: Service, asked: Serving, port: int, with_token: bool) -> Address:
     host = f"[{asked.host}]" if ":" in asked.host else asked.host
     at = f"http://{host}:{port}/"
-    tell.note(f"Kaiffin serves {asked.data} at {at}")
-    if with_token:
-        tell.note(f"open once, in a browser of yours: {at}?token={service.keys.new_token()}")
-    tell.note(f"a key for programs: kaiffin keys add NAME --data {asked.data}")
+    login = f"{at}?token={service.keys.new_token()}" if with_token else None
+    return Address(at, asked.data, login)
 
 
 def bases_of(named: Sequence[str]) -> tuple[str, ...]:

@@ -80,7 +80,10 @@ def verify(
     """
     config = BaseConfig(name=base)
     family = load(config, Runtime.from_config(config), tell)
-    return prove(path, family, opened_by_others, skip_unknown)
+    with tell.progress("proving by others' code, files", 1) as wait:
+        proof = prove(path, family, opened_by_others, skip_unknown)
+        wait.advance()
+    return proof
 
 
 # --- merge ------------------------------------------------------------------------------------
@@ -110,7 +113,7 @@ def merge(
         made.metadata[reading.SKIPPED] = "; ".join(text for text in skipped if text)
     cuts: Mapping[str, Cut] = {}
     if rank:
-        made, cuts = edit.resize(made, rank=rank)
+        made, cuts = edit.resize(made, rank=rank, tell=tell)
     writing.write(made, out, "kohya", opened[0][0].table.layers_per_block)
     ranks = {rank_of(parts) for parts in made.modules.values()}
     return Merged(out, len(made.modules), tuple(sorted(ranks)), edit.by_block(cuts, made.family))
@@ -170,7 +173,7 @@ def resize(
     _refuse_cut(rank, energy)
     opened = _opened(path, base, skip_unknown, tell)
     with safe.about(path):
-        made, cuts = edit.resize(opened.file, rank, energy)
+        made, cuts = edit.resize(opened.file, rank, energy, tell=tell)
     writing.write(made, out, "kohya", opened.table.layers_per_block)
     return Resized(out, _size(path), _size(out), edit.by_block(cuts, made.family))
 

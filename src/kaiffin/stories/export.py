@@ -20,6 +20,7 @@ from kaiffin.foundation.folder import read_json, write_json
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.train import beginning
 from kaiffin.train.session import Session
@@ -124,7 +125,9 @@ def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
     return header | beginning.header(run)
 
 
-def prove_files(run: Run, family: ModelFamily) -> dict[str, Proof | NoReader]:
+def prove_files(
+    run: Run, family: ModelFamily, *, tell: Tell = SILENT
+) -> dict[str, Proof | NoReader]:
     """Others' code must read every adapter to what was trained; the result stays in the run.
 
     By name of the adapter, "" for the run's own file; empty for an embedding alone, which has no
@@ -133,9 +136,14 @@ def prove_files(run: Run, family: ModelFamily) -> dict[str, Proof | NoReader]:
     names = expand(run.config)[-1].attached
     if not names:
         return {}
-    found = {"": _proof(run.adapter_path, family)}
+    paths = {"": run.adapter_path}
     if len(names) > 1:
-        found |= {name: _proof(run.part_path(name), family) for name in names}
+        paths |= {name: run.part_path(name) for name in names}
+    found = {}
+    with tell.progress("proving by others' code, files", len(paths)) as wait:
+        for name, path in paths.items():
+            found[name] = _proof(path, family)
+            wait.advance()
     whole, *phases = ((name, _as_json(proof)) for name, proof in found.items())
     write_json(run.proof_path, whole[1] | ({"phases": dict(phases)} if phases else {}))
     return found

@@ -116,7 +116,7 @@ def _train(run: Run, tell: Tell) -> Trained:
             session.stack.eject()
             step = trainer.step
         export.export(run, session, step)
-        proofs = export.prove_files(run, session.family)
+        proofs = export.prove_files(run, session.family, tell=tell)
     seconds = time.monotonic() - started
     return Trained(run, step, seconds, planned, proofs, len(run.candidates()))
 
@@ -161,7 +161,7 @@ def _made_up(run: Run, tell: Tell) -> Trained:
             base = files_now(run, run.config, BASE, tell).base
             family = load_base(base, Runtime.from_config(base, run.config.train.precision), tell)
             beginning.refuse_other_base(run, family.revision, family.base)
-            proofs = export.prove_files(run, family)
+            proofs = export.prove_files(run, family, tell=tell)
     before = {} if proofs else read_json(run.proof_path)
     for problem in before.get("problems", ()) if before.get("holds") is False else ():
         tell.warning(f"proof fails: {problem}")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kaiffin.foundation.config import TrainConfig
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.extras import needs
 from kaiffin.models.parts import quiet
 
 Groups = Sequence[dict[str, Any]]
@@ -53,16 +54,9 @@ def _door(module: str, name: str) -> Any:
     import importlib
 
     package = module.partition(".")[0]
-    try:
-        with quiet():
-            importlib.import_module(package)
-            return importlib.import_module(module)
-    except ImportError:
-        extra = EXTRAS[package]
-        raise ConfigError(
-            f"train.optimizer = {name!r} needs the extra {extra}.",
-            f"Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[{extra}]'.",
-        ) from None
+    with needs(EXTRAS[package], f"train.optimizer = {name!r}", ConfigError), quiet():
+        importlib.import_module(package)
+        return importlib.import_module(module)
 
 
 def _refuse_kernels(groups: Groups) -> None:

@@ -47,7 +47,7 @@ def test_without_lycoris_the_proof_says_what_it_needs(
 
     path = saved(moved(sd, "loha"), sd, tmp_path / "a.safetensors")
     monkeypatch.setitem(sys.modules, "lycoris.modules", None)
-    with pytest.raises(NoReader, match="not installed"):
+    with pytest.raises(NoReader, match="needs the extra lycoris"):
         prove(path, sd, opened_by_others)
 
 

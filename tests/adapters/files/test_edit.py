@@ -20,6 +20,7 @@ from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily
 
 
@@ -69,7 +70,7 @@ def test_a_merged_adapter_acts_as_both(family: ModelFamily) -> None:
 @settings(max_examples=40, deadline=None)
 def test_resize_is_the_best_approximation(rank: int, keep: int, seed: int) -> None:
     parts = layer(rank, 9, 7, seed)
-    made, cuts = edit.resize(adapter(x=parts), rank=keep)
+    made, cuts = edit.resize(adapter(x=parts), rank=keep, tell=SILENT)
     (found,), (cut,) = made.modules.values(), cuts.values()
     u, s, vt = torch.linalg.svd(full(parts), full_matrices=False)
     best = u[:, :keep] * s[:keep] @ vt[:keep]
@@ -82,7 +83,7 @@ def test_resize_is_the_best_approximation(rank: int, keep: int, seed: int) -> No
 @pytest.mark.parametrize("energy", [0.5, 0.9, 0.999, 1.0])
 def test_resize_by_energy_keeps_as_few_as_it_may(energy: float) -> None:
     parts = layer(8, 20, 16, 1)
-    made, cuts = edit.resize(adapter(x=parts), energy=energy)
+    made, cuts = edit.resize(adapter(x=parts), energy=energy, tell=SILENT)
     (found,), (cut,) = made.modules.values(), cuts.values()
     squares = torch.linalg.svdvals(full(parts)).square()
     share = squares.cumsum(0) / squares.sum()
@@ -100,7 +101,7 @@ def test_resize_keeps_the_shape_of_convolutions(sd: ModelFamily) -> None:
         "lora_up.weight": torch.randn(out, 4, 1, 1),
         "alpha": torch.tensor(2.0),
     }
-    made, _ = edit.resize(AdapterFile("kohya", "sd1", {name: parts}), rank=4)
+    made, _ = edit.resize(AdapterFile("kohya", "sd1", {name: parts}), rank=4, tell=SILENT)
     assert torch.allclose(full(made.modules[name]), full(parts), atol=1e-4)
     Lora.from_state(made.state(), modules)  # fits
 

@@ -30,4 +30,4 @@ def test_without_ray(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)  # as Python marks what cannot be imported
     assert main([*sweep, "--on", "ray"]) == 2
-    assert "Ray, which is not installed. Install it" in capsys.readouterr().err
+    assert "--on ray needs the extra ray. Install it" in capsys.readouterr().err

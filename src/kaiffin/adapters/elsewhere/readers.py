@@ -23,6 +23,7 @@ from kaiffin.adapters.files.spelling import OF_PEFT
 from kaiffin.adapters.load import table_of
 from kaiffin.adapters.stack import full_modules
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.extras import needs
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
@@ -105,14 +106,9 @@ def _by_peft(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
 @contextlib.contextmanager
 def _by_lycoris(family: ModelFamily, path: Path) -> Iterator[dict[str, int]]:
     """LyCORIS' own classes recognise each layer's kind and make its merged weight."""
-    try:
+    with needs("lycoris", "reading DoRA, LoHa, LoKr or OFT by LyCORIS", NoReader):
         logging.getLogger("LyCORIS").setLevel(logging.ERROR)
         import lycoris.modules  # noqa: F401
-    except ImportError:
-        raise NoReader(
-            "DoRA, LoHa, LoKr and OFT are read by LyCORIS, which is not installed.",
-            "Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[lycoris]'.",
-        ) from None
     tensors, modules = safe.read(path)[0], full_modules(family)
     homes = names.homes(modules, family.name, family.layers_per_block)
     given = (key for key in tensors if not key.startswith(EMBEDDING))

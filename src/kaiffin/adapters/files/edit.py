@@ -17,6 +17,7 @@ from kaiffin.adapters.files.norms import Parts, inner, strength
 from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.kinds import kind_of, rank_of
 from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.tell import Tell
 from kaiffin.models.families.spec import SPECS
 
 
@@ -131,8 +132,9 @@ def by_block(cuts: Mapping[str, Cut], family: str) -> list[BlockCut]:
 
 
 def resize(
-    adapter: AdapterFile, rank: int | None = None, energy: float | None = None
-) -> tuple[AdapterFile, dict[str, Cut]]:
+    adapter: AdapterFile, rank: int | None = None, energy: float | None = None, *,
+    tell: Tell,
+) -> tuple[AdapterFile, dict[str, Cut]]:  # fmt: skip
     """Each layer cut to its best approximation of `rank`, or to `energy` of its squared norm.
 
     By SVD of the update (Eckart and Young 1936). fp32; returns the file, with its tokens as they
@@ -141,9 +143,12 @@ def resize(
     if not adapter.modules:
         raise AdapterError("has no layers to cut down.")
     modules, cuts = {}, {}
-    for name, parts in adapter.modules.items():
-        u, s, vt = _svd(_plain(name, parts))
-        modules[name], cuts[name] = cut(u, s, vt, rank, energy, parts["lora_down.weight"].shape)
+    with tell.progress("layers", len(adapter.modules)) as wait:
+        for name, parts in adapter.modules.items():
+            u, s, vt = _svd(_plain(name, parts))
+            shape = parts["lora_down.weight"].shape
+            modules[name], cuts[name] = cut(u, s, vt, rank, energy, shape)
+            wait.advance()
     top = str(max(c.rank for c in cuts.values()))
     metadata = adapter.metadata | {"ss_network_dim": top, "ss_network_alpha": top}
     tokens = dict(adapter.embeddings)

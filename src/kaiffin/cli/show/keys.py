@@ -1,4 +1,4 @@
-"""Keys of a service: a new one, all of them, one that is revoked. Torch-free."""
+"""A service: where it answers; its keys: a new one, all of them, one revoked. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from kaiffin.cli.terminal import console
 
 if TYPE_CHECKING:
     from kaiffin.serve.keys import Key
+    from kaiffin.serve.server import Address
+
+
+def address(at: Address) -> None:
+    """Where to go with a browser, and with programs."""
+    console.print(f"Kaiffin serves {at.data} at {at.url}")
+    if at.login:
+        console.print(f"open once, in a browser of yours: {at.login}")
+    console.print(f"a key for programs: kaiffin keys add NAME --data {at.data}")
 
 
 def added(key: Key, secret: str) -> None:

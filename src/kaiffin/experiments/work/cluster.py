@@ -20,6 +20,7 @@ from typing import Any
 from kaiffin.experiments.work import jobs, workers
 from kaiffin.experiments.work.jobs import STOPPING, Ended, Job, Result
 from kaiffin.foundation.errors import Interrupted, RunError, UserError
+from kaiffin.foundation.extras import needs
 from kaiffin.foundation.tell import SILENT, Lines, Tell
 
 STORE = 100 * 2**20  # bytes for Ray's objects: ours are a few words
@@ -32,13 +33,8 @@ def connected(where: str, out: Path, tell: Tell = SILENT) -> Iterator[Cluster]:
     is_own = not where.startswith("ray://")
     for name, value in (OWN if is_own else {}).items():
         os.environ.setdefault(name, value)
-    try:
+    with needs("ray", "--on ray"):
         import ray
-    except ImportError:
-        raise UserError(
-            "--on ray needs Ray, which is not installed.",
-            "Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[ray]'.",
-        ) from None
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if is_own:
         settings |= {"include_dashboard": False, "object_store_memory": STORE}

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from kaiffin.foundation.errors import MissingWeightsError
+from kaiffin.foundation.tell import Progress
 from kaiffin.models.families.shared import LatentDiffusion
 from kaiffin.models.families.spec import SPECS
 from kaiffin.models.files import header
@@ -46,8 +47,9 @@ class Checkpoint:
 
 
 def open_models(
-    located: Located, family: type[LatentDiffusion], dtype: torch.dtype, *, vae: bool = True
-) -> Checkpoint:
+    located: Located, family: type[LatentDiffusion], dtype: torch.dtype, *, vae: bool = True,
+    wait: Progress,
+) -> Checkpoint:  # fmt: skip
     """Every model in a checkpoint file. vae: whether its VAE is wanted.
 
     Raises MissingWeightsError for a part that is there in part, or broken.
@@ -60,6 +62,7 @@ def open_models(
             continue
         weights = _weights(located.path, found, starts_of(located.family)[name], dtype)
         models[name] = _opened(cls, weights, located, name, dtype)
+        wait.advance()
     return Checkpoint(models, tuple(name for name in missing if vae or name != "vae"))
 
 

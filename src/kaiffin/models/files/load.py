@@ -13,7 +13,7 @@ from torch import nn
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.runtime import Runtime, choose_threads, make_deterministic
-from kaiffin.foundation.tell import Tell
+from kaiffin.foundation.tell import Progress, Tell
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion.schedule import Schedule
@@ -36,10 +36,12 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
     dtype = runtime.base_dtype
     located = resolve.locate(base.name, half=dtype.itemsize == 2, tell=tell)
     spec = SPECS[located.family]
-    with parts.quiet():
-        family = family_class(located.family)
+    family, title = family_class(located.family), Path(base.name).name
+    with parts.quiet(), tell.progress(f"loading {title}, parts", len(family.models())) as wait:
         device = runtime.device
-        found, files = _components(located, family, dtype, device, vae=not base.vae, tell=tell)
+        found, files = _components(
+            located, family, dtype, device, wait, vae=not base.vae, tell=tell
+        )
         if base.vae:
             found["vae"], vae_files = _external_vae(base.vae, located, tell)
             files = [*files, *vae_files]
@@ -51,7 +53,7 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
     _fit(models, spec.denoiser, base, runtime)
     loaded = Loaded(
         base=resolve.pinned(base.name),
-        revision=parts.revision(files, checkpoint.schedule_mark(located)),
+        revision=parts.revision(files, checkpoint.schedule_mark(located), tell=tell),
         schedule=found["schedule"],
         models=models,
         tokenizers={
@@ -80,15 +82,15 @@ def _upcast(vae: nn.Module, dtype: torch.dtype) -> list[str]:
 
 def _components(
     located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype,
-    device: torch.device, *, vae: bool, tell: Tell,
+    device: torch.device, wait: Progress, *, vae: bool, tell: Tell,
 ) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
     """Every component and the `schedule`, and the files that hold weights.
 
-    vae: whether a file's own VAE is wanted.
+    wait: for the models, one by one; vae: whether a file's own VAE is wanted.
     """
     if located.kind == "file":
-        return _from_file(located, family, dtype, device, vae=vae, tell=tell)
-    return _from_folder(located, family, dtype, device)
+        return _from_file(located, family, dtype, device, wait, vae=vae, tell=tell)
+    return _from_folder(located, family, dtype, device, wait)
 
 
 def _from_folder(
@@ -96,6 +98,7 @@ def _from_folder(
     family: type[LatentDiffusion],
     dtype: torch.dtype,
     device: torch.device,
+    wait: Progress,
 ) -> tuple[dict[str, Any], list[Path]]:
     folder = located.path
     found: dict[str, Any] = {}
@@ -105,6 +108,7 @@ def _from_folder(
     for name, cls in family.models().items():
         found[name] = _model(name, cls, folder / name, dtype, device)
         files += _weights(folder / name, dtype)[1]
+        wait.advance()
     found["schedule"] = _schedule(located, family)
     return found, files
 
@@ -174,10 +178,10 @@ def _schedule(located: resolve.Located, family: type[LatentDiffusion]) -> Schedu
 
 def _from_file(
     located: resolve.Located, family: type[LatentDiffusion], dtype: torch.dtype,
-    device: torch.device, *, vae: bool, tell: Tell,
+    device: torch.device, wait: Progress, *, vae: bool, tell: Tell,
 ) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
     """A checkpoint in the original (LDM) layout, and what stands in for the parts it lacks."""
-    opened = checkpoint.open_models(located, family, dtype, vae=vae)
+    opened = checkpoint.open_models(located, family, dtype, vae=vae, wait=wait)
     found, files = dict(opened.models), [located.path]
     for name in opened.missing:
         folder = resolve.stand_in(located, name, dtype.itemsize == 2, tell)

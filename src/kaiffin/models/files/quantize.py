@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.extras import needs
 from kaiffin.models import parts
 
 
@@ -21,14 +22,8 @@ def quantize(model: nn.Module, how: str, device: torch.device, dtype: torch.dtyp
 
     Raises ConfigError where bitsandbytes is not installed.
     """
-    try:
-        with parts.quiet():
-            import bitsandbytes.functional  # of a package that waits a part, so that it runs here
-    except ImportError:
-        raise ConfigError(
-            f"base.quantize = {how!r} needs the extra 8bit.",
-            "Install it where Kaiffin was cloned: .venv/bin/pip install -e '.[8bit]'.",
-        ) from None
+    with needs("8bit", f"base.quantize = {how!r}", ConfigError), parts.quiet():
+        import bitsandbytes.functional  # of a package that waits a part, so that it runs here
     targets = [(n, m) for n, m in model.named_modules() if type(m) is nn.Linear]
     for name, linear in targets:
         parent, _, leaf = name.rpartition(".")

@@ -1,3 +1,5 @@
+"""`python -m kaiffin`: the command line."""
+
 import sys
 
 from kaiffin.cli.main import main
