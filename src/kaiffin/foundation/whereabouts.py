@@ -37,7 +37,8 @@ def content_sha256(path: Path) -> str:
         named = [f"{one.relative_to(path).as_posix()}\n{kept_sha256(one)}\n" for one in files]
     except OSError:
         return ""
-    return hashlib.sha256("".join(named).encode()).hexdigest() if named else ""
+    text = "".join(named).encode("utf-8", "surrogateescape")  # names are bytes to the system
+    return hashlib.sha256(text).hexdigest() if named else ""
 
 
 # --- photos -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from kaiffin.pictures.make import WeightedAdapter
 
 # A run's pictures lie up to so many folders below it (grids/<name>/pictures).
 LEVELS = 4
+MOST_FILES = 64  # of an adapter that is a folder
 LARGEST = 2**32  # bytes; a base model beside the adapters is not hashed
 
 
@@ -100,4 +102,9 @@ def _adapters_near(picture: Path) -> Iterator[Path]:
         file.resolve().parents[1] for place in places for file in place.glob(f"*/*/{PEFT_FILE}")
     )
     small = (path for path in files if path.is_file() and path.stat().st_size < LARGEST)
-    yield from dict.fromkeys([*small, *folders])
+    yield from dict.fromkeys([*small, *filter(_is_small, folders)])
+
+
+def _is_small(folder: Path) -> bool:
+    """Whether it may be an adapter's: a few files, not a place where one happens to lie."""
+    return len(list(itertools.islice(folder.rglob("*"), MOST_FILES + 1))) <= MOST_FILES
