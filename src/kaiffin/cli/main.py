@@ -11,7 +11,16 @@ import sys
 
 import click
 
-from kaiffin.cli import adapters, bases, experiments, miniature, pictures, serving, training
+from kaiffin.cli import (
+    adapters,
+    bases,
+    experiments,
+    miniature,
+    pictures,
+    serving,
+    sharing,
+    training,
+)
 from kaiffin.cli.help import Group
 from kaiffin.cli.settings import Command, SchemaCommand
 from kaiffin.foundation.errors import UserError
@@ -50,7 +59,7 @@ app = Group(
     "kaiffin",
     "Teach Stable Diffusion one character from a few photos, and prove the pictures right.",
     {
-        "First steps": [*_commands(pictures.Demo), BASES],
+        "First steps": [*_commands(pictures.Demo, sharing.Import), BASES],
         "Teach": _commands(training.Prepare, training.Train, training.Resume),
         "Make pictures": _commands(pictures.Generate, pictures.Rank),
         "Choose and compare": _commands(
