@@ -6,6 +6,7 @@ to break. Which requests came stands in `requests`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -133,6 +134,16 @@ class Repo:
 
 
 @dataclass
+class Written:
+    """A repository that a client made. files: at its last commit; stored: large files by hash."""
+
+    private: bool
+    files: dict[str, bytes] = field(default_factory=dict)
+    stored: dict[str, bytes] = field(default_factory=dict)
+    message: str = ""
+
+
+@dataclass
 class Hub:
     """repos: by their names; moved: from an old name to the present; faults: by the end of a path,
     what is done to the next requests of that, one after the other; requests: `METHOD path range`.
@@ -144,6 +155,7 @@ class Hub:
     branches: dict[tuple[str, str], str] = field(default_factory=dict)  # (repo, branch): repo at it
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     requests: list[str] = field(default_factory=list)
+    written: dict[str, Written] = field(default_factory=dict)  # repositories that were made here
     url: str = ""
 
     def bodies(self, ending: str = "") -> list[str]:
@@ -201,6 +213,60 @@ class _Handler(BaseHTTPRequestHandler):
             self.json({"id": path.removeprefix("/api/datasets/")})
         else:
             self.answer(401, {"X-Error-Code": "RepoNotFound"})
+
+    def do_POST(self) -> None:
+        path, body = unquote(urlsplit(self.path).path), self._body()
+        self.hub.requests.append(f"POST {path}")
+        repo = next((n for n in self.hub.written if f"/{n}/" in path or f"/{n}.git" in path), "")
+        if kind := self.hub.fault(path):
+            self.answer(int(kind))
+        elif self.headers.get("Authorization") != "Bearer hf_secret":
+            self.answer(401)
+        elif path == "/api/validate-yaml":
+            self.json({"errors": [], "warnings": []})
+        elif path == "/api/repos/create":
+            asked = json.loads(body)
+            name = "/".join((asked.get("organization") or "me", asked["name"]))
+            private = asked.get("private") or asked.get("visibility") == "private"
+            self.hub.written.setdefault(name, Written(bool(private)))
+            self.json({"url": f"{self.hub.url}/{name}"})
+        elif path.endswith("/preupload/main"):
+            large = {f["path"]: f["path"].endswith(LARGE) for f in json.loads(body)["files"]}
+            self.json({"files": [{"path": p, "uploadMode": "lfs" if big else "regular",
+                                  "shouldIgnore": False} for p, big in large.items()]})  # fmt: skip
+        elif path.endswith("/objects/batch"):
+            self.json({"transfer": "basic", "objects": [
+                one | {"actions": {"upload": {"href": f"{self.hub.url}/put/{repo}/{one['oid']}"}}}
+                for one in json.loads(body)["objects"]
+            ]})  # fmt: skip
+        elif path.endswith("/commit/main"):
+            self.commit(self.hub.written[repo], [json.loads(line) for line in body.splitlines()])
+            self.json({"commitUrl": f"{self.hub.url}/{repo}/commit/{'a' * 40}",
+                       "commitOid": "a" * 40, "success": True})  # fmt: skip
+        else:
+            self.answer(404)
+
+    def do_PUT(self) -> None:
+        _, _, repo = unquote(urlsplit(self.path).path).partition("/put/")
+        name, _, oid = repo.rpartition("/")
+        data = self._body()
+        assert hashlib.sha256(data).hexdigest() == oid
+        self.hub.written[name].stored[oid] = data
+        self.answer(200)
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def commit(self, repo: Written, lines: list[dict]) -> None:
+        """One commit from the lines of the client: a header, then files or hashes of large ones."""
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                repo.message = value["summary"]
+            elif line["key"] == "lfsFile":
+                repo.files[value["path"]] = repo.stored[value["oid"]]
+            else:
+                repo.files[value["path"]] = base64.b64decode(value["content"])
 
     def info(self, name: str, revision: str) -> None:
         repo = self.hub.at(name, revision) if name in self.hub.repos else None
@@ -284,6 +350,7 @@ def serving(patch: pytest.MonkeyPatch, home: Path) -> Iterator[Hub]:
     )
     patch.setattr(f"{at}HF_HUB_CACHE", str(home / "hub"))
     patch.setattr(f"{at}HF_HUB_OFFLINE", False)
+    patch.setattr(f"{at}HF_HUB_DISABLE_XET", True)  # another protocol, for the same files
     patch.setattr(f"{at}DOWNLOAD_CHUNK_SIZE", 1 << 16)  # so that tiny files come in pieces, too
     patch.setenv("HF_TOKEN_PATH", str(home / "token"))
     patch.setenv("KAIFFIN_HOME", str(home / "kaiffin"))

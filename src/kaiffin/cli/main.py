@@ -66,6 +66,7 @@ app = Group(
             experiments.Choose, experiments.Report, experiments.Grid, experiments.Compare,
             experiments.Sweep,
         ),
+        "Share": _commands(sharing.Publish),
         "Serve": [*_commands(serving.Serve), KEYS],
         "Look inside": [ADAPTER, MINIATURE, *_commands(training.Options)],
     },

@@ -1,8 +1,9 @@
-"""The commands between Kaiffin and others: import. Torch-free until one of them runs."""
+"""The commands between Kaiffin and others: import, publish. Torch-free until one of them runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import UserError
@@ -36,3 +37,33 @@ class Import(Command):
             raise UserError("`kaiffin import` needs a file or a command line.", "See --help.")
         override({}, self.settings)  # texts that no field can have are refused first
         show.imported(import_training(self.source, self.out, self.settings, tell=self.tell))
+
+
+class Publish(Command):
+    """A finished run as a folder that the hub and Civitai want; uploaded only with hub:NAME.
+
+    Card, adapter, preview beside it, pictures with their prompts, scores: nothing of this machine.
+    """
+
+    run: Path = argument("a finished run folder")
+    to: str = option(..., "a new folder, or hub:ORG/NAME to upload it there")
+    pictures: int = option(4, "how many pictures are shown", ge=0, le=40)
+    best: bool = option(False, "the checkpoint that `kaiffin choose` recommends, not the last")
+    person: Literal["unsaid", "none", "consented"] = option(
+        "unsaid", "whether a real person is shown, and has agreed; the hub wants it said"
+    )
+    thumbnail: bool = option(False, "a small picture and the licence inside the adapter file")
+    licence: str = option("", "as the hub calls it; default: the base's")
+    private: bool = option(False, "the repository is seen by you alone")
+
+    def __call__(self) -> None:
+        from kaiffin.cli.show import publishing as show
+        from kaiffin.stories.publish import Terms, publish
+
+        show.published(
+            publish(
+                self.run, self.to,
+                Terms(self.person, self.licence, self.thumbnail, self.private),
+                pictures=self.pictures, best=self.best, tell=self.tell,
+            )
+        )  # fmt: skip

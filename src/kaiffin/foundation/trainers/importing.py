@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.settings import build, flat, override
 from kaiffin.foundation.trainers import (
     ai_toolkit,
     diffusers_scripts,
@@ -51,8 +51,8 @@ def imported(
     it is not here. Raises ConfigError for what cannot be read and what Kaiffin does not train.
     """
     found = read(source)
-    flat = kohya_gui.flat if found.program == "kohya_ss" else TABLES[found.program].flat
-    theirs, more = flat(found.raw)
+    its = kohya_gui if found.program == "kohya_ss" else TABLES[found.program]
+    theirs, more = its.flat(found.raw)
     draft = Draft(theirs, photos, given)
     rows: Sequence[Row] = TABLES[found.program].ROWS
     draft.walk(rows)
@@ -65,7 +65,9 @@ def imported(
     settings = draft.settings | dict(given)
     _no_prior_without_class(draft, settings)
     config = build(override({}, settings), f"as imported from {found.program}")
-    return Imported(found.program, found.files, config, settings, tuple(draft.findings))
+    values = flat(config)
+    set_here = {name: values[name] for name in settings}
+    return Imported(found.program, found.files, config, set_here, tuple(draft.findings))
 
 
 def _finish(found: Found, draft: Draft) -> None:
@@ -127,7 +129,7 @@ def written(made: Imported, source: str) -> str:
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = str(value) if isinstance(value, Path) else value
+        node[leaf] = value
     order = {name: i for i, name in enumerate(Config.model_fields)}
     tree = dict(sorted(tree.items(), key=lambda item: order[item[0]]))
     body = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)

@@ -171,7 +171,9 @@ class Draft:
         self.findings.append(Finding("(always there)", None, "default", dict(settings), why))
 
     def miss(self, theirs: str, why: str) -> None:
-        """Says that something has no counterpart."""
+        """Says that something has no counterpart, unless ours was given beside it."""
+        if "--subject" in why and "subject.token" in self.ours:
+            return
         self.findings.append(Finding(theirs, self.given.get(theirs), "none", {}, why))
 
     def walk(self, rows: Iterable[Row]) -> None:
