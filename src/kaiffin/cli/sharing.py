@@ -10,10 +10,8 @@ from kaiffin.foundation.errors import UserError
 
 
 class Import(Command):
-    """A training of sd-scripts, kohya_ss, diffusers, OneTrainer or ai-toolkit as a config.
-
-    Says of every setting what it became here, where it differs, or that it has no counterpart.
-    """
+    """A config from a training of sd-scripts, kohya_ss, diffusers, OneTrainer or ai-toolkit; says
+    what became of every setting."""
 
     takes = ("subject", "base", "data", "train")
     short = ("subject", "base", "data", "train")
@@ -40,10 +38,7 @@ class Import(Command):
 
 
 class Publish(Command):
-    """A finished run as a folder that the hub and Civitai want; uploaded only with hub:NAME.
-
-    Card, adapter, preview beside it, pictures with their prompts, scores: nothing of this machine.
-    """
+    """A finished run as a folder that the hub and Civitai want; uploaded only with hub:NAME."""
 
     run: Path = argument("a finished run folder")
     to: str = option(..., "a new folder, or hub:ORG/NAME to upload it there")
