@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+from hub_writing import LARGE, Writing, Written
 from safetensors.numpy import load_file, save
 
 from kaiffin.foundation.tell import SILENT, Tell
@@ -32,8 +33,6 @@ from kaiffin.models.files.published import source_of
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 HALF_UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
-
-LARGE = (".safetensors", ".bin", ".onnx", ".msgpack", ".ckpt", ".pt", ".xml", ".onnx_data")
 
 # The published repositories, as listed in November 2026: names, and sizes of weights in bytes.
 _SD_PARTS = ("unet", "text_encoder", "vae", "safety_checker")
@@ -144,6 +143,7 @@ class Hub:
     branches: dict[tuple[str, str], str] = field(default_factory=dict)  # (repo, branch): repo at it
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     requests: list[str] = field(default_factory=list)
+    written: dict[str, Written] = field(default_factory=dict)  # repositories that were made here
     url: str = ""
 
     def bodies(self, ending: str = "") -> list[str]:
@@ -170,7 +170,7 @@ class Hub:
         return (versions | by_commit).get(revision)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Writing, BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -284,6 +284,7 @@ def serving(patch: pytest.MonkeyPatch, home: Path) -> Iterator[Hub]:
     )
     patch.setattr(f"{at}HF_HUB_CACHE", str(home / "hub"))
     patch.setattr(f"{at}HF_HUB_OFFLINE", False)
+    patch.setattr(f"{at}HF_HUB_DISABLE_XET", True)  # another protocol, for the same files
     patch.setattr(f"{at}DOWNLOAD_CHUNK_SIZE", 1 << 16)  # so that tiny files come in pieces, too
     patch.setenv("HF_TOKEN_PATH", str(home / "token"))
     patch.setenv("KAIFFIN_HOME", str(home / "kaiffin"))

@@ -92,6 +92,11 @@ def test_merged_into_a_base_and_taken_out_again(
     tuned, out = tmp_path / "tuned", tmp_path / "out.safetensors"
     assert run("merge", file, "--into", family.base, "--out", tuned) == 0
     assert torch.allclose(output(load_tiny(tuned)), expected, atol=1e-4)
+    whole = tmp_path / "whole.safetensors"
+    assert run("merge", file, "--into", family.base, "--to", "single", "--out", whole) == 0
+    difference = (output(load_tiny(whole)) - expected).abs().max() / expected.abs().max()
+    assert difference < 1e-2  # half precision
+    assert run("merge", file, "--into", family.base, "--to", "single", "--out", whole) == 2
     saved = load_tiny(tuned).schedule
     assert torch.equal(saved.alphas_cumprod, family.schedule.alphas_cumprod)
     assert saved.prediction_type == family.schedule.prediction_type

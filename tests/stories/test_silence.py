@@ -30,10 +30,12 @@ from kaiffin.stories import (
     doctor,
     generate,
     grid,
+    import_training,
     inspect,
     miniature,
     plan,
     prepare,
+    publish,
     rank,
     report,
     sweep,
@@ -138,6 +140,14 @@ STORIES: dict[str, Callable[[World], object]] = {
         str(w.base),
     ),
     "adapter merge --into": lambda w: adapter.merge_into(str(w.base), [(w.adapter, 1.0)], w.out),
+    "adapter merge --to single": lambda w: adapter.merge_into(
+        str(w.base), [(w.adapter, 1.0)], w.out.with_suffix(".safetensors"), to="single"
+    ),
+    "publish": lambda w: publish.publish(w.run.path, str(w.out)),
+    "import": lambda w: import_training.import_training(
+        f"accelerate launch train_network.py --train_data_dir={w.photos}",
+        w.out.with_suffix(".yaml"), {"subject.token": "kai"},
+    ),
     "adapter resize": lambda w: adapter.resize(
         w.adapter, w.out.with_suffix(".safetensors"), 1, None, str(w.base)
     ),

@@ -73,7 +73,13 @@ class Merge(Command):
     out: Path = option(..., "the file that is written")
     rank: int | None = option(None, RANK, ge=1)
     base: str | None = option(None, BASE)
-    into: str | None = option(None, "merge into this base; --out is then a folder", metavar="BASE")
+    into: str | None = option(
+        None, "merge into this base; --out is then a folder or a file", metavar="BASE"
+    )
+    to: Literal["folder", "single"] = option(
+        "folder", "with --into: diffusers' folder, or one checkpoint file as A1111 reads it"
+    )
+    dtype: Literal["fp16", "bf16", "fp32"] = option("fp16", "of a checkpoint file's weights")
     skip_unknown: bool = option(False, SKIP)
 
     def __call__(self) -> None:
@@ -87,6 +93,8 @@ class Merge(Command):
                 raise ConfigError(f"{one.path}: a merge takes one number for each.", "Write :0.8.")
             specs.append((one.path, one.weights.number))
         if self.into is None:
+            if self.to != "folder":
+                raise ConfigError("--to single has no effect without --into.", "Name the base.")
             made = adapter.merge(
                 specs, self.out, self.rank, self.base,
                 skip_unknown=self.skip_unknown, tell=self.tell,
@@ -96,8 +104,9 @@ class Merge(Command):
         if self.rank is not None or self.base is not None:
             raise ConfigError("--rank and --base have no effect with --into.", "Drop them.")
         whole = adapter.merge_into(
-            self.into, specs, self.out, skip_unknown=self.skip_unknown, tell=self.tell
-        )
+            self.into, specs, self.out, to=self.to, dtype=self.dtype,
+            skip_unknown=self.skip_unknown, tell=self.tell,
+        )  # fmt: skip
         self.answer(whole, show.merged_base)
 
 

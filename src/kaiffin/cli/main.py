@@ -19,6 +19,7 @@ from kaiffin.cli import (
     miniature,
     pictures,
     serving,
+    sharing,
     training,
 )
 from kaiffin.cli.help import Group
@@ -59,13 +60,14 @@ app = Group(
     "kaiffin",
     "Teach Stable Diffusion one character from a few photos, and prove the pictures right.",
     {
-        "First steps": [*_commands(pictures.Demo, doctor.Doctor), BASES],
+        "First steps": [*_commands(pictures.Demo, sharing.Import, doctor.Doctor), BASES],
         "Teach": _commands(training.Prepare, training.Train, training.Resume),
         "Make pictures": _commands(pictures.Generate, pictures.Rank),
         "Choose and compare": _commands(
             experiments.Choose, experiments.Report, experiments.Grid, experiments.Compare,
             experiments.Sweep,
         ),
+        "Share": _commands(sharing.Publish),
         "Serve": [*_commands(serving.Serve), KEYS],
         "Look inside": [ADAPTER, MINIATURE, *_commands(training.Options, doctor.Completion)],
     },

@@ -10,11 +10,12 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from kaiffin.adapters import single
 from kaiffin.adapters.elsewhere import comfy
 from kaiffin.adapters.elsewhere.proof import Proof, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
@@ -121,19 +122,32 @@ def merge(
 
 @dataclass(frozen=True)
 class MergedBase:
-    """A copy of `base` with so many adapters in its weights, as a diffusers folder."""
+    """A copy of `base` with so many adapters in its weights, as a diffusers folder, or as one file
+    of `size` bytes. configs: beside the file, for a base of unusual shape."""
 
     out: Path
     base: str
     adapters: int
+    size: int = 0
+    configs: Path | None = None
 
 
 def merge_into(
-    base: str, specs: Sequence[tuple[Path, float]], out: Path, *, skip_unknown: bool = False,
-    tell: Tell = SILENT,
+    base: str, specs: Sequence[tuple[Path, float]], out: Path, *, to: Literal["folder", "single"]
+    = "folder", dtype: single.Half = "fp16", skip_unknown: bool = False, tell: Tell = SILENT,
 ) -> MergedBase:  # fmt: skip
-    """A copy of `base` in diffusers' layout with the adapters in its weights."""
+    """A copy of `base` with the adapters in its weights.
+
+    to: `folder` is diffusers' layout as the base is; `single` one checkpoint file of `dtype` in the
+    layout of A1111 and ComfyUI, which is read back before it gets its name. Raises UserError for
+    what is there already.
+    """
     _refuse_existing(out)
+    configs = out.with_suffix(".config")
+    if to == "single":
+        if out.suffix.lower() != ".safetensors":
+            raise UserError(f"{out}: a checkpoint file ends in .safetensors.", "Name it so.")
+        _refuse_existing(configs)
     family = _on_cpu(base, tell)
     for path, weight in specs:
         stack = load_adapter(path, family, PLAIN.times(weight), skip_unknown)
@@ -147,8 +161,31 @@ def merge_into(
         stack.inject(family)
         stack.adapters[""].merge()
         stack.eject()
-    save(family, out)
-    return MergedBase(out, base, len(specs))
+    if to == "folder":
+        save(family, out)
+        return MergedBase(out, base, len(specs))
+    with_configs = not single.is_published_shape(family)
+    size = single.write(family, out, dtype, _single_header(family, specs, out), tell=tell)
+    if with_configs:
+        single.write_configs(family, configs)
+    return MergedBase(out, base, len(specs), size, configs if with_configs else None)
+
+
+def _single_header(
+    family: ModelFamily, specs: Sequence[tuple[Path, float]], out: Path
+) -> dict[str, str]:
+    """What a checkpoint says of itself: its kind, and which adapters are in it."""
+    prediction = "v" if family.schedule.prediction_type == "v_prediction" else "epsilon"
+    merged = {path.name: f"{weight:g} {safe.model_hash(path)[:12]}" for path, weight in specs}
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": SPECS[family.name].architecture.removesuffix("/lora"),
+        "modelspec.title": out.stem,
+        "modelspec.prediction_type": prediction,
+        "modelspec.resolution": f"{family.native_size}x{family.native_size}",
+        "kaiffin.merged": json.dumps(merged, ensure_ascii=False),
+        "kaiffin.base_revision": family.revision,
+    }
 
 
 # --- resize and extract -----------------------------------------------------------------------

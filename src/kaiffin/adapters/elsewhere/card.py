@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,28 @@ from kaiffin.models.files.published import plain_name
 NAME = "README.md"
 
 
-def text(run: Run) -> str:
-    """Markdown with Hugging Face front matter. The licence is the user's to choose."""
+@dataclass(frozen=True)
+class Shown:
+    """What a card says when its folder is published.
+
+    pictures: (prompt, file in the folder), shown as widgets; scores: (measure, value with its
+    interval, what it says); licence: as the hub calls it, "" where it is not known; person: what
+    was said of a real person in the photos; sample: how the pictures were made.
+    """
+
+    pictures: Sequence[tuple[str, str]] = ()
+    scores: Sequence[tuple[str, str, str]] = ()
+    licence: str = ""
+    person: str = ""
+    sample: Mapping[str, Any] = field(default_factory=dict)
+
+
+def text(run: Run, shown: Shown | None = None) -> str:
+    """Markdown with Hugging Face front matter. The licence is the user's to choose.
+
+    shown: more of it, for a folder that is published.
+    """
+    shown = shown or Shown()
     config, manifest = run.config, read_json(run.manifest_path)
     spec = SPECS[manifest.get("base", {}).get("family", "sd1")]
     # A folder or file on this machine tells strangers nothing and may tell too much.
@@ -30,7 +51,7 @@ def text(run: Run) -> str:
     front = ModelCardData(
         base_model=base, library_name="diffusers", pipeline_tag="text-to-image",
         tags=["text-to-image", "diffusers", "lora", "template:sd-lora", spec.tag, "kaiffin"],
-        instance_prompt=prompt, widget=[{"text": prompt}],
+        instance_prompt=prompt, widget=_widgets(prompt, shown), **_facts(shown),
     )  # fmt: skip
     # Markdown takes <word> for a tag and shows nothing.
     title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
@@ -43,7 +64,7 @@ def text(run: Run) -> str:
 {KINDS[config.adapter.kind].title} adapter that teaches `{base}` the subject {title}. Put
 `{config.subject.phrase}` into the prompt.
 
-## Use
+{_gallery(shown)}## Use
 
 With Kaiffin, from the folder above this one:
 
@@ -59,12 +80,51 @@ kaiffin generate {run.path.name} "{prompt} on an icy cliff" -n 4
 |---|---|
 {_training(config, manifest)}
 
-## Limits
+{_scores(shown)}## Limits
 
-It learnt from few photos: poses and places far from them come out less faithful. Choose a licence
-for this file yourself, and have the consent of people who are shown. Made with Kaiffin
-{manifest.get("kaiffin", "")}.
+It learnt from few photos: poses and places far from them come out less faithful. {_terms(shown)}
+Made with Kaiffin {manifest.get("kaiffin", "")}.
 """
+
+
+def _widgets(prompt: str, shown: Shown) -> list[dict[str, Any]]:
+    """Pictures with their prompts, as the hub's page shows them; else the prompt alone."""
+    found = [{"text": text, "output": {"url": file}} for text, file in shown.pictures]
+    return found or [{"text": prompt}]
+
+
+def _facts(shown: Shown) -> dict[str, Any]:
+    """Licence, and the settings that a page should make pictures with."""
+    facts: dict[str, Any] = {"license": shown.licence} if shown.licence else {}
+    names = {"guidance": "guidance_scale", "steps": "num_inference_steps",
+             "negative": "negative_prompt"}  # fmt: skip
+    known = {names[k]: v for k, v in shown.sample.items() if k in names and v != ""}
+    return facts | ({"inference": {"parameters": known}} if known else {})
+
+
+def _gallery(shown: Shown) -> str:
+    return "<Gallery />\n\n" if shown.pictures else ""
+
+
+def _scores(shown: Shown) -> str:
+    """Means with their 95 % intervals, over pictures of prompts that nobody trained on."""
+    if not shown.scores:
+        return ""
+    rows = "\n".join(f"| {name} | {value} | {says} |" for name, value, says in shown.scores)
+    return (
+        "## Scores\n\nMeans with 95 % intervals over pictures that were made to be judged.\n\n"
+        f"| measure | value | |\n|---|---|---|\n{rows}\n\n"
+    )
+
+
+def _terms(shown: Shown) -> str:
+    """What is said of the licence and of people."""
+    chosen = (
+        f"It is derived from its base, and is under the licence `{shown.licence}`."
+        if shown.licence
+        else "Choose a licence for this file yourself, as its base's allows."
+    )
+    return f"{chosen} {shown.person or 'Have the consent of people who are shown.'}"
 
 
 def _training(config: Config, manifest: Mapping[str, Any]) -> str:

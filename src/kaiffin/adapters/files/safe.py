@@ -51,8 +51,11 @@ def model_hash(path: Path) -> str:
     """
     if path.is_dir():
         return ""
-    if written := header(path)[1].get("sshs_model_hash"):
-        return written
+    return header(path)[1].get("sshs_model_hash") or bytes_hash(path)
+
+
+def bytes_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes after its header: its weights alone."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
     return file_sha256(path, 8 + length)

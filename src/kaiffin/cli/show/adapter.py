@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from kaiffin.cli.terminal import console
+from kaiffin.foundation.tell import size_text
 from kaiffin.foundation.text import counted
 
 if TYPE_CHECKING:
@@ -92,7 +93,10 @@ def merged(made: adapter.Merged) -> None:
 def merged_base(made: adapter.MergedBase) -> None:
     console.print(
         f"{made.base} with {counted(made.adapters, 'adapter')} in its weights: {made.out}"
+        + (f" ({size_text(made.size)}), read back" if made.size else "")
     )
+    if made.configs:
+        console.print(f"Keep {made.configs} beside it: a base of unusual shape needs it.")
 
 
 def resized(made: adapter.Resized) -> None:

@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from kaiffin import __version__
-from kaiffin.experiments.report import scorecards
+from kaiffin.experiments.report import scorecards, share
 from kaiffin.experiments.report.album import Album
 from kaiffin.experiments.report.evidence import Evidence
 from kaiffin.experiments.report.overview import overview
@@ -26,6 +26,7 @@ from kaiffin.experiments.report.sections import Section, duration, section
 from kaiffin.experiments.report.slider import script_data
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.sheets import png_bytes
 
 PAGES = Path(__file__).parent / "pages"
 LIMIT = 5_000_000  # bytes of the page of one run
@@ -44,11 +45,20 @@ def write(found: Sequence[Evidence], path: Path) -> Path:
     recipes = sum(len(json.dumps(asdict(one))) for one in album.shown)
     room = LIMIT * min(len(found), MOST) - TEXT * len(found) - recipes
     album.encode(max(room, LIMIT // 2))
-    write_bytes(path, _render(sections, together, album).encode())
+    picture = share.draw(found[0]) if len(found) == 1 else None
+    if picture is not None:
+        write_bytes(share_path(path), png_bytes(picture))
+    image = share_path(path).name if picture is not None else ""
+    write_bytes(path, _render(sections, together, album, image).encode())
     return path
 
 
-def _render(sections: Sequence[Section], together: object, album: Album) -> str:
+def share_path(path: Path) -> Path:
+    """Where the picture lies that a link to the page shows: `share.png` beside `report.html`."""
+    return path.with_name("share.png" if path.name == "report.html" else f"{path.stem}-share.png")
+
+
+def _render(sections: Sequence[Section], together: object, album: Album, image: str) -> str:
     style, script = (
         "".join((PAGES / name).read_text(encoding="utf-8") for name in names)
         for names in (("look.css", "report.css"), ("slider.js", "report.js"))
@@ -58,6 +68,7 @@ def _render(sections: Sequence[Section], together: object, album: Album) -> str:
         .get_template("report.html.j2")
         .render(
             album=album,
+            image=image,
             duration=duration,
             scorecards=scorecards,
             sections=sections,
