@@ -38,7 +38,7 @@ from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.files.load import load
+from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.request import Request
 from kaiffin.serve.database import new_id
@@ -77,7 +77,7 @@ def measured(
 ) -> Iterator[tuple[str, float]]:
     """Names and values, as they are found."""
     base = BaseConfig()
-    family = load(base, Runtime.from_config(base), SILENT)
+    family = load_base(base, Runtime.from_config(base), SILENT)
     batch = best_batch(family, flags.steps)
     yield "best batch offline", batch
     burst = 2 * flags.clients
