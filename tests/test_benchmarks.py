@@ -103,16 +103,8 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_service_that_is_killed_loses_nothing(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "facts.json"
-    call = [
-        REPO / "benchmarks/crash.py",
-        "--base",
-        sd_path,
-        "--kills",
-        6,
-        "--out",
-        tmp_path / "out",
-    ]
-    done = fresh.run([*call, "--kills", 6, "--steps", 20, "--json", file], timeout=600)
+    call = ["--base", sd_path, "--kills", 6, "--steps", 20, "--out", tmp_path / "out"]
+    done = fresh.run([REPO / "benchmarks/crash.py", *call, "--json", file], timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(file.read_text())
     assert found["problems"] == []

@@ -2,16 +2,18 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from asked import open_studio, pictures, training
 from hearing import Heard
-from warm import Warm, place, until
 
 from kaiffin.experiments.work.jobs import Job as Work
+from kaiffin.experiments.work.processes import Processes
 from kaiffin.foundation.run import Run
 from kaiffin.serve.jobs import Job
 from kaiffin.serve.kinds import KINDS
@@ -20,6 +22,14 @@ from kaiffin.serve.supervisor import Supervisor
 from kaiffin.serve.work import House, Task, picture_id, work
 
 STEPS = 80
+
+
+def until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Waits for it."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
 
 
 def asked(base: Path) -> dict[str, Any]:
@@ -44,8 +54,7 @@ def twin(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 
 
 @pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
-    monkeypatch.setattr("kaiffin.serve.supervisor.places.place", place)
+def studio(tmp_path: Path) -> Iterator[Studio]:
     made = open_studio(tmp_path / "studio")
     yield made
     made.close()
@@ -113,6 +122,23 @@ def saved(run: Run) -> int:
     return run.restart_points()[-1][0]
 
 
+def test_a_worker_that_does_not_hear_its_stop_is_ended(
+    studio: Studio, sd_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs, and saves no more: what it saved before is gone on with."""
+    monkeypatch.setattr("kaiffin.serve.supervisor.PATIENCE_S", 0.2)
+    supervisor = Supervisor(studio)
+    supervisor.start()
+    train = studio.jobs.submit("ann", "train", asked(sd_path))
+    until(lambda: trains(studio, train))
+    process = psutil.Process(int((studio.run(train.id) / "lock.pid").read_text()))
+    process.suspend()
+    supervisor.stop()
+    assert not process.is_running()
+    found = studio.jobs.find(train.id)
+    assert (found.state, found.attempts) == ("queued", 0)
+
+
 def test_a_cancel_stops_the_worker_and_nothing_is_finished(
     studio: Studio, supervisor: Supervisor, sd_path: Path
 ) -> None:
@@ -154,7 +180,7 @@ def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
     job = studio.jobs.submit("ann", "report", {"runs": ["nothere000000000"]})
     made = work(studio, job, House())
     made.write()
-    stage = Warm(studio.work)
+    stage = Processes([{}], studio.work)
     with filelock.FileLock(made.file("lock")):
         stage.start(made)
         until(lambda: made.file("worker").is_file())
