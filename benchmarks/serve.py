@@ -209,21 +209,21 @@ def memory(client: httpx.Client, process: psutil.Process, requests: int) -> dict
     }
 
 
-def fill(data: Path) -> None:
+def fill(data: Path, jobs: int = JOBS, pictures: int = PICTURES) -> None:
     """A service that has been there for long."""
     studio, now = Studio.open(data), time.time()
     request = json.dumps({"base": "miniature", "prompts": [PROMPT], "count": 10})
-    rows: Any = ((new_id(), f"owner-{i % 50}", request, now, now) for i in range(JOBS))
+    rows: Any = ((new_id(), f"owner-{i % 50}", request, now, now) for i in range(jobs))
     with studio.db.transaction() as writer:
         writer.executemany(
-            "INSERT INTO jobs (id, owner, kind, request, state, result, created, ended)"
-            " VALUES (?, ?, 'generate', ?, 'done', '{}', ?, ?)",
+            "INSERT INTO jobs (id, owner, kind, lane, request, state, result, created, ended)"
+            " VALUES (?, ?, 'generate', 'paint', ?, 'done', '{}', ?, ?)",
             rows,
         )
         writer.executemany(
             "INSERT INTO images (id, owner, job, prompt, seed, width, height, created)"
             " VALUES (?, ?, ?, ?, ?, 64, 64, ?)",
-            ((new_id(), f"owner-{i % 50}", new_id(), PROMPT, i, now) for i in range(PICTURES)),
+            ((new_id(), f"owner-{i % 50}", new_id(), PROMPT, i, now) for i in range(pictures)),
         )
     studio.close()
 
