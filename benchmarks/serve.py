@@ -83,7 +83,7 @@ def measured(
     family = load_base(base, Runtime.from_config(base), SILENT)
     batch = best_batch(family, flags.steps)
     yield "best batch offline", batch
-    burst = 2 * flags.clients
+    burst = 4 * flags.clients  # begin and end, where few wait, count little
     for _ in range(3):  # the painter finds its own batch meanwhile
         crowd(client, flags.clients, burst, flags.steps)
     ratios, rates = [], []
