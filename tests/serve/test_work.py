@@ -1,9 +1,13 @@
 """Jobs in real workers: kills, interruptions and pauses, and the bytes of undisturbed trainings."""
 
+import contextlib
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +175,55 @@ def test_on_ray_a_training_gives_way_and_outlives_a_kill(
     studio.close()
     assert (found.state, found.attempts) == ("done", 1)
     assert result(run.path) == twin
+
+
+@contextlib.contextmanager
+def head(folder: str, ports: Mapping[str, int]) -> Iterator[None]:
+    """A cluster of one machine, which at the end dies with all that runs on it."""
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=1",
+        "--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={folder}",
+        *(f"--{name}={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT):
+        try:
+            yield
+        finally:
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    is_here = process.environ().get("RAY_TMPDIR") == folder
+                    if is_here and process.pid != os.getpid():
+                        process.kill()
+
+
+@pytest.mark.slow
+def test_the_head_of_a_cluster_dies_and_comes_back(
+    tmp_path: Path, ray_folder: str, sd_path: Path, twin: dict[str, bytes]
+) -> None:
+    """All jobs wait meanwhile, and go on to the same bytes."""
+    ports = dict(zip(("port", "ray-client-server-port"), free_ports(2), strict=True))
+    studio = open_studio(tmp_path / "studio")
+    supervisor = Supervisor(studio, on=f"ray://127.0.0.1:{ports['ray-client-server-port']}")
+    with head(ray_folder, ports):
+        supervisor.start()
+        train = studio.jobs.submit("ann", "train", asked(sd_path))
+        until(lambda: trains(studio, train))
+    scan = studio.jobs.submit("bob", "scan", asked(sd_path))
+    until(lambda: studio.jobs.find(train.id).state == "queued")
+    assert studio.jobs.find(scan.id).state == "queued"
+    with head(ray_folder, ports):
+        until(lambda: studio.jobs.find(train.id).is_over and studio.jobs.find(scan.id).is_over)
+        supervisor.stop()
+    found = studio.jobs.find(train.id)
+    assert (found.state, found.attempts, studio.jobs.find(scan.id).state) == ("done", 0, "done")
+    studio.close()
+    assert result(studio.run(train.id)) == twin
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        bound = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in bound]
 
 
 def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
