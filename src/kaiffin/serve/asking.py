@@ -105,13 +105,14 @@ def image_row(service: Service, owner: str, id: str) -> dict[str, Any]:
 
 
 async def wait(service: Service, owner: str, id: str, seconds: float) -> Job:
-    """The job as it is once it is over, or after that time."""
+    """The job as it is once it is over, or after that time, or when the service ends."""
     until = time.monotonic() + min(seconds, WAIT_MOST)
-    with service.studio.events.listening(id) as flag:
+    events = service.studio.events
+    with events.listening(id) as flag:
         while True:
             flag.clear()
             job, left = service.studio.jobs.get(owner, id), until - time.monotonic()
-            if job.is_over or job.state == "held" or left <= 0:
+            if job.is_over or job.state == "held" or left <= 0 or events.is_over:
                 return job
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(flag.wait(), left)

@@ -36,6 +36,7 @@ class Events:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self.is_over = False  # the service ends: nobody waits for more
         self.heard: list[Callable[[], None]] = []  # called after each event, from any thread
         self._waiting: set[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
@@ -88,11 +89,16 @@ class Events:
         finally:
             self._waiting.discard(waiter)
 
+    def end(self) -> None:
+        """Lets go of all who wait."""
+        self.is_over = True
+        self._wake()
+
     def _wake(self, *whom: str) -> None:
         for call in self.heard:
             call()
         for one, loop, flag in tuple(self._waiting):
-            if one in whom:
+            if one in whom or self.is_over:
                 with contextlib.suppress(RuntimeError):  # its loop has ended
                     loop.call_soon_threadsafe(flag.set)
 
