@@ -9,7 +9,8 @@ end, and the same work once more by a server that nobody disturbs. Of every job 
 each done once; each training with the bytes, and each picture with the pixels (to one grey level),
 of its undisturbed twin; and a database that SQLite finds whole.
 
-Stands on the tests' tiny base and their warm workers, so that it is the kills that take the time.
+Stands on the tests' tiny base and the warm parent of their processes, so that it is the kills that
+take the time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,12 @@ sys.path[:0] = [str(REPO / "tests"), str(REPO / "tests" / "serve")]
 import asked  # noqa: E402
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
-import warm  # noqa: E402
 from fresh import _CONTEXT  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from kaiffin.foundation.run import Run  # noqa: E402
-from kaiffin.serve import supervisor  # noqa: E402
 from kaiffin.serve.studio import Studio  # noqa: E402
+from kaiffin.serve.supervisor import Supervisor  # noqa: E402
 from kaiffin.serve.work import picture_id  # noqa: E402
 
 OWNERS = ("ann", "bob", "eve")
@@ -56,10 +57,10 @@ ENDS = ("done", "failed", "held")
 def serve(pipe: Any, folder: str) -> None:
     """Answers (name of a call, its values) with ("ok", ...) or ("error", why)."""
     os.setsid()
-    warm.share_parent()
-    supervisor.places.place = warm.place
+    # Born warm itself, it takes its own parent for that of its workers: no other has to be started.
+    forkserver._forkserver.ensure_running = lambda: None  # ty: ignore[invalid-assignment]
     studio = asked.open_studio(Path(folder))
-    overseer = supervisor.Supervisor(studio, on=f"processes:{SLOTS}")
+    overseer = Supervisor(studio, on=f"processes:{SLOTS}")
     overseer.start()
     clock, offset = time.time, [0.0]
     time.time = lambda: clock() + offset[0]

@@ -1,13 +1,14 @@
 """The service beside what it serves: throughput, latency, health and memory, as ratios of one run.
 
     python benchmarks/serve.py [--clients 32] [--rounds 3] [--steps 10] [--requests 10000]
-                               [--filled] [--json out.json]
+                               [--train 300] [--yields 3] [--filled] [--json out.json]
 
 - offline: kaiffin.pictures.make in this process, with the batch that is best here
 - service: `kaiffin serve` with so many clients, each asking for one picture at a time
 - one offline, one service: a single picture, alone; the difference is what the service adds
 - health: its answers while a training runs and pictures are asked for (milliseconds)
 - memory: of the server, before and after so many requests
+- a training that makes room for a picture so many times beside the same one undisturbed
 - --filled: 10,000 finished jobs and 100,000 pictures are in the table from the start
 """
 
@@ -38,7 +39,7 @@ from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.files.load import load
+from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.request import Request
 from kaiffin.serve.database import new_id
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--train", type=int, default=300, help="steps of a training")
+    parser.add_argument("--yields", type=int, default=3)
     parser.add_argument("--filled", action="store_true")
     parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
@@ -77,10 +80,10 @@ def measured(
 ) -> Iterator[tuple[str, float]]:
     """Names and values, as they are found."""
     base = BaseConfig()
-    family = load(base, Runtime.from_config(base), SILENT)
+    family = load_base(base, Runtime.from_config(base), SILENT)
     batch = best_batch(family, flags.steps)
     yield "best batch offline", batch
-    burst = 2 * flags.clients
+    burst = 4 * flags.clients  # begin and end, where few wait, count little
     for _ in range(3):  # the painter finds its own batch meanwhile
         crowd(client, flags.clients, burst, flags.steps)
     ratios, rates = [], []
@@ -101,7 +104,9 @@ def measured(
     added = statistics.median(b - a for a, b in zip(alone, asked, strict=True))
     yield "added at p50, ms", 1e3 * added
     yield from memory(client, process, flags.requests).items()
-    yield from health(client, flags).items()
+    photos = dataset(client)
+    yield from health(client, flags, photos).items()
+    yield from yields(client, flags, photos).items()
 
 
 # --- offline ------------------------------------------------------------------------------------
@@ -162,19 +167,37 @@ def crowd(client: httpx.Client, clients: int, count: int, steps: int) -> None:
         list(pool.map(lambda _: ask(client, steps), range(count)))
 
 
-def health(client: httpx.Client, flags: argparse.Namespace) -> dict[str, float]:
-    """While a training runs, and pictures are asked for that want its place."""
-    dataset = client.post("api/v1/datasets", json={}).json()["id"]
+def dataset(client: httpx.Client) -> str:
+    """Four photos to train on; their dataset's id."""
+    id = client.post("api/v1/datasets", json={}).json()["id"]
     for i, (image, _) in enumerate(world.subject_photos("kaiffin", 4)):
         file = io.BytesIO()
         image.save(file, format="PNG")
         files = {"file": (f"{i}.png", file.getvalue())}
-        sent = client.post(f"api/v1/datasets/{dataset}/photos", files=files)
-        sent.raise_for_status()
-    config = {"train": {"steps": 2000}, "subject": {"noun": "puffin"}}
-    job = client.post("api/v1/train", json={"dataset": dataset, "config": config}).json()["id"]
-    while not client.get(f"api/v1/jobs/{job}").json()["progress"]["done"]:
-        time.sleep(0.2)
+        client.post(f"api/v1/datasets/{id}/photos", files=files).raise_for_status()
+    return id
+
+
+def train(client: httpx.Client, photos: str, steps: int) -> str:
+    """A training's id."""
+    config = {"train": {"steps": steps}, "subject": {"noun": "puffin"}}
+    return client.post("api/v1/train", json={"dataset": photos, "config": config}).json()["id"]
+
+
+def reach(client: httpx.Client, job: str, step: int) -> None:
+    """Waits until the training is so far."""
+    while True:
+        found = client.get(f"api/v1/jobs/{job}").json()
+        if found["progress"]["done"] >= step or found["state"] == "done":
+            return
+        assert found["state"] in ("queued", "running"), found
+        time.sleep(0.1)
+
+
+def health(client: httpx.Client, flags: argparse.Namespace, photos: str) -> dict[str, float]:
+    """While a training runs, and pictures are asked for that want its place."""
+    job = train(client, photos, 2000)
+    reach(client, job, 1)
     times = []
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(ask, client, flags.steps) for _ in range(4 * flags.clients)]
@@ -184,6 +207,27 @@ def health(client: httpx.Client, flags: argparse.Namespace) -> dict[str, float]:
     client.post(f"api/v1/jobs/{job}/cancel")
     times.sort()
     return {"health p50, ms": 1e3 * _at(times, 0.5), "health p99, ms": 1e3 * _at(times, 0.99)}
+
+
+def yields(client: httpx.Client, flags: argparse.Namespace, photos: str) -> dict[str, float]:
+    """What it costs a training to make room: it saves, a painter begins, paints and waits for more,
+    and the training begins again."""
+    took = []
+    for times in (0, flags.yields):
+        job = train(client, photos, flags.train)
+        for number in range(times):
+            reach(client, job, (number + 1) * flags.train // (times + 1))
+            ask(client, flags.steps)
+        found = client.get(f"api/v1/jobs/{job}?wait=300").json()
+        assert found["state"] == "done", found
+        took.append(found["ended"] - found["begun"])
+    each = (took[1] - took[0]) / flags.yields
+    return {
+        "a training, s": took[0],
+        f"with {flags.yields} yields / without": took[1] / took[0],
+        "a yield, s": each,
+        "a yield, in steps": each / (took[0] / flags.train),
+    }
 
 
 def _at(values: Sequence[float], share: float) -> float:
@@ -209,21 +253,21 @@ def memory(client: httpx.Client, process: psutil.Process, requests: int) -> dict
     }
 
 
-def fill(data: Path) -> None:
+def fill(data: Path, jobs: int = JOBS, pictures: int = PICTURES) -> None:
     """A service that has been there for long."""
     studio, now = Studio.open(data), time.time()
     request = json.dumps({"base": "miniature", "prompts": [PROMPT], "count": 10})
-    rows: Any = ((new_id(), f"owner-{i % 50}", request, now, now) for i in range(JOBS))
+    rows: Any = ((new_id(), f"owner-{i % 50}", request, now, now) for i in range(jobs))
     with studio.db.transaction() as writer:
         writer.executemany(
-            "INSERT INTO jobs (id, owner, kind, request, state, result, created, ended)"
-            " VALUES (?, ?, 'generate', ?, 'done', '{}', ?, ?)",
+            "INSERT INTO jobs (id, owner, kind, lane, request, state, result, created, ended)"
+            " VALUES (?, ?, 'generate', 'paint', ?, 'done', '{}', ?, ?)",
             rows,
         )
         writer.executemany(
             "INSERT INTO images (id, owner, job, prompt, seed, width, height, created)"
             " VALUES (?, ?, ?, ?, ?, 64, 64, ?)",
-            ((new_id(), f"owner-{i % 50}", new_id(), PROMPT, i, now) for i in range(PICTURES)),
+            ((new_id(), f"owner-{i % 50}", new_id(), PROMPT, i, now) for i in range(pictures)),
         )
     studio.close()
 

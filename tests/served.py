@@ -111,8 +111,8 @@ class Hand(threading.Thread):
                 if job.kind != "generate":
                     continue
                 jobs.begin([job.id], "hand")
-                self.world.paint(job.owner, job.id, asked["count"], asked["seed"])
-                jobs.finish(job.id, {"images": []})
+                made = self.world.paint(job.owner, job.id, asked["count"], asked["seed"])
+                jobs.finish(job.id, {"images": made})
 
     def __enter__(self) -> Hand:
         self.start()

@@ -7,10 +7,13 @@ from pathlib import Path
 from types import ModuleType
 
 import fresh
+import httpx
+import psutil
 import pytest
 import torch
 from conftest import REPO
 from PIL import Image
+from served import Hand, World, listening
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
@@ -85,16 +88,44 @@ def test_a_load_from_the_disk(sd_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--requests", 50, "--filled"]
+    few += ["--train", 20, "--yields", 1]
     done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert found["throughput, service / offline"] > 0
     assert found["health p99, ms"] >= found["health p50, ms"] > 0
     assert found["after 50 requests, MB"] > 0
+    assert found["with 1 yields / without"] > 1
+
+
+def test_the_parts_of_the_services_benchmark(tmp_path: Path) -> None:
+    """Those that need no worker, so that they are looked at each time."""
+    serve = opened("serve")
+    serve.fill(tmp_path, jobs=3, pictures=5)
+    world = World(tmp_path)
+    counts = [world.studio.db.rows(f"SELECT COUNT(*) FROM {t}")[0][0] for t in ("jobs", "images")]
+    assert counts == [3, 5]
+    key = {"authorization": f"Bearer {world.key('ada')}"}
+    with (
+        listening(world) as address,
+        Hand(world),
+        httpx.Client(base_url=address, headers=key) as client,
+    ):
+        serve.crowd(client, 2, 4, steps=1)
+        assert len(client.get("api/v1/images").json()["items"]) == 4
+        found = serve.memory(client, psutil.Process(), 10)
+        assert found["after 10 requests, MB"] > 0
+        photos = client.get(f"api/v1/datasets/{serve.dataset(client)}").json()
+        assert photos["photos"] == 4
+    world.studio.close()
+    base = BaseConfig()
+    family = serve.load_base(base, Runtime.from_config(base), SILENT)
+    serve.paint(family, 2, 2, steps=1)
 
 
 def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     """A training of two steps, judged by random weights: the counts are their answers."""
+    personalise = opened("personalise")
     personalise = opened("personalise")
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     torch.manual_seed(0)
@@ -115,16 +146,8 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_service_that_is_killed_loses_nothing(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "facts.json"
-    call = [
-        REPO / "benchmarks/crash.py",
-        "--base",
-        sd_path,
-        "--kills",
-        6,
-        "--out",
-        tmp_path / "out",
-    ]
-    done = fresh.run([*call, "--kills", 6, "--steps", 20, "--json", file], timeout=600)
+    call = ["--base", sd_path, "--kills", 6, "--steps", 20, "--out", tmp_path / "out"]
+    done = fresh.run([REPO / "benchmarks/crash.py", *call, "--json", file], timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(file.read_text())
     assert found["problems"] == []

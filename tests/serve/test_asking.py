@@ -1,6 +1,7 @@
 """Everything that a request names is looked up, and counted."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from served import World
@@ -58,6 +59,20 @@ def test_how_many_pictures() -> None:
     sweep = Sweep(dataset=ID, prompts=["a", "b"], grid={"train.seed": [1, 2, 3]}, count=2)
     assert pictures("sweep", sweep.frozen()) == 12
     assert pictures("scan", {}) == 0
+
+
+def test_waiting_ends_with_the_service(tmp_path: Path) -> None:
+    world = World(tmp_path / "studio")
+    job = submit(world.service, ADA, "generate", Generate(base="miniature", prompts=["a"]))
+
+    async def ended() -> str:
+        waiting = asyncio.create_task(wait(world.service, "ada", job.id, 300))
+        await asyncio.sleep(0)
+        world.studio.events.end()
+        return (await asyncio.wait_for(waiting, 60)).state
+
+    assert asyncio.run(ended()) == "queued"
+    world.studio.close()
 
 
 def test_waiting_ends_with_the_job_or_the_time(world: World) -> None:

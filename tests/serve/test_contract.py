@@ -30,12 +30,13 @@ LIGHT = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One that waits for no job: nobody does any."""
+    """One that waits for no job, since nobody does any, and for no long plan."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kaiffin.serve.asking.WAIT_MOST", 0.01)
         patch.setattr("kaiffin.serve.openai.PATIENCE", 0.01)
         patch.setattr("kaiffin.serve.openai.LOOK_S", 0.01)
         made = World(tmp_path_factory.mktemp("served") / "studio")
+        made.service.planner.seconds = 2.0
         yield made
         made.studio.close()
 
@@ -89,7 +90,7 @@ def every_route(world: World, at: str, examples: int) -> int:
     headers, caller = {"authorization": f"Bearer {secret}"}, world.service.keys.caller(secret)
     assert caller is not None
     schema = schemathesis.openapi.from_dict(world.app.openapi())
-    schema.config.update(base_url=at, headers=headers, request_timeout=20)
+    schema.config.update(base_url=at, headers=headers, request_timeout=120)
     count, there = 0, things(world, caller.owner, at, headers)
     for found in schema.get_all_operations():
         operation = found.ok()

@@ -62,3 +62,13 @@ def test_a_waiter_hears_what_another_thread_adds_and_nothing_of_others(events: E
 def test_what_is_there_already_is_not_waited_for(events: Events) -> None:
     events.add("ann", "note", {})
     assert len(asyncio.run(events.wait("ann", 0, 60))) == 1
+
+
+def test_who_waits_for_one_job_is_not_woken_by_another(events: Events) -> None:
+    async def heard() -> tuple[bool, bool]:
+        with events.listening("a") as of_a, events.listening("b") as of_b:
+            events.add("ann", "job", {}, about="a")
+            await asyncio.wait_for(of_a.wait(), 60)
+            return of_a.is_set(), of_b.is_set()
+
+    assert asyncio.run(heard()) == (True, False)

@@ -24,8 +24,9 @@ def at(world: World) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def client(world: World, at: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=at, api_key=world.key("ada"), **ONCE)
+def client(world: World, at: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=at, api_key=world.key("ada"), **ONCE) as made:
+        yield made
 
 
 def opened(text: str | None) -> Image.Image:
@@ -118,20 +119,22 @@ def test_errors_are_openais(world: World, client: openai.OpenAI, at: str) -> Non
             client.images.generate(prompt="a dog", **bad)  # ty: ignore[no-matching-overload]
         assert wrong.value.type == "invalid_request_error"
         assert wrong.value.body["message"]  # ty: ignore[not-subscriptable]
-    with pytest.raises(openai.AuthenticationError):
-        openai.OpenAI(base_url=at, api_key="sk-no", **ONCE).models.list()
-    with pytest.raises(openai.PermissionDeniedError):
-        openai.OpenAI(base_url=at, api_key=world.key("eve", "read"), **ONCE).images.generate(
-            prompt="a dog"
-        )
+    with (
+        openai.OpenAI(base_url=at, api_key="sk-no", **ONCE) as stranger,
+        openai.OpenAI(base_url=at, api_key=world.key("eve", "read"), **ONCE) as eve,
+    ):
+        with pytest.raises(openai.AuthenticationError):
+            stranger.models.list()
+        with pytest.raises(openai.PermissionDeniedError):
+            eve.images.generate(prompt="a dog")
 
 
 def test_a_quota_is_not_tried_again(world: World, at: str) -> None:
     key = world.key("dora", quotas=Quotas(pictures=1))
-    client = openai.OpenAI(base_url=at, api_key=key, max_retries=2, timeout=60)
-    client.images.generate(prompt="a dog")
-    with pytest.raises(openai.RateLimitError) as refused:
+    with openai.OpenAI(base_url=at, api_key=key, max_retries=2, timeout=60) as client:
         client.images.generate(prompt="a dog")
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.images.generate(prompt="a dog")
     assert refused.value.response.headers["x-should-retry"] == "false"
     assert world.studio.jobs.count(world.service.keys.caller(key).owner) == 1  # ty: ignore
 

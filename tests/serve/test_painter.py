@@ -48,7 +48,7 @@ class Easel:
         self.spool = Spool(folder / "painter")
         self.spool.make()
         batches = Batches(folder / "batches.json")
-        batches.most = lambda key: most  # ty: ignore[invalid-assignment]
+        batches.most = lambda key, waiting: most  # ty: ignore[invalid-assignment]
         self.painter = Painter(self.spool, batches, str, self.told)
         self.number = 0
         self.sizes: list[int] = []
@@ -198,7 +198,7 @@ def test_too_many_for_the_memory_are_made_by_fewer(
 
     monkeypatch.setattr(make, "make", limited)
     monkeypatch.setattr(easel.painter.batches, "took", lambda *a: None)
-    easel.painter.batches.most = lambda key: easel.painter.batches._of(key)[1]  # ty: ignore
+    easel.painter.batches.most = lambda key, waiting: easel.painter.batches._of(key)[1]  # ty: ignore
     easel.give("a" * 16, base=sd_path, count=5)
     easel.give("b" * 16, base=sd_path, seed=99, sample={"steps": 3})
     ends = easel.paint()

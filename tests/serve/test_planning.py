@@ -1,6 +1,7 @@
-"""A plan in a child: what it is given, and what becomes of a child that does not answer."""
+"""A plan by a worker: what it is given, and what becomes of one that does not answer."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from served import World
@@ -24,6 +25,7 @@ def test_ids_become_places(world: World) -> None:
     assert config["score"]["like"] is None
 
 
-def test_a_child_that_does_not_answer() -> None:
+def test_a_worker_that_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not be made"):
-        asyncio.run(Planner(0.01).plan({}))
+        asyncio.run(Planner(tmp_path / "plans", 0.01).plan({}))
+    assert not (tmp_path / "plans").exists()

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.settings import build
-from kaiffin.serve.requests import Generate, Grid, Rank, Sweep, Train, Worn
+from kaiffin.serve.requests import Choose, Compare, Generate, Grid, Rank, Sweep, Train, Worn
 
 ID, OTHER = "a" * 16, "b" * 16
 
@@ -35,6 +35,13 @@ def test_a_training_is_frozen_whole() -> None:
 def test_what_is_no_callers(config: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Train(dataset=ID, config=config)
+
+
+def test_of_scores_and_pictures_only_what_is_given_is_kept() -> None:
+    """The rest is the run's own."""
+    given = Choose(run=ID, score={"seeds": 1}).frozen()
+    assert (given["score"], given["sample"]) == ({"seeds": 1}, {})
+    assert Choose(run=ID).frozen()["score"] == Compare(runs=[ID, OTHER]).frozen()["score"] == {}
 
 
 def test_what_does_not_go_together_is_said_by_the_config() -> None:

@@ -1,5 +1,6 @@
 """The service as a process: its start, its address, its signals, its folder."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -93,9 +95,18 @@ def test_the_service_from_start_to_end(served: Served, data: Path) -> None:
     maps = Path(f"/proc/{served.process.pid}/maps")
     assert not maps.is_file() or "libtorch" not in maps.read_text()
 
+    job["sample"] = {"steps": 150}
+    id = httpx.post(f"{at}api/v1/generate", json=job, headers=late).json()["id"]
+    httpx.post(f"{at}api/v1/jobs/{id}/pause", headers=late)
+    waits = HTTPConnection("127.0.0.1", int(at.rstrip("/").rpartition(":")[2]))
+    waits.request("GET", "/api/v1/health")
+    waits.getresponse().read()
     with httpx.stream("GET", f"{at}api/v1/events", headers=late, timeout=60) as stream:
         next(stream.iter_lines())
-        code, error = served.end(signal.SIGTERM)  # an open stream does not keep it
+        waits.request("GET", f"/api/v1/jobs/{id}?wait=300", headers=late)
+        code, error = served.end(signal.SIGTERM)  # neither keeps it
+    assert json.loads(waits.getresponse().read())["state"] in ("queued", "pausing", "paused")
+    waits.close()
     assert (code, error) == (0, "")
     said = "".join(served.lines)
     assert secret not in said

@@ -1,5 +1,6 @@
 """The data folder: one server, ids that are no paths, all there again after a restart."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,21 @@ def test_a_job_keeps_the_photos_that_it_was_submitted_with(tmp_path: Path) -> No
         studio.jobs.submit("ann", "train", {"dataset": "nothere000000000"})
     assert studio.jobs.count("ann") == 1
     studio.close()
+
+
+def test_a_submission_that_comes_to_nothing_leaves_nothing(tmp_path: Path) -> None:
+    studio = Studio.open(tmp_path)
+    studio.dataset("photos0000000000").mkdir()
+    made = tmp_path / "made"
+    asked = {"dataset": "photos0000000000"}
+    with pytest.raises(NotFound):
+        studio.jobs.submit("ann", "train", {**asked, "like": "nothere000000000"})
+    assert not list(made.iterdir())
+    kept = studio.jobs.submit("ann", "train", asked)
+    with contextlib.suppress(OSError), studio.db.transaction():
+        studio.jobs.submit("ann", "train", asked)
+        raise OSError("the disk is full")
+    assert len(list(made.iterdir())) == 2
+    studio.close()
+    Studio.open(tmp_path).close()
+    assert [path.name for path in made.iterdir()] == [kept.id]

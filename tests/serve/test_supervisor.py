@@ -345,6 +345,7 @@ def running(
 ) -> Supervisor:
     monkeypatch.setattr("kaiffin.serve.supervisor.places.place", place)
     monkeypatch.setattr("kaiffin.serve.supervisor.AGAIN_S", 0.05)
+    monkeypatch.setattr("kaiffin.serve.supervisor.PATIENCE_S", 0.05)
     made = Supervisor(studio)
     made.start()
     return made
@@ -387,4 +388,5 @@ def test_a_place_that_is_lost_is_opened_again(
     assert studio.jobs.find(train.id).attempts == 0
     supervisor.stop()
     assert studio.jobs.find(train.id).state == "queued", "it was told to save, and waits"
+    assert stages[2].told == [train.id] * 2, "once to save, and to end at last"
     assert stages[2].running == {}

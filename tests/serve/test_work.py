@@ -1,17 +1,23 @@
 """Jobs in real workers: kills, interruptions and pauses, and the bytes of undisturbed trainings."""
 
+import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from asked import open_studio, pictures, training
 from hearing import Heard
-from warm import Warm, place, until
 
 from kaiffin.experiments.work.jobs import Job as Work
+from kaiffin.experiments.work.processes import Processes
 from kaiffin.foundation.run import Run
 from kaiffin.serve.jobs import Job
 from kaiffin.serve.kinds import KINDS
@@ -20,6 +26,14 @@ from kaiffin.serve.supervisor import Supervisor
 from kaiffin.serve.work import House, Task, picture_id, work
 
 STEPS = 80
+
+
+def until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Waits for it."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
 
 
 def asked(base: Path) -> dict[str, Any]:
@@ -44,8 +58,7 @@ def twin(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 
 
 @pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
-    monkeypatch.setattr("kaiffin.serve.supervisor.places.place", place)
+def studio(tmp_path: Path) -> Iterator[Studio]:
     made = open_studio(tmp_path / "studio")
     yield made
     made.close()
@@ -113,6 +126,23 @@ def saved(run: Run) -> int:
     return run.restart_points()[-1][0]
 
 
+def test_a_worker_that_does_not_hear_its_stop_is_ended(
+    studio: Studio, sd_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs, and saves no more: what it saved before is gone on with."""
+    monkeypatch.setattr("kaiffin.serve.supervisor.PATIENCE_S", 0.2)
+    supervisor = Supervisor(studio)
+    supervisor.start()
+    train = studio.jobs.submit("ann", "train", asked(sd_path))
+    until(lambda: trains(studio, train))
+    process = psutil.Process(int((studio.run(train.id) / "lock.pid").read_text()))
+    process.suspend()
+    supervisor.stop()
+    assert not process.is_running()
+    found = studio.jobs.find(train.id)
+    assert (found.state, found.attempts) == ("queued", 0)
+
+
 def test_a_cancel_stops_the_worker_and_nothing_is_finished(
     studio: Studio, supervisor: Supervisor, sd_path: Path
 ) -> None:
@@ -147,6 +177,55 @@ def test_on_ray_a_training_gives_way_and_outlives_a_kill(
     assert result(run.path) == twin
 
 
+@contextlib.contextmanager
+def head(folder: str, ports: Mapping[str, int]) -> Iterator[None]:
+    """A cluster of one machine, which at the end dies with all that runs on it."""
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=1",
+        "--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--temp-dir={folder}",
+        *(f"--{name}={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT):
+        try:
+            yield
+        finally:
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    is_here = process.environ().get("RAY_TMPDIR") == folder
+                    if is_here and process.pid != os.getpid():
+                        process.kill()
+
+
+@pytest.mark.slow
+def test_the_head_of_a_cluster_dies_and_comes_back(
+    tmp_path: Path, ray_folder: str, sd_path: Path, twin: dict[str, bytes]
+) -> None:
+    """All jobs wait meanwhile, and go on to the same bytes."""
+    ports = dict(zip(("port", "ray-client-server-port"), free_ports(2), strict=True))
+    studio = open_studio(tmp_path / "studio")
+    supervisor = Supervisor(studio, on=f"ray://127.0.0.1:{ports['ray-client-server-port']}")
+    with head(ray_folder, ports):
+        supervisor.start()
+        train = studio.jobs.submit("ann", "train", asked(sd_path))
+        until(lambda: trains(studio, train))
+    scan = studio.jobs.submit("bob", "scan", asked(sd_path))
+    until(lambda: studio.jobs.find(train.id).state == "queued")
+    assert studio.jobs.find(scan.id).state == "queued"
+    with head(ray_folder, ports):
+        until(lambda: studio.jobs.find(train.id).is_over and studio.jobs.find(scan.id).is_over)
+        supervisor.stop()
+    found = studio.jobs.find(train.id)
+    assert (found.state, found.attempts, studio.jobs.find(scan.id).state) == ("done", 0, "done")
+    studio.close()
+    assert result(studio.run(train.id)) == twin
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        bound = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in bound]
+
+
 def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
     """Whose server was killed: it may still be saving, or may just have come to its end."""
     import filelock
@@ -154,7 +233,7 @@ def test_the_next_worker_waits_for_the_one_before(studio: Studio) -> None:
     job = studio.jobs.submit("ann", "report", {"runs": ["nothere000000000"]})
     made = work(studio, job, House())
     made.write()
-    stage = Warm(studio.work)
+    stage = Processes([{}], studio.work)
     with filelock.FileLock(made.file("lock")):
         stage.start(made)
         until(lambda: made.file("worker").is_file())

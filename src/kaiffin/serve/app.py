@@ -74,7 +74,9 @@ def _described(app: FastAPI) -> dict[str, Any]:
                 operation["responses"].pop("422", None)
                 for status, response in operation["responses"].items():
                     if status >= "400":
-                        (content,) = response["content"].values()
-                        response["content"] = {"application/json": content}
+                        response["content"] = {
+                            "application/json" if "$ref" in content["schema"] else kind: content
+                            for kind, content in response["content"].items()
+                        }
         app.openapi_schema = found
     return app.openapi_schema

@@ -5,6 +5,8 @@ Torch-free.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -104,16 +106,17 @@ def image_row(service: Service, owner: str, id: str) -> dict[str, Any]:
 
 
 async def wait(service: Service, owner: str, id: str, seconds: float) -> Job:
-    """The job as it is once it is over, or after that time."""
+    """The job as it is once it is over, or after that time, or when the service ends."""
     until = time.monotonic() + min(seconds, WAIT_MOST)
-    events, jobs = service.studio.events, service.studio.jobs
-    seen = events.last(owner)
-    while True:
-        job, left = jobs.get(owner, id), until - time.monotonic()
-        if job.is_over or job.state == "held" or left <= 0:
-            return job
-        news = await events.wait(owner, seen, left)
-        seen = news[-1].id if news else seen
+    events = service.studio.events
+    with events.listening(id) as flag:
+        while True:
+            flag.clear()
+            job, left = service.studio.jobs.get(owner, id), until - time.monotonic()
+            if job.is_over or job.state == "held" or left <= 0 or events.is_over:
+                return job
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(flag.wait(), left)
 
 
 def failure(job: Job) -> UserError:

@@ -1,6 +1,7 @@
 """How many pictures are computed at once: measured, for each base and size. Torch-free.
 
-Twice as many are tried as long as that made each of them cheaper by `GAIN` or more; where memory
+The best size so far is used, and those up to `AHEAD` times as large are tried, `TRIES` times each
+since a machine may be busy meanwhile: what is best is not always on the way to it. Where memory
 does not suffice, never again. What was found is kept in a file, since a device stays what it is.
 """
 
@@ -12,7 +13,9 @@ from typing import Any
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json, write_json
 
-GAIN = 1.05
+NEAR = 1.02  # the cheapest costs hardly less: the smaller batch is sooner done
+AHEAD = 4
+TRIES = 3
 MOST = 64
 
 
@@ -27,16 +30,23 @@ class Batches:
             self.known = {}
         self._warm: set[str] = set()
 
-    def most(self, key: str) -> int:
-        """The most to compute at once: the best so far, or the next to try."""
-        costs, limit = self._of(key)
+    def most(self, key: str, waiting: int = MOST) -> int:
+        """The most to compute at once: the best so far, or the next to try where so many wait."""
+        tries, limit = self._of(key)
+        best = self._best(tries)
         size = 1
-        while str(size) in costs and 2 * size <= limit:
-            bigger = costs.get(str(2 * size))
-            if bigger is not None and bigger * GAIN > costs[str(size)]:
-                break
+        while size <= min(limit, waiting, AHEAD * best):
+            if len(tries.get(str(size), ())) < TRIES:
+                return size
             size *= 2
-        return size
+        return best
+
+    @staticmethod
+    def _best(tries: dict[str, list[float]]) -> int:
+        """The smallest size that is about as cheap as any."""
+        costs = {int(size): min(own) for size, own in tries.items()}
+        cheapest = min(costs.values(), default=0.0)
+        return min((size for size, cost in costs.items() if cost <= cheapest * NEAR), default=1)
 
     def took(self, key: str, size: int, seconds: float) -> None:
         """A batch of `size` took so long for one step. The first of a process warms up and says
@@ -44,23 +54,21 @@ class Batches:
         if key not in self._warm:
             self._warm.add(key)
             return
-        if size & (size - 1):
-            return  # only powers of two are compared
-        costs, limit = self._of(key)
-        each = seconds / size
-        if each < costs.get(str(size), float("inf")):
-            is_new = str(size) not in costs
-            costs[str(size)] = each
-            self.known[key] = {"seconds": costs, "limit": limit}
-            if is_new:
-                write_json(self.file, self.known)
+        tries, limit = self._of(key)
+        own = tries.get(str(size), [])
+        if size & (size - 1) == 0 and len(own) < TRIES:  # only powers of two are compared
+            self._keep(key, {**tries, str(size): [*own, seconds / size]}, limit)
 
     def failed(self, key: str, size: int) -> None:
         """The memory did not suffice for so many."""
-        costs, _ = self._of(key)
-        self.known[key] = {"seconds": costs, "limit": max(1, size // 2)}
+        tries, _ = self._of(key)
+        limit = max(1, size // 2)
+        self._keep(key, {n: own for n, own in tries.items() if int(n) <= limit}, limit)
+
+    def _keep(self, key: str, tries: dict[str, list[float]], limit: int) -> None:
+        self.known[key] = {"tries": tries, "limit": limit}
         write_json(self.file, self.known)
 
-    def _of(self, key: str) -> tuple[dict[str, float], int]:
+    def _of(self, key: str) -> tuple[dict[str, list[float]], int]:
         found = self.known.get(key, {})
-        return found.get("seconds", {}), found.get("limit", MOST)
+        return found.get("tries", {}), found.get("limit", MOST)

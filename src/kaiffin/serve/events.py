@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Events:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self.is_over = False  # the service ends: nobody waits for more
         self.heard: list[Callable[[], None]] = []  # called after each event, from any thread
         self._waiting: set[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
@@ -49,7 +50,7 @@ class Events:
                 "INSERT INTO events (owner, what, about, data, at) VALUES (?, ?, ?, ?, ?)",
                 (owner, what, about, json.dumps(data), time.time()),
             )
-            self.db.afterwards(lambda: self._wake(owner))
+            self.db.afterwards(lambda: self._wake(owner, about))
             return int(cursor.lastrowid or 0)
 
     def since(self, owner: str, id: int, limit: int = 1000) -> list[Event]:
@@ -70,23 +71,34 @@ class Events:
 
     async def wait(self, owner: str, id: int, seconds: float, *, limit: int = 1000) -> list[Event]:
         """As `since`; where there is nothing, waits for it, but no longer than that."""
-        waiter = (owner, asyncio.get_running_loop(), asyncio.Event())
-        self._waiting.add(waiter)
-        try:
+        with self.listening(owner) as flag:
             found = self.since(owner, id, limit)
             if not found:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(waiter[2].wait(), seconds)
+                    await asyncio.wait_for(flag.wait(), seconds)
                 found = self.since(owner, id, limit)
             return found
+
+    @contextlib.contextmanager
+    def listening(self, whom: str) -> Iterator[asyncio.Event]:
+        """A flag that is set by each event of an owner, or about a job, while the block runs."""
+        waiter = (whom, asyncio.get_running_loop(), asyncio.Event())
+        self._waiting.add(waiter)
+        try:
+            yield waiter[2]
         finally:
             self._waiting.discard(waiter)
 
-    def _wake(self, owner: str) -> None:
+    def end(self) -> None:
+        """Lets go of all who wait."""
+        self.is_over = True
+        self._wake()
+
+    def _wake(self, *whom: str) -> None:
         for call in self.heard:
             call()
-        for whose, loop, flag in tuple(self._waiting):
-            if whose == owner:
+        for one, loop, flag in tuple(self._waiting):
+            if one in whom or self.is_over:
                 with contextlib.suppress(RuntimeError):  # its loop has ended
                     loop.call_soon_threadsafe(flag.set)
 

@@ -108,7 +108,7 @@ class Painter:
         first = self.todo[0]
         key = self._key(first.picture.request)
         alike = [one for one in self.todo if one.agrees == first.agrees]
-        batch = alike[: self.batches.most(key)]
+        batch = alike[: self.batches.most(key, len(alike))]
         self.spool.compute({one.task.id for one in batch})
         try:
             self._make(batch, key)

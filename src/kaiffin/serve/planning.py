@@ -1,55 +1,63 @@
-"""What a training would cost, computed in a child process: the server itself loads no torch.
+"""What a training would cost, computed by a worker: the server itself loads no torch.
 
-The child (`python -m kaiffin.serve.planning`) reads a config as JSON and answers with the plan.
-Torch-free until that child runs.
+The worker is born as those of jobs are, warm where that can be, and ends with its answer, so that
+the base's memory is given back. Torch-free until then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import sys
+import shutil
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from fastapi.concurrency import run_in_threadpool
+
+from kaiffin.experiments.work.jobs import Job as Work
+from kaiffin.experiments.work.jobs import Result
+from kaiffin.experiments.work.processes import Processes
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.settings import build, changed
+from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.serve.studio import Studio
 
 SECONDS = 300.0
+LOOK_S = 0.05
 
 
 class Planner:
-    """One plan at a time: each needs the base in memory."""
+    """One plan at a time: each needs the base in memory. folder: for what the worker is given."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
-        self.seconds, self._turn = seconds, asyncio.Lock()
+    def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
+        self.folder, self.seconds, self._turn = folder, seconds, asyncio.Lock()
 
     async def plan(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """config: with its paths. UserError for what cannot be trained."""
         async with self._turn:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "kaiffin.serve.planning", stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
-            try:
-                told, _ = await asyncio.wait_for(
-                    child.communicate(json.dumps(config).encode()), self.seconds
-                )
-                answer = json.loads(told.splitlines()[-1])
-            except (TimeoutError, ValueError, IndexError):
-                raise UserError(
-                    "the plan could not be made.", "Ask again, or for a smaller training."
-                ) from None
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    child.kill()
-                await child.wait()
-        if "problem" in answer:
-            raise UserError(answer["problem"], answer["fix"])
-        return answer
+            answer = await run_in_threadpool(self._asked, config)
+        if "steps" in answer:
+            return dict(answer)
+        problem = answer.get("problem", "the plan could not be made.")
+        raise UserError(problem, answer.get("fix", "Ask again, or for a smaller training."))
+
+    def _asked(self, config: Mapping[str, Any]) -> Result:
+        """What the worker says; {} where it does not."""
+        work = Work(self.folder, "plan", "kaiffin.serve.planning:told", {"config": config}, ())
+        place, until = Processes([{}], self.folder), time.monotonic() + self.seconds
+        try:
+            work.write()
+            place.start(work)
+            while time.monotonic() < until:
+                for end in place.ended(LOOK_S):
+                    return end.result or {}
+            return {}
+        finally:
+            for name in list(place.running) * 2:  # the second time it is ended
+                place.interrupt(name)
+            place.stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def placed(studio: Studio, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,15 +84,12 @@ def placed(studio: Studio, request: Mapping[str, Any]) -> dict[str, Any]:
     return config.model_copy(update={"phases": tuple(phases)}).model_dump(mode="json")
 
 
-def main() -> None:
-    print(json.dumps(_answered(json.loads(sys.stdin.read()))), flush=True)
-
-
-def _answered(config: Mapping[str, Any]) -> dict[str, Any]:
+def told(work: Work, *, tell: Tell = SILENT) -> Result:
+    """The plan of the config in `work`, or the `problem` with its `fix`."""
     from kaiffin.stories.plan import plan
 
     try:
-        found = plan(build(config, "config"))
+        found = plan(build(work.arguments["config"], "config"), tell=tell)
     except UserError as error:
         return {"problem": error.message, "fix": error.fix}
     made, memory = found.plan, found.memory
@@ -96,7 +101,3 @@ def _answered(config: Mapping[str, Any]) -> dict[str, Any]:
         "helps": [{"settings": rung.settings, "price": rung.price, "memory": rung.peak}
                   for rung in found.rungs],
     }  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -81,8 +81,17 @@ class Asked(Body):
     """What is asked for. `frozen` is what the job keeps: complete, whatever changes later."""
 
     def frozen(self) -> dict[str, Any]:
-        """As plain data; raises ConfigError for settings that do not go together."""
-        return self.model_dump(mode="json")
+        """As plain data; raises ConfigError for settings that do not go together.
+
+        Of how pictures are made and scored, only what was given: a run has the rest.
+        """
+        given = {
+            name: getattr(self, name).model_dump(mode="json", exclude_unset=True)
+            for name in ("sample", "score")
+            if hasattr(self, name)
+        }
+        build(given, "request")
+        return {**self.model_dump(mode="json"), **given}
 
 
 class Scan(Asked):
@@ -140,11 +149,6 @@ class Pictured(Asked):
         if (self.run is None) == (self.base is None):
             raise ValueError("give a run or a base, and not both")
         return self
-
-    def frozen(self) -> dict[str, Any]:
-        given = self.sample.model_dump(mode="json", exclude_unset=True)
-        build({"sample": given}, "request")
-        return {**super().frozen(), "sample": given}
 
 
 class Generate(Pictured):

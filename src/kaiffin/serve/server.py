@@ -114,7 +114,9 @@ def _run(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False,
         timeout_graceful_shutdown=PATIENCE_S, timeout_keep_alive=75,
     )  # fmt: skip
-    server = _Server(config, lambda: ready(_address(service, asked, port, with_token)))
+    server = _Server(
+        config, lambda: ready(_address(service, asked, port, with_token)), service.studio.events.end
+    )
     house = House(judge=asked.judge, identity_judge=asked.identity_judge)
     supervisor = Supervisor(service.studio, asked.on, asked.share, house)
     service.devices = supervisor.devices
@@ -126,11 +128,14 @@ def _run(
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers; ends by a signal as by a word, so that what is behind it ends, too."""
+    """Says when it answers and when it ends; ends by a signal as by a word, so that what is behind
+    it ends, too."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], object], ending: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self.ready = ready
+        self.ready, self.ending = ready, ending
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -145,6 +150,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.ending()
+        await super().shutdown(sockets)
 
 
 def _address(service: Service, asked: Serving, port: int, with_token: bool) -> Address:

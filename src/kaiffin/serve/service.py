@@ -33,7 +33,8 @@ class Service:
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        self.keys, self.decoder, self.planner = Keys(self.studio.db), Decoder(), Planner()
+        self.keys, self.decoder = Keys(self.studio.db), Decoder()
+        self.planner = Planner(self.studio.work / "plans")
         self.datasets = Datasets(self.studio, self.decoder)
         self.adapters, self.holdings = Adapters(self.studio), Holdings(self.studio)
 

@@ -60,6 +60,7 @@ class Studio(Folder):
         studio._open.callback(studio.db.close)
         studio.events = Events(studio.db)
         studio.jobs = Jobs(studio.db, studio.events, freeze=studio.freeze)
+        studio._tidy()
         return studio
 
     def freeze(self, job: Job) -> None:
@@ -67,15 +68,29 @@ class Studio(Folder):
         by another in its place. NotFound for photos that are not there."""
         if job.kind == "scan":
             return  # the photos as they are when it begins
-        for name, dataset in _photos_of(job.request):
-            source, copy = self.dataset(dataset), self.made(job.id) / name
-            if not source.is_dir():
-                raise NotFound(f"there is no dataset {dataset}.", "Name one that is there.")
-            with explained(copy):
-                copy.mkdir(parents=True, exist_ok=True)
-                for file in source.iterdir():
-                    if file.is_file():
-                        _link(file, copy / file.name)
+        try:
+            for name, dataset in _photos_of(job.request):
+                self._copy(dataset, self.made(job.id) / name)
+        except BaseException:
+            shutil.rmtree(self.made(job.id), ignore_errors=True)
+            raise
+
+    def _copy(self, dataset: str, copy: Path) -> None:
+        source = self.dataset(dataset)
+        if not source.is_dir():
+            raise NotFound(f"there is no dataset {dataset}.", "Name one that is there.")
+        with explained(copy):
+            copy.mkdir(parents=True, exist_ok=True)
+            for file in source.iterdir():
+                if file.is_file():
+                    _link(file, copy / file.name)
+
+    def _tidy(self) -> None:
+        """Removes the photos of jobs whose submission was not written down."""
+        known = {row["id"] for row in self.db.rows("SELECT id FROM jobs")}
+        for folder in (self.path / "made").iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         self._open.close()

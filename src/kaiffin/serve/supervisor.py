@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 BUSY_S, WATCH_S, REST_S = 0.005, 0.05, 0.5  # between looks: pictures, other jobs, none
 SPEAK_S = 0.5  # between words about progress
 AGAIN_S = 2.0  # until a place is tried again, or a full disk
-PATIENCE_S = 60.0  # for a worker that was told to stop
+PATIENCE_S = 60.0  # for a worker that was told to stop; then it is ended
 TRIM_S = 600.0  # between clearings of the log of events
 IDLE_S = 300.0  # until a painter gives its memory back
 STOPPED = ("exit code 143", "exit code 130", "it was stopped", "TaskCancelledError")
@@ -65,7 +65,8 @@ class Supervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Lets every worker save and stop; what is not done waits in the table."""
+        """Lets every worker save and stop, for `PATIENCE_S` at most; what is not done waits in the
+        table."""
         self._stopping.set()
         self._wake.set()
         self._thread.join()
@@ -99,9 +100,25 @@ class Supervisor:
                 self._in_doubt = True
                 self._stopping.wait(AGAIN_S)
             self._wake.wait(self._patience())
-        place.stop()
-        self._collect(place)
+        self._dismiss(place)
         self._lose_all()
+
+    def _dismiss(self, place: Place) -> None:
+        """Lets every worker save and stop; whoever has not in `PATIENCE_S` is ended, and what it
+        did since it last saved is done again."""
+        now = time.monotonic()
+        try:
+            for worker in self.roster.all:
+                if worker.interrupted is None:
+                    self._interrupt(place, worker, now)
+            while self.roster.workers and time.monotonic() - now < PATIENCE_S:
+                self._collect(place)
+                time.sleep(BUSY_S)
+            for worker in self.roster.all:
+                self._interrupt(place, worker, now)
+        finally:
+            place.stop()
+        self._collect(place)
 
     def _patience(self) -> float:
         if any(worker.given for worker in self.roster.painters):

@@ -1,6 +1,7 @@
-"""The tables of what the doors keep: users, keys, sessions, datasets, adapters. Torch-free.
+"""The tables of what the doors keep: users, keys, sessions, datasets, adapters; and what makes long
+lists quick. Torch-free.
 
-A version of the database (see serve.database); those of a release are never edited.
+Versions of the database (see serve.database); those of a release are never edited.
 """
 
 TABLES = """
@@ -78,4 +79,12 @@ TABLES = """
         value TEXT NOT NULL,
         PRIMARY KEY (key, name)
     ) STRICT;
+"""
+
+# So that no question of a caller's reads a whole table, or all that its owner ever asked for.
+INDEXES = """
+    CREATE INDEX jobs_of_kind ON jobs (owner, kind, number);
+    CREATE INDEX jobs_of_state ON jobs (owner, state, number);
+    CREATE INDEX jobs_counted ON jobs (kind, state);
+    CREATE INDEX images_liked ON images (owner, number) WHERE vote = 1;
 """

@@ -1,13 +1,11 @@
-"""What a training would cost, by the API: a real plan, in a child."""
+"""What a training would cost, by the API: a real plan, by a worker."""
 
 import numpy as np
-import pytest
 from PIL import Image
 from served import World
 from starlette.testclient import TestClient
 
 
-@pytest.mark.slow  # torch and a base, twice in new processes
 def test_the_dry_run(world: World, ada: TestClient) -> None:
     dataset = ada.post("/api/v1/datasets", json={}).json()["id"]
     body = {"dataset": dataset, "config": {"train": {"steps": 7}, "adapter": {"rank": 4}}}
@@ -22,6 +20,7 @@ def test_the_dry_run(world: World, ada: TestClient) -> None:
     assert (got["steps"], got["epochs"], got["fits"]) == (7, 7.0, True)
     assert 0 < got["memory"] < got["room"]
     assert got["derived"]
+    assert not world.service.planner.folder.exists(), "nothing is left of it"
 
 
 def test_nothing_is_planned_for_what_is_not_there(ada: TestClient) -> None:

@@ -14,7 +14,10 @@ def test_the_printed_address_opens_one_session(world: World) -> None:
     assert token not in got.headers["set-cookie"]
     assert browser.get("/api/v1/session").json()["user"] == "operator"
     other = world.stranger()
-    assert other.get("/", params={"token": token}).status_code == 401
+    again = other.get("/", params={"token": token})
+    assert (again.status_code, again.headers["content-type"][:9]) == (401, "text/html")
+    described = world.app.openapi()["paths"]["/"]["get"]["responses"]["401"]
+    assert set(described["content"]) == {"text/html", "application/json"}
     assert browser.delete("/api/v1/session").status_code == 204
     assert browser.get("/api/v1/session").status_code == 401
 

@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +28,7 @@ from kaiffin.experiments.work import workers
 
 LIBRARIES = "kaiffin.experiments.work.libraries"
 CAN_FORK = sys.platform == "linux"
+_BIRTH = threading.Lock()
 LOST = 255  # how multiprocessing says that the server died before the worker
 if CAN_FORK:
     multiprocessing.get_context("forkserver").set_forkserver_preload([LIBRARIES])
@@ -112,12 +114,13 @@ class Forked:
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
     """So that multiprocessing does not run the caller's script once more in the worker."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    with _BIRTH:  # of several threads, one at a time
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _forked(

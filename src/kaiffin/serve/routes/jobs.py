@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
@@ -16,7 +16,6 @@ from kaiffin.serve.asking import NEEDED, WAIT_MOST, submit
 from kaiffin.serve.asking import wait as wait_for
 from kaiffin.serve.errors import pathless, without_paths
 from kaiffin.serve.jobs import Job, NotFound, State
-from kaiffin.serve.keys import Caller
 from kaiffin.serve.requests import KINDS, PICTURES, Asked, Body, Generate, Kind, Scan, Train
 from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, sends
 from kaiffin.serve.service import Asker, Reader, Served, Service, require
@@ -24,6 +23,7 @@ from kaiffin.serve.work import picture_id
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 
+Wait = Annotated[float, Query(ge=0, le=WAIT_MOST, description="seconds to wait for its end")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -32,7 +32,26 @@ IdempotencyKey = Annotated[
         description="a word for this request: repeated, it is done once",
     ),
 ]
-Wait = Annotated[float, Query(ge=0, le=WAIT_MOST, description="seconds to wait for its end")]
+
+
+class Desk:
+    """Where jobs are handed in: who does it, and how."""
+
+    def __init__(
+        self, caller: Asker, service: Served, wait: Wait = 0,
+        idempotency_key: IdempotencyKey = None,
+    ) -> None:  # fmt: skip
+        self.caller, self.service, self.wait, self.key = caller, service, wait, idempotency_key
+
+    async def take(self, kind: Kind, asked: Asked) -> ShownJob:
+        """The job as it is now, or once it is over where the caller waits."""
+        job = await run_in_threadpool(submit, self.service, self.caller, kind, asked, key=self.key)
+        if self.wait:
+            job = await wait_for(self.service, self.caller.owner, job.id, self.wait)
+        return shown(self.service, job)
+
+
+AtDesk = Annotated[Desk, Depends()]
 if TYPE_CHECKING:
     AnyJob = RootModel[Any]
 else:  # {"kind": "scan", "request": {...}}, one model for each kind
@@ -77,15 +96,6 @@ def shown(service: Service, job: Job) -> ShownJob:
     return ShownJob.model_validate(facts)
 
 
-async def _asked(
-    service: Service, caller: Caller, kind: Kind, asked: Asked, key: str | None, seconds: float
-) -> ShownJob:
-    job = await run_in_threadpool(submit, service, caller, kind, asked, key=key)
-    if seconds:
-        job = await wait_for(service, caller.owner, job.id, seconds)
-    return shown(service, job)
-
-
 @router.get("/jobs")
 def jobs(
     caller: Reader, service: Served, state: State | None = None, kind: Kind | None = None,
@@ -99,40 +109,27 @@ def jobs(
 
 
 @router.post("/jobs", status_code=201)
-async def submit_job(
-    body: AnyJob, caller: Asker, service: Served, wait: Wait = 0,
-    idempotency_key: IdempotencyKey = None,
-) -> ShownJob:  # fmt: skip
+async def submit_job(body: AnyJob, desk: AtDesk) -> ShownJob:
     """Any kind of job; what it is asked is frozen now."""
-    asked = body.root
-    return await _asked(service, caller, asked.kind, asked.request, idempotency_key, wait)
+    return await desk.take(body.root.kind, body.root.request)
 
 
 @router.post("/scan", status_code=201)
-async def scan(
-    body: Scan, caller: Asker, service: Served, wait: Wait = 0,
-    idempotency_key: IdempotencyKey = None,
-) -> ShownJob:  # fmt: skip
+async def scan(body: Scan, desk: AtDesk) -> ShownJob:
     """The short way to look at photos."""
-    return await _asked(service, caller, "scan", body, idempotency_key, wait)
+    return await desk.take("scan", body)
 
 
 @router.post("/train", status_code=201)
-async def train(
-    body: Train, caller: Asker, service: Served, wait: Wait = 0,
-    idempotency_key: IdempotencyKey = None,
-) -> ShownJob:  # fmt: skip
+async def train(body: Train, desk: AtDesk) -> ShownJob:
     """The short way to teach."""
-    return await _asked(service, caller, "train", body, idempotency_key, wait)
+    return await desk.take("train", body)
 
 
 @router.post("/generate", status_code=201)
-async def generate(
-    body: Generate, caller: Asker, service: Served, wait: Wait = 0,
-    idempotency_key: IdempotencyKey = None,
-) -> ShownJob:  # fmt: skip
+async def generate(body: Generate, desk: AtDesk) -> ShownJob:
     """The short way to pictures."""
-    return await _asked(service, caller, "generate", body, idempotency_key, wait)
+    return await desk.take("generate", body)
 
 
 @router.get("/jobs/{id}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from kaiffin.experiments.report import evidence, scorecards
 from kaiffin.foundation.folder import read_json
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.schema import MOST
@@ -23,6 +22,9 @@ from kaiffin.serve.jobs import Conflict, NotFound, State
 from kaiffin.serve.requests import KNOWN
 from kaiffin.serve.routes.common import Before, Limit, Page, ThingId, page, sends
 from kaiffin.serve.service import Reader, Served, Service, Trainer
+
+if TYPE_CHECKING:
+    from kaiffin.experiments.report.evidence import Evidence
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
@@ -129,7 +131,9 @@ class Chart(BaseModel):
 @router.get("/{id}/charts")
 def charts(id: ThingId, caller: Reader, service: Served) -> list[Chart]:
     """The loss so far, and each score over the steps once it was chosen: as in the report."""
-    found = evidence.read(_open(service, caller.owner, id))
+    from kaiffin.experiments.report import scorecards
+
+    found = _evidence(_open(service, caller.owner, id))
     line = scorecards.loss_line(found)
     made = [Chart(title="Loss", about="lower is better, but says nothing of how a picture looks",
                   svg=scorecards.loss_curve(found, line))] if line else []  # fmt: skip
@@ -147,7 +151,7 @@ def judged(
     number: Annotated[int, InPath(ge=0, le=MOST)], caller: Reader, service: Served,
 ) -> FileResponse:  # fmt: skip
     """A picture by which checkpoints were chosen; step 0 is the base."""
-    choice = evidence.read(_open(service, caller.owner, id)).choice
+    choice = _evidence(_open(service, caller.owner, id)).choice
     stops = {stop.step: stop.pictures for stop in choice.stops} if choice else {}
     path = stops[step][number] if number < len(stops.get(step, ())) else None
     if path is None or not path.is_file():
@@ -171,6 +175,13 @@ def report(id: ThingId, caller: Reader, service: Served) -> FileResponse:
     if not path.is_file():
         raise Conflict("there is no report yet.", "Ask for a job of kind report.")
     return FileResponse(path, media_type="text/html", filename=f"report-{id}.html")
+
+
+def _evidence(run: Run) -> Evidence:
+    """What its files say. It reckons by NumPy, which the service's start need not wait for."""
+    from kaiffin.experiments.report import evidence
+
+    return evidence.read(run)
 
 
 def _files(run: Run) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from kaiffin.serve.errors import Refused
 from kaiffin.serve.keys import SESSION_S, Caller, Quotas, Scope
 from kaiffin.serve.requests import Body
-from kaiffin.serve.routes.common import sends
+from kaiffin.serve.routes.common import FAILURES, sends
 from kaiffin.serve.routes.page import index
 from kaiffin.serve.security import is_https, prefix_of
 from kaiffin.serve.service import Reader, Served, Service
@@ -38,7 +38,11 @@ def _me(caller: Caller) -> Me:
     return Me(user=caller.user, scopes=sorted(caller.scopes), quotas=caller.quotas)
 
 
-@router.get("/", response_class=Response, responses=sends("text/html"))
+PAGE = sends("text/html")
+ASKS_FOR_A_KEY = FAILURES[401] | PAGE[200]  # the same page, where the token is none
+
+
+@router.get("/", response_class=Response, responses={**PAGE, 401: ASKS_FOR_A_KEY})
 def home(
     request: Request, service: Served,
     token: Annotated[str | None, Query(max_length=200, description="the one-time token")] = None,
