@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.errors import RunError
-from kaiffin.serve.tables import TABLES
+from kaiffin.serve.tables import TABLES, VOTES
 
 # Each makes the tables of the version before into its own; those of a release are never edited.
 VERSIONS = (
@@ -74,6 +74,7 @@ VERSIONS = (
     CREATE INDEX images_by_job ON images (job, number);
     """,
     TABLES,
+    VOTES,
 )
 
 LETTERS = string.ascii_lowercase + string.digits

@@ -79,3 +79,13 @@ TABLES = """
         PRIMARY KEY (key, name)
     ) STRICT;
 """
+VOTES = """
+    CREATE TABLE votes (
+        owner TEXT NOT NULL,
+        images TEXT NOT NULL,
+        won TEXT NOT NULL,
+        created REAL NOT NULL,
+        PRIMARY KEY (owner, images)
+    ) STRICT;
+    CREATE INDEX votes_by_winner ON votes (owner, won);
+"""
