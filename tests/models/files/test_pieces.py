@@ -8,7 +8,8 @@ from kaiffin.models.files import pieces
 from kaiffin.models.files.facts import read_text_facts
 
 TEXTS = (
-    "", "a photo of kaiffin penguin on an icy cliff", "KAIFFIN's  hat, it's 1234!?", "don't  stop\n",
+    "", "a photo of kaiffin penguin on an icy cliff", "KAIFFIN's  hat, it's 1234!?",
+    "don't  stop\n",
     "Zubrików żółć", "cafe\u0301 au lait", "🐧🐧 puffin", "a<|endoftext|>b", "((masterpiece:1.2))",
     "x" * 300, "ein sehr langes Wort: Donaudampfschifffahrt", "\u00a0tab\there",
 )  # fmt: skip

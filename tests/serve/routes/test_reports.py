@@ -1,4 +1,4 @@
-"""A report is shown in a sandbox of its own; what it may do there is tried in test_page_report.py."""
+"""A report is shown in a sandbox of its own; what it may do there: see test_page_report."""
 
 from served import World
 from starlette.testclient import TestClient

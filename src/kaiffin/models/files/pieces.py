@@ -18,9 +18,7 @@ from kaiffin.models.files import resolve, vocabulary
 from kaiffin.models.files.vocabulary import SPECIAL, Vocabulary
 
 # Radford et al. 2021: contractions, words, single digits, runs of anything else.
-WORDS = (
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-)
+WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
 def count(base: str, text: str) -> int:
@@ -34,9 +32,7 @@ def count(base: str, text: str) -> int:
 @functools.lru_cache(maxsize=8)
 def _tokenizer(base: str) -> Tokenizer:
     located = resolve.locate(base, tell=SILENT)
-    with vocabulary.tokenizer_folder(
-        located.configs / "tokenizer", located.path, SILENT
-    ) as folder:
+    with vocabulary.tokenizer_folder(located.configs / "tokenizer", located.path, SILENT) as folder:
         found = vocabulary.read(Path(folder))
     if found is None:
         raise MissingWeightsError(f"base {base!r} has no vocabulary that can be read.")

@@ -12,8 +12,9 @@ router = APIRouter(prefix="/api/v1/bases", tags=["bases"])
 
 
 class Known(BaseModel):
-    """here: whole on this machine, in half precision at least; served: callers may name it; bytes: of its weights, the smaller
-    set where there are two; commands: for whoever runs the service, in this order."""
+    """here: whole on this machine, in half precision at least; served: callers may name it; bytes:
+    of its weights, the smaller set where there are two; commands: for whoever runs the service, in
+    this order."""
 
     name: str
     here: bool

@@ -19,9 +19,7 @@ PART = 75  # of a part of a prompt, beside its begin and its end
 
 class Texts(Body):
     base: BaseName
-    texts: Annotated[
-        tuple[Annotated[str, Field(max_length=LONGEST)], ...], Field(max_length=MANY)
-    ]
+    texts: Annotated[tuple[Annotated[str, Field(max_length=LONGEST)], ...], Field(max_length=MANY)]
 
 
 class Pieces(BaseModel):

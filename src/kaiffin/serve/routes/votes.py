@@ -62,9 +62,7 @@ def cast(body: Vote, caller: Painter, service: Served) -> None:
         image_row(service, caller.owner, id)
     images = json.dumps(sorted(body.images))
     with service.studio.db.transaction() as writer:
-        writer.execute(
-            "DELETE FROM votes WHERE owner = ? AND images = ?", (caller.owner, images)
-        )
+        writer.execute("DELETE FROM votes WHERE owner = ? AND images = ?", (caller.owner, images))
         if body.won:
             values = (caller.owner, images, body.won, time.time())
             writer.execute("INSERT INTO votes VALUES (?, ?, ?, ?)", values)
