@@ -25,6 +25,7 @@ from kaiffin.serve.routes import (
     page,
     pieces,
     plans,
+    recipes,
     reports,
     runs,
     session,
@@ -37,7 +38,7 @@ from kaiffin.serve.service import Service
 ROUTERS = (
     session.router, keys.router, datasets.router, jobs.router, runs.router, adapters.router,
     images.router, events.router, plans.router, page.router, about.router, openai.router,
-    known.router, pieces.router, reports.router, votes.router,
+    known.router, pieces.router, recipes.router, reports.router, votes.router,
 )  # fmt: skip
 
 
