@@ -229,8 +229,8 @@ function showGrid(job, place, form, signal) {
 async function showJob(job, place, form, signal, beside) {
 	const total = job.request.prompts.length * job.request.count, acting = actions(form);
 	const here = new Map(), partial = new Map();
-	let images = (await get(`images?job=${job.id}&limit=200`, signal)).items;
-	const first = beside ? [await get(`images/${beside}`, signal)] : [];
+	const first = [];
+	let images = [], loaded = false;
 	const tiles = h("div", { class: "photos results" }), status = h("div");
 	place.replaceChildren(h2(G.result), h("p", { class: "soft prompt-said" }, job.request.prompts.join(" · ")), status, tiles);
 
@@ -238,7 +238,7 @@ async function showJob(job, place, form, signal, beside) {
 		const now = jobs.get(job.id) || job;
 		const scores = new Map((now.result?.rankings || []).flat().map((one) => [one.image, one]));
 		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => a.seed - b.seed);
-		const waiting = isLive(now) ? total - images.length : 0;
+		const waiting = isLive(now) || !loaded ? total - images.length : 0;
 		const shown = [...first, ...order];
 		tiles.replaceChildren(...shown.map((image, i) => tile(image, shown, i, scores.get(image.id), acting, first[0] === image)),
 			...Array.from({ length: Math.max(0, waiting) }, (_, i) => {
@@ -264,6 +264,10 @@ async function showJob(job, place, form, signal, beside) {
 		draw();
 	}, signal);
 	follow(job.id, signal, draw);
+	draw(); // places for the pictures, so that nothing jumps when they come
+	if (beside) first.push(await get(`images/${beside}`, signal));
+	await load();
+	loaded = true;
 	draw();
 	if (innerWidth < 820) place.scrollIntoView();
 	if (isLive(job)) {
