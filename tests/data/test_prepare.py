@@ -171,13 +171,13 @@ def test_blur_and_strong_crops(folder: Path) -> None:
 def test_findings_of_the_set(folder: Path) -> None:
     nameless = SubjectConfig(token="kaiffin")
     text = said(run(folder, subject=nameless))
-    assert "no class noun" in text
+    assert "it is not said what the subject is" in text
     (folder / "0.txt").write_text("a bird")
-    assert "1 of 3 caption lines without the trigger 'kaiffin'" in said(run(folder))
+    assert "1 of 3 captions without the word 'kaiffin'" in said(run(folder))
     (folder / "0.txt").write_text(
         "kaiffin on a rock\nby the sea\nat noon"
     )  # every line is looked at
-    assert "2 of 5 caption lines without the trigger" in said(run(folder))
+    assert "2 of 5 captions without the word" in said(run(folder))
     for name in ("1.png", "2.png"):
         (folder / name).unlink()
     assert "there is one photo" in said(run(folder))
@@ -187,10 +187,19 @@ def test_findings_of_captions_and_trigger(folder: Path) -> None:
     (folder / "0.txt").write_text("kaiffin " + "word " * 100)
     text = said(run(folder, pieces=str.split))
     assert "0.png: a caption has 101 tokens, 75 fit" in text
-    assert "is a word that the base knows already" in text
+    assert "is one that the base knows already" in text
     letters = run(folder, pieces=lambda t: list(t))
-    assert "the trigger becomes 7 tokens: k + a + i" in said(letters)
+    assert "is read in 7 pieces: k + a + i" in said(letters)
     assert all(finding.fix for finding in letters.findings)
+
+
+def test_who_has_no_terminal_is_told_what_to_press(folder: Path) -> None:
+    noise(6, (64, 200)).save(folder / "tall.png")
+    (folder / "0.txt").write_text("a bird")
+    found = run(folder, subject=SubjectConfig(token="kaiffin")).findings
+    flags = [one for one in found if "--" in one.fix]
+    assert len(flags) == 2
+    assert not [one for one in found if "--" in (one.press or one.fix)]
 
 
 def test_real_photos_are_sharp_and_distinct(photos: Path) -> None:

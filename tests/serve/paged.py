@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from served import World, jpeg
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
@@ -23,6 +25,7 @@ def launched() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Chromium's sandbox needs rights that root in a container does not have.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        expect.set_options(timeout=15_000)
         yield browser
         browser.close()
 
@@ -61,3 +64,43 @@ def opened(
     made.page.on("request", lambda request: made.asked.append(request.url))
     yield made
     context.close()
+
+
+PAGES = ("dataset", "tune", "generate", "compare", "settings")
+
+
+def furnish(world: World, at: str, user: str) -> str:
+    """The key of somebody who has photos, a training, pictures and a failed job."""
+    client = httpx.Client(base_url=at, headers={"authorization": f"Bearer {world.key(user)}"})
+    dataset = client.post(
+        "/api/v1/datasets",
+        json={"name": "A very-long-name-without-any-break-in-it", "subject": "zubrik"},
+    ).json()["id"]
+    file = {"file": ("a-name-as-cameras-give-them-IMG_20260101_000000.jpg", jpeg())}
+    assert client.post(f"/api/v1/datasets/{dataset}/photos", files=file).status_code == 201
+    client.post("/api/v1/train", json={"dataset": dataset}).raise_for_status()
+    failed = client.post("/api/v1/scan", json={"dataset": dataset}).json()["id"]
+    world.studio.jobs.begin([failed], "test")
+    world.studio.jobs.fail(
+        failed, "photo.jpg: 64x64 is too small for 512 px.", "Use a larger photo."
+    )
+    done = client.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a dog"]}).json()[
+        "id"
+    ]
+    world.paint(world.owner(client), done, 2)
+    return client.headers["authorization"].partition(" ")[2]
+
+
+def places(one: Opened) -> list[str]:
+    """Every page that somebody who is furnished can open."""
+    found = one.page.evaluate(
+        "Promise.all(['datasets', 'runs', 'jobs?kind=generate'].map(async (name) =>"
+        " (await (await fetch(`api/v1/${name}`)).json()).items[0].id))"
+    )
+    return [
+        *PAGES,
+        f"dataset/{found[0]}",
+        f"tune/{found[1]}",
+        f"generate/{found[2]}",
+        f"compare/{found[2]}?blind=1",
+    ]

@@ -1,52 +1,17 @@
 """Every part of the page by axe, on a narrow screen, by keyboard alone."""
 
-import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from paged import Opened, needs_chromium, opened
+from paged import furnish, needs_chromium, opened, places
 from playwright.sync_api import Browser, expect
-from served import World, jpeg
-
-PAGES = ("dataset", "tune", "generate", "compare", "settings")
+from served import World
 
 pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def furnished(world: World, at: str) -> str:
-    """The key of somebody who has photos, a training, pictures and a failed job."""
-    client = httpx.Client(base_url=at, headers={"authorization": f"Bearer {world.key('pia')}"})
-    dataset = client.post(
-        "/api/v1/datasets",
-        json={"name": "A very-long-name-without-any-break-in-it", "subject": "zubrik"},
-    ).json()["id"]
-    file = {"file": ("a-name-as-cameras-give-them-IMG_20260101_000000.jpg", jpeg())}
-    assert client.post(f"/api/v1/datasets/{dataset}/photos", files=file).status_code == 201
-    client.post("/api/v1/train", json={"dataset": dataset}).raise_for_status()
-    failed = client.post("/api/v1/scan", json={"dataset": dataset}).json()["id"]
-    world.studio.jobs.begin([failed], "test")
-    world.studio.jobs.fail(
-        failed, "photo.jpg: 64x64 is too small for 512 px.", "Use a larger photo."
-    )
-    done = client.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a dog"]}).json()[
-        "id"
-    ]
-    world.paint(world.owner(client), done, 2)
-    return client.headers["authorization"].partition(" ")[2]
-
-
-def places(one: Opened) -> list[str]:
-    found = one.page.evaluate(
-        "Promise.all(['datasets', 'runs', 'jobs?kind=generate'].map(async (name) =>"
-        " (await (await fetch(`api/v1/${name}`)).json()).items[0].id))"
-    )
-    return [
-        *PAGES,
-        f"dataset/{found[0]}",
-        f"tune/{found[1]}",
-        f"generate/{found[2]}",
-        f"compare/{found[2]}?blind=1",
-    ]
+    return furnish(world, at, "pia")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 320), ("dark", 1200)])

@@ -32,12 +32,14 @@ Level = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something the user should know. photo: name, or None for the set; fix: what to do."""
+    """Something the user should know. photo: name, or None for the set; fix: what to do, for who
+    sits at a terminal; press: the same for who looks at the service's page, where it is another."""
 
     level: Level
     photo: str | None
     what: str
     fix: str
+    press: str = ""
 
     def __str__(self) -> str:
         where = f"{self.photo}: " if self.photo else ""
@@ -131,7 +133,7 @@ def findings(
 
 def _of_photo(item: Item, data: DataConfig, resolution: int) -> list[Finding]:
     found = [
-        Finding("warning", item.name, note, "Look at it on the contact sheet.")
+        Finding("warning", item.name, note, "Look at it on the contact sheet.", "Look at it.")
         if note.endswith("ignored")
         else Finding("info", item.name, note, "Nothing to do.")
         for note in item.facts.notes
@@ -145,15 +147,17 @@ def _of_photo(item: Item, data: DataConfig, resolution: int) -> list[Finding]:
             found.append(Finding("warning", item.name, what, "Use a larger photo if you have one."))
         else:
             fix = f"Use a larger photo, --resolution {max(smallest, 16)}, or --data.upscale true."
+            press = "Use a larger photo, or switch upscale on below Fine-tune, All settings."
             what = f"{shown} is too small for {resolution} px"
-            found.append(Finding("error", item.name, what, fix))
+            found.append(Finding("error", item.name, what, fix, press))
     if item.facts.sharpness < BLURRED:
         what = f"looks blurred (sharpness {item.facts.sharpness:.0f}, below {BLURRED:.0f})"
         found.append(Finding("warning", item.name, what, "Prefer a sharper photo: blur is learnt."))
     if item.crop.share_lost > STRONG_CROP:
         what = f"the crop cuts off {item.crop.share_lost:.0%} of the photo"
         fix = "Check the contact sheet; crop it yourself or use --data.crop bucket."
-        found.append(Finding("warning", item.name, what, fix))
+        press = "Press Crop, and move the frame to what matters."
+        found.append(Finding("warning", item.name, what, fix, press))
     return found
 
 
@@ -187,27 +191,30 @@ def _of_set(items: Sequence[Item], subject: SubjectConfig) -> list[Finding]:
     elif len(items) == 2:
         found.append(Finding("warning", None, "there are only two photos", "3 to 20 work best."))
     if not subject.noun:
-        what = "no class noun is given"
-        fix = 'Say what it is, such as --class puffin: "a photo of kaiffin puffin" learns faster.'
-        found.append(Finding("warning", None, what, fix))
+        what = "it is not said what the subject is"
+        fix = 'Say it, such as --class puffin: "a photo of kaiffin puffin" learns faster.'
+        press = "Say it above, below What it is: it learns faster."
+        found.append(Finding("warning", None, what, fix, press))
     trigger = word_pattern(subject.token)
     all_captions = [(item.name, caption) for item in items for caption in item.captions]
     without = [name for name, caption in all_captions if not trigger.search(caption)]
     if without:
-        lines = counted(len(all_captions), "caption line")
-        what = f"{len(without)} of {lines} without the trigger {subject.token!r}"
+        lines = counted(len(all_captions), "caption")
+        what = f"{len(without)} of {lines} without the word {subject.token!r}"
         fix = (
             f"Put it into every one ({without[0]} has the first); each line of a .txt is a caption"
             " of its own: join lines that belong together."
         )
-        found.append(Finding("warning", None, what, fix))
+        press = f"Write it into every caption; {without[0]} has the first without."
+        found.append(Finding("warning", None, what, fix, press))
     return found
 
 
 def _odd_captions(items: Sequence[Item]) -> list[Finding]:
     fix = "Look whether it reads as it was written; if not, save it as UTF-8 where it was written."
+    press = "Look whether it reads as you wrote it."
     odd = [(item.name, oddities(caption)) for item in items for caption in item.captions]
-    return [Finding("warning", name, f"a caption {what}", fix) for name, what in odd if what]
+    return [Finding("warning", name, f"a caption {what}", fix, press) for name, what in odd if what]
 
 
 def unused(left_out: Sequence[LeftOut]) -> list[Finding]:
@@ -237,10 +244,11 @@ def _of_trigger(subject: SubjectConfig, pieces: Callable[[str], list[str]]) -> l
     parts = pieces(subject.token)
     shown = " + ".join(part.replace("</w>", "") for part in parts)
     if len(parts) == 1:
-        what = f"the trigger {subject.token!r} is a word that the base knows already"
+        what = f"the word {subject.token!r} is one that the base knows already"
         fix = "Choose a rarer word, or the old meaning will shine through."
         return [Finding("warning", None, what, fix)]
-    return [Finding("info", None, f"the trigger becomes {len(parts)} tokens: {shown}", "Fine.")]
+    what = f"the word {subject.token!r} is read in {len(parts)} pieces: {shown}"
+    return [Finding("info", None, what, "Fine: the base does not know it yet.")]
 
 
 def contact_sheet(

@@ -11,7 +11,7 @@ from PIL.TiffTags import lookup
 from kaiffin.data.formats import HEAD, STORED_LINKS, by_content
 
 NUMBERS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex"}
-DAMAGED = "Copy it again from where it came from, or use --skip-bad."
+DAMAGED = "Copy it again from where it came from."
 
 
 def why(data: bytes, known: Collection[str]) -> tuple[str, str]:

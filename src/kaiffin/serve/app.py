@@ -21,10 +21,15 @@ from kaiffin.serve.routes import (
     images,
     jobs,
     keys,
+    known,
     page,
+    pieces,
     plans,
+    recipes,
+    reports,
     runs,
     session,
+    votes,
 )  # fmt: skip
 from kaiffin.serve.routes.common import FAILURES
 from kaiffin.serve.security import Gate, Rules
@@ -33,6 +38,7 @@ from kaiffin.serve.service import Service
 ROUTERS = (
     session.router, keys.router, datasets.router, jobs.router, runs.router, adapters.router,
     images.router, events.router, plans.router, page.router, about.router, openai.router,
+    known.router, pieces.router, recipes.router, reports.router, votes.router,
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.errors import RunError
-from kaiffin.serve.tables import INDEXES, TABLES
+from kaiffin.serve.tables import INDEXES, TABLES, VOTES
 
 # Each makes the tables of the version before into its own; those of a release are never edited.
 VERSIONS = (
@@ -75,6 +75,7 @@ VERSIONS = (
     """,
     TABLES,
     INDEXES,
+    VOTES,
 )
 
 LETTERS = string.ascii_lowercase + string.digits

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 
 from kaiffin.foundation.errors import RunError, SettingError, UserError
 from kaiffin.foundation.settings import reason_of
+from kaiffin.serve.doors import flagless
 from kaiffin.serve.jobs import Conflict, NotFound
 
 log = logging.getLogger("kaiffin.serve")
@@ -155,7 +156,7 @@ def answer(error: Exception, path: str) -> JSONResponse:
     """The response. path: of the request, which decides the shape."""
     said = refused(error)
     code = CODES.get(said.status, "error")
-    problem, way = pathless(said.message), pathless(said.fix)
+    problem, way = flagless(pathless(said.message)), flagless(pathless(said.fix))
     if path.startswith("/v1/"):
         kind = "invalid_request_error" if said.status < 500 else "server_error"
         foreign = ForeignFault(

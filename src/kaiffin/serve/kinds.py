@@ -27,6 +27,7 @@ from kaiffin.foundation.settings import build, dump, override
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.score.catalogue import MEASURES
+from kaiffin.serve.doors import flagless
 from kaiffin.serve.orders import given_away, order_of, picture_facts, plain, source_of
 from kaiffin.serve.reporter import Reporter
 from kaiffin.serve.work import Task, task
@@ -295,4 +296,4 @@ def do(work: Work, *, tell: Tell = SILENT) -> Result:
         if isinstance(error, Interrupted):
             raise
         said = task(work).said
-        return {"problem": said(error.message), "way_out": said(error.fix)}
+        return {"problem": flagless(said(error.message)), "way_out": flagless(said(error.fix))}

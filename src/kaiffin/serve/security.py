@@ -34,6 +34,7 @@ JSON_BYTES = MB
 UPLOADS = {
     re.compile(r"/api/v1/datasets/[^/]+/photos"): 100 * MB,
     re.compile(r"/api/v1/adapters"): 2048 * MB,
+    re.compile(r"/api/v1/recipes"): 100 * MB,
 }
 SAFE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"

@@ -88,3 +88,14 @@ INDEXES = """
     CREATE INDEX jobs_counted ON jobs (kind, state);
     CREATE INDEX images_liked ON images (owner, number) WHERE vote = 1;
 """
+
+VOTES = """
+    CREATE TABLE votes (
+        owner TEXT NOT NULL,
+        images TEXT NOT NULL,
+        won TEXT NOT NULL,
+        created REAL NOT NULL,
+        PRIMARY KEY (owner, images)
+    ) STRICT;
+    CREATE INDEX votes_by_winner ON votes (owner, won);
+"""

@@ -16,7 +16,7 @@ async function problemOf(answer) {
 	let said = {};
 	try { said = (await answer.json()).error || {}; } catch { /* no JSON: a proxy's page */ }
 	if (answer.status === 401) tell("stranger");
-	return new Problem(said.problem || W.odd(answer.status), said.way_out || "", answer.status, said.field || "");
+	return new Problem(said.problem || W.odd(answer.status), said.field ? W.fieldWay : said.way_out || "", answer.status, said.field || "");
 }
 
 export async function api(path, { method = "GET", body, key, signal } = {}) {
@@ -60,11 +60,10 @@ export const act = async (job, what) => hear(await post(`jobs/${job}/${what}`));
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** One file; `progress` hears of the share that is there. */
-export function upload(path, file, fields, progress) {
+export function upload(path, file, progress) {
 	return new Promise((done, fail) => {
 		const form = new FormData(), request = new XMLHttpRequest();
 		form.append("file", file, file.name);
-		for (const [name, value] of Object.entries(fields)) form.append(name, value);
 		request.open("POST", `api/v1/${path}`);
 		request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
 		request.onerror = () => fail(new Problem(W.offline, W.uploadWay));

@@ -1,7 +1,7 @@
 // The page's frame: who is here, which part is shown, whether the service answers.
 import { api, get, jobs, listen, loadJobs, on, post, quiet, isLive } from "./api.js";
 import { busy, button, dialog, field, h, link, say } from "./dom.js";
-import { drawer } from "./jobs.js";
+import { drawer, said } from "./jobs.js";
 import { W } from "./words.js";
 
 const VIEWS = {
@@ -116,10 +116,15 @@ async function retry() {
 
 // --- what is over -------------------------------------------------------------------------------
 
-function finished() {
+let unseen = false; // something is over that nobody has looked at
+
+function finished({ job, before } = {}) {
+	if (document.hidden && before && isLive(before) && !isLive(job)) {
+		unseen = true;
+		said(job);
+	}
 	const live = [...jobs.values()].filter(isLive).length;
-	document.title = document.title.replace(/^\(\d+\) /, "");
-	if (live) document.title = `(${live}) ${document.title}`;
+	document.title = `${unseen ? "✓ " : ""}${live ? `(${live}) ` : ""}${document.title.replace(/^(✓ )?(\(\d+\) )?/, "")}`;
 }
 
 async function begin() {
@@ -139,5 +144,6 @@ head();
 on("stranger", login);
 on("line", line);
 on("job", finished);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) { unseen = false; finished(); } });
 addEventListener("hashchange", show);
 begin().catch((error) => say(main, error));

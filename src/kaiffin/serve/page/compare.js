@@ -1,6 +1,6 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
-import { every, get, on, post, submit } from "./api.js";
-import { aside, busy, button, doer, field, h, h2, inRow, link, option, sentence, share, soft, table } from "./dom.js";
+import { Problem, api, every, get, on, submit } from "./api.js";
+import { aside, busy, button, doer, field, h, h2, heading, inRow, link, option, sentence, share, soft, table } from "./dom.js";
 import { small } from "./gallery.js";
 import { stages } from "./generate.js";
 import { follow, standing } from "./jobs.js";
@@ -13,7 +13,7 @@ const MOST = 6;
 
 export async function view(root, id, query, signal) {
 	const [runs, bases] = await Promise.all([every("runs"), get("bases", signal)]);
-	root.append(h("p", { class: "over" }, C.over), h("h1", {}, C.title), h("p", { class: "lead" }, C.lead));
+	root.append(...heading(C.over, C.title, C.lead));
 	if (id) await shown(root, id.split(","), query, runs, signal);
 	else root.append(asking(runs.filter((one) => one.state === "done"), bases));
 }
@@ -55,7 +55,7 @@ function asking(runs, bases) {
 		event.preventDefault();
 		busy(go, spot, async () => {
 			const rows = [...list.children];
-			if (rows.length < 2) throw Object.assign(new Error(C.two), { problem: C.two, way_out: "" });
+			if (rows.length < 2) throw new Problem(C.two);
 			const asked = { prompts: prompts.value.split("\n").map((line) => line.trim()).filter(Boolean), count: Number(count.value), seed: 1 };
 			const made = [];
 			for (const row of rows) made.push((await submit("generate", { ...row.read(), ...asked })).id);
@@ -97,7 +97,11 @@ async function shown(root, ids, query, runs, signal) {
 			cells: rivals.map((rival) => ({ rival, image: of(rival, number, first + k) })) })));
 	}
 
-	const voted = (line) => line.cells.find((cell) => cell.image?.vote > 0);
+	// A vote is for the pictures of a row, once all are there.
+	const winners = new Map((await get(`votes?jobs=${ids}`, signal)).map((one) => [one.images.join(), one.won]));
+	const key = (line) => line.cells.map((cell) => cell.image?.id).sort().join();
+	const wins = (line, cell) => Boolean(cell.image) && winners.get(key(line)) === cell.image.id;
+	const voted = (line) => line.cells.find((cell) => wins(line, cell));
 
 	function draw() {
 		const all = lines(), left = all.filter((line) => !voted(line)).length, open = !blind || left === 0;
@@ -106,20 +110,19 @@ async function shown(root, ids, query, runs, signal) {
 			const full = cells.filter((cell) => cell.image);
 			const spot = h("div");
 			return h("figure", { class: "card line-of" }, h("figcaption", {}, line.prompt, aside(` · ${W.seed(line.seed)}`)),
-				h("div", { class: "side-by-side" }, cells.map((cell, i) => h("div", { class: `cell${cell.image?.vote > 0 ? " winner" : ""}` },
+				h("div", { class: "side-by-side" }, cells.map((cell, i) => h("div", { class: `cell${wins(line, cell) ? " winner" : ""}` },
 					aside(open ? cell.rival.name : C.letter(i)),
 					cell.image ? h("button", { type: "button", class: "pic", onclick: () => zoom(full.map((one, k) => ({ src: `api/v1/images/${one.image.id}/file`, alt: line.prompt, title: open ? one.rival.name : C.letter(k) })), full.indexOf(cell)) },
 						small(cell.image, open ? `${cell.rival.name}: ${line.prompt}` : C.letter(i))) : h("span", { class: "gone" }, C.coming),
-					cell.image ? button(cell.image.vote > 0 ? C.voted : C.vote, (event) => busy(event.currentTarget, spot, () => vote(line, cell)), { "aria-pressed": String(cell.image.vote > 0), "aria-label": C.voteFor(open ? cell.rival.name : C.letter(i), line.prompt, line.seed) }) : ""))), spot);
+					full.length === cells.length ? button(wins(line, cell) ? C.voted : C.vote, (event) => busy(event.currentTarget, spot, () => vote(line, cell)), { "aria-pressed": String(wins(line, cell)), "aria-label": C.voteFor(open ? cell.rival.name : C.letter(i), line.prompt, line.seed) }) : ""))), spot);
 		}));
 		counted(all, left, open);
 	}
 
 	async function vote(line, cell) {
-		for (const other of line.cells) {
-			const value = other === cell ? (cell.image.vote > 0 ? 0 : 1) : 0;
-			if (other.image && other.image.vote !== value) Object.assign(other.image, await post(`images/${other.image.id}/vote`, { vote: value }));
-		}
+		const won = wins(line, cell) ? null : cell.image.id;
+		await api("votes", { method: "PUT", body: { images: key(line).split(","), won } });
+		winners.set(key(line), won);
 		const at = document.activeElement?.getAttribute("aria-label");
 		draw();
 		[...rows.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();

@@ -1,6 +1,6 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, on, patch, post, remove, submit } from "./api.js";
-import { ago, aside, busy, button, dialog, doer, field, h, h2, inRow, link, note, plain, sentence, soft, sure, trouble } from "./dom.js";
+import { ago, aside, bold, busy, button, dialog, doer, field, h, h2, heading, inRow, link, note, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
 import { dropPlace, take, there } from "./uploads.js";
@@ -22,16 +22,15 @@ export async function view(root, id, query, signal) {
 		location.hash = `#/dataset/${made.id}`;
 	}, { class: sets.length ? "" : "main" });
 	root.append(
-		h("p", { class: "over" }, sets.length ? D.over : D.welcome),
-		h("h1", {}, sets.length ? D.title : D.first),
+		...heading(sets.length ? D.over : D.welcome, sets.length ? D.title : D.first),
 		h("p", { class: "lead" }, sets.length ? D.lead : D.firstLead),
 		dropPlace(begin, D.drop),
 		h("div", { class: "row try" }, example, soft(D.exampleNote)), spot,
 		sets.length ? h2(D.yours) : "",
 		h("ul", { class: "plain sets" }, sets.map((set) => h("li", {}, h("a", { class: "set", href: `#/dataset/${set.id}` },
 			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span", { class: "gone" }, D.empty),
-			h("b", {}, nameOf(set)), aside(W.photos(set.photos)))))),
-		sets.length ? "" : h("ol", { class: "steps" }, D.steps.map(([name, text]) => h("li", {}, h("b", {}, name), aside(text)))),
+			bold(nameOf(set)), aside(W.photos(set.photos)))))),
+		sets.length ? "" : h("ol", { class: "steps" }, D.steps.map(([name, text]) => h("li", {}, bold(name), aside(text)))),
 	);
 }
 
@@ -61,8 +60,7 @@ async function one(root, id, signal) {
 	const next = h("p", { class: "next" }, link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
 	const check = doer(D.check, spot, () => checkPhotos(state, draw, signal));
 	root.append(
-		h("p", { class: "over" }, link(D.all, "#/dataset")),
-		h("h1", {}, nameOf(state.set)),
+		...heading(link(D.all, "#/dataset"), nameOf(state.set)),
 		words(state, root),
 		dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
 		h("div", { class: "uploads" }),
@@ -124,8 +122,8 @@ function named(state, text) {
 }
 
 function finding(state, one) {
-	const way = plain(named(state, one.fix));
-	return h("p", { class: `finding ${one.level}` }, h("b", {}, sentence(named(state, one.what))), way ? ` ${sentence(way)}` : "");
+	const way = named(state, one.press || one.fix);
+	return h("p", { class: `finding ${one.level}` }, bold(sentence(named(state, one.what))), way ? ` ${sentence(way)}` : "");
 }
 
 function summary(told, state, by, signal) {
@@ -139,7 +137,7 @@ function summary(told, state, by, signal) {
 	const weak = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 1).length;
 	const later = state.photos.some((photo) => photo.created > job.created);
 	return told.replaceChildren(h("div", { class: "verdict" },
-		h("p", {}, h("b", {}, bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
+		h("p", {}, bold(bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
 		...(by.get(null) || []).map((one) => finding(state, one)),
 		soft(D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));
 }
@@ -160,16 +158,16 @@ function card(state, photo, found, draw) {
 		}) });
 	const wrong = found.filter((one) => one.level !== "info");
 	return h("li", { class: `shot${photo.left_out ? " out" : ""}${wrong.length ? ` ${wrong[0].level}` : ""}` },
-		shaped(h("button", { type: "button", class: "pic", "aria-label": D.cropOf(photo.name), onclick: () => crop(state, photo, draw) },
+		shaped(h("button", { type: "button", class: "pic", "aria-label": W.of(D.crop, photo.name), onclick: () => crop(state, photo, draw) },
 			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: D.photo(photo.name), loading: "lazy", width: photo.width, height: photo.height }),
 			frame(photo, photo.crop || middle(photo)), photo.left_out ? h("span", { class: "badge" }, D.out) : ""), photo, "13rem"),
 		h("p", { class: "soft name" }, photo.name || photo.id, ` · ${photo.width} × ${photo.height}`),
 		wrong.map((one) => finding(state, one)), caption,
 		h("div", { class: "row" },
-			button(D.crop, () => crop(state, photo, draw), { "aria-label": D.cropOf(photo.name) }),
+			button(D.crop, () => crop(state, photo, draw), { "aria-label": W.of(D.crop, photo.name) }),
 			photo.left_out
-				? doer(D.putBack, spot, change({ left_out: false }), { "aria-label": D.putBackOf(photo.name) })
-				: doer(D.leaveOut, spot, change({ left_out: true }), { "aria-label": D.leaveOutOf(photo.name) }),
+				? doer(D.putBack, spot, change({ left_out: false }), { "aria-label": W.of(D.putBack, photo.name) })
+				: doer(D.leaveOut, spot, change({ left_out: true }), { "aria-label": W.of(D.leaveOut, photo.name) }),
 			photo.left_out ? button(D.delete, async (event) => {
 				if (!(await sure(D.deleteSure(photo.name), D.delete))) return;
 				busy(event.currentTarget, spot, async () => {
@@ -177,7 +175,7 @@ function card(state, photo, found, draw) {
 					state.photos = state.photos.filter((one) => one.id !== photo.id);
 					draw();
 				});
-			}, { "aria-label": D.deleteOf(photo.name) }) : ""), spot);
+			}, { "aria-label": W.of(D.delete, photo.name) }) : ""), spot);
 }
 
 /** The part that is learnt from, moved by hand, by arrows or by sliders. */
@@ -222,7 +220,7 @@ function crop(state, photo, draw) {
 		window_.close();
 		draw();
 	});
-	const window_ = dialog(D.cropTitle(photo.name), h("div", { class: "cropper" }, stage,
+	const window_ = dialog(W.of(D.crop, photo.name), h("div", { class: "cropper" }, stage,
 		h("div", {}, soft(D.cropLead), parts.map((part) => part.field),
 			inRow(button(D.cropSave, store(() => now), { class: "main" }), photo.crop ? button(D.whole, store(() => null)) : ""), spot)));
 	redraw();

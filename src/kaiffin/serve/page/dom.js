@@ -27,6 +27,12 @@ export const h2 = (...inside) => h("h2", {}, ...inside);
 export const fold = (name, ...inside) => h("details", {}, h("summary", {}, name), ...inside);
 export const table = (heads, rows) => h("table", {}, h("thead", {}, h("tr", {}, heads.flat().map((text) => h("th", { scope: "col" }, text)))), h("tbody", {}, rows));
 export const inRow = (...inside) => h("div", { class: "row" }, ...inside);
+export const pair = (...inside) => h("div", { class: "pair-of" }, ...inside);
+export const verdict = (...inside) => h("div", { class: "verdict" }, ...inside);
+export const bold = (...inside) => h("b", {}, ...inside);
+export const plainList = (...inside) => h("ul", { class: "plain" }, ...inside);
+export const part = (...inside) => h("section", {}, ...inside);
+export const heading = (over, title, lead) => [h("p", { class: "over" }, over), h("h1", {}, title), lead ? h("p", { class: "lead" }, lead) : ""];
 
 /** A button that is held while its work goes on; what goes wrong is said in `place`. */
 export const doer = (text, place, work, props) => button(text, (event) => busy(event.currentTarget, place, work), props);
@@ -48,18 +54,13 @@ export function say(place, error) {
 
 export function trouble(error) {
 	const way = error.way_out ? [" ", h("span", {}, sentence(error.way_out))] : "";
-	return h("p", { class: "trouble", role: "alert" }, h("b", {}, sentence(error.problem || error.message || String(error))), way);
+	return h("p", { class: "trouble", role: "alert" }, bold(sentence(error.problem || error.message || String(error))), way);
 }
 
 export function sentence(text) {
-	const whole = plain(String(text)).trim();
+	const whole = String(text).trim();
 	if (!whole) return "";
 	return whole[0].toUpperCase() + whole.slice(1) + (/[.!?…]$/.test(whole) ? "" : ".");
-}
-
-/** The service's words for people at a terminal, as words for people at a page. */
-export function plain(text) {
-	return W.plainer.reduce((said, [from, to]) => said.replace(from, to), text);
 }
 
 /** Does `work` while the button is held; what goes wrong is said in `place`. */

@@ -14,15 +14,14 @@ export function leaves(schema, without = []) {
 			const own = resolve(schema, raw), at = [...path, name], dotted = at.join(".");
 			if (without.includes(dotted) || without.includes(at[0])) continue;
 			if (own.properties) { walk(own, at); continue; }
-			const leaf = described(raw, own, dotted);
-			if (leaf) found.push(leaf);
+			found.push({ ...described(schema, raw, own, dotted), needed: Boolean(resolve(schema, part).required?.includes(name)) });
 		}
 	};
 	walk(schema, []);
 	return found;
 }
 
-function described(raw, own, name) {
+function described(schema, raw, own, name) {
 	const choices = raw.anyOf || own.anyOf || [own];
 	const real = choices.filter((one) => one.type !== "null");
 	const first = real[0] || {};
@@ -33,10 +32,16 @@ function described(raw, own, name) {
 	if (first.type === "boolean") return { ...base, kind: optional ? "choice" : "switch", values: [true, false] };
 	if (first.type === "integer" || first.type === "number") return { ...base, kind: first.type, low, high };
 	if (first.type === "string") return { ...base, kind: "text", most: first.maxLength };
-	return null; // lists of sections: only for config files
+	const inner = first.items ? resolve(schema, first.items) : first.prefixItems[0];
+	if (inner.properties) return { ...base, kind: "rows", parts: leaves({ ...inner, $defs: schema.$defs }) };
+	const join = inner.type === "string" && !inner.enum ? "\n" : ", ";
+	return { ...base, kind: "list", join, numbers: inner.type !== "string", values: inner.enum || [], help: `${base.help}. ${join === "\n" ? S.eachLine : S.byCommas}` };
 }
 
-const label = (name) => name.split(".").slice(1).join(" ").replace(/_/g, " ") || name;
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+const label = (name) => name.replace(/^\w+\./, "").replace(/[._]/g, " ");
+const keep = (values, name, value) => (value === undefined ? values.delete(name) : values.set(name, value));
 const nest = (values) => {
 	const made = {};
 	for (const [name, value] of values) {
@@ -47,13 +52,13 @@ const nest = (values) => {
 };
 
 /** {element, values(): nested settings that differ from the defaults}; `changed` hears of each. */
-export function settings(schema, { without = [], given = {}, changed = () => {} } = {}) {
+export function settings(schema, { without = [], changed = () => {} } = {}) {
 	const all = leaves(schema, without), values = new Map();
-	const rows = all.map((leaf) => row(leaf, given[leaf.name], (value) => {
-		if (value === undefined) values.delete(leaf.name); else values.set(leaf.name, value);
+	const rows = all.map((leaf) => row(leaf, undefined, (value) => {
+		keep(values, leaf.name, value);
 		count();
 		changed();
-	}, values));
+	}));
 	const told = h("p", { class: "soft", role: "status" });
 	const search = h("input", { type: "search", placeholder: S.search, "aria-label": S.search, oninput: () => filter() });
 	const only = h("input", { type: "checkbox", onchange: () => filter() });
@@ -90,28 +95,28 @@ export function settings(schema, { without = [], given = {}, changed = () => {} 
 	const element = h("div", { class: "settings" }, inRow(search,
 		h("label", { class: "check" }, only, S.only),
 		button(S.reset, () => { for (const one of rows) one.reset(); })), told, groups.map((one) => one.group));
-	return { element, values: () => nest(values), flat: () => new Map(values) };
+	return { element, values: () => nest(values) };
 }
 
-function row(leaf, given, change, values) {
+function row(leaf, given, change) {
 	const id = fresh("setting"), control = controlOf(leaf, id);
 	const reset = button(S.resetOne, () => { put(control, leaf, leaf.default); update(undefined); control.focus(); }, {
 		class: "quiet", "aria-label": S.resetOf(label(leaf.name)), hidden: true });
 	const element = h("div", { class: `setting ${leaf.kind}`, data: { name: leaf.name } }, h("label", { for: id }, label(leaf.name), " ", h("span", { class: "changed-mark", hidden: true }, S.mark)),
-		control, reset, h("p", { class: "soft hint", id: `${id}-help` }, leaf.help || "", " ", leaf.kind === "switch" ? "" : S.default(leaf.default)));
+		control, reset, h("p", { class: "soft hint", id: `${id}-help` }, leaf.help || "", " ", ["switch", "rows"].includes(leaf.kind) ? "" : S.default(leaf.default)));
 
 	function update(value) {
-		const differs = value !== undefined && value !== leaf.default;
+		const differs = value !== undefined && !same(value, leaf.default);
 		element.classList.toggle("changed", differs);
 		reset.hidden = !differs;
 		element.querySelector(".changed-mark").hidden = !differs;
 		change(differs ? value : undefined);
 	}
 
-	control.addEventListener("change", () => control.reportValidity() && update(read(control, leaf)));
+	const isGood = () => (leaf.kind === "rows" ? [...control.querySelectorAll("input")].every((one) => one.checkValidity()) : control.reportValidity());
+	control.addEventListener("change", () => isGood() && update(read(control, leaf)));
 	put(control, leaf, given ?? leaf.default);
-	if (given !== undefined && given !== leaf.default) { values.set(leaf.name, given); element.classList.add("changed"); reset.hidden = false; element.querySelector(".changed-mark").hidden = false; }
-	return { element, name: leaf.name, section: leaf.name.includes(".") ? leaf.name.split(".")[0] : "", text: `${leaf.name.replace(/[._]/g, " ")} ${leaf.help}`.toLowerCase(),
+	return { element, name: leaf.name, section: leaf.name.split(".")[0], text: `${leaf.name.replace(/[._]/g, " ")} ${leaf.help}`.toLowerCase(),
 		reset: () => { put(control, leaf, leaf.default); update(undefined); } };
 }
 
@@ -121,19 +126,42 @@ function controlOf(leaf, id) {
 	if (leaf.kind === "choice") {
 		return h("select", shared, leaf.optional ? h("option", { value: "" }, S.derived) : "", leaf.values.map((value) => h("option", { value: String(value) }, W.values[String(value)] || String(value))));
 	}
-	if (leaf.kind === "text") return h("input", { type: "text", maxlength: leaf.most, ...shared });
+	if (leaf.kind === "text") return h("input", { type: "text", maxlength: leaf.most, required: leaf.needed, ...shared });
+	if (leaf.kind === "rows") return rowsOf(leaf, shared);
+	if (leaf.kind === "list") return leaf.join === "\n" ? h("textarea", { rows: 3, ...shared }) : h("input", { type: "text", placeholder: leaf.values.join(", "), ...shared });
 	return h("input", { type: "number", inputmode: leaf.kind === "integer" ? "numeric" : "decimal", step: leaf.kind === "integer" ? 1 : "any",
 		min: leaf.low, max: leaf.high, placeholder: leaf.optional ? S.derived : "", required: !leaf.optional, ...shared });
 }
 
 function put(control, leaf, value) {
 	if (leaf.kind === "switch") control.checked = Boolean(value);
+	else if (leaf.kind === "rows") control.put(value || []);
+	else if (leaf.kind === "list") control.value = (value || []).join(leaf.join);
 	else control.value = value === null || value === undefined ? "" : String(value);
 }
 
 function read(control, leaf) {
 	if (leaf.kind === "switch") return control.checked;
-	if (control.value === "") return leaf.optional ? null : leaf.kind === "text" ? "" : leaf.default;
+	if (leaf.kind === "rows") return control.read();
+	if (control.value === "") return leaf.optional ? null : leaf.kind === "text" ? "" : leaf.kind === "list" ? [] : leaf.default;
+	if (leaf.kind === "list") {
+		const found = control.value.split(leaf.join.trim() || leaf.join).map((one) => one.trim()).filter(Boolean);
+		return leaf.numbers ? found.map(Number) : found;
+	}
 	if (leaf.kind === "choice") return leaf.values.find((value) => String(value) === control.value);
 	return leaf.kind === "text" ? control.value : Number(control.value);
+}
+
+/** Settings that come several times, each time a small form of its own. */
+function rowsOf(leaf, shared) {
+	const list = h("div"), box = h("div", { role: "group", "aria-label": label(leaf.name), ...shared }, list, button(S.add, () => add({})));
+	const tell = () => box.dispatchEvent(new Event("change"));
+	function add(given) {
+		const own = new Map(), inner = leaf.parts.map((part) => row(part, given[part.name], (value) => { keep(own, part.name, value); tell(); }).element);
+		list.append(h("div", { class: "part-of" }, inner, button(S.drop, (event) => { event.target.parentNode.remove(); tell(); })));
+		list.lastChild.own = own;
+	}
+	box.put = (value) => { list.replaceChildren(); value.forEach(add); };
+	box.read = () => [...list.children].map((one) => Object.fromEntries(one.own));
+	return box;
 }

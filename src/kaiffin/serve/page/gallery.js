@@ -1,5 +1,5 @@
 // All pictures that were made: only what is seen is loaded; search, favourites, many at once.
-import { get, on, post, remove } from "./api.js";
+import { Problem, get, on, post, remove } from "./api.js";
 import { busy, button, doer, h, h2, link, note, soft } from "./dom.js";
 import { zoom } from "./viewer.js";
 import { W } from "./words.js";
@@ -141,7 +141,7 @@ async function withBase(image, acting, place) {
 	place.replaceChildren(soft(Y.making));
 	const { job } = await acting.compare(image);
 	const done = await get(`jobs/${job.id}?wait=120`);
-	if (done.state !== "done") throw Object.assign(new Error(done.problem), { problem: done.problem || Y.noBase, way_out: done.way_out });
+	if (done.state !== "done") throw new Problem(done.problem || Y.noBase, done.way_out);
 	const made = (await get(`images?job=${job.id}`)).items[0];
 	place.replaceChildren(h("figure", { class: "card" }, h("img", { class: "fill", src: `api/v1/images/${made.id}/file`, alt: Y.baseAlt(image.prompt) }), h("figcaption", {}, Y.base)));
 }

@@ -1,9 +1,8 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
-import { ended, every, get, isLive, jobs, on, submit } from "./api.js";
-import { busy, button, dialog, field, fold, h, h2, inRow, link, note, option, soft, trouble } from "./dom.js";
+import { Problem, ended, every, get, isLive, jobs, on, post, submit, upload } from "./api.js";
+import { busy, button, dialog, field, fold, h, h2, inRow, link, note, option, pair, soft } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
 import { follow, standing } from "./jobs.js";
-import { recipeOf } from "./png.js";
 import { W } from "./words.js";
 
 const G = W.generate;
@@ -17,7 +16,7 @@ export async function view(root, id, query, signal) {
 	const result = h("section", { class: "result", "aria-live": "polite" });
 	const made = h("section", {});
 	root.append(h("div", { class: "two" }, h("div", { class: "ask" }, h("h1", {}, G.title), form.element), h("div", { class: "got" }, result, made)));
-	if (job) (job.kind === "grid" ? showGrid : showJob)(job, result, form, signal);
+	if (job) (job.kind === "grid" ? showGrid : showJob)(job, result, form, signal, query.get("beside"));
 	else if (!ready.length) result.append(h("p", { class: "todo" }, G.noRuns, " ", link(G.toTune, "#/tune")));
 	gallery(made, signal, actions(form));
 }
@@ -26,14 +25,14 @@ export async function view(root, id, query, signal) {
 function actions(form) {
 	const asked = async (image) => {
 		const { request, kind } = await get(`jobs/${image.job}`);
-		if (kind !== "generate") throw Object.assign(new Error(G.noRequest), { problem: G.noRequest, way_out: "" });
+		if (kind !== "generate") throw new Problem(G.noRequest);
 		return { ...request, prompts: [image.prompt], seed: image.seed, count: 1, best: null };
 	};
-	const go = async (request) => { location.hash = `#/generate/${(await submit("generate", clean(request))).id}`; };
+	const go = async (request, more = "") => { location.hash = `#/generate/${(await submit("generate", clean(request))).id}${more}`; };
 	return {
 		use: async (image) => { form.fill(await asked(image)); form.focus(); note(G.filled); },
 		again: async (image) => { const request = await asked(image); await go({ ...request, seed: Math.floor(Math.random() * 1e9), count: 4 }); },
-		vary: async (image) => { form.fill(await asked(image)); form.grid(); },
+		vary: async (image) => go({ ...(await asked(image)), seed: image.seed + 1, count: 4 }, `?beside=${image.id}`),
 		compare: async (image) => {
 			const request = await asked(image);
 			const base = request.base || (await get(`runs/${request.run}`)).base;
@@ -57,7 +56,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		runs.length ? h("optgroup", { label: G.yours }, runs.map((one) => option(`run:${one.id}`, one.name || `${one.subject} ${one.noun}`))) : "",
 		h("optgroup", { label: G.plainBases }, bases.map((one) => option(`base:${one.name}`, W.bases[one.name] || one.name))));
 	const checkpoint = h("select", {});
-	const prompt = h("textarea", { rows: 3, maxlength: 2000, required: true, oninput: () => { drafted(); counted(); } });
+	const prompt = h("textarea", { rows: 3, required: true, oninput: () => { drafted(); counted(); } });
 	const chips = h("div", { class: "chips" });
 	const pieces = h("p", { class: "soft hint" });
 	const number = (value, low, high, step = 1) => h("input", { type: "number", value, min: low, max: high, step, required: true });
@@ -72,19 +71,21 @@ function asking(runs, bases, schema, query, signal, job) {
 	const strong = h("output", {}, "1.00");
 	const strengthField = field([G.strength, " ", strong], strength, G.strengthHint);
 	const checkpointField = field(G.checkpoint, checkpoint);
-	let who = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
+	let who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
 
 	async function sourced() {
 		const [kind, id] = source.value.split(":");
 		strengthField.hidden = checkpointField.hidden = kind !== "run";
-		if (kind !== "run") { who = ""; return helped(); }
+		if (kind !== "run") { who = ""; read_by = id; counted(); return helped(); }
 		const run = await get(`runs/${id}`, signal);
 		who = [run.subject, run.noun].filter(Boolean).join(" ");
 		checkpoint.replaceChildren(...stages(run));
 		checkpoint.value = had ?? (run.files.includes("best.safetensors") ? "best" : "");
 		if (checkpoint.selectedIndex < 0) checkpoint.value = "";
 		had = null;
-		if (!prompt.value.trim()) { prompt.value = G.firstPrompt(who); counted(); }
+		read_by = run.base;
+		if (!prompt.value.trim()) prompt.value = G.firstPrompt(who);
+		counted();
 		return helped();
 	}
 
@@ -101,16 +102,18 @@ function asking(runs, bases, schema, query, signal, job) {
 		counted();
 	}
 	const drafted = () => { try { localStorage.setItem(DRAFT, prompt.value); } catch { /* a browser that keeps nothing */ } };
-	const counted = () => {
-		const about = Math.round((prompt.value.match(/[\p{L}\p{N}]+|[^\s\p{L}\p{N}]/gu) || []).reduce((sum, word) => sum + Math.max(1, word.length / 6), 0));
-		pieces.textContent = about > 70 ? G.long(about, Math.ceil(about / 75)) : "";
-	};
+	const lines = () => prompt.value.split("\n").map((line) => line.trim()).filter(Boolean);
+	let counting = null;
+	function counted() {
+		clearTimeout(counting);
+		counting = setTimeout(() => busy(null, spot, async () => { pieces.textContent = (await post("pieces", { base: read_by, texts: lines() }, { signal })).said; }), 300);
+	}
 
 	function request() {
 		const [kind, id] = source.value.split(":");
 		const size = width.value && height.value ? { size: [Number(width.value), Number(height.value)] } : {};
 		return clean({
-			[kind]: id, prompts: prompt.value.split("\n").map((line) => line.trim()).filter(Boolean), count: Number(count.value),
+			[kind]: id, prompts: lines(), count: Number(count.value),
 			seed: seed.value === "" ? Math.floor(Math.random() * 1e9) : Number(seed.value), best: best.value ? Number(best.value) : null,
 			checkpoint: kind === "run" && checkpoint.value ? (checkpoint.value === "best" ? "best" : Number(checkpoint.value)) : null,
 			strength: kind === "run" ? Number(strength.value) : null, preview_every: best.value ? 0 : 5,
@@ -142,31 +145,27 @@ function asking(runs, bases, schema, query, signal, job) {
 		event.preventDefault();
 		busy(go, spot, async () => { location.hash = `#/generate/${(await submit("generate", request())).id}`; });
 	} },
-		h("div", { class: "pair-of" }, field(G.with, source), checkpointField),
+		pair(field(G.with, source), checkpointField),
 		field(G.prompt, prompt, G.promptHint), chips, pieces,
-		h("div", { class: "pair-of" }, field(G.count, count), field(G.keep, best, G.keepHint)),
+		pair(field(G.count, count), field(G.keep, best, G.keepHint)),
 		strengthField);
 	const go = h("button", { class: "main" }, G.go);
 	const dropped = h("input", { type: "file", accept: "image/png", hidden: true, tabindex: -1, onchange: () => read(dropped.files[0]) });
 	element.append(
 		fold([G.more],
 			field(G.negative, negative, G.negativeHint),
-			h("div", { class: "pair-of" }, field(G.steps, steps, G.stepsHint), field(G.guidance, guidance, G.guidanceHint)),
-			h("div", { class: "pair-of" }, field(G.sampler, sampler), field(G.seed, seed, G.seedHint)),
-			h("fieldset", { class: "field" }, h("legend", {}, G.size), h("div", { class: "pair-of" }, width, height)),
+			pair(field(G.steps, steps, G.stepsHint), field(G.guidance, guidance, G.guidanceHint)),
+			pair(field(G.sampler, sampler), field(G.seed, seed, G.seedHint)),
+			h("fieldset", { class: "field" }, h("legend", {}, G.size), pair(width, height)),
 			inRow(button(G.fromPicture, () => dropped.click()), dropped), h("p", { class: "soft hint" }, G.fromPictureHint)),
 		h("div", { class: "row go" }, go, button(G.gridButton, () => gridAsk(request, spot))), spot);
 	element.addEventListener("dragover", (event) => event.preventDefault());
 	element.addEventListener("drop", (event) => { event.preventDefault(); read(event.dataTransfer.files[0]); });
 
-	async function read(file) {
-		const found = file && (await recipeOf(file));
-		if (!found) { spot.replaceChildren(trouble({ problem: G.noRecipe, way_out: G.noRecipeWay })); return; }
-		spot.replaceChildren();
-		await fill({ ...(found.base && !found.adapters?.length ? { base: found.base } : {}), prompts: [found.prompt], seed: found.seed, count: 1,
-			sample: { steps: found.steps, guidance: found.guidance, sampler: found.sampler, negative: found.negative, ...(found.width ? { size: [found.width, found.height] } : {}) } });
+	const read = (file) => file && busy(null, spot, async () => {
+		await fill({ count: 1, ...(await upload("recipes", file, () => {})) });
 		note(G.filled);
-	}
+	});
 
 	if (job?.kind === "generate") fill(job.request);
 	else {
@@ -179,7 +178,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		counted();
 		sourced();
 	}
-	return { element, fill, request, focus: () => { element.scrollIntoView({ block: "start" }); prompt.focus(); }, grid: () => gridAsk(request, spot) };
+	return { element, fill, request, focus: () => { element.scrollIntoView({ block: "start" }); prompt.focus(); } };
 }
 
 // --- a grid ----------------------------------
@@ -203,8 +202,8 @@ function gridAsk(request, place) {
 			location.hash = `#/generate/${job.id}`;
 		});
 	} }, soft(G.gridLead),
-		h("div", { class: "pair-of" }, field(G.across, x.name), field(G.values, x.values)),
-		h("div", { class: "pair-of" }, field(G.down, y.name), field(G.values, y.values)), spot);
+		pair(field(G.across, x.name), field(G.values, x.values)),
+		pair(field(G.down, y.name), field(G.values, y.values)), spot);
 	const go = h("button", { class: "main" }, G.gridGo);
 	form.append(inRow(go));
 	place.replaceChildren();
@@ -227,10 +226,11 @@ function showGrid(job, place, form, signal) {
 
 // --- pictures as they come -------------------
 
-async function showJob(job, place, form, signal) {
+async function showJob(job, place, form, signal, beside) {
 	const total = job.request.prompts.length * job.request.count, acting = actions(form);
 	const here = new Map(), partial = new Map();
-	let images = (await get(`images?job=${job.id}&limit=200`, signal)).items;
+	const first = [];
+	let images = [], loaded = false;
 	const tiles = h("div", { class: "photos results" }), status = h("div");
 	place.replaceChildren(h2(G.result), h("p", { class: "soft prompt-said" }, job.request.prompts.join(" · ")), status, tiles);
 
@@ -238,13 +238,14 @@ async function showJob(job, place, form, signal) {
 		const now = jobs.get(job.id) || job;
 		const scores = new Map((now.result?.rankings || []).flat().map((one) => [one.image, one]));
 		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => a.seed - b.seed);
-		const waiting = isLive(now) ? total - images.length : 0;
-		tiles.replaceChildren(...order.map((image, i) => tile(image, order, i, scores.get(image.id), acting)),
+		const waiting = isLive(now) || !loaded ? total - images.length : 0;
+		const shown = [...first, ...order];
+		tiles.replaceChildren(...shown.map((image, i) => tile(image, shown, i, scores.get(image.id), acting, first[0] === image)),
 			...Array.from({ length: Math.max(0, waiting) }, (_, i) => {
 				const seen = [...partial.values()][i];
 				return h("div", { class: "gone making" }, seen ? h("img", { src: `api/v1/jobs/${job.id}/partial/${seen.number}?${seen.step}`, alt: G.partial }) : h("span", {}, G.waiting));
 			}));
-		status.replaceChildren(now.state === "done" ? "" : standing(now), scores.size ? soft(G.scored) : "");
+		status.replaceChildren(now.state === "done" ? "" : standing(now), beside ? soft(G.varied) : "", scores.size ? soft(G.scored) : "");
 	}
 	const rank = (scores, image) => [...scores.keys()].indexOf(image.id) + (scores.get(image.id)?.chosen ? 0 : 1000);
 
@@ -263,6 +264,10 @@ async function showJob(job, place, form, signal) {
 		draw();
 	}, signal);
 	follow(job.id, signal, draw);
+	draw(); // places for the pictures, so that nothing jumps when they come
+	if (beside) first.push(await get(`images/${beside}`, signal));
+	await load();
+	loaded = true;
 	draw();
 	if (innerWidth < 820) place.scrollIntoView();
 	if (isLive(job)) {
@@ -272,8 +277,8 @@ async function showJob(job, place, form, signal) {
 	}
 }
 
-function tile(image, all, i, score, acting) {
+function tile(image, all, i, score, acting, isFirst) {
 	return h("button", { type: "button", class: `pic${score && !score.chosen ? " lesser" : ""}`, onclick: () => open(all, i, acting) },
-		small(image),
+		small(image), isFirst ? h("span", { class: "badge" }, G.original) : "",
 		score ? h("span", { class: "badge" }, score.chosen ? G.chosen(score.prompt, score.likeness) : G.score(score.prompt, score.likeness)) : "");
 }

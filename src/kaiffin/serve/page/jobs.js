@@ -1,6 +1,6 @@
 // The drawer of jobs: what runs, what waits, why something failed; try again.
 import { act, isLive, jobs, on } from "./api.js";
-import { ago, aside, busy, button, duration, h, h2, inRow, link, soft, trouble } from "./dom.js";
+import { ago, aside, bold, busy, button, duration, h, h2, inRow, link, note, plainList, soft, trouble } from "./dom.js";
 import { W } from "./words.js";
 
 /** How far it is, in words and as a bar. */
@@ -35,7 +35,7 @@ function card(job) {
 	const spot = h("div");
 	const href = job.request && HREF[job.kind]?.(job);
 	return h("li", { class: `job ${job.state}` },
-		h("p", { class: "job-head" }, h("b", {}, href ? link(W.jobTitle(job), href) : W.jobTitle(job)),
+		h("p", { class: "job-head" }, bold(href ? link(W.jobTitle(job), href) : W.jobTitle(job)),
 			h("span", { class: `state ${job.state}` }, W.states[job.state])),
 		progress(job),
 		job.problem && job.state !== "done" ? trouble(job) : null,
@@ -45,8 +45,23 @@ function card(job) {
 /** A job's place on a page: how far it is, what went wrong, what can be done. */
 export function standing(job, title = "") {
 	const spot = h("div");
-	return h("div", { class: title ? "verdict" : "" }, title ? h("p", {}, h("b", {}, title)) : "", progress(job) || "",
+	return h("div", { class: title ? "verdict" : "" }, title ? h("p", {}, bold(title)) : "", progress(job) || "",
 		job.problem && job.state !== "done" ? trouble(job) : "", inRow(acts(job, spot)), spot);
+}
+
+/** A browser's own message, where it was allowed. */
+export function said(job) {
+	if (globalThis.Notification?.permission !== "granted") return;
+	try { new Notification(W.isOver(job), { body: job.problem || "", tag: job.id, icon: "page/icon.svg" }); } catch { /* phones: only with a program that runs beside the page */ }
+}
+
+/** Asks for leave to do so; gone once the browser has an answer. */
+function asks() {
+	if (globalThis.Notification?.permission !== "default") return "";
+	return h("p", {}, button(W.tellMe, async (event) => {
+		note((await Notification.requestPermission()) === "granted" ? W.told : W.notTold);
+		event.target.closest("p").remove();
+	}));
 }
 
 /** The button that opens it; it stays open while one goes on. */
@@ -72,9 +87,9 @@ export function drawer(signal) {
 		const at = document.activeElement?.getAttribute("aria-label");
 		place.replaceChildren(
 			h("div", { class: "buttons" }, h2(W.jobs), button(W.close, () => toggle(false))),
-			found.length ? "" : soft(W.noJobs),
+			asks(), found.length ? "" : soft(W.noJobs),
 			...groups.filter(([, some]) => some.length).flatMap(([name, some]) => [
-				h("h3", {}, name), h("ul", { class: "plain" }, some.slice(0, 30).map(card))]));
+				h("h3", {}, name), plainList(some.slice(0, 30).map(card))]));
 		if (at) [...place.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
 	}
 

@@ -1,6 +1,6 @@
 // One training: while it learns, and what came of it.
 import { get, isLive, on, submit } from "./api.js";
-import { aside, doer, duration, fold, h, h2, inRow, link, plot, say, sentence, soft } from "./dom.js";
+import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, plot, say, sentence, soft, verdict } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
 import { zoom } from "./viewer.js";
@@ -11,7 +11,7 @@ const R = W.run;
 export async function run(root, id, signal) {
 	const state = { id, run: await get(`runs/${id}`, signal), job: null, choosing: null };
 	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "facts"].map((name) => [name, h("section", { class: name })]));
-	root.append(h("p", { class: "over" }, link(R.all, "#/tune")), h("h1", {}, state.run.name || `${state.run.subject} ${state.run.noun}`),
+	root.append(...heading(link(R.all, "#/tune"), state.run.name || `${state.run.subject} ${state.run.noun}`),
 		...Object.values(parts));
 	const looks = (await get("jobs?kind=choose&limit=100", signal)).items;
 	state.choosing = looks.find((job) => job.request.run === id) || null;
@@ -27,7 +27,7 @@ export async function run(root, id, signal) {
 
 	const whole = async () => {
 		state.run = await get(`runs/${id}`, signal);
-		state.choice = state.run.files.includes("best.safetensors") ? await get(`runs/${id}/choice`, signal) : null;
+		[state.choice, state.said] = state.run.files.includes("best.safetensors") ? await Promise.all(["choice", "choice/said"].map((what) => get(`runs/${id}/${what}`, signal))) : [null];
 		files(state, parts.files);
 		facts(state, parts.facts);
 		choice(state, parts.choice, whole, signal);
@@ -129,13 +129,12 @@ function choice(state, place, whole, signal) {
 		return;
 	}
 	if (found) {
-		place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, R.chosen(found.chosen)), " ", sentence(found.verdict)),
-			h("p", {}, R.reason(found)), found.findings.map((line) => h("p", {}, sentence(line))),
-			soft(R.judged(found.set.prompts.length, found.set.seeds.length))));
+		place.replaceChildren(verdict(h("p", {}, bold(R.chosen(found.chosen)), " ", sentence(found.verdict)),
+			state.said.map((line) => h("p", {}, sentence(line)))));
 		return;
 	}
 	if (!one.finished || one.candidates.length < 1) { place.replaceChildren(); return; }
-	place.replaceChildren(h("div", { class: "verdict" }, h("p", {}, h("b", {}, R.chooseTitle)), h("p", {}, R.chooseLead(one.candidates.length)),
+	place.replaceChildren(verdict(h("p", {}, bold(R.chooseTitle)), h("p", {}, R.chooseLead(one.candidates.length)),
 		inRow(doer(R.choose, spot, async () => {
 			const job = await submit("choose", { run: state.id });
 			state.choosing = job;
@@ -157,18 +156,25 @@ async function files(state, place) {
 	const badge = proofs.map(([name, proof]) => h("div", { class: `proof ${proof.problems.length ? "bad" : "good"}` },
 		h("span", { class: "badge" }, proof.problems.length ? R.proofBad : R.proofGood), h("span", {}, " ", proof.problems.length ? proof.problems.map(sentence).join(" ") : R.proof(proof)),
 		fold([R.proofMore], soft(proof.problems.length ? "" : R.proofNumbers(proof, name)))));
-	const spot = h("div"), made = h("div");
+	const spot = h("div");
+	const making = (text, where, waiting, kind, request, done) => {
+		const made = h("div");
+		return h("li", {}, doer(text, spot, async () => {
+			const job = await submit(kind, request);
+			follow(job.id, new AbortController().signal, (now) => {
+				if (now.state === "done") made.replaceChildren(done(now));
+				else if (now.problem) say(made, now);
+				else made.replaceChildren(soft(waiting));
+			});
+		}), aside(where), made);
+	};
 	place.replaceChildren(h2(R.download), ...badge,
 		h("ul", { class: "plain files" }, WHERE.filter((name) => has.includes(name)).map((name) => h("li", {},
 			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(R.files[name][1]))),
-		h("li", {}, doer(R.diffusers, spot, async () => {
-			const job = await submit("export", { run: state.id, to: "diffusers" });
-			follow(job.id, new AbortController().signal, (now) => {
-				if (now.state === "done") made.replaceChildren(link(R.diffusersReady, `api/v1/jobs/${job.id}/files/${now.result.files[0]}`, { class: "button", download: true }));
-				else if (now.problem) say(made, now);
-				else made.replaceChildren(soft(R.converting));
-			});
-		}), aside(R.diffusersWhere), made)), spot);
+		making(R.diffusers, R.diffusersWhere, R.converting, "export", { run: state.id, to: "diffusers" },
+			(job) => link(R.diffusersReady, `api/v1/jobs/${job.id}/files/${job.result.files[0]}`, { class: "button", download: true })),
+		making(R.report, R.reportWhere, R.reportMaking, "report", { runs: [state.id] },
+			() => link(R.reportReady, `api/v1/runs/${state.id}/report/shown`, { class: "button", target: "_blank", rel: "noopener" }))), spot);
 }
 
 function facts(state, place) {

@@ -1,21 +1,22 @@
 // Settings: keys and people, bases, what computes.
 import { api, get, on, post } from "./api.js";
-import { ago, busy, button, dialog, doer, field, fold, h, h2, inRow, soft, sure, table } from "./dom.js";
+import { ago, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, part, plainList, soft, sure, table } from "./dom.js";
 import { logOut } from "./app.js";
 import { W } from "./words.js";
 
 const S = W.settings;
 
 export async function view(root, id, query, signal, me) {
-	const bases = await get("bases", signal);
+	const [bases, known] = await Promise.all([get("bases", signal), get("bases/known", signal)]);
 	const devices = h("section", {});
-	root.append(h("p", { class: "over" }, S.over), h("h1", {}, S.title),
-		h("section", {}, h2(S.you), h("p", {}, S.who(me.user, me.scopes)), quotas(me.quotas), inRow(doer(S.out, devices, logOut))),
+	root.append(...heading(S.over, S.title),
+		part(h2(S.you), h("p", {}, S.who(me.user, me.scopes)), quotas(me.quotas), inRow(doer(S.out, devices, logOut))),
 		devices,
-		h("section", {}, h2(S.bases), soft(S.basesLead), h("ul", {}, bases.map((one) => h("li", {}, h("b", {}, one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))), soft(S.basesMore)));
+		part(h2(S.bases), soft(S.basesLead), h("ul", {}, bases.map((one) => h("li", {}, bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))), fold([S.others], soft(known.how), plainList(known.bases.map((one) => h("li", { class: "absent" }, bold(one.name), ` ${one.about}`,
+				one.commands.map((text) => h("code", {}, text))))))));
 	const draw = async () => {
 		const found = await get("devices", signal);
-		devices.replaceChildren(h2(S.devices), h("ul", { class: "plain" }, found.map((one) => h("li", {}, S.device(one)))), found.length ? soft(S.share(found[0].share)) : "");
+		devices.replaceChildren(h2(S.devices), plainList(found.map((one) => h("li", {}, S.device(one)))), found.length ? soft(S.share(found[0].share)) : "");
 	};
 	await draw();
 	let timer = null;

@@ -1,6 +1,6 @@
 // Fine-tune: what it will take, first; then the start.
 import { get, pause, post, submit } from "./api.js";
-import { ago, aside, bytes, doer, duration, field, fold, h, h2, link, option, say, sentence, soft } from "./dom.js";
+import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, option, part, say, sentence, soft } from "./dom.js";
 import { configOf, nameOf } from "./dataset.js";
 import { settings } from "./form.js";
 import { run } from "./run.js";
@@ -8,17 +8,17 @@ import { W } from "./words.js";
 
 const T = W.tune;
 // What the page asks by itself, or what has its own place.
-const ELSEWHERE = ["subject.token", "subject.noun", "base.name", "phases", "data.prior.prompt"];
+const ELSEWHERE = ["subject.token", "subject.noun", "base.name", "data.prior.prompt"];
 
 export async function view(root, id, query, signal) {
 	if (id) return run(root, id, signal);
 	const [sets, runs, bases, schema] = await Promise.all([
 		get("datasets?limit=200", signal), get("runs?limit=100", signal), get("bases", signal), get("schema", signal)]);
 	const full = sets.items.filter((set) => set.photos);
-	root.append(h("p", { class: "over" }, T.over), h("h1", {}, T.title), h("p", { class: "lead" }, T.lead));
+	root.append(...heading(T.over, T.title, T.lead));
 	if (full.length) root.append(start(full, bases, schema.config, query, signal));
 	else root.append(h("p", { class: "todo" }, T.noPhotos, " ", link(T.toPhotos, "#/dataset")));
-	if (runs.items.length) root.append(h("section", {}, h2(T.earlier), h("ul", { class: "plain runs" }, runs.items.map(row))));
+	if (runs.items.length) root.append(part(h2(T.earlier), h("ul", { class: "plain runs" }, runs.items.map(row))));
 	return null;
 }
 
@@ -79,7 +79,7 @@ function plans(found, set) {
 		h2(T.plan),
 		h("div", { class: "tiles" }, tile(T.time, duration(found.seconds), T.timeNote), tile(T.steps, String(found.steps), T.epochs(found.epochs)),
 			tile(T.memory, bytes(found.memory), found.fits ? T.fits(bytes(found.room)) : T.tooMuch(bytes(found.room)))),
-		found.fits ? "" : h("div", { class: "verdict bad" }, h("p", {}, h("b", {}, T.noFit)), found.helps.map((one) => h("p", {}, h("code", {}, one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
-		set.noun ? "" : h("p", { class: "finding warning" }, h("b", {}, T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),
+		found.fits ? "" : h("div", { class: "verdict bad" }, h("p", {}, bold(T.noFit)), found.helps.map((one) => h("p", {}, h("code", {}, one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
+		set.noun ? "" : h("p", { class: "finding warning" }, bold(T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),
 		found.derived.length ? fold([T.derived(found.derived.length)], h("ul", {}, found.derived.map((line) => h("li", {}, line)))) : "");
 }

@@ -37,7 +37,7 @@ async function send(one) {
 	under += 1;
 	const known = there(one.dataset, []);
 	try {
-		const photo = await upload(`datasets/${one.dataset}/photos`, one.file, {}, (share) => { one.share = share; tell("upload", one); });
+		const photo = await upload(`datasets/${one.dataset}/photos`, one.file, (share) => { one.share = share; tell("upload", one); });
 		one.twin = known.has(photo.id);
 		known.add(photo.id);
 		one.photo = photo;

@@ -1,4 +1,4 @@
-// Every word of the page, in one place. Words in the service's own messages are made plain by `plainer`.
+// Every word of the page, in one place.
 
 const many = (count, one, more = `${one}s`) => `${count} ${count === 1 ? one : more}`;
 const percent = (value) => `${Math.round(100 * value)} %`;
@@ -22,29 +22,20 @@ export const W = {
 
 	lineGone: "The service does not answer. What runs goes on; this page tries again by itself.", lineBack: "The service answers again.",
 	offline: "The service does not answer", offlineWay: "What you typed is still here. Try again in a moment.",
-	uploadWay: "Choose this photo again in a moment.", odd: (status) => `The service answered with ${status}`,
+	uploadWay: "Choose this photo again in a moment.", odd: (status) => `The service answered with ${status}`, fieldWay: "Change it, and try again.",
 
 	states: { queued: "waits", running: "running", pausing: "pausing", paused: "paused", done: "done", failed: "failed", cancelled: "stopped", held: "held" },
 	jobTitle: (job) => {
 		const asked = job.request || {}, name = asked.name || (asked.config?.subject ? `${asked.config.subject.token} ${asked.config.subject.noun}`.trim() : "") || asked.prompts?.[0] || "";
 		return `${KINDS[job.kind] || job.kind}${name ? `: ${name.slice(0, 60)}` : ""}`;
 	},
-	acts: { cancel: "Stop", pause: "Pause", resume: "Go on", retry: "Try again" }, actOn: (act, title) => `${act}: ${title}`,
+	acts: { cancel: "Stop", pause: "Pause", resume: "Go on", retry: "Try again" }, actOn: (act, title) => `${act}: ${title}`, of: (act, name) => `${act} ${name}`,
 	ahead: (count) => `Waits behind ${many(count, "other job")}.`, next: "Is next.",
 	progress: (done, total, what) => [what.replace(/^training\b.*/, "learning").replace(/^class pictures$/, "pictures of its kind, so that the others stay as they are") || "starting", total ? `${done} of ${total}` : done || ""].filter(Boolean).join(" · "), left: (text) => `about ${text} left`,
+	tellMe: "Tell me when something is over", told: "Your browser will say it when this page is not looked at.", notTold: "Your browser does not allow it.", isOver: (job) => `${W.jobTitle(job)}: ${W.states[job.state]}`,
 	noJobs: "Nothing yet. What you ask for appears here, and goes on when this page is closed.",
 	now: "Now", troubled: "Needs a look", over: "Over",
 
-	plainer: [
-		[/Use a larger photo, --resolution \d+, or --data\.upscale true\./, "Use a larger photo, or allow small ones under Fine-tune, All settings, upscale."],
-		[/Check the contact sheet; crop it yourself or use --data\.crop bucket\./, "Move the frame to what matters with Crop."],
-		[/Say what it is, such as --class puffin: .*/, "Say above what it is: it learns faster."],
-		[/^no class noun is given/, "it is not said what the subject is"],
-		[/the trigger becomes (\d+) tokens: (.*?)(\.|$)/, "The word is read in $1 pieces: $2$3"], [/\bthe trigger\b/g, "the word"], [/^Fine\.?$/, "That is fine: the base does not know it yet."],
-		[/, or leave them out with --skip-bad/g, ", or leave them out"], [/`?kaiffin choose [^`\s]+`?/g, "Choose for me"], [/Look at it on the contact sheet\./g, "Look at it."],
-		[/(\d+) of (\d+) caption lines lack/, "$1 of $2 descriptions lack"], [/\bcaption lines?\b/g, "description"], [/\bcaption\b/g, "description"],
-		[/GET api\/v1\/schema shows what is taken\./g, ""], [/--prompts?\b/g, "the prompts"], [/--data\.(\w+)/g, "the setting $1"], [/--(\w[\w.-]*)/g, "$1"],
-	],
 	bases: { miniature: "miniature (a toy, 64 pixels, quick)", "miniature-xl": "miniature-xl (a toy in SDXL's shape)" },
 	values: { true: "yes", false: "no" },
 
@@ -74,9 +65,9 @@ export const W = {
 		twin: "is here already: it is kept once", photo: (name) => `photo ${name}`, captionOf: (name) => `what ${name} shows`,
 		captionHint: (word, noun) => `a photo of ${word} ${noun}`.trim(), saved: "Saved.",
 		out: "left out", leaveOut: "Leave out", putBack: "Put back", delete: "Delete", crop: "Crop",
-		leaveOutOf: (name) => `Leave out ${name}`, putBackOf: (name) => `Put back ${name}`, deleteOf: (name) => `Delete ${name}`, cropOf: (name) => `Crop ${name}`,
+		
 		deleteSure: (name) => `Delete ${name} for good?`,
-		cropTitle: (name) => `Crop ${name}`, cropLead: "What is inside the frame is learnt. Drag it, or use the sliders.", size: "Size", across: "Left to right", down: "Top to bottom",
+		cropLead: "What is inside the frame is learnt. Drag it, or use the sliders.", size: "Size", across: "Left to right", down: "Top to bottom",
 		cropSave: "Keep this part", whole: "Whole photo again",
 	},
 
@@ -94,8 +85,9 @@ export const W = {
 	settingsForm: {
 		search: "Search settings", only: "only changed ones", reset: "Reset all", resetOne: "Reset", resetOf: (name) => `Reset ${name}`, mark: "changed", derived: "chosen for you",
 		changed: (count) => `${many(count, "setting")} changed`, unchanged: "All as Kaiffin chooses them.", changedHere: (count) => `${count} changed`,
-		default: (value) => (value === null || value === "" ? "" : `Otherwise ${W.values[String(value)] || value}.`),
-		sections: { subject: "Subject", base: "Base", data: "Photos", adapter: "What is trained", embedding: "The word itself", loss: "Loss", train: "Training", sample: "Pictures on the way", score: "Judging", noise: "Noise" },
+		default: (value) => (value === null || value === "" || value.length === 0 ? "" : `Otherwise ${W.values[String(value)] || [value].flat().join(", ")}.`),
+		eachLine: "One on each line.", byCommas: "Several are separated by commas.", add: "Add one", drop: "Take away",
+		sections: { subject: "Subject", base: "Base", data: "Photos", adapter: "What is trained", embedding: "The word itself", loss: "Loss", train: "Training", sample: "Pictures on the way", score: "Judging", noise: "Noise", phases: "Phases" },
 	},
 	run: {
 		all: "All trainings", generate: "Make pictures", done: (time) => `It has learnt, in ${time}.`,
@@ -110,14 +102,6 @@ export const W = {
 		chooseLead: (count) => `${many(count, "stage")} of the training ${count === 1 ? "was" : "were"} kept. Kaiffin can draw with each, measure, and say which one to take and how sure that is.`,
 		choose: "Choose for me", choosing: "Making and measuring pictures of every stage …",
 		chosen: (step) => `Step ${step} is chosen.`,
-		reason: (found) => {
-			const best = found.candidates.find((one) => one.step === found.chosen)?.overall, rival = found.against;
-			const first = best ? `It reaches ${best.mean.toFixed(2)} of 1 for subject and prompt together; with other prompts it would be between ${best.low.toFixed(2)} and ${best.high.toFixed(2)}.` : "";
-			if (!rival) return first;
-			const { low, high, mean } = rival.difference;
-			return `${first} Beside step ${rival.step} the difference is ${mean.toFixed(3)}, between ${low.toFixed(3)} and ${high.toFixed(3)}.`;
-		},
-		judged: (prompts, seeds) => `Measured on ${many(prompts, "prompt")}, ${many(seeds, "seed")} each, as 95 % intervals. Look at the pictures too.`,
 		download: "Take it with you", proofGood: "proven", proofBad: "not proven", proofMore: "The numbers",
 		proof: () => "Another program reads it and draws the same.",
 		proofNumbers: (proof, name) => `${name}: ${Object.values(proof.layers).reduce((a, b) => a + b, 0)} layers, largest difference ${Number(proof.difference).toExponential(0)}, allowed ${Number(proof.allowed).toExponential(0)}, effect of the adapter ${Number(proof.effect).toPrecision(2)}.`,
@@ -128,17 +112,18 @@ export const W = {
 		},
 		diffusers: "Make a file for diffusers", diffusersWhere: "For programs: pipeline.load_lora_weights(FILE).", converting: "Converting …", diffusersReady: "Download for diffusers",
 		settings: "All settings of this training",
+		report: "Make the report", reportWhere: "All of it on one page, with the numbers; opens beside this one.", reportMaking: "Writing it …", reportReady: "Open the report",
 	},
 
 	generate: {
 		title: "Make pictures", with: "With", yours: "What you taught", plainBases: "As it was, without learning", checkpoint: "Checkpoint", last: "last step", best: "chosen",
 		prompt: "What to draw", promptHint: "One prompt on each line.", firstPrompt: (who) => `a photo of ${who} on an icy cliff`,
 		scenes: ["in the snow", "on the beach", "in a forest", "in space", "at night"], add: (text) => `add "${text}"`,
-		long: (about, chunks) => `About ${about} pieces of words: it is read in ${chunks} parts of 75, and the later ones count less.`,
+		original: "the first one", varied: "The first one, and the next four seeds with the same settings. Another seed is another picture, not a small change.",
 		count: "How many", keep: "Keep the best", keepHint: "By score; empty keeps all.", all: "all", strength: "Strength", strengthHint: "How much of what was learnt is used.",
 		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What to stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
 		guidance: "Guidance", guidanceHint: "Higher keeps closer to the words.", sampler: "Sampler", seed: "Seed", seedHint: "The same number gives the same picture.", chance: "by chance", size: "Size: width and height", width: "width in pixels", height: "height in pixels", own: "the base's own",
-		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.", noRecipe: "This file carries no settings", noRecipeWay: "Only PNG files as Kaiffin or A1111 made them do.",
+		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.",
 		filled: "The form has its settings.", noRequest: "It came with a grid.", noRuns: "Nothing has been taught yet.", toTune: "Teach it something",
 		result: "Your pictures", waiting: "waits", partial: "a picture in the making", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
 		chosen: (prompt, like) => `kept · ${score(prompt)}${score(like, " · ")}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
@@ -148,7 +133,7 @@ export const W = {
 	gallery: {
 		title: "All pictures", search: "Search prompts", liked: "favourites", choose: "Choose several", stopChoosing: "Done choosing", chosen: (count) => `${count} chosen`, pick: (text) => `choose ${text}`,
 		zip: "Download as zip", delete: "Delete", deleted: (count) => `${many(count, "picture")} deleted.`, none: "No picture fits.", empty: "Pictures that you make stay here.", isLiked: "a favourite",
-		like: "♡ Favourite", unlike: "♥ Favourite", use: "Use these settings", again: "Again", vary: "Vary …", compare: "Compare with the base", download: "Download", making: "Drawing the same with the base …", base: "The base as it was, same seed", baseAlt: (prompt) => `base: ${prompt}`, noBase: "the base's picture was not made",
+		like: "♡ Favourite", unlike: "♥ Favourite", use: "Use these settings", again: "Again", vary: "Vary", compare: "Compare with the base", download: "Download", making: "Drawing the same with the base …", base: "The base as it was, same seed", baseAlt: (prompt) => `base: ${prompt}`, noBase: "the base's picture was not made",
 		facts: { prompt: "prompt", negative: "not in it", seed: "seed", how: "sampler, steps, guidance", size: "pixels", base: "base", adapter: "adapter" },
 	},
 	compare: {
@@ -162,7 +147,7 @@ export const W = {
 	settings: {
 		over: "Settings", title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes.map((one) => W.settings.scopes[one]).join(", ")}.`, out: "Log out",
 		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB` },
-		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", basesMore: "Whoever runs this service adds others (docs/bases.md).",
+		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", others: "Bases that are not here",
 		devices: "What computes", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take ${percent(value)} of a training's time on the same device.`,
 		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "close"], revoke: "Close", revokeOf: (name) => `Close the key ${name}`, revokeSure: (name) => `Close the key ${name}? What uses it is locked out at once.`,
 		newKey: "Make a key", keyName: "Name of the key", keyNameHint: "What it is for, such as phone.", keyUser: "Person", keyUserHint: "Each person sees their own photos and pictures only.", may: "May", scopes: { read: "look", generate: "make pictures", train: "train", admin: "manage keys" },

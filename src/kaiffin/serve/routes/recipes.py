@@ -1,0 +1,78 @@
+"""/api/v1/recipes: the settings inside a PNG that Kaiffin or A1111 made. Torch-free."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, UploadFile
+from fastapi.concurrency import run_in_threadpool
+from PIL import Image
+from pydantic import BaseModel
+
+from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.pictures import png
+from kaiffin.serve.routes.common import incoming
+from kaiffin.serve.service import Painter, Served
+
+router = APIRouter(prefix="/api/v1", tags=["recipes"])
+NAMES = {one.a1111: name for name, one in SAMPLERS.items()}
+NONE = UserError(
+    "this file carries no settings.", "Only PNG files as Kaiffin or A1111 made them do."
+)
+
+
+class Recipe(BaseModel):
+    """As pictures are asked for; base: only where no adapter was worn."""
+
+    base: str | None = None
+    prompts: list[str]
+    seed: int | None = None
+    sample: dict[str, Any]
+
+
+@router.post("/recipes")
+async def read(file: UploadFile, caller: Painter, service: Served) -> Recipe:
+    """The file is not kept."""
+    async with incoming(service, file) as path:
+        return await run_in_threadpool(_of_file, path)
+
+
+def _of_file(path: Path) -> Recipe:
+    try:
+        with Image.open(path, formats=("PNG",)) as image:  # its texts come before its pixels
+            own, foreign = image.info.get(png.RECIPE_KEY), image.info.get("parameters")
+        return _own(json.loads(own)) if own else _a1111(str(foreign))
+    except (OSError, SyntaxError, ValueError, LookupError, TypeError, RecursionError):
+        raise NONE from None
+
+
+def _own(found: Any) -> Recipe:
+    asked = found["request"]
+    base = None if found["adapters"] else found["base"]["name"]
+    sample = {name: asked[name] for name in ("steps", "guidance", "sampler", "negative")}
+    size = [asked["width"], asked["height"]]
+    return Recipe(
+        base=base, prompts=[asked["prompt"]], seed=asked["seed"], sample={**sample, "size": size}
+    )
+
+
+def _a1111(text: str) -> Recipe:
+    """Prompt, a line of the negative one, and a line of facts, which is the last."""
+    body, _, facts = text.rpartition("\nSteps: ")
+    if not body:
+        raise ValueError(text)
+    known = dict(re.findall(r"(\w[\w ]*): ([^,\n]+)", f"Steps: {facts}"))
+    prompt, _, negative = body.partition("\nNegative prompt: ")
+    sample: dict[str, Any] = {"negative": negative, "steps": int(known["Steps"])}
+    if "CFG scale" in known:
+        sample["guidance"] = float(known["CFG scale"])
+    if known.get("Sampler") in NAMES:
+        sample["sampler"] = NAMES[known["Sampler"]]
+    if "Size" in known:
+        sample["size"] = [int(side) for side in known["Size"].split("x")]
+    plain = re.sub(r"\\([()\[\]])", r"\1", re.sub(r"<\w+:[^>]*>", "", prompt)).strip()
+    return Recipe(prompts=[plain], seed=known.get("Seed"), sample=sample)

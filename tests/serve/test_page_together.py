@@ -1,0 +1,165 @@
+"""What goes together on the page: grids, variations, votes, lists, a report in a tab."""
+
+import httpx
+import pytest
+from paged import needs_chromium, opened
+from PIL import Image
+from playwright.sync_api import Browser, expect
+from served import World
+
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.settings import build
+
+pytestmark = needs_chromium
+
+
+def caller(world: World, at: str, user: str) -> httpx.Client:
+    return httpx.Client(base_url=at, headers={"authorization": f"Bearer {world.key(user)}"})
+
+
+def key(client: httpx.Client) -> str:
+    return client.headers["authorization"].partition(" ")[2]
+
+
+def test_a_grid_over_two_axes_and_variations(browser: Browser, world: World, at: str) -> None:
+    client = caller(world, at, "gil")
+    with opened(browser, at, key(client)) as one:
+        page = one.go("generate")
+        page.get_by_label("What to draw").fill("a dog")
+        expect(page.get_by_text("75 are read at once")).to_be_visible()
+        page.get_by_role("button", name="Grid …").click()
+        page.get_by_label("Values").first.fill("3, 5")
+        page.get_by_label("Values").last.fill("4, 8")
+        page.get_by_role("button", name="Make the grid").click()
+        page.wait_for_url("**/#/generate/*")
+        id = page.url.rpartition("/")[2]
+        axes = client.get(f"/api/v1/jobs/{id}").json()["request"]["axes"]
+        assert axes == {"x": "guidance=3,5", "y": "steps=4,8"}
+        world.studio.folder(f"made/{id}")
+        Image.new("RGB", (64, 64)).save(world.studio.made(id) / "grid.png")
+        world.finish(id, axes=axes, pictures=[], files=["grid.png", "grid.csv"])
+        expect(page.get_by_alt_text("grid of pictures: guidance=3,5; steps=4,8")).to_be_visible()
+
+        page = one.go("generate")
+        page.get_by_label("How many").fill("1")
+        page.get_by_role("button", name="Generate", exact=True).click()
+        expect(page.locator(".results .pic")).to_have_count(1)
+        page.locator(".results .pic").click()
+        page.get_by_role("button", name="Vary").click()
+        expect(page.locator(".results .pic")).to_have_count(5)
+        expect(page.locator(".results .pic").first).to_contain_text("the first one")
+        expect(page.get_by_text("Another seed is another picture")).to_be_visible()
+        jobs = client.get("/api/v1/jobs?kind=generate").json()["items"]
+        assert jobs[0]["request"]["seed"] == jobs[1]["request"]["seed"] + 1
+        assert one.clean()
+
+
+def test_a_vote_is_no_favourite(browser: Browser, world: World, at: str) -> None:
+    client = caller(world, at, "vic")
+    body = {"base": "miniature", "prompts": ["a dog"], "count": 2, "seed": 1}
+    ids = [client.post("/api/v1/generate?wait=20", json=body).json()["id"] for _ in range(2)]
+    with opened(browser, at, key(client)) as one:
+        page = one.go(f"compare/{','.join(ids)}?blind=1")
+        expect(page.get_by_text("2 rows without a vote.")).to_be_visible()
+        for row in (0, 1):
+            page.locator(".line-of").nth(row).get_by_role("button", name="this one").first.click()
+        expect(page.get_by_role("heading", name="Your votes")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", name="Your votes")).to_be_visible()
+        expect(page.locator(".votes")).to_contain_text("of 2")
+        assert len(client.get(f"/api/v1/votes?jobs={','.join(ids)}").json()) == 2
+        assert client.get("/api/v1/images?liked=true").json()["items"] == []
+        assert one.clean()
+
+
+def test_settings_that_are_lists(browser: Browser, world: World, at: str) -> None:
+    client = caller(world, at, "lis")
+    id = client.post("/api/v1/datasets", json={"example": True}).json()["id"]
+    with opened(browser, at, key(client)) as one:
+        page = one.go(f"tune?dataset={id}")
+        page.get_by_text("All settings").click()
+        page.get_by_placeholder("Search settings").fill("rules")
+        rules = page.locator('.setting[data-name="adapter.rules"]')
+        rules.get_by_role("button", name="Add one").click()
+        rules.get_by_role("textbox", name="layers").fill("unet.mid_block.*")
+        rules.get_by_role("spinbutton", name="rank").fill("2")
+        rules.get_by_role("spinbutton", name="rank").press("Tab")
+        page.get_by_placeholder("Search settings").fill("betas")
+        page.locator('.setting[data-name="train.betas"] input').fill("0.8, 0.95")
+        page.locator('.setting[data-name="train.betas"] input').press("Tab")
+        expect(page.get_by_text("2 settings changed")).to_be_visible()
+        page.get_by_role("button", name="Start training").click()
+        page.wait_for_url("**/#/tune/*")
+        config = client.get(f"/api/v1/jobs/{page.url.rpartition('/')[2]}").json()["request"][
+            "config"
+        ]
+        assert config["train"]["betas"] == [0.8, 0.95]
+        (rule,) = config["adapter"]["rules"]
+        assert (rule["layers"], rule["rank"]) == ("unet.mid_block.*", 2)
+
+
+def test_a_report_can_do_nothing_here(browser: Browser, world: World, at: str) -> None:
+    client = caller(world, at, "rex")
+    dataset = client.post("/api/v1/datasets", json={}).json()["id"]
+    id = client.post("/api/v1/train", json={"dataset": dataset}).json()["id"]
+    script = (
+        "<p id=ran></p><script>let told = 'script';"
+        "try { told += document.cookie; } catch { told += ' nocookie'; }"
+        f"fetch('{at}/api/v1/session').then(() => 'called', () => 'refused')"
+        ".then((how) => { document.getElementById('ran').textContent = told + ' ' + how; });"
+        "</script>"
+    )
+    Run.create(world.studio.run(id), build({}, "test")).write("report.html", script.encode())
+    with opened(browser, at, key(client)) as one:
+        one.page.goto(f"{at}/api/v1/runs/{id}/report/shown")
+        expect(one.page.locator("#ran")).to_have_text("script nocookie refused")
+
+
+def test_what_is_pasted_or_gone(browser: Browser, world: World, at: str) -> None:
+    """A prompt of 10,000 characters, and a base that is served no longer: said, and kept."""
+    client, long = caller(world, at, "pat"), "word " * 2000
+    with opened(browser, at, key(client)) as one:
+        page = one.go("generate")
+        box = page.get_by_label("What to draw")
+        box.fill(long)
+        expect(page.get_by_text("9,999 characters in one line, 2,000 at most")).to_be_visible()
+        page.get_by_role("button", name="Generate", exact=True).click()
+        expect(page.get_by_role("alert")).to_contain_text("Change it, and try again.")
+        expect(box).to_have_value(long)
+        page.go_back()
+        page.go_forward()
+        expect(page.get_by_label("What to draw")).to_have_value(long)
+        page.get_by_label("What to draw").fill("a dog")
+        before, world.service.bases = world.service.bases, ("miniature-xl",)
+        try:
+            page.get_by_role("button", name="Generate", exact=True).click()
+            expect(page.get_by_role("alert")).to_contain_text("is not served here")
+        finally:
+            world.service.bases = before
+        expect(page.get_by_label("What to draw")).to_have_value("a dog")
+
+
+@pytest.mark.parametrize("answer", ["granted", "denied"])
+def test_a_message_of_the_browser_is_asked_for(
+    browser: Browser, world: World, at: str, answer: str
+) -> None:
+    with opened(browser, at, world.key("una")) as one:
+        one.page.add_init_script(
+            "window.sent = []; window.Notification = class { constructor(t) { sent.push(t); }"
+            f" static permission = 'default'; static async requestPermission() "
+            f"{{ return Notification.permission = '{answer}'; }} }};"
+        )
+        page = one.go("dataset")
+        assert page.evaluate("Notification.permission") == "default"  # nobody is asked at once
+        page.get_by_role("button", name="Jobs").click()
+        page.get_by_role("button", name="Tell me when something is over").click()
+        expect(page.get_by_text("Your browser", exact=False)).to_be_visible()
+        page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+        page.evaluate(
+            "import('./page/api.js').then(({ hear }) => { const job = { id: 'a', kind: 'train',"
+            " created: 1, request: {} }; hear({ ...job, state: 'running' });"
+            " hear({ ...job, state: 'done' }); })"
+        )
+        assert page.title().startswith("✓ ")
+        sent = ["Training: done"] if answer == "granted" else []
+        assert page.evaluate("sent") == sent
