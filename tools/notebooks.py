@@ -20,7 +20,6 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
@@ -114,8 +113,9 @@ def run(path: Path) -> NotebookNode:
     ]
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
-        kernel = AsyncKernelManager(transport="ipc")  # other users of the machine see nothing
-        NotebookClient(longer, km=kernel, timeout=LONGEST, resources=resources).execute()
+        quiet = ["--log-level=ERROR"]
+        client = NotebookClient(longer, timeout=LONGEST, resources=resources, extra_arguments=quiet)
+        client.execute()
     done = {cell.id: cell for cell in longer.cells}
     for count, cell in enumerate((c for c in book.cells if c.cell_type == "code"), 1):
         cell.outputs = [small(output) for output in done[cell.id].outputs]
