@@ -315,7 +315,7 @@ burnt = train(changed(config, **too_much), WORK / "run-burnt", tell=Notebook())
 steps = [step for step, _ in burnt.run.candidates()]
 stages = [pictures(burnt.run.path, 6, PROMPTS[:1], checkpoint=str(step)) for step in steps]
 images = [Image.open(path) for path in sorted(few.glob("*.png"))]
-rows = images + images + sum(stages, [])
+rows = images + images + [image for stage in stages for image in stage]
 names = ["a training photo"] * 6 + [f"snow, step {s}" for s in steps for _ in range(6)]
 sheet(rows, names, columns=6)
 
