@@ -33,7 +33,7 @@ METADATA = {
     "colab": {"gpuType": "T4"},
 }
 LONGEST = 600  # seconds of a cell
-WIDEST = 800  # pixels of a picture
+WIDEST = 760  # pixels of a picture
 COLOURS = 3000  # of a drawing, such as a curve, at most
 LINES = 15  # of a code cell
 SIZE = 700_000  # bytes of a notebook
@@ -149,7 +149,7 @@ def shrunk(png: bytes) -> tuple[str, str]:
         picture.quantize(64).save(buffer, kind, optimize=True)
     else:
         kind = "jpeg"
-        picture.save(buffer, kind, quality=80, optimize=True)
+        picture.save(buffer, kind, quality=76, optimize=True)
     return f"image/{kind}", base64.b64encode(buffer.getvalue()).decode()
 
 
