@@ -44,7 +44,7 @@ from kaiffin.foundation.sheets import sheet
 
 BASE = "miniature"  # or "sd15": 2 GB are taken from the hub once, and it wants a GPU
 DTYPE = "fp16" if GPU and BASE != "miniature" else "fp32"  # a T4 has no bf16
-STEPS = 4 if os.environ.get("KAIFFIN_QUICK") else 150 if BASE == "miniature" else 600
+STEPS = 4 if os.environ.get("KAIFFIN_QUICK") else 160 if BASE == "miniature" else 600
 SIDE = 64 if BASE == "miniature" else 512
 WORK = Path("lesson-2")  # made anew each time
 shutil.rmtree(WORK, ignore_errors=True)
@@ -79,6 +79,7 @@ from kaiffin.stories.prepare import prepare
 given = {
     "base.name": BASE, "base.dtype": DTYPE, "data.photos": PHOTOS,
     "subject.token": "kaiffin", "subject.noun": "penguin", "train.steps": STEPS,
+    "train.lr": 3e-3 if BASE == "miniature" else 1e-4,
 }
 config = changed(Config(), **given)
 found = prepare(config, WORK / "prepared")
@@ -302,7 +303,7 @@ sheet(rows, names, columns=6)
 #
 # ## Too much: overfitting, on purpose
 #
-# Three photos, three times the rate, no decay, no prior, and the captions thrown away, so that nothing tells
+# Three photos, a higher rate, no decay, no prior, and the captions thrown away, so that nothing tells
 # the subject from the place. First the subject is learnt, then the photos. Four adapters are kept on the way:
 
 # %%
@@ -311,7 +312,7 @@ few.mkdir()
 for path in sorted(PHOTOS.glob("0[0-2].*")):
     shutil.copy(path, few)
 too_much = {
-    "data.photos": few, "train.lr": 5e-3, "train.schedule": "constant",
+    "data.photos": few, "train.lr": 5e-3 if SIDE == 64 else 5e-4, "train.schedule": "constant",
     "data.prior.weight": 0, "data.ignore_captions": True, "score.candidates": 4,
 }
 burnt = train(changed(config, **too_much), WORK / "run-burnt", tell=Notebook())

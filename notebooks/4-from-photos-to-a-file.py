@@ -138,7 +138,8 @@ advice = choose(run, changes=settings | {"score.seeds": 1}, tell=Notebook())
 print(advice.choice.verdict)
 for finding in advice.choice.findings:
     print(finding)
-advice
+page = Image.open(advice.sheet)
+page.crop((0, 0, page.width, min(page.height, 3 * page.width // 4)))
 
 # %% [markdown]
 # ## 6 · Prove
