@@ -16,7 +16,7 @@
 # take **LoRA** apart down to its matrices, train for a minute with the loss in sight, compare before and
 # after on the same seeds, break it on purpose, and open the file in another program.
 #
-# Under four minutes on two CPU cores; with `BASE = "sd15"`, about a quarter of an hour on a GPU of 15 GB.
+# Under four minutes on two CPU cores; with `BASE = "sd15"`, the same cells on a GPU of 15 GB.
 
 # %%
 SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"
@@ -192,7 +192,18 @@ for preset in ("attention", "attention+ff", "all-linear", "all-linear+conv"):
 # [arXiv 2208.12242](https://arxiv.org/abs/2208.12242)), some pictures of plain penguins that the base itself makes go in
 # beside the photos, so that *penguin* keeps its meaning: **prior preservation**.
 #
-# Settings that you leave open are derived from photos and base, and said. Watch the curve while it trains.
+# Settings that you leave open are derived from photos and base, and said. First the plan: what it will hold
+# and how long it will take.
+
+# %%
+from kaiffin.stories import plan
+
+planned = plan.plan(config)
+plan.say(planned, Notebook())
+assert planned.memory.peak < 15e9  # a T4 has no more
+
+# %% [markdown]
+# And now it learns. Watch the curve.
 
 # %%
 from kaiffin.stories.train import train

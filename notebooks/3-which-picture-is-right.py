@@ -16,7 +16,7 @@
 # judge, **CLIP**, find out what it cannot see, build a better order around it, and learn when the only honest
 # answer is *"no difference"*.
 #
-# Under four minutes on two CPU cores; with `BASE = "sd15"`, about ten minutes on a GPU of 15 GB.
+# Under four minutes on two CPU cores; with `BASE = "sd15"`, the same cells on a GPU of 15 GB.
 
 # %%
 SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"
@@ -151,7 +151,8 @@ for i, (image, caption) in enumerate(subject_photos("kaiffin", 9, size=SIDE)):
 config = changed(Config(), **{
     "base.name": BASE, "base.dtype": DTYPE, "data.photos": PHOTOS, "score.like": HELD_OUT,
     "subject.token": "kaiffin", "subject.noun": "penguin", "score.judge": JUDGE,
-    "train.steps": 4 if QUICK else 200 if SIDE == 64 else 600, "score.candidates": 4,
+    "train.steps": 4 if QUICK else 160 if SIDE == 64 else 600, "score.candidates": 4,
+    "train.lr": 3e-3 if SIDE == 64 else 1e-4,
 })
 trained = train(config, WORK / "run", tell=Notebook())
 
