@@ -43,6 +43,7 @@ from PIL import Image
 
 from kaiffin.foundation.sheets import sheet
 
+# %%
 BASE = "miniature"  # or "sd15": 2 GB are taken from the hub once, and it wants a GPU
 DTYPE = "fp16" if GPU and BASE != "miniature" else "fp32"  # a T4 has no bf16
 STEPS = 3 if os.environ.get("KAIFFIN_QUICK") else 20  # denoising steps; tests take few

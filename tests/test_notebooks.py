@@ -128,7 +128,7 @@ def test_what_is_no_one_elses_business_is_found(tmp_path: Path) -> None:
     path = tmp_path / "new.py"
     (found,) = notebooks.problems(path, printed("saved in /home/me/run"))
     assert "names a place of this machine" in found
-    (found,) = notebooks.problems(path, with_output(new_output("stream", "stderr", text="hm")))
+    (found,) = notebooks.problems(path, with_output(new_output("stream", name="stderr", text="hm")))
     assert "says on stderr" in found
     (found,) = notebooks.problems(path, printed("x" * notebooks.SIZE))
     assert "kB are more than" in found
