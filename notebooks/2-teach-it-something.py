@@ -101,7 +101,7 @@ for finding in found.prepared.findings:
     print(f"{finding.level}: {finding}\n")
 
 # %%
-for name in ("sent-twice.jpg", "tiny.png", "10.png"):  # the last: nearly the same as another
+for name in ("sent-twice.jpg", "tiny.png", "10.png", "10.txt"):  # 10: nearly another one
     (PHOTOS / name).unlink()
 found = prepare(config, WORK / "prepared-again")
 print(len(found.prepared.examples), "photos,", len(found.prepared.problems), "problems")
@@ -252,8 +252,8 @@ sheet(rows, [f"{what}: a penguin" for what in ("base", "taught") for _ in range(
 #
 # Now $B$ is no longer zero. Left: $\Delta W = \frac{\alpha}{r} B A$ of the same layer, in colours ten times as strong as
 # those above: the change is small, and it has stripes, since it has only a few directions. Right: how much each
-# kind of layer was changed, $\lVert \Delta W \rVert / \lVert W \rVert$. The layers that read the prompt, `attn2`, move
-# most: it is a *word* that is learnt.
+# kind of layer was changed, $\lVert \Delta W \rVert / \lVert W \rVert$. Attention moves more than the
+# rest, and of it most what reads the prompt, `attn2`: it is a *word* that is learnt.
 
 # %%
 from kaiffin.adapters.load import load_adapter
@@ -310,7 +310,7 @@ names = [f"trained with rank {k}" for k in (1, 16) for _ in range(6)]
 sheet(rows, names, columns=6)
 
 # %% [markdown]
-# Compare the two: what rank 16 has learnt is still there when it is **cut** to rank 1, but a training that has
+# Compare the two: what rank 16 has learnt is mostly still there when it is **cut** to rank 1, but a training that has
 # **only** rank 1 does not get there in the same time. The room is needed on the way more than at the end. So
 # train with some to spare, and shrink the file afterwards if it matters.
 #
@@ -340,7 +340,7 @@ sheet(rows, names, columns=6)
 
 # %% [markdown]
 # The prompt says *snow* in every row, and sooner or later the photos' places answer. That is the sure sign:
-# **it no longer listens**, and in the end every seed gives the same picture. How to recognise it without looking:
+# **it no longer listens**, and in the end one of the three photos comes out, whatever the seed. How to recognise it without looking:
 # the colours lie where they lie in a photo (nearest photo, a cosine), the place that was asked for is gone
 # (snow, CLIP's cosine; [notebook 3](3-which-picture-is-right.ipynb)), and the seeds agree (variety).
 

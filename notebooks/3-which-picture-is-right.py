@@ -265,7 +265,7 @@ for step, values in sorted(found.items()):
 # %% [markdown]
 # ## In pairs
 #
-# Those of the four adapters overlap, which says less than it seems: most of their width is that some prompts
+# Look at the first adapter and the last: their intervals overlap. That says less than it seems: most of their width is that some prompts
 # and seeds are easier than others, *for all models*. Same prompt, same seed, so take the **difference in each
 # pair** first; what both share cancels. And pictures of one prompt hang together, so prompts are
 # drawn, then pictures in them (`clustered`; Davison & Hinkley 1997, section 3.8): the interval then speaks of
@@ -307,8 +307,8 @@ torch.manual_seed(1)
 sets = {n: [bootstrap(pairs[torch.randint(len(pairs), (n,))]) for _ in range(40)] for n in sizes}
 widths = [sum(high - low for _, low, high in sets[n]) / 80 for n in sizes]
 plt.figure(figsize=(5, 2.6))
-plt.loglog(sizes, widths, "o", label="measured")
-plt.loglog(sizes, [1.96 * pairs.std() / n**0.5 for n in sizes], label="1.96 s / √n")
+plt.plot(sizes, widths, "o", label="measured")
+plt.plot(sizes, [1.96 * pairs.std() / n**0.5 for n in sizes], label="1.96 s / √n")
 plt.xlabel("pairs of pictures"), plt.ylabel("± of the interval"), plt.legend();
 
 # %% [markdown]
