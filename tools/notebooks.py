@@ -39,6 +39,7 @@ LINES = 15  # of a code cell
 SIZE = 700_000  # bytes of a notebook
 ANSWER = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
 INTERVAL = re.compile(r"(-?\d+\.\d+) \[(-?\d+\.\d+), (-?\d+\.\d+)\]")
+BUSY = re.compile(r"^warning: steps take .*\n", re.MULTILINE)  # others used the machine meanwhile
 PRIVATE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users)/")
 
 
@@ -118,7 +119,8 @@ def run(path: Path) -> NotebookNode:
         client.execute()
     done = {cell.id: cell for cell in longer.cells}
     for count, cell in enumerate((c for c in book.cells if c.cell_type == "code"), 1):
-        cell.outputs = [small(output) for output in done[cell.id].outputs]
+        outputs = [small(output) for output in done[cell.id].outputs]
+        cell.outputs = [output for output in outputs if output.get("text") != ""]
         cell.execution_count = count
         for output in cell.outputs:
             if "execution_count" in output:
@@ -129,6 +131,8 @@ def run(path: Path) -> NotebookNode:
 def small(output: NotebookNode) -> NotebookNode:
     """An output as it is committed: pictures made small, and no words about them."""
     output.pop("transient", None)
+    if "text" in output:
+        output.text = BUSY.sub("", output.text)
     data = output.get("data", {})
     if "image/png" in data:
         kind, encoded = shrunk(base64.b64decode(data.pop("image/png")))
