@@ -78,8 +78,9 @@ sheet(drawn, texts, columns=8)
 # ## Drawn
 #
 # Those vectors have many dimensions; the two main ones (principal components) fit on paper. Left, the eight
-# animals: each text lies by its picture. Right, one animal in eight places: the same. So one space holds both,
-# and has found out by itself what animals and places are.
+# animals: each text lies by its picture. Right, one animal in eight places: the order is
+# the same, but the texts have kept to one side and the pictures to the other. One space holds both, and has found
+# out by itself what animals and places are.
 
 # %%
 from kaiffin.miniature.world.vocabulary import SCENES
@@ -105,7 +106,7 @@ print(f"between the middles of pictures and texts: {(P.mean(0) - T.mean(0)).norm
 
 # %% [markdown]
 # The last number is the **modality gap** (Liang et al. 2022, [arXiv 2203.02053](https://arxiv.org/abs/2203.02053)).
-# The miniature's CLIP has a small one. In published CLIPs all pictures lie in one cloud and all texts in
+# The miniature's CLIP has a small one, plain to see on the right. In published CLIPs all pictures lie in one cloud and all texts in
 # another, about 0.8 apart: training only asks for the right *order* of cosines, so nothing closes it.
 
 # %% [markdown]
