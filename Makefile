@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check format docs golden install clean
+.PHONY: demo test test-slow check format docs notebooks golden install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kaiffin needs Python 3.11 or newer")'
@@ -39,6 +39,9 @@ format: $(READY)
 
 docs: $(READY)  ## renew what is generated in docs/architecture.md
 	$(BIN)/python tools/house.py --write
+
+notebooks: $(READY)  ## run notebooks/*.py from top to bottom and make the .ipynb of them
+	OMP_NUM_THREADS=1 $(BIN)/python tools/notebooks.py
 
 golden: $(READY)  ## store the golden numbers anew, where a change is meant to move them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_golden.py -n 0 --renew-golden

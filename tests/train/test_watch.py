@@ -1,6 +1,8 @@
 """What a training shows, read back by others' eyes: TensorBoard's reader, PNG pixels, JSON."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from kaiffin.cli.main import main
 from kaiffin.cli.terminal import TERMINAL
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.sheets import GAP, MIN_TILE, sheet
+from kaiffin.foundation.tell import Progress, Tell
 from kaiffin.train.trainer import StepResult
 from kaiffin.train.watch import Pace, Smoothed, SpillAlarm
 
@@ -99,6 +102,26 @@ def test_pace_is_told_with_the_time_left(
     assert first == "training 41/50  loss 0.5000  rate 0.0001  0.5 steps/s  18 s left"
     assert second == "training 42/50  loss 0.5000  rate 0.0001  0.5 steps/s  16 s left"
     assert last.startswith("training 50/50")
+
+
+def test_each_loss_is_there_for_a_curve() -> None:
+    drawn: list[float] = []
+
+    class Curve(Progress):
+        def plot(self, value: float) -> None:
+            drawn.append(value)
+
+    class Drawing(Tell):
+        @contextlib.contextmanager
+        def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
+            yield Curve(total)
+
+    pace = Pace(Drawing())
+    pace.on_start(0, 2)
+    for step, loss in ((1, 0.5), (2, 0.25)):
+        pace.on_step(StepResult(step, loss, None, 1.0, {"unet": 1e-4}, 2.0))
+    pace.on_end()
+    assert drawn == [0.5, 0.25], "of each step, not smoothed"
 
 
 def test_steps_that_become_slow_are_said_once(capsys: pytest.CaptureFixture) -> None:

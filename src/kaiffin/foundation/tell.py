@@ -37,6 +37,9 @@ class Progress:
         """done: altogether; text: what else there is to know, such as the loss."""
         self.done, self.total = done, self.total if total is None else total
 
+    def plot(self, value: float) -> None:
+        """The next value of what is worth a curve, such as the loss, before `update` says so."""
+
 
 class Tell:
     """Says nothing: what every story uses unless it is given another."""

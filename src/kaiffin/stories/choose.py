@@ -18,6 +18,7 @@ from PIL import Image
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import file_sha256
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed
@@ -42,7 +43,7 @@ Candidate = tuple[int, Path]  # step and adapter
 
 
 @dataclass(frozen=True)
-class Advice:
+class Advice(Shown):
     """The checkpoint to use, and why. adapter: a copy of the chosen candidate; sheet: a page of
     the base's and every candidate's pictures (PNG); all of it lies in the folder `run`."""
 

@@ -19,6 +19,7 @@ from kaiffin.experiments.report.page import write
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json, write_bytes
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed, flat
@@ -71,7 +72,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Runs side by side.
 
     choices: of each run, its adapter as the only candidate, all judged alike; settings: those that

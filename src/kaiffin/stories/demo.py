@@ -18,6 +18,7 @@ from kaiffin.experiments.report.page import write as write_report
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import build, override
@@ -40,7 +41,7 @@ MEASURED = ("identity", "clip_t")
 
 
 @dataclass(frozen=True)
-class Demo:
+class Demo(Shown):
     """A subject taught, and the base and the adapted model in scenes that its photos do not show.
 
     choice: the scores of both, with intervals; gains: by measure, what the training brought on the

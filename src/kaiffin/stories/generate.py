@@ -15,6 +15,7 @@ from kaiffin.adapters.files.open import peek
 from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
@@ -75,7 +76,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Shown):
     """Blends outside, then prompts, then seeds. sheet: all of them with labels (PNG); rankings: one
     for each prompt, where the best were asked for."""
 

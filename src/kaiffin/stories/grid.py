@@ -26,6 +26,7 @@ from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, Interrupted, UserError
 from kaiffin.foundation.folder import Folder
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.subject import fill, plain_prompt
@@ -68,7 +69,7 @@ class GridOrder:
 
 
 @dataclass(frozen=True)
-class MadeGrid:
+class MadeGrid(Shown):
     """grid: the axes and cells; pictures: that of each cell, in their order; scores: with the
     effect of each value; files: the sheet and the tables."""
 
@@ -76,6 +77,11 @@ class MadeGrid:
     pictures: tuple[Path, ...]
     scores: GridScores
     files: GridFiles
+
+    @property
+    def sheet(self) -> Path:
+        """The first page."""
+        return self.files.sheets[0]
 
 
 @contained()

@@ -9,13 +9,14 @@ from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import expanded, file_name
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.facts import read_text_facts
 
 
 @dataclass(frozen=True)
-class PhotoSet:
+class PhotoSet(Shown):
     """The photos as a training would take them. sheet: the contact sheet (PNG)."""
 
     prepared: Prepared

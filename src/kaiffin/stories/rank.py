@@ -14,6 +14,7 @@ from pathlib import Path
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, UserError
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
@@ -51,7 +52,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Shown):
     """Pictures in order, the chosen first.
 
     prompt: in plain words, as it was judged; gains: where some were left out; sheet: all of them in

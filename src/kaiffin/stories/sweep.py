@@ -24,6 +24,7 @@ from kaiffin.experiments.sweep.trials import SweepFile, Trial, read
 from kaiffin.experiments.work import places, running
 from kaiffin.experiments.work.jobs import Job
 from kaiffin.foundation.folder import Folder, write_bytes
+from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet as drawn_sheet
@@ -37,7 +38,7 @@ from kaiffin.stories.trial import Training, pictures_of, run_of
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Shown):
     """A sweep that has ended, in the folder `out`.
 
     trials: those whose pictures are there, in the file's order; standings, losses: by the trials'

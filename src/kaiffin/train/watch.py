@@ -52,6 +52,7 @@ class Pace:
         loss, seconds = self.loss.add(result.loss), self.seconds.add(result.seconds)
         rate, speed = max(result.rates.values()), 1 / max(seconds, 1e-9)
         text = f"loss {loss:.4f}  rate {rate:.2g}  {speed:.1f} steps/s"
+        self.progress.plot(result.loss)
         self.progress.update(result.step, text=text)
 
     def on_end(self) -> None:
