@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check format docs golden install clean
+.PHONY: demo test test-slow check format docs figures golden install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kaiffin needs Python 3.11 or newer")'
@@ -37,8 +37,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(READY)  ## renew what is generated in docs/architecture.md
+docs: $(READY)  ## renew the generated parts of the pages, then the site: build/docs/index.html
 	$(BIN)/python tools/house.py --write
+	$(BIN)/python tools/reference.py --write
+	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
+
+figures: $(READY)  ## compute the figures of docs/ideas anew, some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python tools/figures
 
 golden: $(READY)  ## store the golden numbers anew, where a change is meant to move them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_golden.py -n 0 --renew-golden

@@ -1,0 +1,121 @@
+"""The pages: links lead somewhere, commands exist, made parts are as the code is.
+
+What the pages of one part of Kaiffin promise is tested beside it, as in serve/test_docs.py.
+"""
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import reference
+from conftest import REPO
+from markdown_it import MarkdownIt
+
+from kaiffin.cli.main import app
+from kaiffin.cli.settings import SchemaCommand
+from kaiffin.foundation.settings import fields
+
+DOCS = REPO / "docs"
+PAGES = sorted([*REPO.glob("*.md"), *DOCS.rglob("*.md"), *(REPO / "examples").rglob("*.md")])
+TOLD = [page for page in PAGES if page.name not in ("log.md", "CHANGELOG.md")]  # what was, too
+SETTINGS = {f"--{name}" for name, _ in fields()}
+
+
+def tokens(page: Path) -> list:
+    """Of the whole page, in one list."""
+    found = MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
+    return [part for token in found for part in (token, *(token.children or ()))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings as GitHub names them."""
+    found = set()
+    for token, inside in itertools.pairwise(tokens(page)):
+        if token.type == "heading_open":
+            text = "".join(c.content for c in inside.children if c.type in ("text", "code_inline"))
+            found.add(re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-"))
+    return found
+
+
+def test_links_lead_to_files_and_headings() -> None:
+    checked = 0
+    for page in PAGES:
+        for token in tokens(page):
+            link = token.attrGet("href") or token.attrGet("src")
+            if not link or re.match(r"https?:|mailto:", str(link)):
+                continue
+            name, _, anchor = str(link).partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.relative_to(REPO)}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.relative_to(REPO)}: {link}"
+            checked += 1
+    assert checked > 100
+
+
+def said(page: Path) -> list[str]:
+    """Every call of `kaiffin` in a page: lines of code blocks, and code in the text."""
+    found = []
+    for token in tokens(page):
+        if token.type in ("fence", "code_block"):
+            found += token.content.splitlines()
+        elif token.type == "code_inline":
+            found.append(token.content)
+    calls = [re.sub(r"^\S*?(?=kaiffin )", "", line.strip()) for line in found]
+    return [call for call in calls if re.match(r"kaiffin [a-z]", call)]
+
+
+def command_of(words: list[str]) -> click.Command:
+    found: click.Command = app
+    while isinstance(found, click.Group):
+        if not words or words[0].startswith("-") or words[0] in ("COMMAND", "..."):
+            return found
+        assert words[0] in found.commands, words[0]
+        found = found.commands[words.pop(0)]
+    return found
+
+
+def flags_of(command: click.Command) -> set[str]:
+    known = {"--help"}
+    if isinstance(command, SchemaCommand):
+        known |= {opt for p in [*command.fields, *command.help_options] for opt in p.opts}
+    return known | {opt for p in command.params for opt in p.opts}
+
+
+@pytest.mark.parametrize("page", TOLD, ids=lambda page: page.relative_to(REPO).as_posix())
+def test_every_command_is_one_and_has_its_flags(page: Path) -> None:
+    for call in said(page):
+        words = shlex.split(re.split(r"\s{2,}|\s[|#]\s", call)[0])[1:]
+        known = flags_of(command_of(words))
+        for flag in (word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)):
+            assert flag in known, f"{call}: {flag}"
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    named = {
+        name
+        for page in TOLD for token in tokens(page) if token.type in ("code_inline", "fence")
+        for name in re.findall(r"--[a-z]+\.[a-z_.]*[a-z_]", token.content)
+    }  # fmt: skip
+    assert len(named) > 20
+    assert named - {"--section.field"} <= SETTINGS
+
+
+def test_the_made_parts_are_as_the_code_is() -> None:
+    old = [p for p, text in reference.renewed() if p.read_text(encoding="utf-8") != text]
+    assert old == [], "run `make docs`"
+
+
+def test_the_site_builds_and_each_page_is_on_it(tmp_path: Path) -> None:
+    """With warnings as errors: a link, a page or a heading that is not there is one."""
+    from sphinx.cmd.build import main
+
+    assert main(["-q", "-W", "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "site")]) == 0
+    built = {path.stem for path in (tmp_path / "site").rglob("*.html")}
+    assert {page.stem for page in DOCS.rglob("*.md")} <= built
+    home = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert not re.search(
+        r'(?:src|href)="https?://[^"]+\.(?:js|css|woff2?)', home
+    )  # nothing foreign
