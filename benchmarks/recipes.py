@@ -24,6 +24,7 @@ from personalise import SCENES
 from PIL import Image
 
 from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override, read_yaml
@@ -188,7 +189,7 @@ def measured(name: str, recipe: Recipe, out: Path, truth: Truth) -> dict[str, An
     return {
         "pictures": len(wanted), "subject": subject, "place": place, "both": both,
         "photos": len(list((out / "photos" / name).rglob("*.png"))), "seconds": round(seconds),
-        "steps": sum(p.steps or 0 for p in run.config.phases) or run.config.train.steps,
+        "steps": expand(run.config)[-1].last,
         "bytes": run.adapter_path.stat().st_size, "base": recipe.base, "changes": changes,
         "prompts": [wanted[i][0] for i in seen],
         "sampled": f"{sample.sampler}, {sample.steps} steps, guidance {sample.guidance:g}",
