@@ -275,6 +275,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         **{name: (lambda name=name: recipe_changes(name)) for name in RECIPES},
     },
     "gallery.md": {"gallery": gallery},
+    "guides/captions.md": {"numbers": figure_numbers("captions")},
     **{f"ideas/{name}.md": {"numbers": figure_numbers(name)} for name in IDEAS},
 }
 

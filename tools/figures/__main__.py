@@ -24,6 +24,7 @@ FIGURES = {
     "min-snr": process.min_snr,
     "clip": words.clip,
     "memorising": learning.memorising,
+    "captions": learning.captions,
 }
 
 if __name__ == "__main__":

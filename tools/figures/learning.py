@@ -137,3 +137,26 @@ def memorising() -> None:
         f"Three photos, a constant rate of 5e-3, {len(prompts)} places that they do not show on 4"
         " seeds; one training:\n\n" + stage.table(head, rows),
     )
+
+
+def captions() -> None:
+    """The same photos and steps, with captions that name the place and without."""
+    prompts, seeds = [f"{LEAD} {place}" for place in NEW], range(8)
+    rows, images, labels = [], [], []
+    wanted = [name for name in NEW_NAMES for _ in seeds]
+    for told, off in (("captions", False), ("one template for all", True)):
+        run = stage.trained(
+            f"captions-{off}", count=12, train__steps=400, data__ignore_captions=off
+        )
+        made = pictures(prompts, seeds, worn(run))
+        found = stage.named(made)
+        subject = sum(row["species"] == "kaiffin" for row in found)
+        place = sum(row["scene"] == name for row, name in zip(found, wanted, strict=True))
+        rows.append(
+            f"{told} | {len(made)} | {stage.share(subject, len(made))} |"
+            f" {stage.share(place, len(made))}"
+        )
+        images += made[:: len(seeds)]
+        labels += [f"{told}, {name}" for name in NEW_NAMES]
+    save("captions", images, labels, columns=len(NEW))
+    note("captions", stage.table("photos with | pictures | subject right | place right", rows))
