@@ -65,6 +65,11 @@ CONTENTS = {
         "gallery", "miniature", "performance", "architecture", "log", "contributing", "changelog",
     ],
 }  # fmt: skip
+# What the page of the package shows besides its own text: functions with what they answer.
+STORIES = (
+    "prepare", "train", "generate", "rank", "choose", "grid", "compare", "sweep", "report",
+    "adapter", "inspect", "bases", "demo",
+)  # fmt: skip
 # Pages that lie beside this folder, as people look for them there.
 OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 
@@ -75,6 +80,12 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "".join(
             f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
             for caption, pages in CONTENTS.items()
+        )
+    if name == "reference/python":
+        source[0] += "".join(
+            f"\n## kaiffin.stories.{story}\n\n```{{eval-rst}}\n"
+            f".. automodule:: kaiffin.stories.{story}\n   :members:\n```\n"
+            for story in STORIES
         )
     folder = (HERE / name).parent
     for outside, page in OUTSIDE.items():
@@ -100,6 +111,17 @@ def linked(whole: str, text: str, folder: Path, to: str, anchor: str, page: Path
     if target.is_dir() or target.suffix == ".md":
         return text
     return f"[{text}]({os.path.relpath(target, page.parent)})"
+
+
+def plain(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Docstrings are written for readers of the code: what is marked in them is code, the rest is
+    text."""
+    text = "\n".join(lines).replace("\\", "\\\\")
+    text = re.sub(r"`+([^`]+)`+", lambda code: f"``{code[1]}``", text)
+    text = re.sub(r"(?<!`)([*|])(?!`)", r"\\\1", text) if "``" not in text else text
+    lines[:] = text.splitlines()
 
 
 class Mermaid(SphinxDirective):
@@ -135,4 +157,5 @@ def finished(app: Sphinx, problem: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     app.add_directive("mermaid", Mermaid)
     app.connect("source-read", read)
+    app.connect("autodoc-process-docstring", plain)
     app.connect("build-finished", finished)

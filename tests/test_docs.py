@@ -119,3 +119,19 @@ def test_the_site_builds_and_each_page_is_on_it(tmp_path: Path) -> None:
     assert not re.search(
         r'(?:src|href)="https?://[^"]+\.(?:js|css|woff2?)', home
     )  # nothing foreign
+
+
+def test_the_blocks_about_the_package_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """From top to bottom, as written but for a short training without class pictures."""
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    whole = "\n".join(blocks).replace(
+        '"train.steps": 220', '"train.steps": 2, "data.prior.weight": 0, "train.tensorboard": False'
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(compile(whole, "python.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "64 prepared/my-photos/contact_sheet.png" in said
+    assert "Did you mean" in said

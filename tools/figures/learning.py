@@ -10,6 +10,7 @@ from stage import IDEAS, NEW, NEW_NAMES, note, pictures, save
 
 from kaiffin.adapters.files import safe
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.strength import parse
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.foundation.run import Run
@@ -63,7 +64,7 @@ KINDS = ("lora", "dora", "loha", "lokr", "oft")
 
 def sizes(kind: str, rank: int) -> int:
     """How many weights an adapter of a kind trains."""
-    modules = stage.family().modules("unet")
+    modules = full_modules(stage.family())
     spec = LoraSpec("all-linear+conv", rank, float(rank), kind=kind)
     made = Lora.create({"unet": spec}, modules, seed=0)
     return sum(p.numel() for p in made.parameters())
