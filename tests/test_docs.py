@@ -9,14 +9,16 @@ import shlex
 from pathlib import Path
 
 import click
+import interactive
 import pytest
 import reference
 from conftest import REPO
 from markdown_it import MarkdownIt
 
-from kaiffin.cli.main import app
+from kaiffin.cli.main import app, main
 from kaiffin.cli.settings import SchemaCommand
 from kaiffin.foundation.settings import fields
+from kaiffin.miniature.world import world
 
 DOCS = REPO / "docs"
 PAGES = sorted([*REPO.glob("*.md"), *DOCS.rglob("*.md"), *(REPO / "examples").rglob("*.md")])
@@ -53,6 +55,17 @@ def test_links_lead_to_files_and_headings() -> None:
             assert not anchor or anchor in anchors(target), f"{page.relative_to(REPO)}: {link}"
             checked += 1
     assert checked > 100
+
+
+def test_every_figure_is_on_a_page() -> None:
+    shown = {
+        (page.parent / str(link)).resolve()
+        for page in PAGES for token in tokens(page)
+        if (link := token.attrGet("src") or token.attrGet("href"))
+    }  # fmt: skip
+    frames = {f"{file}.webp" for moving in interactive.MOVING.values() for file, _ in moving.strips}
+    pictures = {path for path in (DOCS / "images").rglob("*.*") if path.name not in frames}
+    assert pictures <= shown
 
 
 def said(page: Path) -> list[str]:
@@ -110,12 +123,13 @@ def test_the_made_parts_are_as_the_code_is() -> None:
 
 def test_the_site_builds_and_each_page_is_on_it(tmp_path: Path) -> None:
     """With warnings as errors: a link, a page or a heading that is not there is one."""
-    from sphinx.cmd.build import main
+    from sphinx.cmd.build import main as build
 
-    assert main(["-q", "-W", "-d", str(tmp_path / "trees"), str(DOCS), str(tmp_path / "site")]) == 0
-    built = {path.stem for path in (tmp_path / "site").rglob("*.html")}
+    site = tmp_path / "site"
+    assert build(["-q", "-W", "-d", str(tmp_path / "trees"), str(DOCS), str(site)]) == 0
+    built = {path.stem for path in site.rglob("*.html")}
     assert {page.stem for page in DOCS.rglob("*.md")} <= built
-    home = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    home = (site / "index.html").read_text(encoding="utf-8")
     assert not re.search(
         r'(?:src|href)="https?://[^"]+\.(?:js|css|woff2?)', home
     )  # nothing foreign
@@ -135,3 +149,30 @@ def test_the_blocks_about_the_package_run(
     said = capsys.readouterr().out
     assert "64 prepared/my-photos/contact_sheet.png" in said
     assert "Did you mean" in said
+
+
+def wishes() -> list[list[str]]:
+    """What the page of wishes says about a training: its commands, and flags that stand alone."""
+    page = DOCS / "guides" / "what-you-want.md"
+    codes = [t.content for t in tokens(page) if t.type == "code_inline"]
+    calls = [re.sub(r"^kaiffin train my-photos", "", c) for c in codes]
+    mine = [c for c, code in zip(calls, codes, strict=True) if c != code or c.startswith("--")]
+    mine = [c for c in mine if not re.match(r"--(judge|base|dry-run|adapter [a-z]|help)", c)]
+    return [shlex.split(re.sub(r"--base \S+|--dry-run|--base.quantize \S+", "", c)) for c in mine]
+
+
+@pytest.mark.slow
+def test_every_wish_about_a_training_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Each as `--dry-run` on the miniature: the base is opened, the step is counted."""
+    for i, (image, _) in enumerate(world.subject_photos("kaiffin", 3)):
+        (tmp_path / "my-photos").mkdir(exist_ok=True)
+        image.save(tmp_path / "my-photos" / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    every = {tuple(words) for words in wishes()}
+    assert len(every) > 8
+    for words in every:
+        noun = [] if "--class" in words else ["--class", "puffin"]
+        assert main(["train", "my-photos", *noun, *words, "--dry-run"]) == 0, words
+    assert "memory" in capsys.readouterr().out

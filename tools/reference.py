@@ -188,12 +188,34 @@ def _body(operation: Mapping[str, Any]) -> str:
 
 
 def counterparts() -> str:
-    """Flags of other trainers and ours, from the table that `kaiffin import` goes by."""
+    """Settings of other trainers and ours, from the tables that `kaiffin import` goes by."""
     try:
-        module = importlib.import_module("kaiffin.foundation.counterparts")
-    except ModuleNotFoundError:
-        return "*Made from the table in the code.*"
-    return module.markdown()
+        tables = importlib.import_module("kaiffin.foundation.trainers.importing").TABLES
+    except ModuleNotFoundError:  # until that room is there
+        return "*Made from the tables in the code.*"
+    return "\n\n".join(_counterparts(module) for module in dict.fromkeys(tables.values()))
+
+
+def _counterparts(module: Any) -> str:
+    """What becomes of each setting of one program; those that change nothing by name alone."""
+    rows = [
+        f"{', '.join(code(name) for name in row.names)} | {_ours(row)} | {cell(row.note)}"
+        for row in module.ROWS
+        if not row.needless
+    ]
+    idle = sorted(name for row in module.ROWS if row.needless for name in row.names)
+    told = f"\n\nWithout effect here: {', '.join(map(code, idle))}." if idle else ""
+    return f"### {module.TITLE}\n\n{table('theirs | ours | the difference', rows)}{told}"
+
+
+def _ours(row: Any) -> str:
+    """Settings as flags; what is no setting, in words."""
+    parts = [part.strip() for part in row.ours.split(",")] if row.ours else ["-"]
+    setting = re.compile(r"[a-z]+(\.[a-z_]+)+|--[a-z]+")
+    return ", ".join(
+        code(f"--{part.removeprefix('--')}") if setting.fullmatch(part) else cell(part)
+        for part in parts
+    )
 
 
 # --- from what was measured ---------------------------------------------------------------------

@@ -104,11 +104,13 @@ def dreambooth() -> None:
 
 
 def memorising() -> None:
-    """Three photos at too high a rate: the likeness rises, and the pictures become the photos."""
-    run = stage.trained(
-        "memorising", count=3, train__lr=5e-3, train__steps=400, train__schedule="constant",
-        score__candidates=8, data__prior__weight=0.0,
-    )  # fmt: skip
+    """Three photos at too high a rate, with one caption for all, then each with its own."""
+    settings = {
+        "count": 3, "train__lr": 5e-3, "train__steps": 400, "train__schedule": "constant",
+        "score__candidates": 8, "data__prior__weight": 0.0,
+    }  # fmt: skip
+    run = stage.trained("memorising", data__ignore_captions=True, **settings)
+    told = stage.trained("memorising-told", **settings)
     photos = [Image.open(p) for p in sorted(run.config.data.photos.glob("*.png"))]
     judge, seeds = stage.scorer(), range(4)
     prompts = [f"{LEAD} {place}" for place in NEW]
@@ -117,7 +119,8 @@ def memorising() -> None:
     images += [Image.new("RGB", photos[0].size, "white")] * (len(NEW) - len(photos))
     labels += [""] * (len(NEW) - len(photos))
     references, layouts = judge.embed_images(photos), torch.stack([*map(measures.layout, photos)])
-    for step, path in run.candidates():
+    every = [(str(step), path) for step, path in run.candidates()]
+    for step, path in [*every, ("400, with captions", told.candidates()[-1][1])]:
         made = pictures(prompts, seeds, [WeightedAdapter(path)])
         like = measures.identity(judge.embed_images(made), references, held_out=True)
         place = sum(
@@ -128,9 +131,9 @@ def memorising() -> None:
             f"{step} | {stage.told_as(stage.mean(like.tolist(), 4))} |"
             f" {stage.share(place, len(made))} | {stage.told_as(stage.mean(nearest, 4))}"
         )
-        if step in (50, 100, 200, 400):
+        if step in ("50", "100", "200", "400", "400, with captions"):
             images += made[::4]
-            labels += [f"step {step}, {name}" for name in NEW_NAMES]
+            labels += [f"{name}: step {step}" for name in NEW_NAMES]
     save("memorising", images, labels, columns=len(NEW))
     head = "step | like the photos (CLIP-I) | place right | layout of the nearest photo"
     note(
