@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -37,8 +38,8 @@ myst_fence_as_directive = ["mermaid"]
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 suppress_warnings = ["misc.highlighting_failure"]
-math_renderer = "mathml"
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "Kaiffin"
 html_static_path = ["site.css"]
@@ -148,6 +149,17 @@ class Mermaid(SphinxDirective):
         return [nodes.raw("", svg, format="html")]
 
 
+def inline(writer: nodes.NodeVisitor, node: nodes.math) -> None:
+    """A formula as MathML, which browsers draw themselves."""
+    writer.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def displayed(writer: nodes.NodeVisitor, node: nodes.math_block) -> None:
+    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
 def finished(app: Sphinx, problem: Exception | None) -> None:
     """The pages that move are put together from their frames; each is one sealed file."""
     if not problem and app.builder.format == "html":
@@ -156,6 +168,7 @@ def finished(app: Sphinx, problem: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     app.add_directive("mermaid", Mermaid)
+    app.add_html_math_renderer("mathml", (inline, None), (displayed, None))
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", plain)
     app.connect("build-finished", finished)

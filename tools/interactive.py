@@ -77,7 +77,7 @@ style-src '{{ style_hash }}'; script-src '{{ script_hash }}'; base-uri 'none'; f
 </div>
 <div class="pair">
 {% for source, shows in pictures %}
-<figure class="card"><div class="frame"><img src="{{ source }}" alt="{{ shows }}"></div>
+<figure class="card"><div class="window"><img src="{{ source }}" alt="{{ shows }}"></div>
 <figcaption>{{ shows }}</figcaption></figure>
 {% endfor %}
 </div>
@@ -89,13 +89,15 @@ style-src '{{ style_hash }}'; script-src '{{ script_hash }}'; base-uri 'none'; f
 """
 STYLE = """
 main { max-width: 40rem; margin: 0 auto; padding: 1rem; }
-.frame { aspect-ratio: 1; overflow: hidden; border-radius: 8px; }
-.frame img { display: block; height: 100%; width: auto; max-width: none; }
+.pair { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+.window { overflow: hidden; border-radius: 8px; }
+.window img { display: block; height: auto; max-width: none; }
 .card figcaption { margin: .5rem 0 0; }
 """
 SCRIPT = """
 const stops = JSON.parse(document.getElementById("data").textContent);
-const frames = [...document.querySelectorAll(".frame img")];
+const frames = [...document.querySelectorAll(".window img")];
+for (const image of frames) image.style.width = `${100 * stops.length}%`;
 const slider = stopsSlider(document.querySelector(".slider"), stops, (stop, number) => {
   const left = -100 * number / stops.length;
   for (const image of frames) image.style.transform = `translateX(${left}%)`;
