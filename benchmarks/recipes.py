@@ -1,6 +1,6 @@
 """The recipes of examples/ on the miniature, from photos to judged pictures: the guides' numbers.
 
-    python benchmarks/recipes.py --out recipes
+    python benchmarks/recipes.py
 
 Each recipe is read as it is shipped; what is changed for a base of 64 pixels stands in `RECIPES`,
 and is written beside the numbers. Photos are renders of the two characters that the base never saw.
@@ -220,7 +220,7 @@ def blank(like: Image.Image) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("recipes"), help="photos and runs")
+    parser.add_argument("--out", type=Path, default=Path("build/recipes"), help="photos and runs")
     parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
     parser.add_argument("--only", nargs="+", default=list(RECIPES), help="these recipes")
     arguments = parser.parse_args()

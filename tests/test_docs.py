@@ -4,6 +4,7 @@ What the pages of one part of Kaiffin promise is tested beside it, as in serve/t
 """
 
 import itertools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -176,3 +177,29 @@ def test_every_wish_about_a_training_is_planned(
         noun = [] if "--class" in words else ["--class", "puffin"]
         assert main(["train", "my-photos", *noun, *words, "--dry-run"]) == 0, words
     assert "memory" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["diffusion", "latents", "text", "min-snr", "clip"])
+def test_the_numbers_of_the_ideas_are_computed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that need no training, once more: on another machine nearly, here to the last digit."""
+    monkeypatch.syspath_prepend(REPO / "tools" / "figures")
+    import process
+    import stage
+    import words
+
+    monkeypatch.setattr(stage, "NUMBERS", tmp_path / "figures.json")
+    for module in (stage, process, words):
+        monkeypatch.setattr(module, "IDEAS", tmp_path)
+    room = process if hasattr(process, name.replace("-", "_")) else words
+    getattr(room, name.replace("-", "_"))()
+    number = r"-?\d+(?:\.\d+)?"
+    new, old = (
+        json.loads(path.read_text(encoding="utf-8"))[name]
+        for path in (tmp_path / "figures.json", DOCS / "measured" / "figures.json")
+    )
+    assert re.sub(number, "N", new) == re.sub(number, "N", old)
+    found, kept = ([float(n) for n in re.findall(number, text)] for text in (new, old))
+    assert found == pytest.approx(kept, rel=0.02, abs=0.02)

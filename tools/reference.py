@@ -161,6 +161,8 @@ def addresses() -> str:
     described = application(None, a1111=True).openapi()  # ty: ignore[invalid-argument-type]
     groups: dict[str, list[str]] = {}
     for path, methods in described["paths"].items():
+        if path.startswith("/page/"):
+            continue  # scripts and styles
         for method, operation in methods.items():
             told = operation.get("description") or operation.get("summary", "")
             sentence = re.split(r"(?<=[.])\s", cell(told), maxsplit=1)[0]
@@ -169,7 +171,39 @@ def addresses() -> str:
             row = f"`{method.upper()}` | `{path}` | {queries} | {_body(operation)} | {sentence}"
             groups.setdefault(_group(path), []).append(row)
     head = "method | address | query | body | what it does"
-    return "\n\n".join(f"## {name}\n\n{table(head, rows)}" for name, rows in groups.items())
+    parts = [f"## {name}\n\n{table(head, rows)}" for name, rows in groups.items()]
+    schemas = described["components"]["schemas"]
+    asked = sorted(name for name in schemas if f"| `{name}` |" in "".join(parts))
+    parts.append("## Bodies\n\nFields with a star have to be there.")
+    parts += [f"### {name}\n\n{_fields(schemas[name])}" for name in asked]
+    return "\n\n".join(parts)
+
+
+def _fields(schema: Mapping[str, Any]) -> str:
+    """The fields of a body: what each may be, and what it means."""
+    needed = schema.get("required", ())
+    rows = [
+        f"{code(name)}{'*' if name in needed else ''} | {_type(field)} |"
+        f" {cell(field.get('description', ''))}"
+        for name, field in schema.get("properties", {}).items()
+    ]
+    return table("field | value | meaning", rows)
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    """What a value may be, in a few words."""
+    if named := field.get("$ref", "").rpartition("/")[2]:
+        return code(named)
+    if several := field.get("anyOf", field.get("oneOf")):
+        kinds = dict.fromkeys(_type(one) for one in several if one.get("type") != "null")
+        return " or ".join(kinds)
+    if "enum" in field or "const" in field:
+        return ", ".join(code(str(v)) for v in field.get("enum", [field.get("const")]))
+    if field.get("type") == "array":
+        return f"list of {_type(field.get('items') or field['prefixItems'][0])}"
+    kind = str(field.get("type", "any"))
+    ends = [field[name] for name in ("minimum", "maximum") if name in field]
+    return f"{kind}, {ends[0]:g} to {ends[1]:g}" if len(ends) == 2 else kind
 
 
 def _group(path: str) -> str:
