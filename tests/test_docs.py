@@ -122,6 +122,7 @@ def test_the_made_parts_are_as_the_code_is() -> None:
     assert old == [], "run `make docs`"
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # within MyST
 def test_the_site_builds_and_each_page_is_on_it(tmp_path: Path) -> None:
     """With warnings as errors: a link, a page or a heading that is not there is one."""
     from sphinx.cmd.build import main as build
