@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check format docs notebooks golden install clean
+.PHONY: demo test test-slow check format docs figures notebooks golden install clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kaiffin needs Python 3.11 or newer")'
@@ -37,8 +37,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(READY)  ## renew what is generated in docs/architecture.md
+docs: $(READY)  ## renew the generated parts of the pages, then the site: build/docs/index.html
 	$(BIN)/python tools/house.py --write
+	$(BIN)/python tools/reference.py --write
+	$(BIN)/sphinx-build --quiet -W --keep-going -b html docs build/docs
+
+figures: $(READY)  ## compute the figures of docs/ideas anew, some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python tools/figures
 
 notebooks: $(READY)  ## run notebooks/*.py from top to bottom and make the .ipynb of them
 	OMP_NUM_THREADS=1 $(BIN)/python tools/notebooks.py

@@ -1,0 +1,33 @@
+"""The figures of docs/ideas, computed on the miniature: `make figures`, about fifteen minutes.
+
+    python tools/figures [NAME...]
+
+Writes docs/images/ideas/ and docs/measured/figures.json. Trainings are kept in build/figures.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import learning
+import process
+import words
+
+FIGURES = {
+    "diffusion": process.diffusion,
+    "latents": process.latents,
+    "text": words.text,
+    "guidance": process.guidance,
+    "samplers": process.samplers,
+    "lora": learning.lora,
+    "dreambooth": learning.dreambooth,
+    "min-snr": process.min_snr,
+    "clip": words.clip,
+    "memorising": learning.memorising,
+    "captions": learning.captions,
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or FIGURES:
+        print(name, flush=True)
+        FIGURES[name]()
