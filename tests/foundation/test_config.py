@@ -43,7 +43,7 @@ def test_a_config_is_frozen() -> None:
         ({"train": {"steps": 10, "warmup": 10}}, "train.warmup 10 leaves nothing"),
         ({"data": {"resolution": 500}}, "divisible by 8; the nearest is 496"),
         ({"sample": {"size": [65, 64]}}, "the nearest is 64x64"),
-        ({"sample": {"sampler": "plms"}}, "sample.sampler = 'heun'"),
+        ({"sample": {"sampler": "plms"}}, "sample.sampler = 'plms'"),
         ({"data": {"prior": {"weight": 1.0}}}, "subject.noun"),
         ({"adapter": {"text_rank": 4}}, "adapter.text_encoder"),
         ({"train": {"lr": float("nan")}}, "train.lr"),

@@ -224,13 +224,15 @@ def test_flags_are_the_commands(tmp_path: Path) -> None:
     from kaiffin.cli.serving import Serve
     from kaiffin.cli.settings import own_fields
 
-    named = set(re.findall(r"`--([a-z0-9-]+)", PAGE.partition("## Keys")[0]))
+    named = set(re.findall(r"`--([a-z0-9-]+)", PAGE.partition("## Keys")[0])) - {
+        "json"
+    }  # every command has
     assert {name.replace("-", "_") for name in named} == {flag.field for flag in own_fields(Serve)}
 
 
 def test_limits_are_those_that_hold() -> None:
     limits = PAGE.partition("## Limits")[2]
-    photo, adapter = (size // security.MB for size in security.UPLOADS.values())
+    photo, adapter = (size // security.MB for size in [*security.UPLOADS.values()][:2])
     for text in (
         f"{photo} MB", f"{adapter // 1024} GB, safetensors", f"{decoding.SECONDS:.0f} s",
         f"{decoding.MEMORY // 2**30} GB to open", f"{datasets.MOST:,} in a dataset",

@@ -262,7 +262,7 @@ def test_the_photos_of_the_run_and_no_judge_at_all(
         (["--x", "guidance"], "--x guidance: has no values."),
         (["--x", "guidance=3,,5"], "a value of '3,,5' is empty"),
         (["--y", "steps=10,0"], "--y steps: sample.steps = 0: must be at least 1"),
-        (["--x", "sampler=plms"], "--x sampler: sample.sampler = 'heun': is none of ddpm"),
+        (["--x", "sampler=plms"], "--x sampler: sample.sampler = 'plms': is none of ddpm"),
         (["--x", "size=65x64"], "the nearest is 64x64"),
         (["--x", "size=big"], "Write it as 512x768"),
         (["--x", "seed=-1"], "'-1' is no whole number from 0 on. As in seed=1..4."),

@@ -195,7 +195,7 @@ def test_what_a_kill_before_the_proof_left_out_is_made_up(
     proof = read_json(whole.run.proof_path)
     card = (whole.run.path / "README.md").read_bytes()
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -23,7 +23,7 @@ from torch import Tensor
 from kaiffin.adapters.files.names import sgm_path
 from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.foundation.folder import explained
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.models import parts
 from kaiffin.models.families.spec import SPECS, UNET, tokenizer_of
 
@@ -148,9 +148,7 @@ def _renamed(path: str) -> str:
 # --- the file ---------------------------------------------------------------------------------
 
 
-def write(
-    family: Any, out: Path, dtype: Half, metadata: Mapping[str, str], *, tell: Tell = SILENT
-) -> int:
+def write(family: Any, out: Path, dtype: Half, metadata: Mapping[str, str], *, tell: Tell) -> int:
     """Writes the base as one file, whole or not at all, and reads it back; answers with its bytes.
 
     dtype: of every weight. Raises UserError where a weight is too large for it, where the disk

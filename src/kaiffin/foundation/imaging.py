@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from kaiffin.foundation.samplers import BASE, SamplerName, ScheduleName
+from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES, SamplerName, ScheduleName
 from kaiffin.foundation.schema import LONGEST_SIDE, MOST, SEEDS, Strict
 
 
@@ -16,13 +16,13 @@ class SampleConfig(Strict):
 
     sampler: SamplerName = Field(
         "dpm++2m",
-        description="sampler",
-        json_schema_extra={"flag": "--sampler"},
+        description=f"from noise to a picture: {', '.join(SAMPLERS)}",
+        json_schema_extra={"flag": "--sampler", "metavar": "SAMPLER"},
     )
     schedule: ScheduleName = Field(
         BASE,
-        description="which noise levels the steps visit",
-        json_schema_extra={"flag": "--schedule"},
+        description=f"which noise levels the steps visit: {', '.join(SCHEDULES)}",
+        json_schema_extra={"flag": "--schedule", "metavar": "SCHEDULE"},
     )
     steps: int = Field(
         25, ge=1, le=1000, description="sampling steps", json_schema_extra={"flag": "--steps"}

@@ -19,7 +19,7 @@ from kaiffin.adapters.files import names
 from kaiffin.adapters.files.spelling import split
 from kaiffin.adapters.files.tables import published
 from kaiffin.foundation.kinds import KINDS
-from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES
 from kaiffin.models.families.spec import SPECS
 
 WORDS = st.sampled_from(["a", "b1", "blocks", "0", "1", "10"])
@@ -100,9 +100,9 @@ def test_parts() -> None:
 def test_every_sampler_is_one_of_comfyui() -> None:
     widgets = program("comfyui").nodes["KSampler"].widgets
     for sampler in SAMPLERS.values():
-        name, scheduler = sampler.comfyui
-        assert name in widgets["sampler_name"]
-        assert scheduler in widgets["scheduler"]
+        assert sampler.comfyui in widgets["sampler_name"]
+    for schedule in SCHEDULES.values():
+        assert schedule.comfyui in (*widgets["scheduler"], "")
     assert "v_prediction" in program("comfyui").nodes["ModelSamplingDiscrete"].widgets["sampling"]
 
 

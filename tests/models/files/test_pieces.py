@@ -19,10 +19,10 @@ TEXTS = (
 def test_as_transformers_counts(base: str) -> None:
     facts = read_text_facts(base, SILENT)
     for text in TEXTS:
-        assert pieces.count(base, text) == len(facts.token_pieces(text)), text
+        assert pieces.count(base, text, SILENT) == len(facts.token_pieces(text)), text
 
 
 def test_a_base_that_is_not_here_is_not_guessed(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAIFFIN_HOME", str(tmp_path))
     with pytest.raises(MissingWeightsError, match="sdxl"):
-        pieces.count("sdxl", "a dog")
+        pieces.count("sdxl", "a dog", SILENT)

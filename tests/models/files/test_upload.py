@@ -7,6 +7,7 @@ import pytest
 from hub import Hub, serving
 
 from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.files.upload import push
 
 
@@ -28,7 +29,9 @@ def share(tmp_path: Path) -> Path:
 def test_twice(hub: Hub, share: Path) -> None:
     for text in ("# toy\n", "# toy again\n"):
         (share / "README.md").write_text(text)
-        assert push(share, "me/toy", private=False, message="toy") == f"{hub.url}/me/toy"
+        assert (
+            push(share, "me/toy", private=False, message="toy", tell=SILENT) == f"{hub.url}/me/toy"
+        )
     repo = hub.written["me/toy"]
     assert not repo.private
     assert repo.files == {"README.md": b"# toy again\n", "images/a.safetensors": b"weights"}
@@ -42,20 +45,20 @@ def test_twice(hub: Hub, share: Path) -> None:
 def test_a_hub_that_fails(fault: str, said: str, hub: Hub, share: Path) -> None:
     hub.faults[fault] = ["400"]
     with pytest.raises(UserError, match=said):
-        push(share, "me/toy", private=False, message="toy")
+        push(share, "me/toy", private=False, message="toy", tell=SILENT)
     assert not hub.written or not hub.written["me/toy"].files  # nothing of it is seen
 
 
 def test_tokens(hub: Hub, share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(UserError, match=r"refuses the token .401."):
-        push(share, "me/toy", private=False, message="toy")
+        push(share, "me/toy", private=False, message="toy", tell=SILENT)
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(share / "none"))
     with pytest.raises(UserError, match=r"there is no token. Log in"):
-        push(share, "me/toy", private=False, message="toy")
+        push(share, "me/toy", private=False, message="toy", tell=SILENT)
 
 
 def test_a_name_that_is_none(hub: Hub, share: Path) -> None:
     with pytest.raises(UserError, match=r"is no name of a repository|Write hub:ORG/NAME"):
-        push(share, "a/b/c", private=False, message="toy")
+        push(share, "a/b/c", private=False, message="toy", tell=SILENT)

@@ -19,7 +19,7 @@ SUBJECT = ("scenes", "actions", "styles")
 
 def pair(choice: Choice) -> tuple[Path, Path, str] | None:
     """The base's and the chosen checkpoint's picture of one prompt and seed, and the prompt: that
-    which came nearest to the subject; None where no file of a pair is left."""
+    which came nearest to the subject; None where no pair is left that can be opened."""
     found = []
     for slot, (number, _) in enumerate(choice.slots):
         before, after = choice.base.pictures[slot], choice.best.pictures[slot]
@@ -28,10 +28,16 @@ def pair(choice: Choice) -> tuple[Path, Path, str] | None:
             row = choice.best.rows[slot]
             near = row.get("likeness") or row.get("identity") or 0
             found.append((near, -slot, before, after, prompt.text))
-    if not found:
-        return None
-    _, _, before, after, text = max(found)
-    return before, after, text
+    pairs = ((before, after, text) for _, _, before, after, text in sorted(found, reverse=True))
+    return next((one for one in pairs if _opens(one[0]) and _opens(one[1])), None)
+
+
+def _opens(path: Path) -> bool:
+    try:
+        _square(path)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def draw(found: Evidence) -> Image.Image | None:

@@ -39,7 +39,7 @@ ROWS = (
     together("instance_prompt", "subject.token, subject.noun, data.template"),
     together("class_prompt", "data.prior.prompt"),
     together("with_prior_preservation", "data.prior.weight"),
-    together("class_data_dir", "data.prior", note="the base makes its class pictures itself"),
+    together("class_data_dir", "data.prior.weight", note="the base makes the pictures itself"),
     together("prior_loss_weight", "data.prior.weight", 1.0),
     together("num_class_images", "data.prior.num_images", 100),
     needless("sample_batch_size prior_generation_precision", HOW),

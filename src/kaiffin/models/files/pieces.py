@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
 from kaiffin.foundation.errors import MissingWeightsError
-from kaiffin.foundation.tell import SILENT
+from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.text import composed
 from kaiffin.models.files import resolve, vocabulary
 from kaiffin.models.files.vocabulary import SPECIAL, Vocabulary
@@ -21,18 +21,18 @@ from kaiffin.models.files.vocabulary import SPECIAL, Vocabulary
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 
 
-def count(base: str, text: str) -> int:
+def count(base: str, text: str, tell: Tell) -> int:
     """Tokens of `text`, without begin and end. MissingWeightsError where base `base` is not on this
     machine, or has no such vocabulary: no weights are taken for this."""
     if not resolve.is_here(base):
         raise MissingWeightsError(f"base {base!r} is not on this machine.", "Fetch it first.")
-    return len(_tokenizer(base).encode(composed(text), add_special_tokens=False).ids)
+    return len(_tokenizer(base, tell).encode(composed(text), add_special_tokens=False).ids)
 
 
 @functools.lru_cache(maxsize=8)
-def _tokenizer(base: str) -> Tokenizer:
-    located = resolve.locate(base, tell=SILENT)
-    with vocabulary.tokenizer_folder(located.configs / "tokenizer", located.path, SILENT) as folder:
+def _tokenizer(base: str, tell: Tell) -> Tokenizer:
+    located = resolve.locate(base, tell=tell)
+    with vocabulary.tokenizer_folder(located.configs / "tokenizer", located.path, tell) as folder:
         found = vocabulary.read(Path(folder))
     if found is None:
         raise MissingWeightsError(f"base {base!r} has no vocabulary that can be read.")

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kaiffin.foundation.errors import UserError
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.models.files import hub
 
 LOGIN = "Log in with `hf auth login` or set HF_TOKEN, with a token that may write."
 
 
-def push(folder: Path, name: str, *, private: bool, message: str, tell: Tell = SILENT) -> str:
+def push(folder: Path, name: str, *, private: bool, message: str, tell: Tell) -> str:
     """Uploads every file below `folder` as one commit; answers with the address of the page.
 
     name: ORG/NAME, or NAME in the account of the token; made where it is not there yet. Large

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from kaiffin.foundation.tell import SILENT
 from kaiffin.foundation.text import counted
 from kaiffin.models.files import pieces
 from kaiffin.serve.narrow import LONGEST
@@ -37,7 +38,7 @@ class Pieces(BaseModel):
 def count(body: Texts, caller: Reader, service: Served) -> Pieces:
     """Of the longest text, by the base's own vocabulary."""
     service.check_base(body.base)
-    most = max((pieces.count(body.base, text) for text in body.texts), default=0)
+    most = max((pieces.count(body.base, text, SILENT) for text in body.texts), default=0)
     parts = max(1, math.ceil(most / PART))
     longest = max(map(len, body.texts), default=0)
     return Pieces(pieces=most, parts=parts, said=_said(most, parts, longest))

@@ -6,17 +6,20 @@ origin of its own: it has no cookie of the service's, and may call nothing.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
-from kaiffin.experiments.report import evidence
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.text import counted
-from kaiffin.score.choice import Choice
 from kaiffin.serve.asking import run_job
 from kaiffin.serve.jobs import Conflict
 from kaiffin.serve.routes.common import ThingId, sends
 from kaiffin.serve.service import Reader, Served, Service
+
+if TYPE_CHECKING:
+    from kaiffin.score.choice import Choice
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 ALONE = {
@@ -38,6 +41,8 @@ def shown(id: ThingId, caller: Reader, service: Served) -> FileResponse:
 @router.get("/{id}/choice/said")
 def said(id: ThingId, caller: Reader, service: Served) -> list[str]:
     """Why this stage was chosen, and how sure that is, in sentences."""
+    from kaiffin.experiments.report import evidence  # with NumPy, which nothing else here needs
+
     run = _run(service, caller.owner, id)
     choice = evidence.read(run).choice if run else None
     if choice is None:
