@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from kaiffin.adapters import single
 from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily, SizeFacts
 
 SIZES = [SizeFacts.whole(64, 64)]
@@ -71,7 +72,7 @@ def test_names_are_those_of_the_published_files(
 
 def test_diffusers_reads_it(sd: ModelFamily, sd_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "whole.safetensors"
-    single.write(sd, out, "fp32", {})
+    single.write(sd, out, "fp32", {}, tell=SILENT)
     pipe = diffusers.StableDiffusionPipeline.from_single_file(
         str(out), config=str(sd_path), local_files_only=True, safety_checker=None,
     )  # fmt: skip
@@ -85,7 +86,7 @@ def test_diffusers_reads_it(sd: ModelFamily, sd_path: Path, tmp_path: Path) -> N
 def test_a_base_that_predicts_v_is_told_by_its_marks(sd_v_path: Path, tmp_path: Path) -> None:
     family = load_tiny(sd_v_path)
     out = tmp_path / "v.safetensors"
-    single.write(family, out, "fp16", {})
+    single.write(family, out, "fp16", {}, tell=SILENT)
     single.write_configs(family, out.with_suffix(".config"))
     shutil.copytree(sd_v_path / "scheduler", tmp_path / "plain")
     config = out.with_suffix(".config") / "scheduler" / "scheduler_config.json"
@@ -101,8 +102,8 @@ def test_what_fp16_cannot_hold_is_refused_and_nothing_is_left(
     family = load_tiny(sd_path)
     next(family.net.parameters()).data.fill_(1e6)
     with pytest.raises(UserError, match="cannot hold"):
-        single.write(family, tmp_path / "whole.safetensors", "fp16", {})
+        single.write(family, tmp_path / "whole.safetensors", "fp16", {}, tell=SILENT)
     assert list(tmp_path.iterdir()) == []
-    single.write(family, tmp_path / "whole.safetensors", "bf16", {})
+    single.write(family, tmp_path / "whole.safetensors", "bf16", {}, tell=SILENT)
     with safe_open(tmp_path / "whole.safetensors", framework="pt") as file:
         assert file.metadata() == {"format": "pt"}
