@@ -44,7 +44,7 @@ def test_kaiffin_reads_it(
     if not hasattr(family, "vae") or family.name not in ("sd1", "sdxl"):
         pytest.skip("a family without such files")
     out = tmp_path / "whole.safetensors"
-    size = single.write(family, out, dtype, {"modelspec.title": "whole"})
+    size = single.write(family, out, dtype, {"modelspec.title": "whole"}, tell=SILENT)
     single.write_configs(family, out.with_suffix(".config"))
     assert size == out.stat().st_size
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".config"] == [out.name]
