@@ -207,15 +207,26 @@ def storm(users: Users, kills: int, chance: random.Random, most: float) -> Count
         workers = users.server.workers()
         if what == "server":
             users.server.kill()
-        elif what == "worker" and workers:
-            chance.choice(workers).kill()
+        elif what == "worker":
+            if not killed(chance.choice(workers) if workers else None):
+                continue
         elif what == "disk":
             pid = chance.choice([users.server.process.pid, *(one.pid for one in workers)])
             fill_disk(pid or 0, users, chance.uniform(0.1, 1.0))
         elif what == "clock":
             users.server.ask("jump", chance.uniform(-30, 30) * DAY_S)
-        done[what] += what != "worker" or bool(workers)
+        done[what] += 1
+        if (dead := done["server"] + done["worker"]) % 50 == 0:
+            print(f"{dead} of {kills} deaths", file=sys.stderr, flush=True)
     return done
+
+
+def killed(worker: psutil.Process | None) -> bool:
+    """Whether there was one, which had not ended by itself meanwhile."""
+    try:
+        return worker is not None and worker.kill() is None
+    except psutil.NoSuchProcess:
+        return False
 
 
 def fill_disk(pid: int, users: Users, seconds: float) -> None:
