@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.prompts import BREAK, STRONGEST, Piece, Tag, escaped, plain, read
+from kaiffin.foundation.prompts import BREAK, STRONGEST, Piece, Spoken, Tag, escaped, read, read_as
 
 
 def pieces(text: str, step: int = 1, steps: int = 10) -> list[tuple[str | None, float]]:
@@ -146,4 +146,6 @@ def test_any_text_is_read_and_escaped_text_says_itself(text: str) -> None:
 
 
 def test_plain_text_is_read_as_it_stands() -> None:
-    assert plain("(a:1.3) [b|c]").at(1, 1) == (Piece("(a:1.3) [b|c]"),)
+    text = r"(a:1.3) [b|c] BREAK \(d\) <lora:e:1>"
+    assert read_as(text, "plain").texts(2) == [Spoken((Piece(text),))] * 2
+    assert read_as("(a:2)", "comfyui").texts(1) == [Spoken((Piece("a", 2.0),), leaning=True)]

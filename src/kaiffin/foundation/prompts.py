@@ -19,10 +19,11 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kaiffin.foundation.errors import ConfigError
 
+SYNTAXES = ("a1111", "comfyui", "plain")  # comfyui: the same, but for how weights act
 STRONGER = 1.1
 STRONGEST = 1e3  # beyond it, a state of the text encoder is no state any more
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
@@ -37,6 +38,14 @@ class Piece:
 
     text: str | None
     weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A prompt at one step. leaning: weights act as ComfyUI's, not as A1111's."""
+
+    pieces: tuple[Piece, ...]
+    leaning: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,28 +81,40 @@ class Turns:
     choices: tuple[tuple[Part, ...], ...]
 
 
-Part = str | Weighted | Change | Turns
+@dataclass(frozen=True)
+class Break:
+    """Where another block of tokens begins."""
+
+
+Part = str | Weighted | Change | Turns | Break
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that was read. open: brackets that nobody closed."""
+    """A prompt that was read. open: brackets that nobody closed; leaning: see `Spoken`."""
 
     parts: tuple[Part, ...]
     tags: tuple[Tag, ...] = ()
     open: int = 0
 
+    leaning: bool = False
+
+    def texts(self, steps: int) -> list[Spoken]:
+        """What is said at each of `steps`."""
+        first = Spoken(self.at(1, steps), self.leaning)
+        if not self.changes:
+            return [first] * steps
+        return [Spoken(self.at(i, steps), self.leaning) for i in range(1, steps + 1)]
+
     def at(self, step: int, steps: int) -> tuple[Piece, ...]:
         """The words of step `step`, from 1 on, of `steps`; neighbours of one weight joined."""
         found: list[Piece] = []
         for text, weight in _spoken(self.parts, 1.0, step, steps):
-            for number, words in enumerate(BREAK.split(text)):
-                if number:
-                    found.append(Piece(None))
-                if found and found[-1].text is not None and found[-1].weight == weight:
-                    found[-1] = Piece(found[-1].text + words, weight)
-                elif words:
-                    found.append(Piece(words, weight))
+            before = found[-1] if found else None
+            if before and None not in (text, before.text) and before.weight == weight:
+                found[-1] = Piece(f"{before.text}{text}", weight)
+            elif text != "":
+                found.append(Piece(text, 1.0 if text is None else weight))
         return tuple(found) or (Piece(""),)
 
     @property
@@ -109,10 +130,10 @@ class Prompt:
 
 def _spoken(
     parts: Sequence[Part], weight: float, step: int, steps: int
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[tuple[str | None, float]]:
     for part in parts:
-        if isinstance(part, str):
-            yield part, weight
+        if isinstance(part, str | Break):
+            yield (part if isinstance(part, str) else None), weight
         elif isinstance(part, Weighted):
             yield from _spoken(part.parts, weight * part.factor, step, steps)
         elif isinstance(part, Turns):
@@ -148,9 +169,11 @@ def read(text: str) -> Prompt:
     return Prompt(parts, tags, reader.open)
 
 
-def plain(text: str) -> Prompt:
-    """Every character as it stands."""
-    return Prompt((text,))
+def read_as(text: str, syntax: str) -> Prompt:
+    """By one of SYNTAXES; raises as `read`."""
+    if syntax == "plain":
+        return Prompt((text,))
+    return replace(read(text), leaning=syntax == "comfyui")
 
 
 def escaped(text: str) -> str:
@@ -213,7 +236,8 @@ class _Reader:
         while self.place < len(self.text):
             mark = MARK.search(self.text, self.place)
             start = mark.start() if mark else len(self.text)
-            found.append(self.text[self.place : start])
+            for number, words in enumerate(BREAK.split(self.text[self.place : start])):
+                found += [Break(), words] if number else [words]
             self.place = start
             if mark is None or mark[0][0] in until:
                 break
