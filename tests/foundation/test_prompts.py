@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.prompts import BREAK, STRONGEST, Piece, Spoken, Tag, escaped, read, read_as
+from kaiffin.foundation.prompts import (
+    COMMANDS,
+    STRONGEST,
+    Piece,
+    Spoken,
+    Tag,
+    escaped,
+    read,
+    read_as,
+)
 
 
 def pieces(text: str, step: int = 1, steps: int = 10) -> list[tuple[str | None, float]]:
@@ -142,7 +151,7 @@ def test_any_text_is_read_and_escaped_text_says_itself(text: str) -> None:
     assert prompt.weights == 0
     (only,) = prompt.at(1, 1)
     assert only.weight == 1
-    assert only.text == BREAK.sub(lambda found: found[0].lower(), text)
+    assert only.text == COMMANDS.sub(lambda found: found[0].lower(), text)
 
 
 def test_plain_text_is_read_as_it_stands() -> None:

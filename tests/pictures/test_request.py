@@ -85,7 +85,7 @@ def test_prompts_that_would_be_others(tmp_path: Path, data: bytes, said: str) ->
 @pytest.mark.parametrize(
     ("prompt", "changes", "said"),
     [
-        ("a <lora:other:0.8> dog", {}, ["prompts: 1 adapter"]), ("a (dog:1.3)", {}, ["1 weight"]),
+        ("a (dog:1.3)", {}, ["1 weight"]),
         ("a [dog:cat:0.5] (in) [snow]", {}, ["2 weights, 1 prompt changing on the way"]),
         ("a (dog:1.3)", {"prompt_syntax": "plain"}, []), ("a (dog", {}, ["1 weight", "not closed"]),
         ("a dog in the snow, and BREAKfast", {}, []), ("x", {"negative": "(bad)"}, ["1 weight"]),

@@ -28,6 +28,7 @@ STRONGER = 1.1
 STRONGEST = 1e3  # beyond it, a state of the text encoder is no state any more
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 BREAK = re.compile(r"\s*\bBREAK\b\s*")
+COMMANDS = re.compile(r"\b(?:BREAK|AND)\b")
 TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:]*)(?::([^<>]*))?>")
 MARK = re.compile(rf"\\[()\[\]\\|:]|:\s*({NUMBER})\s*(?=[)\]])|[()\[\]|:]")
 
@@ -91,13 +92,15 @@ Part = str | Weighted | Change | Turns | Break
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that was read. open: brackets that nobody closed; leaning: see `Spoken`."""
+    """A prompt that was read. open: brackets that nobody closed; leaning: see `Spoken`; bare: its
+    text without tags."""
 
     parts: tuple[Part, ...]
     tags: tuple[Tag, ...] = ()
     open: int = 0
 
     leaning: bool = False
+    bare: str = ""
 
     def texts(self, steps: int) -> list[Spoken]:
         """What is said at each of `steps`."""
@@ -166,20 +169,22 @@ def read(text: str) -> Prompt:
     bare, tags = _tags(text)
     reader = _Reader(bare)
     parts = reader.parts("")
-    return Prompt(parts, tags, reader.open)
+    return Prompt(
+        parts, tags, reader.open, bare=re.sub(" {2,}", " ", bare).strip() if tags else text
+    )
 
 
 def read_as(text: str, syntax: str) -> Prompt:
     """By one of SYNTAXES; raises as `read`."""
     if syntax == "plain":
-        return Prompt((text,))
+        return Prompt((text,), bare=text)
     return replace(read(text), leaning=syntax == "comfyui")
 
 
 def escaped(text: str) -> str:
     """`text` so that `read` gives its words back as they are; tags cannot be said as words and
-    are left out, BREAK goes into small letters, which are the same to CLIP."""
-    bare = BREAK.sub(lambda found: found[0].lower(), TAG.sub("", text))
+    are left out, the web UI's commands go into small letters, which are the same to CLIP."""
+    bare = COMMANDS.sub(lambda found: found[0].lower(), TAG.sub("", text))
     return re.sub(r"[()\[\]\\]", r"\\\g<0>", bare)
 
 

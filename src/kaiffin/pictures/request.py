@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,16 +110,17 @@ def remarks(requests: Iterable[Request]) -> list[str]:
     return found
 
 
-def _read(asked: Iterable[Request]) -> list[str]:
+def _read(asked: Sequence[Request]) -> list[str]:
     """What was understood of the prompts besides their words."""
     prompts = {one for request in asked for one in request.read}
     said = [
         counted(sum(one.weights for one in prompts), "weight"),
         counted(sum(one.changes for one in prompts), "prompt") + " changing on the way",
-        counted(len({tag for one in prompts for tag in one.tags}), "adapter"),
     ]
     said = [one for one in said if not one.startswith("0 ")]
     found = [f"note: read in prompts: {', '.join(said)}"] if said else []
+    if any(re.search(r"\bAND\b", request.prompt) for request in asked):
+        found.append("note: AND in a prompt is a word here, and no second prompt")
     if any(one.open for one in prompts):
         found.append("note: a bracket in a prompt is not closed: it reaches to the end")
     return found
@@ -145,8 +146,16 @@ class Request:
 
     @property
     def read(self) -> tuple[Prompt, Prompt]:
-        """The prompt and the negative one. Raises ConfigError for what cannot be meant."""
-        return read_as(self.prompt, self.prompt_syntax), read_as(self.negative, self.prompt_syntax)
+        """The prompt and the negative one. Raises ConfigError for what cannot be meant, and for
+        adapters, which are not a picture's own business (see `pictures.named`)."""
+        both = read_as(self.prompt, self.prompt_syntax), read_as(self.negative, self.prompt_syntax)
+        for tag in (*both[0].tags, *both[1].tags):
+            raise ConfigError(
+                f"<lora:{tag.name}>: an adapter cannot be named in this prompt.",
+                "Give it beside the prompt; with `kaiffin generate` it may stand in the prompt,"
+                " not in the negative one.",
+            )
+        return both
 
     @property
     def options(self) -> dict[str, Any]:
