@@ -115,7 +115,17 @@ def test_a_request_has_all_settings_and_the_base_s_own_size(sd: ModelFamily) -> 
     )
     made = request("a dog", 3, with_size(sample, sd))
     assert made == Request(
-        "a dog", 3, sd.native_size, sd.native_size, "blurry", 7, 2.5, "ddim", 0.5, 1
+        "a dog",
+        3,
+        sd.native_size,
+        sd.native_size,
+        "blurry",
+        7,
+        2.5,
+        "ddim",
+        0.5,
+        1,
+        prompt_syntax="a1111",
     )
     wide = SampleConfig(size=(96, 48))
     assert with_size(wide, sd) is wide

@@ -1,4 +1,4 @@
-"""Adapters by the names that prompts call them: <lora:NAME:0.8>."""
+"""Adapters by the names that prompts call them, as in `<lora:NAME:0.8>`."""
 
 from __future__ import annotations
 
