@@ -36,7 +36,7 @@ class SampleConfig(Strict):
     )
     prompt_syntax: Literal["a1111", "comfyui", "plain"] = Field(
         "a1111",
-        description="how prompts are read: (word:1.3), [a:b:0.4], <lora:NAME:0.8> and so on as in"
+        description="how prompts are read: (word:1.3), [a:b:0.4], adapters by name and so on as in"
         " A1111; comfyui: the same, with weights that act as there; plain: every character is text",
     )
     guidance_rescale: float = Field(

@@ -9,7 +9,8 @@ from served import World, jpeg
 from starlette.testclient import TestClient
 
 A1111 = (
-    "a \\(red\\) car, <lora:x:1>\nNegative prompt: blur,\ngrey\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras,"
+    "a \\(red\\) car, <lora:x:1>\nNegative prompt: blur,\ngrey\nSteps: 20, Sampler: DPM++ 2M,"
+    " Schedule type: Karras,"
     " CFG scale: 7.5, Seed: 42, Size: 512x768, Model: x"
 )
 
