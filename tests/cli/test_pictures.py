@@ -30,7 +30,7 @@ def test_an_order_is_all_that_was_asked(asked: list[Any]) -> None:
     ((order, more),) = asked
     assert order == generate.Order(
         "RUN", ["a dog"], count=3, seed=7, adapters=["a:0.5", "b"], blends=[0, 0.5],
-        checkpoint="best", out=Path("here"), metadata=False,
+        checkpoint="best", out=Path("here"), metadata=False, folders=[],
     )  # fmt: skip
     assert more["changes"] == {"sample.steps": "9", "sample.eta": "0.1"}
 

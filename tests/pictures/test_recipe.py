@@ -56,7 +56,7 @@ def test_values_with_commas_are_quoted(sd: ModelFamily) -> None:
     [
         ("a (kaiffin:1.3) bird in [snow]", r"a \(kaiffin:1.3\) bird in \[snow\]"),
         ("a bird <lora:other:0.8>", "a bird "), ("a BREAK b AND c", "a break b and c"),
-        (r"a \(bird\), BREAKfast", r"a \(bird\), BREAKfast"),
+        (r"a \(bird\), BREAKfast", r"a \\\(bird\\\), BREAKfast"),
     ],
 )  # fmt: skip
 def test_what_was_plain_words_is_so_elsewhere(sd: ModelFamily, prompt: str, written: str) -> None:
@@ -143,3 +143,10 @@ def _save_raw(image: Image.Image, path: Path, found: dict) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("kaiffin", json.dumps(found))
     image.save(path, pnginfo=info)
+
+
+def test_what_was_read_is_written_as_it_was_typed(sd: ModelFamily) -> None:
+    """So that the web UI reads it as we did."""
+    typed = "a (dog:1.3) [in|at] snow BREAK AND \\(x\\)"
+    made = recipe(Request(typed, 0, **CALL, prompt_syntax="a1111"), sd, [])
+    assert parameters_text(made).split("\n")[0] == typed.replace("AND", "and")

@@ -85,9 +85,10 @@ def test_prompts_that_would_be_others(tmp_path: Path, data: bytes, said: str) ->
 @pytest.mark.parametrize(
     ("prompt", "changes", "said"),
     [
-        ("a <lora:other:0.8> dog", {}, ["tags such as"]), ("a (dog:1.3)", {}, ["weights and"]),
-        ("a [dog] BREAK in snow", {}, ["weights and brackets, BREAK and AND"]),
-        ("a dog in the snow, and BREAKfast", {}, []), ("x", {"negative": "(bad)"}, ["weights"]),
+        ("a (dog:1.3)", {}, ["1 weight"]),
+        ("a [dog:cat:0.5] (in) [snow]", {}, ["2 weights, 1 prompt changing on the way"]),
+        ("a (dog:1.3)", {"prompt_syntax": "plain"}, []), ("a (dog", {}, ["1 weight", "not closed"]),
+        ("a dog in the snow, and BREAKfast", {}, []), ("x", {"negative": "(bad)"}, ["1 weight"]),
         ("x", {"guidance": 0.0}, ["leaves the prompt out"]), ("x", {"guidance": 1.0}, []),
         ("x", {"guidance": 1.0, "negative": "bad"}, ["negative prompt has no effect"]),
         ("x", {"eta": 0.5}, [r"no effect with dpm++2m: it is of ddim only"]),
@@ -114,7 +115,17 @@ def test_a_request_has_all_settings_and_the_base_s_own_size(sd: ModelFamily) -> 
     )
     made = request("a dog", 3, with_size(sample, sd))
     assert made == Request(
-        "a dog", 3, sd.native_size, sd.native_size, "blurry", 7, 2.5, "ddim", 0.5, 1
+        "a dog",
+        3,
+        sd.native_size,
+        sd.native_size,
+        "blurry",
+        7,
+        2.5,
+        "ddim",
+        0.5,
+        1,
+        prompt_syntax="a1111",
     )
     wide = SampleConfig(size=(96, 48))
     assert with_size(wide, sd) is wide

@@ -7,6 +7,7 @@ import pytest
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.runtime import randn
 from kaiffin.foundation.samplers import SAMPLERS
 from kaiffin.models.base import ModelFamily
@@ -107,3 +108,67 @@ def test_equal_to_the_diffusers_pipeline(kind: str, request: pytest.FixtureReque
     mine = Request("a photo of a dog", 5, 64, 64, "blue", 10, 5.0, "ddim")
     got = next(generate(load_tiny(path), [mine]))
     assert np.abs(pixels(got) - pixels(theirs)).max() <= 1
+
+
+# --- prompts in A1111's syntax ------------------------------------------------------------------
+
+
+def asked(prompt: str, syntax: str = "a1111", **more: object) -> Request:
+    return Request(prompt, 1, **{**CALL, **more}, prompt_syntax=syntax)
+
+
+def made(family: ModelFamily, *requests: Request) -> list[bytes]:
+    return [image.tobytes() for image in generate(family, list(requests))]
+
+
+def test_what_is_typed_changes_the_picture_and_plain_text_does_not(family: ModelFamily) -> None:
+    plain, weighted, leaning, one = (
+        made(family, request)
+        for request in (
+            asked("a dog"), asked("a (dog:1.4)"), asked("a (dog:1.4)", "comfyui"),
+            asked("a (dog:1.0)"),
+        )
+    )  # fmt: skip
+    assert plain not in (weighted, leaning)
+    assert weighted != leaning
+    assert one == plain
+    assert made(family, asked("a dog", "plain")) == plain
+    assert made(family, asked("a (dog:1.4)", "plain")) != weighted
+
+
+def test_a_prompt_changes_on_the_way(sd: ModelFamily) -> None:
+    """From its step on it is the other: as two samplings that are joined there."""
+
+    def steps(prompt: str) -> list[bytes]:
+        seen: list[bytes] = []
+
+        def watch(batch: Sequence[Request], step: int, draw: Draw) -> None:
+            seen.append(draw()[0].tobytes())
+
+        list(generate(sd, [asked(prompt)], watch=watch))
+        return seen
+
+    dog, cat = steps("a dog"), steps("a cat")
+    changed, turns = steps("a [dog:cat:2]"), steps("a [dog|cat]")
+    assert changed[:2] == dog[:2]
+    assert changed[2] not in (dog[2], cat[2])
+    assert turns[0] == dog[0]
+    assert turns[1] not in (dog[1], cat[1])
+
+
+def test_prompts_of_one_batch_change_each_for_itself(sd: ModelFamily) -> None:
+    requests = [
+        asked("a [dog:cat:2]"),
+        asked("a cat"),
+        asked("a dog BREAK in snow"),
+        asked("[a|b]"),
+    ]
+    together = list(generate(sd, requests, batch_size=4))
+    for request, image in zip(requests, together, strict=True):
+        alone = next(generate(sd, [request]))
+        assert np.abs(pixels(alone) - pixels(image)).max() <= 1
+
+
+def test_an_adapter_in_a_prompt_is_not_left_out_in_silence(sd: ModelFamily) -> None:
+    with pytest.raises(ConfigError, match="<lora:x>: an adapter cannot be named in this prompt"):
+        next(generate(sd, [asked("a dog <lora:x:1>")]))

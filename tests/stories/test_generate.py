@@ -202,6 +202,36 @@ def test_a_folder_that_cannot_be_made(trained: Run, tmp_path: Path) -> None:
         generate(Order(str(trained.path), ["a cat"], out=tmp_path / "file" / "out"))
 
 
+# --- adapters by name -------------------------------------------------------------------------
+
+
+def test_a_prompt_names_its_adapter(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same picture as with the run itself; the recipe and the text say it once."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loras").mkdir()
+    shutil.copy(trained.adapter_path, tmp_path / "loras" / "toy.safetensors")
+    heard = HeardOnDisk()
+    base = trained.config.base.name
+    named = Order(base, ["a cat <lora:toy:0.5>", "a cat"], folders=[Path("loras")])
+    one, without = generate(named, changes=TWO, tell=heard).pictures
+    (same,) = generate(
+        Order(base, ["a cat"], adapters=["loras/toy.safetensors:0.5"]), changes=TWO
+    ).pictures
+    assert pixels(one.path) == pixels(same.path)
+    assert pixels(without.path) != pixels(one.path)
+    assert one.request.prompt == "a cat"
+    assert [each["weight"] for each in one.recipe["adapters"]] == [0.5]
+    assert without.recipe["adapters"] == []
+    with Image.open(one.path) as image:
+        assert image.info["parameters"].startswith("a cat <lora:toy:0.5>\n")
+    assert "note: the prompt's adapter is loras/toy.safetensors, at 0.5" in heard.notes
+    assert pixels(remake(one.path, tmp_path / "again").path) == pixels(one.path)
+    with pytest.raises(ConfigError, match="an adapter cannot be named in this prompt"):
+        generate(replace(named, folders=None), changes=TWO)
+
+
 # --- the best -----------------------------------------------------------------------------------
 
 

@@ -33,6 +33,10 @@ class Generate(Command):
         [], "another adapter; weights such as 0.8, unet=0.8,text=0.4 or 1..0.3; repeatable",
         metavar="FILE[:WEIGHTS]", panel="Adapters",
     )  # fmt: skip
+    adapters: list[Path] = option(
+        [], "folder with the adapters that prompts name, as in <lora:NAME:0.8>; repeatable",
+        metavar="DIR", panel="Adapters",
+    )  # fmt: skip
     embedding: list[Path] = option(
         [], "a textual inversion file; its name is its word in prompts; repeatable",
         metavar="FILE", panel="Adapters",
@@ -77,6 +81,7 @@ class Generate(Command):
             count=self.count,
             seed=self._first_seed(),
             adapters=self.adapter,
+            folders=self.adapters,
             blends=numbers("--blend", self.blend),
             checkpoint=self.checkpoint,
             best=self.best,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -33,6 +33,11 @@ class SampleConfig(Strict):
         le=100,
         description="classifier-free guidance scale",
         json_schema_extra={"flag": "--guidance"},
+    )
+    prompt_syntax: Literal["a1111", "comfyui", "plain"] = Field(
+        "a1111",
+        description="how prompts are read: (word:1.3), [a:b:0.4], adapters by name and so on as in"
+        " A1111; comfyui: the same, with weights that act as there; plain: every character is text",
     )
     guidance_rescale: float = Field(
         0.0,

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from kaiffin.foundation.prompts import Spoken
 from kaiffin.models.diffusion.schedule import Schedule
 from kaiffin.models.words import Words
 
@@ -116,7 +117,7 @@ class ModelFamily(Protocol):
 
     def encode_text(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str | Spoken],
         sizes: Sequence[SizeFacts],
         *,
         chunks: int = 1,
@@ -129,7 +130,7 @@ class ModelFamily(Protocol):
         """
         ...
 
-    def num_chunks(self, prompts: Sequence[str]) -> int:
+    def num_chunks(self, prompts: Sequence[str | Spoken]) -> int:
         """How many 77-token blocks the longest of `prompts` needs (at least 1)."""
         ...
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from kaiffin import __version__
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.imaging import SampleConfig
+from kaiffin.foundation.prompts import escaped
 from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.models.base import ModelFamily
@@ -69,19 +70,15 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "Version": f"Kaiffin {recipe['kaiffin']}",
     }
     line = ", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items() if value != "")
-    negative = f"\nNegative prompt: {_literal(request['negative'])}" if request["negative"] else ""
-    return f"{_literal(request['prompt'])}{tags}{negative}\n{line}"
+    syntax = request.get("prompt_syntax", "plain")
+    prompt, other = (_said(request[name], syntax) for name in ("prompt", "negative"))
+    negative = f"\nNegative prompt: {other}" if other else ""
+    return f"{prompt}{tags}{negative}\n{line}"
 
 
-def _literal(text: str) -> str:
-    """A prompt that the web UI takes for the plain words that it was here.
-
-    Brackets are escaped, <lora:...> is left out, and its two commands go into small letters, which
-    are the same to CLIP.
-    """
-    bare = re.sub(r"<\w+:[^<>]*>", "", text)
-    bare = re.sub(r"\b(?:BREAK|AND)\b", lambda word: word[0].lower(), bare)
-    return re.sub(r"(?<!\\)([()\[\]])", r"\\\1", bare)
+def _said(text: str, syntax: str) -> str:
+    """A prompt as the web UI reads it: that of ours with its AND as the word that it is here."""
+    return escaped(text) if syntax == "plain" else re.sub(r"\bAND\b", "and", text)
 
 
 def _lora_hash(adapter: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import file_name
+from kaiffin.foundation.prompts import Prompt, read_as
 from kaiffin.foundation.samplers import BASE, SAMPLERS, taking
 from kaiffin.foundation.schema import SEEDS
-from kaiffin.foundation.text import decoded, is_text
+from kaiffin.foundation.text import counted, decoded, is_text
 
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
@@ -31,6 +32,7 @@ def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
     return Request(
         prompt, seed, width, height, sample.negative, sample.steps, sample.guidance,
         sample.sampler, sample.eta, sample.clip_skip, sample.schedule, sample.guidance_rescale,
+        sample.prompt_syntax,
     )  # fmt: skip
 
 
@@ -85,26 +87,11 @@ def _lines(file: Path) -> list[str]:
     return lines
 
 
-# What A1111 and ComfyUI act on, and what is plain text here: title and pattern.
-_MARKS = {
-    "tags such as <lora:...>": r"<\w+:[^<>]*>",
-    "weights and brackets": r"\([^()]*\)|\[[^\[\]]*\]",
-    "BREAK and AND": r"\b(?:BREAK|AND)\b",
-}
-
-
 def remarks(requests: Iterable[Request]) -> list[str]:
     """What of these pictures' settings will have no effect, or another than elsewhere: a line
     each."""
     asked = list(requests)
-    texts = {one.prompt for one in asked} | {one.negative for one in asked}
-    marks = [name for name, mark in _MARKS.items() if any(re.search(mark, t) for t in texts)]
-    found = []
-    if marks:
-        found.append(
-            f"note: {', '.join(marks)} in prompts are read as plain words; adapters are given as"
-            " --adapter FILE:0.8"
-        )
+    found = _read(asked)
     if any(one.guidance == 0 for one in asked):
         found.append(
             "note: guidance 0 leaves the prompt out: what is painted is the negative prompt, or"
@@ -120,6 +107,22 @@ def remarks(requests: Iterable[Request]) -> list[str]:
             f"note: eta has no effect with {' and '.join(sorted(idle))}: it is of"
             f" {' and '.join(taking('eta'))} only"
         )
+    return found
+
+
+def _read(asked: Sequence[Request]) -> list[str]:
+    """What was understood of the prompts besides their words."""
+    prompts = {one for request in asked for one in request.read}
+    said = [
+        counted(sum(one.weights for one in prompts), "weight"),
+        counted(sum(one.changes for one in prompts), "prompt") + " changing on the way",
+    ]
+    said = [one for one in said if not one.startswith("0 ")]
+    found = [f"note: read in prompts: {', '.join(said)}"] if said else []
+    if any(re.search(r"\bAND\b", request.prompt) for request in asked):
+        found.append("note: AND in a prompt is a word here, and no second prompt")
+    if any(one.open for one in prompts):
+        found.append("note: a bracket in a prompt is not closed: it reaches to the end")
     return found
 
 
@@ -139,6 +142,20 @@ class Request:
     clip_skip: int = 0
     schedule: str = BASE
     guidance_rescale: float = 0.0
+    prompt_syntax: str = "plain"  # as older recipes have it
+
+    @property
+    def read(self) -> tuple[Prompt, Prompt]:
+        """The prompt and the negative one. Raises ConfigError for what cannot be meant, and for
+        adapters, which are not a picture's own business (see `pictures.named`)."""
+        both = read_as(self.prompt, self.prompt_syntax), read_as(self.negative, self.prompt_syntax)
+        for tag in (*both[0].tags, *both[1].tags):
+            raise ConfigError(
+                f"<lora:{tag.name}>: an adapter cannot be named in this prompt.",
+                "Give it beside the prompt; with `kaiffin generate` it may stand in the prompt,"
+                " not in the negative one.",
+            )
+        return both
 
     @property
     def options(self) -> dict[str, Any]:

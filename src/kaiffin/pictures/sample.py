@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kaiffin.foundation.prompts import Spoken
 from kaiffin.foundation.runtime import randn
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.diffusion import samplers
@@ -51,7 +52,7 @@ def _batches(
     batch: list[Request] = []
     kind: object = None
     for request in requests:
-        own = (settings(request), family.num_chunks([request.prompt, request.negative]))
+        own = (settings(request), _chunks(family, request))
         if batch and (own != kind or len(batch) == size):
             yield batch
             batch = []
@@ -71,8 +72,11 @@ def _make(
     if weigh:
         weigh(0.0)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
-    cond, uncond = _conditioning(family, batch)
-    denoise = samplers.denoiser(_predictor(family, cond, uncond, first), family.schedule)
+    done = 0
+    told = _Told(family, batch)
+    denoise = samplers.denoiser(
+        lambda x_t, t: _predict(family, told.at(done), first, x_t, t), family.schedule
+    )
 
     def noise(step: int | str) -> Tensor:
         shape = (
@@ -90,6 +94,8 @@ def _make(
         return [_picture(family.decode(latent[None])) for latent in latents]
 
     def report(i: int, x0: Tensor) -> None:
+        nonlocal done
+        done = i + 1
         if on_step:
             on_step(len(batch))
         if watch:
@@ -101,38 +107,52 @@ def _make(
     return draw(x0)
 
 
-def _conditioning(
-    family: ModelFamily, batch: list[Request]
-) -> tuple[Conditioning, Conditioning | None]:
-    first = batch[0]
-    facts = [SizeFacts.whole(first.height, first.width)] * len(batch)
-    prompts, negatives = [r.prompt for r in batch], [r.negative for r in batch]
-    chunks = family.num_chunks([*prompts, *negatives])
-    options = {"chunks": chunks, "clip_skip": first.clip_skip}
-    cond = family.encode_text(prompts, facts, **options)
-    if first.guidance == 1:
-        return cond, None
-    return cond, family.encode_text(negatives, facts, **options)
+def _chunks(family: ModelFamily, request: Request) -> int:
+    """How many blocks of tokens its longest words need, at any step."""
+    return family.num_chunks([one for read in request.read for one in read.texts(request.steps)])
 
 
-def _predictor(
-    family: ModelFamily, cond: Conditioning, uncond: Conditioning | None, asked: Request
-) -> Callable[[Tensor, float], Tensor]:
-    """Model output with classifier-free guidance, both halves in one forward pass."""
-    both = cond if uncond is None else Conditioning.cat([cond, uncond])
+class _Told:
+    """What a batch is told at each step; each text is encoded once."""
 
-    def predict(x_t: Tensor, t: float) -> Tensor:
-        # A whole number goes in as the integer the model was trained with.
-        value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
-        if uncond is None:
-            return family.predict(x_t, value.expand(len(x_t)), both)
-        output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), both)
-        prompt, other = output.chunk(2)
-        output = samplers.guided(prompt, other, asked.guidance)
-        share = asked.guidance_rescale
-        return samplers.rescaled(output, prompt, share) if share else output
+    def __init__(self, family: ModelFamily, batch: list[Request]) -> None:
+        self.family, self.first = family, batch[0]
+        self.facts = [SizeFacts.whole(self.first.height, self.first.width)] * len(batch)
+        self.chunks = max(_chunks(family, request) for request in batch)
+        read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
+        self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
+        self.negatives = list(zip(*(negative for _, negative in read), strict=True))
+        self.known: dict[tuple[Spoken, ...], Conditioning] = {}
 
-    return predict
+    def at(self, step: int) -> tuple[Conditioning, Conditioning | None]:
+        """With and without the prompt; None where guidance 1 asks for the prompt alone."""
+        cond = self._encoded(self.prompts[step])
+        return cond, None if self.first.guidance == 1 else self._encoded(self.negatives[step])
+
+    def _encoded(self, texts: tuple[Spoken, ...]) -> Conditioning:
+        if texts not in self.known:
+            self.known[texts] = self.family.encode_text(
+                texts, self.facts, chunks=self.chunks, clip_skip=self.first.clip_skip
+            )
+        return self.known[texts]
+
+
+def _predict(
+    family: ModelFamily, told: tuple[Conditioning, Conditioning | None], asked: Request,
+    x_t: Tensor, t: float,
+) -> Tensor:  # fmt: skip
+    """The model's output with classifier-free guidance, both halves in one forward pass."""
+    cond, uncond = told
+    # A whole number goes in as the integer the model was trained with.
+    value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
+    if uncond is None:
+        return family.predict(x_t, value.expand(len(x_t)), cond)
+    both = Conditioning.cat([cond, uncond])
+    output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), both)
+    prompt, other = output.chunk(2)
+    output = samplers.guided(prompt, other, asked.guidance)
+    share = asked.guidance_rescale
+    return samplers.rescaled(output, prompt, share) if share else output
 
 
 def _picture(pixels: Tensor) -> Image.Image:

@@ -16,6 +16,7 @@ from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
+from kaiffin.foundation.prompts import read_as
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
@@ -26,6 +27,7 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
+from kaiffin.pictures.named import adapters_of
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
 from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
@@ -46,7 +48,8 @@ class Order:
     prompt's are chosen, None for no choice; out: default images in the run or here; metadata:
     whether each picture carries its recipe; embeddings: files of textual inversion; skip_unknown:
     whether to go on without what adapter files hold and Kaiffin does not apply; strength: of the
-    run's own adapter.
+    run's own adapter; folders: where adapters lie that prompts name (<lora:NAME:0.8>), beside the
+    runs of the working folder; None where prompts may name none.
     """
 
     source: str
@@ -63,6 +66,7 @@ class Order:
     embeddings: Sequence[Path] = ()
     skip_unknown: bool = False
     strength: float = 1.0
+    folders: Sequence[Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,13 +118,14 @@ def generate(
 
 @dataclass(frozen=True)
 class Opened:
-    """An order, understood: the run it is of, the configuration with its changes, all adapters,
-    and the prompts' texts."""
+    """An order, understood: the run it is of, the configuration with its changes, the adapters of
+    all pictures, the prompts' texts, and the adapters that each of them names."""
 
     run: Run | None
     config: Config
     adapters: tuple[WeightedAdapter, ...]
     texts: tuple[str, ...]
+    named: tuple[tuple[WeightedAdapter, ...], ...] = ()
 
 
 def open_order(
@@ -130,18 +135,30 @@ def open_order(
     run, config = open_source(order.source, changes, tell=tell)
     adapters = _adapters(order, run)
     texts = tuple(fill(prompt, config.subject) for prompt in order.prompts)
+    named: list[tuple[WeightedAdapter, ...]] = []
+    if order.folders is not None:
+        read = [read_as(text, config.sample.prompt_syntax) for text in texts]
+        named = [adapters_of(one.tags, order.folders) for one in read]
+        texts = tuple(one.bare for one in read)
+        for one in dict.fromkeys(path for files in named for path in files):
+            tell.note(f"note: the prompt's adapter is {one.path}, at {one.weights}")
     for remark in remarks(request(text, order.seed, config.sample) for text in texts):
         tell.note(remark)
-    return Opened(run, config, tuple(adapters), texts)
+    return Opened(run, config, tuple(adapters), texts, tuple(named))
 
 
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
     """Every picture of an order: blends outside, then prompts, then seeds."""
     sample, seeds = with_size(opened.config.sample, family), range(order.count)
-    requests = [request(text, order.seed + k, sample) for text in opened.texts for k in seeds]
+    named = opened.named or [()] * len(opened.texts)
+    wanted = [
+        (request(text, order.seed + k, sample), own)
+        for text, own in zip(opened.texts, named, strict=True)
+        for k in seeds
+    ]
     mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
     words = tuple(order.embeddings)
-    return [Task(one, mix, words) for mix in mixes for one in requests]
+    return [Task(one, (*mix, *own), words) for mix in mixes for one, own in wanted]
 
 
 def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:

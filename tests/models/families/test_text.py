@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from kaiffin.foundation.prompts import Spoken, read
 from kaiffin.models.base import ModelFamily
-from kaiffin.models.families.text import canonical, num_blocks, token_blocks
+from kaiffin.models.families.text import canonical, num_blocks, token_blocks, weighted
 
 START, END = 512, 513
 
@@ -17,7 +18,7 @@ def test_a_block_takes_75_tokens(sd: ModelFamily, letters: int, blocks: int) -> 
 
 def test_each_block_has_its_own_begin_and_end(sd: ModelFamily) -> None:
     tokenizer = sd.tokenizers["text_encoder"]
-    ids = token_blocks(sd.words, tokenizer, ["a" * 80, "a"], 2)
+    ids, _ = token_blocks(sd.words, tokenizer, ["a" * 80, "a"], 2)
     assert ids.shape == (2, 2, 77)
     assert ids[..., 0].eq(START).all()
     assert ids[0, 0, 76] == END
@@ -29,10 +30,43 @@ def test_each_block_has_its_own_begin_and_end(sd: ModelFamily) -> None:
 
 def test_what_does_not_fit_is_cut_off(sd: ModelFamily) -> None:
     tokenizer = sd.tokenizers["text_encoder"]
-    two = token_blocks(sd.words, tokenizer, ["a" * 80], 2)
-    assert torch.equal(token_blocks(sd.words, tokenizer, ["a" * 80], 1), two[:, :1])
+    two, _ = token_blocks(sd.words, tokenizer, ["a" * 80], 2)
+    assert torch.equal(token_blocks(sd.words, tokenizer, ["a" * 80], 1)[0], two[:, :1])
 
 
 def test_layers_are_named_alike_whatever_transformers_calls_them() -> None:
     wanted = "text_model.encoder.layers.0.mlp.fc1"
     assert canonical("encoder.layers.0.mlp.fc1") == canonical(wanted) == wanted
+
+
+def test_weights_act_by_block_and_keep_its_mean() -> None:
+    """By hand: (2, 4, 6, 8) with the second token doubled is (2, 8, 6, 8), and 20 / 24 of that."""
+    states = torch.tensor([2.0, 4.0, 6.0, 8.0, 1.0, 1.0, 1.0, 1.0]).view(1, 8, 1)
+    weights = torch.tensor([[[1.0, 2.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]])
+    empty = torch.full((1, 4, 1), 1.0)
+    kept = weighted(states, weights, empty, [False]).flatten().tolist()
+    assert kept == pytest.approx([2 * 5 / 6, 8 * 5 / 6, 5, 8 * 5 / 6, 1, 1, 1, 1])
+    leant = weighted(states, weights, empty, [True]).flatten().tolist()
+    assert leant == [2, 7, 6, 8, 1, 1, 1, 1]  # 1 + (4 - 1) * 2
+
+
+def test_weights_are_of_their_tokens_alone(sd: ModelFamily) -> None:
+    tokenizer = sd.tokenizers["text_encoder"]
+    ids, weights = token_blocks(sd.words, tokenizer, [Spoken(read("ab (cd:1.5) e").at(1, 1))], 1)
+    assert weights is not None
+    plain, none = token_blocks(sd.words, tokenizer, ["ab cd e"], 1)
+    assert none is None
+    assert torch.equal(ids, plain)
+    heavy = [id for id, weight in zip(ids[0, 0].tolist(), weights[0, 0].tolist(), strict=True)
+             if weight == 1.5]  # fmt: skip
+    assert heavy == sd.words.ids(tokenizer, "cd")
+
+
+def test_break_begins_another_block(sd: ModelFamily) -> None:
+    tokenizer = sd.tokenizers["text_encoder"]
+    said = Spoken(read("ab BREAK cd").at(1, 1))
+    assert num_blocks(sd.words, tokenizer, [said]) == 2
+    ids, _ = token_blocks(sd.words, tokenizer, [said], 2)
+    for block, text in enumerate(("ab", "cd")):
+        alone, _ = token_blocks(sd.words, tokenizer, [text], 1)
+        assert torch.equal(ids[0, block], alone[0, 0])

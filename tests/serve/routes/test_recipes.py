@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 A1111 = (
     "a \\(red\\) car, <lora:x:1>\nNegative prompt: blur,\ngrey\nSteps: 20, Sampler: DPM++ 2M,"
+    " Schedule type: Karras,"
     " CFG scale: 7.5, Seed: 42, Size: 512x768, Model: x"
 )
 
@@ -33,9 +34,9 @@ def test_settings_of_a_picture(world: World, ada: TestClient) -> None:
     assert own["sample"]["size"] == [64, 64]
     foreign = read(png(parameters=A1111)).json()
     assert foreign == {
-        "base": None, "prompts": ["a (red) car,"], "seed": 42,
+        "base": None, "prompts": ["a \\(red\\) car,"], "seed": 42,
         "sample": {"negative": "blur,\ngrey", "steps": 20, "guidance": 7.5, "sampler": "dpm++2m",
-                   "size": [512, 768]},
+                   "schedule": "karras", "size": [512, 768]},
     }  # fmt: skip
 
 

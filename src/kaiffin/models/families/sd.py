@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from kaiffin.foundation.prompts import Spoken
 from kaiffin.models.base import Conditioning, SizeFacts
 from kaiffin.models.families.shared import LatentDiffusion
 
@@ -19,7 +20,7 @@ class StableDiffusion1(LatentDiffusion):
     name = "sd1"
 
     def encode_text(
-        self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
+        self, prompts: Sequence[str | Spoken], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
         clip_skip: int = 0,
     ) -> Conditioning:  # fmt: skip
         states, _ = self.states("text_encoder", prompts, chunks, clip_skip, final_norm=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kaiffin.foundation.prompts import Spoken
 from kaiffin.models.base import Conditioning, SizeFacts
 from kaiffin.models.diffusion.schedule import NoiseSchedule, Schedule
 from kaiffin.models.diffusion.spacing import ALIGNED_XL
@@ -43,7 +44,7 @@ class StableDiffusionXL(LatentDiffusion):
         return super().readers() | {"tokenizer_2": CLIPTokenizer}
 
     def encode_text(
-        self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
+        self, prompts: Sequence[str | Spoken], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
         clip_skip: int = 0,
     ) -> Conditioning:  # fmt: skip
         if len(sizes) != len(prompts):

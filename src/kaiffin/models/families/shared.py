@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kaiffin.foundation.prompts import Spoken
 from kaiffin.models import parts
 from kaiffin.models.base import Conditioning, SizeFacts
 from kaiffin.models.diffusion.schedule import NoiseSchedule, Schedule
@@ -96,7 +97,7 @@ class LatentDiffusion(ABC):
     def token_pieces(self, text: str) -> list[str]:
         return self.words.pieces(self.tokenizers["text_encoder"], text)
 
-    def num_chunks(self, prompts: Sequence[str]) -> int:
+    def num_chunks(self, prompts: Sequence[str | Spoken]) -> int:
         return text.num_blocks(self.words, self.tokenizers["text_encoder"], prompts)
 
     def encode_images(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +108,7 @@ class LatentDiffusion(ABC):
 
     @abstractmethod
     def encode_text(
-        self, prompts: Sequence[str], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
+        self, prompts: Sequence[str | Spoken], sizes: Sequence[SizeFacts] = (), *, chunks: int = 1,
         clip_skip: int = 0,
     ) -> Conditioning:  # fmt: skip
         """See `models.base.ModelFamily`."""
@@ -117,11 +118,19 @@ class LatentDiffusion(ABC):
         """See `models.base.ModelFamily`."""
 
     def states(
-        self, tower: str, prompts: Sequence[str], chunks: int, skip: int, *, final_norm: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Hidden states of one text tower and its pooled projection, on the denoiser's device."""
-        ids = text.token_blocks(self.words, self.tokenizers[tower], prompts, chunks)
-        states, pooled = text.hidden_states(self.encoders[tower], ids, skip, final_norm)
+        self, tower: str, prompts: Sequence[str | Spoken], chunks: int, skip: int, *,
+        final_norm: bool,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        """Hidden states of one text tower, by the weights of the words, and its pooled projection,
+        by the words alone; on the denoiser's device."""
+        tokenizer, encoder = self.tokenizers[tower], self.encoders[tower]
+        ids, weights = text.token_blocks(self.words, tokenizer, prompts, chunks)
+        states, pooled = text.hidden_states(encoder, ids, skip, final_norm)
+        if weights is not None:
+            nothing, _ = text.token_blocks(self.words, tokenizer, [""], 1)
+            empty, _ = text.hidden_states(encoder, nothing, skip, final_norm)
+            leaning = [isinstance(one, Spoken) and one.leaning for one in prompts]
+            states = text.weighted(states, weights, empty, leaning)
         return states.to(self.device), None if pooled is None else pooled.to(self.device)
 
     def enable_gradient_checkpointing(self) -> None:

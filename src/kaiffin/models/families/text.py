@@ -12,28 +12,66 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kaiffin.foundation.prompts import Piece, Spoken
 from kaiffin.models.words import Words
 
 
-def num_blocks(words: Words, tokenizer: Any, prompts: Sequence[str]) -> int:
+def num_blocks(words: Words, tokenizer: Any, prompts: Sequence[str | Spoken]) -> int:
     """How many blocks the longest prompt needs, at least 1."""
-    room = tokenizer.model_max_length - 2
-    longest = max((len(words.ids(tokenizer, prompt)) for prompt in prompts), default=0)
-    return max(1, -(-longest // room))
+    return max((len(_blocks(words, tokenizer, prompt)) for prompt in prompts), default=1)
 
 
-def token_blocks(words: Words, tokenizer: Any, prompts: Sequence[str], blocks: int) -> Tensor:
-    """(B, blocks, 77) token ids; what does not fit into `blocks` is cut off."""
+def token_blocks(
+    words: Words, tokenizer: Any, prompts: Sequence[str | Spoken], blocks: int
+) -> tuple[Tensor, Tensor | None]:
+    """Token ids and their weights, (B, blocks, 77) each; what does not fit is cut off.
+
+    None where all weights are 1.
+    """
     length = tokenizer.model_max_length
-    room = length - 2
-    rows = []
+    ids, weights = [], []
     for prompt in prompts:
-        ids = words.ids(tokenizer, prompt)
-        for block in range(blocks):
-            part = ids[block * room : (block + 1) * room]
-            row = [tokenizer.bos_token_id, *part, tokenizer.eos_token_id]
-            rows.append(row + [tokenizer.pad_token_id] * (length - len(row)))
-    return torch.tensor(rows).view(len(prompts), blocks, length)
+        found = _blocks(words, tokenizer, prompt)[:blocks]
+        for block in [*found, *[[]] * (blocks - len(found))]:
+            after = length - len(block) - 2
+            ids += [tokenizer.bos_token_id, *(id for id, _ in block), tokenizer.eos_token_id]
+            ids += [tokenizer.pad_token_id] * after
+            weights += [1.0, *(weight for _, weight in block), 1.0] + [1.0] * after
+    shape = (len(prompts), blocks, length)
+    is_plain = all(weight == 1 for weight in weights)
+    return torch.tensor(ids).view(shape), None if is_plain else torch.tensor(weights).view(shape)
+
+
+def _blocks(words: Words, tokenizer: Any, prompt: str | Spoken) -> list[list[tuple[int, float]]]:
+    """Tokens with their weights, as many a block as there is room for; BREAK begins another."""
+    room = tokenizer.model_max_length - 2
+    found: list[list[tuple[int, float]]] = [[]]
+    for piece in [Piece(prompt)] if isinstance(prompt, str) else prompt.pieces:
+        if piece.text is None:
+            found.append([])
+        for id in words.ids(tokenizer, piece.text or ""):
+            if len(found[-1]) == room:
+                found.append([])
+            found[-1].append((id, piece.weight))
+    return found
+
+
+def weighted(states: Tensor, weights: Tensor, empty: Tensor, leaning: Sequence[bool]) -> Tensor:
+    """states (B, blocks * 77, D) by the weights of their tokens (B, blocks, 77); a block in which
+    all are 1 stays as it is.
+
+    As A1111 has it, each state is multiplied, and then the block so that its mean is as before;
+    where `leaning`, as ComfyUI has it, it goes away from or towards `empty` (1, 77, D), the states
+    of no words.
+    """
+    blocks = states.view(*weights.shape, -1)
+    by = weights.to(states)[..., None]
+    louder = blocks * by
+    kept = louder * (blocks.mean((2, 3), keepdim=True) / louder.mean((2, 3), keepdim=True))
+    leant = empty + (blocks - empty) * by
+    which = torch.tensor(leaning, device=states.device).view(-1, 1, 1, 1)
+    plain = (by == 1).all(2, keepdim=True)
+    return torch.where(plain, blocks, torch.where(which, leant, kept)).view(states.shape)
 
 
 def hidden_states(encoder: Any, ids: Tensor, skip: int, final_norm: bool) -> Any:

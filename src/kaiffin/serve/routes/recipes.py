@@ -13,13 +13,17 @@ from PIL import Image
 from pydantic import BaseModel
 
 from kaiffin.foundation.errors import UserError
-from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.prompts import TAG
+from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES
 from kaiffin.pictures import png
+from kaiffin.serve.requests import Sampling
 from kaiffin.serve.routes.common import incoming
 from kaiffin.serve.service import Painter, Served
 
 router = APIRouter(prefix="/api/v1", tags=["recipes"])
 NAMES = {one.a1111: name for name, one in SAMPLERS.items()}
+SCHEDULED = {one.a1111: name for name, one in SCHEDULES.items()}
+KEPT = tuple(name for name in Sampling.model_fields if name != "size")
 NONE = UserError(
     "this file carries no settings.", "Only PNG files as Kaiffin or A1111 made them do."
 )
@@ -53,7 +57,7 @@ def _of_file(path: Path) -> Recipe:
 def _own(found: Any) -> Recipe:
     asked = found["request"]
     base = None if found["adapters"] else found["base"]["name"]
-    sample = {name: asked[name] for name in ("steps", "guidance", "sampler", "negative")}
+    sample = {name: asked[name] for name in KEPT if name in asked}
     size = [asked["width"], asked["height"]]
     return Recipe(
         base=base, prompts=[asked["prompt"]], seed=asked["seed"], sample={**sample, "size": size}
@@ -72,7 +76,8 @@ def _a1111(text: str) -> Recipe:
         sample["guidance"] = float(known["CFG scale"])
     if known.get("Sampler") in NAMES:
         sample["sampler"] = NAMES[known["Sampler"]]
+    if known.get("Schedule type") in SCHEDULED:
+        sample["schedule"] = SCHEDULED[known["Schedule type"]]
     if "Size" in known:
         sample["size"] = [int(side) for side in known["Size"].split("x")]
-    plain = re.sub(r"\\([()\[\]])", r"\1", re.sub(r"<\w+:[^>]*>", "", prompt)).strip()
-    return Recipe(prompts=[plain], seed=known.get("Seed"), sample=sample)
+    return Recipe(prompts=[TAG.sub("", prompt).strip()], seed=known.get("Seed"), sample=sample)

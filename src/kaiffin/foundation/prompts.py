@@ -1,0 +1,305 @@
+"""What people of this field type into a prompt: weights, changes on the way, adapters. Torch-free.
+
+As A1111's web UI reads it:
+
+(word) [word]      1.1 times as strong, or a 1.1th; nested ones multiply
+(word:1.3)         1.3 times
+[a:b:0.4] [b:0.4] [a::0.4]   a until 0.4 of the steps, then b; a number from 1 on counts steps
+[a|b]              each in turn, from step to step
+BREAK              what follows begins a new block of 77 tokens
+<lora:NAME:0.8>    an adapter; <lora:NAME:0.5:0.9> or te=0.5, unet=0.9: first text, then U-Net
+\\( \\) \\[ \\] \\\\     the character itself
+
+A bracket that is never closed reaches to the end; one that was never opened is text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from kaiffin.foundation.errors import ConfigError
+
+SYNTAXES = ("a1111", "comfyui", "plain")  # comfyui: the same, but for how weights act
+STRONGER = 1.1
+STRONGEST = 1e3  # beyond it, a state of the text encoder is no state any more
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
+BREAK = re.compile(r"\s*\bBREAK\b\s*")
+COMMANDS = re.compile(r"\b(?:BREAK|AND)\b")
+TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:]*)(?::([^<>]*))?>")
+MARK = re.compile(rf"\\[()\[\]\\|:]|:\s*({NUMBER})\s*(?=[)\]])|[()\[\]|:]")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Words of one weight; text None stands for BREAK."""
+
+    text: str | None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A prompt at one step. leaning: weights act as ComfyUI's, not as A1111's."""
+
+    pieces: tuple[Piece, ...]
+    leaning: bool = False
+
+
+@dataclass(frozen=True)
+class Tag:
+    """An adapter by name, with its weight in the text encoders and in the denoiser."""
+
+    name: str
+    text: float = 1.0
+    unet: float = 1.0
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """parts of a prompt, `factor` times as strong."""
+
+    parts: tuple[Part, ...]
+    factor: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """`before` until `when` (a share of the steps below 1, else a number of them), then `after`."""
+
+    before: tuple[Part, ...]
+    after: tuple[Part, ...]
+    when: float
+
+
+@dataclass(frozen=True)
+class Turns:
+    """One of `choices` a step."""
+
+    choices: tuple[tuple[Part, ...], ...]
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where another block of tokens begins."""
+
+
+Part = str | Weighted | Change | Turns | Break
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that was read. open: brackets that nobody closed; leaning: see `Spoken`; bare: its
+    text without tags."""
+
+    parts: tuple[Part, ...]
+    tags: tuple[Tag, ...] = ()
+    open: int = 0
+
+    leaning: bool = False
+    bare: str = ""
+
+    def texts(self, steps: int) -> list[Spoken]:
+        """What is said at each of `steps`."""
+        first = Spoken(self.at(1, steps), self.leaning)
+        if not self.changes:
+            return [first] * steps
+        return [Spoken(self.at(i, steps), self.leaning) for i in range(1, steps + 1)]
+
+    def at(self, step: int, steps: int) -> tuple[Piece, ...]:
+        """The words of step `step`, from 1 on, of `steps`; neighbours of one weight joined."""
+        found: list[Piece] = []
+        for text, weight in _spoken(self.parts, 1.0, step, steps):
+            before = found[-1] if found else None
+            if before and None not in (text, before.text) and before.weight == weight:
+                found[-1] = Piece(f"{before.text}{text}", weight)
+            elif text != "":
+                found.append(Piece(text, 1.0 if text is None else weight))
+        return tuple(found) or (Piece(""),)
+
+    @property
+    def changes(self) -> bool:
+        """Whether its words depend on the step."""
+        return any(isinstance(one, Change | Turns) for one in _all(self.parts))
+
+    @property
+    def weights(self) -> int:
+        """How many parts are weighted."""
+        return sum(isinstance(one, Weighted) for one in _all(self.parts))
+
+
+def _spoken(
+    parts: Sequence[Part], weight: float, step: int, steps: int
+) -> Iterator[tuple[str | None, float]]:
+    for part in parts:
+        if isinstance(part, str | Break):
+            yield (part if isinstance(part, str) else None), weight
+        elif isinstance(part, Weighted):
+            yield from _spoken(part.parts, weight * part.factor, step, steps)
+        elif isinstance(part, Turns):
+            choice = part.choices[(step - 1) % len(part.choices)]
+            yield from _spoken(choice, weight, step, steps)
+        else:
+            last = min(steps, int(part.when * steps if part.when < 1 else part.when))
+            now = part.before if step <= last else part.after
+            yield from _spoken(now, weight, step, steps)
+
+
+def _all(parts: Sequence[Part]) -> Iterator[Part]:
+    for part in parts:
+        yield part
+        if isinstance(part, Weighted):
+            yield from _all(part.parts)
+        elif isinstance(part, Change):
+            yield from _all((*part.before, *part.after))
+        elif isinstance(part, Turns):
+            yield from (inner for choice in part.choices for inner in _all(choice))
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(1024)
+def read(text: str) -> Prompt:
+    """Raises ConfigError for an adapter's weight that is no number, and for a weight beyond all
+    measure."""
+    bare, tags = _tags(text)
+    reader = _Reader(bare)
+    parts = reader.parts("")
+    return Prompt(
+        parts, tags, reader.open, bare=re.sub(" {2,}", " ", bare).strip() if tags else text
+    )
+
+
+def read_as(text: str, syntax: str) -> Prompt:
+    """By one of SYNTAXES; raises as `read`."""
+    if syntax == "plain":
+        return Prompt((text,), bare=text)
+    return replace(read(text), leaning=syntax == "comfyui")
+
+
+def escaped(text: str) -> str:
+    """`text` so that `read` gives its words back as they are; tags cannot be said as words and
+    are left out, the web UI's commands go into small letters, which are the same to CLIP."""
+    bare = COMMANDS.sub(lambda found: found[0].lower(), TAG.sub("", text))
+    return re.sub(r"[()\[\]\\]", r"\\\g<0>", bare)
+
+
+def _tags(text: str) -> tuple[str, tuple[Tag, ...]]:
+    found = [_tag(*one.groups(), whole=one[0]) for one in TAG.finditer(text)]
+    for name, count in Counter(tag.name for tag in found).items():
+        if count > 1:
+            raise ConfigError(f"the adapter {name} is named twice in one prompt.", "Name it once.")
+    return TAG.sub("", text), tuple(found)
+
+
+def _tag(kind: str, name: str, weights: str | None, whole: str) -> Tag:
+    if kind == "hypernet":
+        raise ConfigError(f"{whole}: hypernetworks are not applied.", "Leave it out.")
+    said = {}
+    for place, one in enumerate([] if weights is None else weights.split(":")):
+        key, equals, value = one.rpartition("=")
+        said[key.strip() if equals else ("te", "unet", "")[min(place, 2)]] = _weight(value, whole)
+    if not name.strip() or not said.keys() <= {"te", "unet"}:
+        raise ConfigError(f"{whole}: is no adapter's tag.", "Write <lora:NAME:0.8>.")
+    text = said.get("te", 1.0)
+    return Tag(name.strip(), text, said.get("unet", text))
+
+
+def _weight(text: str, tag: str) -> float:
+    """The number of one place in a tag."""
+    said = text.strip()
+    if not re.fullmatch(NUMBER, said):
+        way = "Write <lora:NAME:0.8>."
+        if tried := re.fullmatch(r"(\d+),(\d+)", said):
+            way = f"Write {tried[1]}.{tried[2]}."
+        elif tried := re.fullmatch(rf"({NUMBER})\s*%", said):
+            way = f"Write {float(tried[1]) / 100:g}."
+        raise ConfigError(f"{tag}: {text!r} is no number.", way)
+    return _within(float(said), tag)
+
+
+def _within(number: float, where: str) -> float:
+    if abs(number) > STRONGEST:
+        raise ConfigError(f"{where}: a weight of {number:g} leaves nothing of a picture.",
+                          "Weights are about 0.5 to 1.5.")  # fmt: skip
+    return number
+
+
+class _Reader:
+    """Reads from `place` on."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.place, self.open = text, 0, 0
+
+    def parts(self, until: str) -> tuple[Part, ...]:
+        """Up to one of the marks `until`, which is not taken, or to the end."""
+        found: list[Part] = []
+        while self.place < len(self.text):
+            mark = MARK.search(self.text, self.place)
+            start = mark.start() if mark else len(self.text)
+            for number, words in enumerate(BREAK.split(self.text[self.place : start])):
+                found += [Break(), words] if number else [words]
+            self.place = start
+            if mark is None or mark[0][0] in until:
+                break
+            self.place = mark.end()
+            if mark[0] == "(":
+                found.append(self._round())
+            elif mark[0] == "[":
+                found.append(self._square())
+            else:
+                found.append(mark[0].removeprefix("\\") if mark[0][0] == "\\" else mark[0])
+        return tuple(part for part in found if part != "")
+
+    def _taken(self) -> re.Match[str] | None:
+        """The mark that `parts` has stopped at."""
+        mark = MARK.match(self.text, self.place)
+        if mark:
+            self.place = mark.end()
+        else:
+            self.open += 1
+        return mark
+
+    def _round(self) -> Part:
+        parts: tuple[Part, ...] = ()
+        while True:
+            parts += self.parts(":)")
+            mark = self._taken()
+            if mark is None or mark[0] == ")":
+                return Weighted(parts, STRONGER)
+            if mark[1] and self.text[self.place : self.place + 1] == ")":
+                self.place += 1
+                return Weighted(parts, _within(float(mark[1]), f"({mark[0]})"))
+            parts += (mark[0],)
+
+    def _square(self) -> Part:
+        """[a:b:0.4], [b:0.4], [a|b] or [a]."""
+        fields: list[tuple[Part, ...]] = []
+        marks = ""
+        while True:
+            fields.append(self.parts(":|]"))
+            mark = self._taken()
+            if mark is None or mark[0] == "]":
+                return self._closed(fields, marks)
+            if mark[1] and self.text[self.place : self.place + 1] == "]" and "|" not in marks:
+                self.place += 1
+                if marks in ("", ":"):
+                    before = fields[0] if marks else ()
+                    return Change(before, fields[-1], float(mark[1]))
+                return self._closed([*fields, (mark[1],)], marks + ":")
+            marks += mark[0][0]
+            if mark[1]:
+                self.place = mark.start() + 1
+
+    @staticmethod
+    def _closed(fields: Sequence[tuple[Part, ...]], marks: str) -> Part:
+        if marks and set(marks) == {"|"}:
+            return Turns(tuple(fields))
+        joined: list[Part] = list(fields[0])
+        for mark, field in zip(marks, fields[1:], strict=True):
+            joined += [mark, *field]
+        return Weighted(tuple(joined), 1 / STRONGER)
