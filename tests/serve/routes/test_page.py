@@ -13,7 +13,7 @@ def test_scripts_are_small_and_nothing_is_inline() -> None:
     html = INDEX.read_text()
     assert "style=" not in html
     assert not re.search(r"<script(?![^>]*\bsrc=)|\bon\w+=", html)
-    links = re.findall(r'(?:src|href)="([^"]+)"', html)
+    links = re.findall(r'(?:src|href)="([^"#]+)"', html)
     assert {link.removeprefix("page/") for link in links} <= set(FILES)
     for name, path in FILES.items():
         text = path.read_text()

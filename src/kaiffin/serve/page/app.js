@@ -1,6 +1,6 @@
 // The page's frame: who is here, which part is shown, whether the service answers.
 import { api, get, jobs, listen, loadJobs, on, post, quiet, isLive } from "./api.js";
-import { busy, button, dialog, field, h, link, say } from "./dom.js";
+import { busy, button, dialog, field, h, inRow, link, say } from "./dom.js";
 import { drawer, said } from "./jobs.js";
 import { W } from "./words.js";
 
@@ -24,10 +24,10 @@ async function show() {
 	leaving = new AbortController();
 	const { signal } = leaving, { part, id, query } = place();
 	for (const one of document.querySelectorAll("#head a[data-part]")) {
-		if (one.dataset.part === part) one.setAttribute("aria-current", "page");
-		else one.removeAttribute("aria-current");
+		if (one.dataset.part !== part) { one.removeAttribute("aria-current"); continue; }
+		one.setAttribute("aria-current", "page");
+		document.title = W.title(one.textContent);
 	}
-	document.title = W.title(W.parts[part]);
 	const root = h("div", { class: `view ${part}` });
 	try {
 		const { view } = await VIEWS[part]();
@@ -39,24 +39,17 @@ async function show() {
 		if (error.name === "AbortError" || signal.aborted) return;
 		main.replaceChildren(root);
 		if (!("problem" in error)) console.error(error);
-		const retry = button(W.again, show);
 		const spot = h("div");
-		root.replaceChildren(spot, h("p", {}, retry, " ", link(W.toStart, "#/dataset")));
+		root.replaceChildren(spot, inRow(button(W.again, show), link(W.toStart, "#/dataset")));
 		say(spot, error);
 	}
 }
 
+/** The head is in the document, so that it is seen before any script has come. */
 function head() {
-	const parts = Object.keys(VIEWS);
-	const tab = (part) => link(W.parts[part], `#/${part}`, { data: { part } });
-	document.getElementById("head").replaceChildren(
-		h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, W.skip),
-		link("Kaiffin", "#/dataset", { class: "brand" }),
-		h("nav", { class: "tabs", "aria-label": W.mainParts }, parts.slice(0, 3).map(tab)),
-		h("nav", { class: "more", "aria-label": W.otherParts }, parts.slice(3).map(tab), drawer(leavingSignal)),
-	);
+	document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+	document.querySelector(".more").append(drawer());
 }
-const leavingSignal = new AbortController().signal;
 
 // --- who is here ----------------------------------------------------------------------------------
 

@@ -164,10 +164,8 @@ async function judged(place, runs, signal) {
 				differences.map((one) => h("td", {}, one[measure] ? [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)] : ""))))),
 			note ? soft(sentence(note)) : "", h("img", { class: "whole-sheet", src: `api/v1/jobs/${job.id}/files/${files[0]}`, alt: C.sheet }));
 	};
-	const begin = doer(C.score, spot, async () => {
-		const job = await submit("compare", { runs });
-		follow(job.id, signal, (now) => draw({ ...job, ...now }));
-	});
+	const watch = (job) => { draw(job); follow(job.id, signal, (now) => draw({ ...job, ...now })); };
+	const begin = doer(C.score, spot, async () => watch(await submit("compare", { runs })));
 	place.replaceChildren(h2(C.scores), soft(C.scoresLead), begin, spot, result);
-	if (before) { draw(before); follow(before.id, signal, (now) => draw({ ...before, ...now })); }
+	if (before) watch(before);
 }

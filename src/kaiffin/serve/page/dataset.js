@@ -3,7 +3,7 @@ import { every, get, on, patch, post, remove, submit } from "./api.js";
 import { ago, aside, bold, busy, button, dialog, doer, field, h, h2, heading, inRow, link, note, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
-import { dropPlace, take, there } from "./uploads.js";
+import { dismiss, dropPlace, take, there, uploads } from "./uploads.js";
 import { W } from "./words.js";
 
 const D = W.dataset;
@@ -37,18 +37,35 @@ export async function view(root, id, query, signal) {
 export const nameOf = (set) => set.name || [set.subject, set.noun].filter(Boolean).join(" ") || W.dataset.nameless(set.created);
 
 async function one(root, id, signal) {
-	const state = { set: await get(`datasets/${id}`, signal), photos: await every(`datasets/${id}/photos`), scan: null };
+	const state = { set: null, photos: [], scan: null }, arriving = h("div", { class: "uploads", "aria-live": "polite" });
+	// Before the list is asked for: what comes meanwhile is not missed.
+	uploading(id, arriving, (photo) => {
+		if (state.photos.some((one) => one.id === photo.id)) return;
+		state.photos.push(photo);
+		if (state.set) draw();
+	}, signal);
+	const [set, listed] = await Promise.all([get(`datasets/${id}`, signal), every(`datasets/${id}/photos`)]);
+	const early = state.photos.filter((photo) => !listed.some((one) => one.id === photo.id));
+	state.photos = [...listed, ...early];
 	const scans = (await get("jobs?kind=scan&limit=200", signal)).items;
 	there(id, state.photos.map((photo) => photo.id));
-	state.scan = scans.find((job) => job.request.dataset === id) || null;
+	const scan = scans.find((job) => job.request.dataset === id);
+	state.set = set;
 	const sheet = h("ul", { class: "plain sheet-live", "aria-label": D.sheet });
 	const told = h("section", { class: "told", "aria-live": "polite" });
-	const count = h("p", { class: "soft" }), spot = h("div");
+	const count = h("p", { class: "soft" }), spot = h("div"), cards = new Map();
 
 	function draw() {
 		const by = findings(state);
 		const order = [...state.photos].sort((a, b) => weight(by, a) - weight(by, b));
-		sheet.replaceChildren(...order.map((photo) => card(state, photo, by.get(photo.id) || [], draw)));
+		// A card that says the same stays as it is, with what is being typed into it.
+		order.forEach((photo, at) => {
+			const found = by.get(photo.id) || [], key = JSON.stringify([photo, found, state.set.subject, state.set.noun]);
+			if (cards.get(photo.id)?.key !== key) cards.set(photo.id, { key, made: card(state, photo, found, draw) });
+			const { made } = cards.get(photo.id);
+			if (sheet.children[at] !== made) sheet.insertBefore(made, sheet.children[at] || null);
+		});
+		while (sheet.children.length > order.length) sheet.lastChild.remove();
 		const used = state.photos.filter((photo) => !photo.left_out).length;
 		count.textContent = state.photos.length ? D.count(used, state.photos.length - used) : D.none;
 		summary(told, state, by, signal);
@@ -58,12 +75,13 @@ async function one(root, id, signal) {
 	}
 
 	const next = h("p", { class: "next" }, link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
-	const check = doer(D.check, spot, () => checkPhotos(state, draw, signal));
+	const watch = (job) => { state.scan = job; draw(); follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); }); };
+	const check = doer(D.check, spot, async () => watch(await submit("scan", { dataset: id, config: { ...configOf(state.set), data: { skip_bad: true } } })));
 	root.append(
 		...heading(link(D.all, "#/dataset"), nameOf(state.set)),
-		words(state, root),
+		words(state, root, signal),
 		dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
-		h("div", { class: "uploads" }),
+		arriving,
 		h("div", { class: "bar" }, count, check), spot, told, sheet, next,
 		h("details", { class: "last-part" }, h("summary", {}, D.more), h("p", {},
 			button(D.remove, async (event) => {
@@ -71,33 +89,33 @@ async function one(root, id, signal) {
 				busy(event.currentTarget, spot, async () => { await remove(`datasets/${id}`); location.hash = "#/dataset"; });
 			})), soft(D.removeNote)),
 	);
-	uploading(root.querySelector(".uploads"), state, draw, signal);
-	if (state.scan) follow(state.scan.id, signal, (job) => { state.scan = { ...state.scan, ...job }; draw(); });
-	draw();
+	if (scan) watch(scan);
+	else draw();
 }
 
 /** The word for the subject, and what it is. */
-function words(state, root) {
-	const spot = h("div");
+function words(state, root, signal) {
+	const spot = h("div"), common = h("div", { role: "status" });
+	/** A word that the base has as one piece means something already. */
+	const read = async () => {
+		const texts = [state.set.subject], [base] = await get("bases", signal);
+		const { pieces } = await post("pieces", { base: base.name, texts }, { signal });
+		common.replaceChildren(pieces === 1 ? h("p", { class: "finding warning" }, bold(D.common(texts[0])), ` ${D.commonFix}`) : "");
+	};
 	const save = (name) => (event) => busy(null, spot, async () => {
 		const said = { [name]: event.target.value.trim() };
 		await patch(`datasets/${state.set.id}`, said);
 		Object.assign(state.set, said);
+		read().catch(() => {});
 		root.querySelector("h1").textContent = nameOf(state.set);
 	});
 	const subject = h("input", { value: state.set.subject, placeholder: "kaiffin", maxlength: 80, autocapitalize: "off", onchange: save("subject") });
 	const noun = h("input", { value: state.set.noun, placeholder: D.nounExample, maxlength: 80, autocapitalize: "off", onchange: save("noun") });
-	return h("div", { class: "words" }, field(D.subject, subject, D.subjectHint), field(D.noun, noun, D.nounHint), spot);
+	read().catch(() => {});
+	return h("div", { class: "words" }, field(D.subject, subject, D.subjectHint), field(D.noun, noun, D.nounHint), common, spot);
 }
 
 export const configOf = (set) => ({ subject: { token: set.subject || "kaiffin", noun: set.noun }, data: {} });
-
-async function checkPhotos(state, draw, signal) {
-	const job = await submit("scan", { dataset: state.set.id, config: { ...configOf(state.set), data: { skip_bad: true } } });
-	state.scan = job;
-	draw();
-	follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); });
-}
 
 /** What the newest check found, by photo; null is the whole set. */
 function findings(state) {
@@ -163,7 +181,7 @@ function card(state, photo, found, draw) {
 			frame(photo, photo.crop || middle(photo)), photo.left_out ? h("span", { class: "badge" }, D.out) : ""), photo, "13rem"),
 		h("p", { class: "soft name" }, photo.name || photo.id, ` · ${photo.width} × ${photo.height}`),
 		wrong.map((one) => finding(state, one)), caption,
-		h("div", { class: "row" },
+		inRow(
 			button(D.crop, () => crop(state, photo, draw), { "aria-label": W.of(D.crop, photo.name) }),
 			photo.left_out
 				? doer(D.putBack, spot, change({ left_out: false }), { "aria-label": W.of(D.putBack, photo.name) })
@@ -227,19 +245,17 @@ function crop(state, photo, draw) {
 }
 
 /** Photos on their way, and what became of each. */
-function uploading(place, state, draw, signal) {
-	place.setAttribute("aria-live", "polite");
-	on("upload", (one) => {
-		if (one.dataset !== state.set.id) return;
+function uploading(dataset, place, came, signal) {
+	const heard = (one) => {
+		if (one.dataset !== dataset) return;
 		one.row ||= h("div", { class: "upload" });
-		if (!one.row.isConnected && !one.done) place.append(one.row);
+		if (!one.row.isConnected && (!one.photo || one.twin)) place.append(one.row);
 		one.row.replaceChildren(h("span", { class: "name" }, one.name),
 			one.error ? trouble(one.error) : one.twin ? aside(D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
-		if (one.photo && !state.photos.some((photo) => photo.id === one.photo.id)) {
-			state.photos.push(one.photo);
-			draw();
-		}
+		if (one.photo) came(one.photo);
 		if (one.photo && !one.twin) one.row.remove();
-		if (one.error || one.twin) one.row.append(button(W.dismiss, () => one.row.remove()));
-	}, signal);
+		if (one.error || one.twin) one.row.append(button(W.dismiss, () => dismiss(one)));
+	};
+	on("upload", heard, signal);
+	uploads(dataset).forEach(heard);
 }

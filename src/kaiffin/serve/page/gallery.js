@@ -1,6 +1,6 @@
 // All pictures that were made: only what is seen is loaded; search, favourites, many at once.
 import { Problem, get, on, post, remove } from "./api.js";
-import { busy, button, doer, h, h2, link, note, soft } from "./dom.js";
+import { busy, button, doer, h, h2, inRow, link, note, soft } from "./dom.js";
 import { zoom } from "./viewer.js";
 import { W } from "./words.js";
 
@@ -103,12 +103,11 @@ export function gallery(root, signal, acting) {
 		more();
 	}
 
-	on("picture", (one) => fresh(one), signal);
 	let coming = null;
-	function fresh() {
+	on("picture", () => {
 		clearTimeout(coming);
 		if (scrollY < 2000 && !state.choosing) coming = setTimeout(restart, 1500);
-	}
+	}, signal);
 	bar();
 }
 
@@ -129,7 +128,7 @@ export function open(images, at, acting) {
 		const hearted = () => { heart.textContent = image.vote > 0 ? Y.unlike : Y.like; heart.setAttribute("aria-pressed", String(image.vote > 0)); };
 		hearted();
 		const does = (work) => (event) => busy(event.currentTarget, spot, async () => { await work(image); viewer.close(); });
-		return [h("div", { class: "row" },
+		return [inRow(
 			button(Y.use, does(acting.use), { class: "main" }), button(Y.again, does(acting.again)), button(Y.vary, does(acting.vary)),
 			doer(Y.compare, spot, () => withBase(image, acting, beside)), heart,
 			link(Y.download, `api/v1/images/${image.id}/file`, { class: "button", download: `kaiffin-${image.seed}.png` }),

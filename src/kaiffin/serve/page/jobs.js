@@ -65,7 +65,7 @@ function asks() {
 }
 
 /** The button that opens it; it stays open while one goes on. */
-export function drawer(signal) {
+export function drawer() {
 	const place = document.getElementById("drawer");
 	const count = h("span", { class: "count", hidden: true });
 	const open = button([W.jobs, count], () => toggle(place.hidden), { "aria-expanded": "false", "aria-controls": "drawer", class: "jobs-button" });
@@ -97,7 +97,7 @@ export function drawer(signal) {
 	place.addEventListener("click", (event) => event.target.closest("a") && toggle(false));
 	place.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
 	let waiting = null;
-	on("job", () => { waiting ||= setTimeout(() => { waiting = null; draw(); }, 200); }, signal);
+	on("job", () => { waiting ||= setTimeout(() => { waiting = null; draw(); }, 200); });
 	return open;
 }
 

@@ -30,7 +30,7 @@ export async function run(root, id, signal) {
 		[state.choice, state.said] = state.run.files.includes("best.safetensors") ? await Promise.all(["choice", "choice/said"].map((what) => get(`runs/${id}/${what}`, signal))) : [null];
 		files(state, parts.files);
 		facts(state, parts.facts);
-		choice(state, parts.choice, whole, signal);
+		choice(state, parts.choice);
 		if (state.choice) slider(state, parts.pictures);
 		else await previews(state, parts.pictures);
 		await charts(state, parts.charts);
@@ -45,13 +45,12 @@ export async function run(root, id, signal) {
 	state.job = await get(`jobs/${id}`, signal);
 	redo(state.job);
 	follow(id, signal, redo);
-	if (state.choosing) follow(state.choosing.id, signal, (job, before) => chosen(job, before));
-	function chosen(job, before) {
-		state.choosing = { ...state.choosing, ...job };
-		choice(state, parts.choice, whole, signal);
+	on("job", ({ job, before }) => {
+		if (job.kind !== "choose" || job.request?.run !== id || job.created < state.choosing?.created) return;
+		state.choosing = job;
+		choice(state, parts.choice);
 		if (before && before.state !== job.state && job.state === "done") whole().catch(() => {});
-	}
-	on("job", ({ job }) => { if (job.kind === "choose" && job.request?.run === id && !state.choosing) chosen(job); }, signal);
+	}, signal);
 	await whole();
 }
 
@@ -122,7 +121,7 @@ function slider(state, place) {
 	made.set(stops.findIndex((stop) => stop.chosen));
 }
 
-function choice(state, place, whole, signal) {
+function choice(state, place) {
 	const { choice: found, choosing, run: one } = state, spot = h("div");
 	if (choosing && !["done", "cancelled"].includes(choosing.state)) {
 		place.replaceChildren(standing(choosing, R.choosing));
@@ -135,16 +134,7 @@ function choice(state, place, whole, signal) {
 	}
 	if (!one.finished || one.candidates.length < 1) { place.replaceChildren(); return; }
 	place.replaceChildren(verdict(h("p", {}, bold(R.chooseTitle)), h("p", {}, R.chooseLead(one.candidates.length)),
-		inRow(doer(R.choose, spot, async () => {
-			const job = await submit("choose", { run: state.id });
-			state.choosing = job;
-			choice(state, place, whole, signal);
-			follow(job.id, signal, (now, before) => {
-				state.choosing = { ...job, ...now };
-				choice(state, place, whole, signal);
-				if (before && before.state !== now.state && now.state === "done") whole();
-			});
-		}, { class: "main" })), spot));
+		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), { class: "main" })), spot));
 }
 
 const WHERE = ["best.safetensors", "adapter.safetensors", "comfyui.json"];

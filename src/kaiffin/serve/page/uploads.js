@@ -3,7 +3,7 @@ import { tell, upload } from "./api.js";
 import { button, h, inRow } from "./dom.js";
 import { W } from "./words.js";
 
-const waiting = [];
+const waiting = [], open = new Set(); // what is not sent yet; what is on its way, or has something to say
 const names = new Map(); // ids that have come, by dataset
 let under = 0;
 const PICTURE = /\.(jpe?g|png|webp|heic|heif|avif|tiff?|bmp|gif|mpo)$/i;
@@ -16,6 +16,9 @@ export function there(dataset, ids) {
 	return known;
 }
 
+export const uploads = (dataset) => [...open].filter((one) => one.dataset === dataset);
+export const dismiss = (one) => { open.delete(one); one.row.remove(); };
+
 /** Takes files for a dataset; a folder's other files are told, and left. */
 export function take(dataset, files) {
 	for (const file of files) {
@@ -24,6 +27,7 @@ export function take(dataset, files) {
 		if (!file.type.startsWith("image/") && !PICTURE.test(file.name)) {
 			one.error = { problem: W.upload.noPhoto(file.name), way_out: W.upload.photosOnly };
 		} else waiting.push(one);
+		open.add(one);
 		setTimeout(() => tell("upload", one));
 	}
 	setTimeout(go);
@@ -41,6 +45,7 @@ async function send(one) {
 		one.twin = known.has(photo.id);
 		known.add(photo.id);
 		one.photo = photo;
+		if (!one.twin) open.delete(one);
 	} catch (error) {
 		one.error = error;
 	}

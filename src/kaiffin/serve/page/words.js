@@ -9,8 +9,7 @@ const KINDS = {
 
 export const W = {
 	title: (part) => `${part} · Kaiffin`,
-	parts: { dataset: "Dataset", tune: "Fine-tune", generate: "Generate", compare: "Compare", settings: "Settings" },
-	mainParts: "the three steps", otherParts: "more", skip: "To the content", toStart: "To the start",
+	toStart: "To the start",
 	jobs: "Jobs", close: "Close", cancel: "Cancel", undo: "Undo", again: "Try again", previous: "previous picture", following: "next picture",
 	dismiss: "Fine",
 	nth: (at, of) => `${at} of ${of}`, seed: (seed) => `seed ${seed}`, photos: (count) => many(count, "photo"),
@@ -55,6 +54,7 @@ export const W = {
 		all: "All photos", sheet: "contact sheet", more: "More", remove: "Remove this set", removeSure: (name) => `Remove ${name} with all its photos?`,
 		removeNote: "Trainings that were made with it stay.",
 		subject: "A word for it", subjectHint: "A rare word that will mean it. A common one keeps its old meaning.",
+		common: (word) => `${word} is a word that the base knows.`, commonFix: "Its old meaning will shine through: choose a rarer one.",
 		noun: "What it is", nounHint: "Its kind, in one or two words.", nounExample: "puffin, dog, teapot",
 		count: (used, out) => `${many(used, "photo")} to learn from${out ? `, ${out} left out` : ""}`, none: "No photos yet.",
 		next: "Next: Fine-tune", check: "Check photos", checking: "Looking at every photo …",
@@ -126,7 +126,7 @@ export const W = {
 		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.",
 		filled: "The form has its settings.", noRequest: "It came with a grid.", noRuns: "Nothing has been taught yet.", toTune: "Teach it something",
 		result: "Your pictures", waiting: "waits", partial: "a picture in the making", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
-		chosen: (prompt, like) => `kept · ${score(prompt)}${score(like, " · ")}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
+		chosen: (prompt, like) => `kept · ${W.generate.score(prompt, like)}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
 		gridButton: "Grid …", gridTitle: "Grid", gridLead: "The first prompt on one seed, with two settings changed step by step.", gridGo: "Make the grid", gridMaking: "Drawing the grid …", across: "Across", down: "Down", values: "Values", gridAlt: (axes) => `grid of pictures: ${axes}`, gridNote: "Press to download.",
 		axes: { guidance: ["guidance", "3, 5, 8"], steps: ["steps", "8, 15, 25"], seed: ["seed", "1, 2, 3"], sampler: ["sampler", "ddim, euler, dpm++2m"] },
 	},
