@@ -1,5 +1,5 @@
 // Dataset: photos in, looked at, mended.
-import { every, get, on, patch, post, remove, submit } from "./api.js";
+import { every, get, isLive, on, patch, post, remove, submit } from "./api.js";
 import { ago, aside, bold, busy, button, dialog, doer, field, h, h2, heading, inRow, link, note, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
@@ -147,9 +147,7 @@ function finding(state, one) {
 function summary(told, state, by, signal) {
 	const job = state.scan;
 	if (!job) return told.replaceChildren(state.photos.length ? soft(D.unchecked) : "");
-	if (job.state !== "done") {
-		return told.replaceChildren(standing(job, D.checking));
-	}
+	if (job.state !== "done") return told.replaceChildren(standing(job, isLive(job) ? D.checking : W.isOver(job)));
 	const here = new Set(state.photos.filter((photo) => !photo.left_out).map((photo) => photo.id));
 	const bad = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 0).length;
 	const weak = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 1).length;
