@@ -79,7 +79,11 @@ def test_the_first_cell_installs_where_kaiffin_is_absent(
     assert wanted <= pinned
 
 
-@by_name
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(one, marks=[pytest.mark.slow] * (one.stem[0] in "34")) for one in SOURCES],
+    ids=lambda path: path.stem[:1],
+)
 def test_it_runs_with_few_steps(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_an_original_of_few_pixels_is_blurred(pipeline: StableDiffusionXLPipelin
     assert edges(16) < 0.9 * edges(64)
 
 
+@pytest.mark.slow  # a training
 def test_it_learns_a_subject(family: ModelFamily, tmp_path: Path) -> None:
     """Six photos, a short LoRA training through the SDXL path: pictures of unseen scenes become
     like the subject, by the miniature's judge against renders that nobody trained on."""

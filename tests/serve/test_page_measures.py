@@ -23,7 +23,7 @@ def furnished(world: World, at: str) -> str:
     return furnish(world, at, "rut")
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [390, pytest.param(1200, marks=pytest.mark.slow)])
 def test_nothing_jumps_while_it_loads(
     browser: Browser, at: str, furnished: str, width: int
 ) -> None:

@@ -11,6 +11,7 @@ from swept import assert_same, at_first_checkpoint, results
 from kaiffin.cli.main import main
 
 
+@pytest.mark.slow  # two starts of Ray
 def test_ray_loses_nothing_when_a_worker_is_killed(
     sweep: list[str], local: dict[str, bytes], ray_folder: str, capsys: pytest.CaptureFixture
 ) -> None:
