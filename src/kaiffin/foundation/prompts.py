@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 
 from kaiffin.foundation.errors import ConfigError
 
-SYNTAXES = ("a1111", "comfyui", "plain")  # comfyui: the same, but for how weights act
 STRONGER = 1.1
 STRONGEST = 1e3  # beyond it, a state of the text encoder is no state any more
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
@@ -98,7 +97,6 @@ class Prompt:
     parts: tuple[Part, ...]
     tags: tuple[Tag, ...] = ()
     open: int = 0
-
     leaning: bool = False
     bare: str = ""
 
@@ -175,7 +173,7 @@ def read(text: str) -> Prompt:
 
 
 def read_as(text: str, syntax: str) -> Prompt:
-    """By one of SYNTAXES; raises as `read`."""
+    """As `sample.prompt_syntax` says; raises as `read`."""
     if syntax == "plain":
         return Prompt((text,), bare=text)
     return replace(read(text), leaning=syntax == "comfyui")

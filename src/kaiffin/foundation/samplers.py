@@ -15,14 +15,13 @@ class Sampler:
     """One way from noise to a picture.
 
     a1111, comfyui: its names in A1111's web UI and in ComfyUI's KSampler; options: the fields of
-    `sample` that have an effect on it alone; calls: of the denoiser, each step.
+    `sample` that have an effect on it alone.
     """
 
     description: str
     a1111: str
     comfyui: str
     options: tuple[str, ...] = ()
-    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ SAMPLERS: dict[str, Sampler] = {
     "ddim": Sampler("noise by eta, none at 0", "DDIM", "ddim", ("eta",)),
     "euler": Sampler("first order, no fresh noise", "Euler", "euler"),
     "euler-a": Sampler("Euler, fresh noise at every step", "Euler a", "euler_ancestral"),
-    "heun": Sampler("second order, twice the time of a step", "Heun", "heun", calls=2),
+    "heun": Sampler("second order, twice the time of a step", "Heun", "heun"),
     "dpm++2m": Sampler("second order, good in few steps", "DPM++ 2M", "dpmpp_2m"),
     "dpm++2m-sde": Sampler("second order, fresh noise", "DPM++ 2M SDE", "dpmpp_2m_sde"),
     "dpm++3m-sde": Sampler("third order, fresh noise", "DPM++ 3M SDE", "dpmpp_3m_sde"),

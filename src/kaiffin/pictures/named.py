@@ -44,9 +44,7 @@ def _one(name: str, known: dict[str, list[Path]]) -> Path:
     if wanted not in known:
         raise AdapterError(
             f"<lora:{name}>: no adapter is called so.",
-            nearest(wanted, known, "Name the folder of your adapters with --adapters.")
-            if known
-            else "Name the folder of your adapters with --adapters.",
+            nearest(wanted, known, "Name the folder of your adapters with --adapters."),
         )
     found = known[wanted]
     if len(found) > 1 and len({file_sha256(path) for path in found}) > 1:

@@ -109,7 +109,8 @@ def _make(
 
 def _chunks(family: ModelFamily, request: Request) -> int:
     """How many blocks of tokens its longest words need, at any step."""
-    return family.num_chunks([one for read in request.read for one in read.texts(request.steps)])
+    texts = (one for read in request.read for one in read.texts(request.steps))
+    return family.num_chunks(list(dict.fromkeys(texts)))
 
 
 class _Told:
@@ -118,37 +119,38 @@ class _Told:
     def __init__(self, family: ModelFamily, batch: list[Request]) -> None:
         self.family, self.first = family, batch[0]
         self.facts = [SizeFacts.whole(self.first.height, self.first.width)] * len(batch)
-        self.chunks = max(_chunks(family, request) for request in batch)
+        self.chunks = _chunks(family, self.first)  # in a batch they are equal
         read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
         self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
         self.negatives = list(zip(*(negative for _, negative in read), strict=True))
-        self.known: dict[tuple[Spoken, ...], Conditioning] = {}
+        self.encoded: dict[tuple[Spoken, ...], Conditioning] = {}
+        self.told: dict[tuple[tuple[Spoken, ...], ...], Conditioning] = {}
 
-    def at(self, step: int) -> tuple[Conditioning, Conditioning | None]:
-        """With and without the prompt; None where guidance 1 asks for the prompt alone."""
-        cond = self._encoded(self.prompts[step])
-        return cond, None if self.first.guidance == 1 else self._encoded(self.negatives[step])
+    def at(self, step: int) -> Conditioning:
+        """The prompts, and behind them the negative ones but where guidance 1 asks for none."""
+        halves = [self.prompts, self.negatives][: 1 if self.first.guidance == 1 else 2]
+        texts = tuple(half[step] for half in halves)
+        if texts not in self.told:
+            self.told[texts] = Conditioning.cat([self._encoded(half) for half in texts])
+        return self.told[texts]
 
     def _encoded(self, texts: tuple[Spoken, ...]) -> Conditioning:
-        if texts not in self.known:
-            self.known[texts] = self.family.encode_text(
+        if texts not in self.encoded:
+            self.encoded[texts] = self.family.encode_text(
                 texts, self.facts, chunks=self.chunks, clip_skip=self.first.clip_skip
             )
-        return self.known[texts]
+        return self.encoded[texts]
 
 
 def _predict(
-    family: ModelFamily, told: tuple[Conditioning, Conditioning | None], asked: Request,
-    x_t: Tensor, t: float,
-) -> Tensor:  # fmt: skip
+    family: ModelFamily, told: Conditioning, asked: Request, x_t: Tensor, t: float
+) -> Tensor:
     """The model's output with classifier-free guidance, both halves in one forward pass."""
-    cond, uncond = told
     # A whole number goes in as the integer the model was trained with.
     value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
-    if uncond is None:
-        return family.predict(x_t, value.expand(len(x_t)), cond)
-    both = Conditioning.cat([cond, uncond])
-    output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), both)
+    if asked.guidance == 1:
+        return family.predict(x_t, value.expand(len(x_t)), told)
+    output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), told)
     prompt, other = output.chunk(2)
     output = samplers.guided(prompt, other, asked.guidance)
     share = asked.guidance_rescale

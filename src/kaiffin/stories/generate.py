@@ -140,7 +140,7 @@ def open_order(
         read = [read_as(text, config.sample.prompt_syntax) for text in texts]
         named = [adapters_of(one.tags, order.folders) for one in read]
         texts = tuple(one.bare for one in read)
-        for one in dict.fromkeys(path for files in named for path in files):
+        for one in dict.fromkeys(one for adapters in named for one in adapters):
             tell.note(f"note: the prompt's adapter is {one.path}, at {one.weights}")
     for remark in remarks(request(text, order.seed, config.sample) for text in texts):
         tell.note(remark)

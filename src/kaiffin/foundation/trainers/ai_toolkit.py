@@ -13,7 +13,6 @@ from kaiffin.foundation.trainers import common
 from kaiffin.foundation.trainers.rows import (
     Draft,
     Taken,
-    Unlike,
     as_kind,
     choice,
     made,
@@ -32,12 +31,6 @@ OTHERS = ("is_v2", "is_v3", "is_pixart", "is_pixart_sigma", "is_auraflow", "is_f
           "is_ssd", "is_vega")  # fmt: skip
 
 
-def _extension(value: Any) -> Taken:
-    if str(value).lower().lstrip(".") in ("txt", "caption"):
-        return Taken({})
-    raise Unlike("captions are read from .txt and .caption: rename the files")
-
-
 def _resolution(value: Any) -> Taken:
     several = value if isinstance(value, list) else [value]
     taken = common.resolution(max(several))
@@ -48,10 +41,6 @@ def _resolution(value: Any) -> Taken:
 def _only(name: str, value: Any) -> Taken:
     """One of the two precisions."""
     return Taken({name: common.precision(value).settings[name]})
-
-
-def _buckets(value: Any) -> Taken:
-    return Taken({"data.crop": "bucket" if as_kind(value, bool) else "square"})
 
 
 ROWS = (
@@ -65,19 +54,19 @@ ROWS = (
     none("model.lora_path", "`kaiffin adapter merge FILE --into BASE` makes such a base"),
     together("trigger_word", "subject.token"),
     together("datasets.folder_path", "data.photos"),
-    made("datasets.caption_ext", "captions beside the photos", _extension),
+    made("datasets.caption_ext", "captions beside the photos", common.extension),
     together("datasets.default_caption", "data.template"),
     number("datasets.caption_dropout_rate", "data.caption_dropout"),
     none("datasets.shuffle_tokens datasets.keep_tokens datasets.token_dropout_rate"
          " datasets.random_triggers", "captions are learnt as they are written"),
     made("datasets.resolution", "data.resolution", _resolution, 512),
-    made("datasets.buckets", "data.crop", _buckets, True),
+    made("datasets.buckets", "data.crop", common.buckets, True),
     switch("datasets.flip_x", "data.flip"),
     none("datasets.flip_y datasets.random_scale datasets.random_crop datasets.augments"
          " datasets.augmentations datasets.scale", "no such augmentation"),
     together("datasets.num_repeats", "repeats of one folder count for nothing where steps are"),
     made("datasets.alpha_mask", "data.masks alpha",
-         lambda value: Taken({"data.masks": "alpha" if as_kind(value, bool) else "none"})),
+         common.masks),
     none("datasets.mask_path datasets.invert_mask datasets.mask_min_value",
          "data.masks folder reads masks/<name>.png in the folder of the photos"),
     none("datasets.is_reg datasets.prior_reg datasets.loss_multiplier datasets.network_weight",

@@ -51,6 +51,20 @@ def base(value: Any) -> Taken:
     return Taken({"base.name": name}, note)
 
 
+def buckets(value: Any) -> Taken:
+    return Taken({"data.crop": "bucket" if as_kind(value, bool) else "square"})
+
+
+def extension(value: Any) -> Taken:
+    if str(value).lower().lstrip(".") in ("txt", "caption"):
+        return Taken({})
+    raise Unlike("captions are read from .txt and .caption: rename the files")
+
+
+def masks(value: Any) -> Taken:
+    return Taken({"data.masks": "alpha" if as_kind(value, bool) else "none"})
+
+
 def precision(value: Any) -> Taken:
     word = str(value).lower()
     if word not in PRECISIONS:

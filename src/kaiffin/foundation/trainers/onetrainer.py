@@ -33,10 +33,6 @@ MODELS = ("STABLE_DIFFUSION_15", "STABLE_DIFFUSION_XL_10_BASE")
 FILTERS = {"full": "all-linear+conv", "attn-mlp": "attention+ff", "attn-only": "attention"}
 
 
-def _buckets(value: Any) -> Taken:
-    return Taken({"data.crop": "bucket" if as_kind(value, bool) else "square"})
-
-
 def _layers(value: Any) -> Taken:
     word = str(value).lower()
     if word not in FILTERS:
@@ -56,7 +52,7 @@ ROWS = (
     needless("model_type training_method", "SD 1.5 or SDXL, LoRA or embedding; others are refused"),
     together("concepts concept_file_name", "data.photos, data.template, data.flip"),
     made("resolution", "data.resolution", common.resolution, "512"),
-    made("aspect_ratio_bucketing", "data.crop", _buckets, True),
+    made("aspect_ratio_bucketing", "data.crop", common.buckets, True),
     needless("latent_caching clear_cache_before_training", "always kept, by content"),
     together("masked_training", "data.masks folder", note="masks are <photo>-masklabel.png"),
     none("unmasked_probability unmasked_weight normalize_masked_area_loss"

@@ -14,7 +14,6 @@ from kaiffin.foundation.trainers import common
 from kaiffin.foundation.trainers.rows import (
     Draft,
     Taken,
-    Unlike,
     as_kind,
     choice,
     made,
@@ -36,22 +35,8 @@ BUCKETS = "buckets follow from data.resolution"
 NOISE = "train.objective.noise_offset is what there is of this kind"
 
 
-def _bucket(value: Any) -> Taken:
-    return Taken({"data.crop": "bucket" if as_kind(value, bool) else "square"})
-
-
 def _upscale(value: Any) -> Taken:
     return Taken({"data.upscale": not as_kind(value, bool)})
-
-
-def _extension(value: Any) -> Taken:
-    if str(value).lower().lstrip(".") in ("txt", "caption"):
-        return Taken({})
-    raise Unlike("captions are read from .txt and .caption: rename the files")
-
-
-def _masks(value: Any) -> Taken:
-    return Taken({"data.masks": "alpha" if as_kind(value, bool) else "none"})
 
 
 ROWS = (
@@ -73,10 +58,10 @@ ROWS = (
     none("in_json metadata_file",
          "metadata.jsonl in the folder of the photos, lines of file_name and text, is read"),
     together("class_tokens", "subject.token, subject.noun"),
-    made("caption_extension caption_extention", "captions beside the photos", _extension),
+    made("caption_extension caption_extention", "captions beside the photos", common.extension),
     together("num_repeats dataset_repeats", "the repeats of folders such as 10_name class"),
     made("resolution", "data.resolution", common.resolution),
-    made("enable_bucket", "data.crop", _bucket, False),
+    made("enable_bucket", "data.crop", common.buckets, False),
     made("bucket_no_upscale", "data.upscale", _upscale, False),
     none("min_bucket_reso max_bucket_reso bucket_reso_steps", BUCKETS),
     switch("flip_aug", "data.flip"),
@@ -86,7 +71,7 @@ ROWS = (
          " caption_prefix caption_suffix", TAGS),
     number("caption_dropout_rate", "data.caption_dropout"),
     none("caption_dropout_every_n_epochs", "data.caption_dropout is a share of all draws"),
-    made("alpha_mask masked_loss", "data.masks", _masks),
+    made("alpha_mask masked_loss", "data.masks", common.masks),
     needless("max_token_length", "long captions are read whole, in parts of 75 tokens"),
     none("weighted_captions", TAGS),
     none("validation_split validation_seed validate_every_n_steps validate_every_n_epochs"
