@@ -151,22 +151,25 @@ class Datasets:
 
     def _keep(self, dataset: str, incoming: Path, name: str, caption: str, looked: Looked) -> Photo:
         id, suffix = incoming.name, SUFFIXES[looked.format]
-        same = self._rows("dataset = ? AND sha256 = ?", (dataset, looked.sha256))
-        if same:
-            for path in self._pictures(id):
-                path.unlink(missing_ok=True)
-            return same[0]
         place = self.studio.dataset(dataset) / f"{id}{suffix}"
-        with explained(place):
-            size = incoming.stat().st_size
-            os.replace(incoming, place)
-        with self.db.transaction() as writer:
-            writer.execute(
-                "INSERT INTO photos (id, dataset, name, suffix, sha256, bytes, width, height,"
-                " notes, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (id, dataset, name, suffix, looked.sha256, size, looked.width, looked.height,
-                 json.dumps(looked.notes), time.time()),
-            )  # fmt: skip
+        try:
+            with self.db.transaction() as writer:  # of two that are the same, one comes first
+                same = self._rows("dataset = ? AND sha256 = ?", (dataset, looked.sha256))
+                if not same:
+                    writer.execute(
+                        "INSERT INTO photos (id, dataset, name, suffix, sha256, bytes, width,"
+                        " height, notes, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (id, dataset, name, suffix, looked.sha256, incoming.stat().st_size,
+                         looked.width, looked.height, json.dumps(looked.notes), time.time()),
+                    )  # fmt: skip
+                    with explained(place):
+                        os.replace(incoming, place)
+        except BaseException:  # or a training would find what no list names
+            _remove(place, *self._pictures(id))
+            raise
+        if same:
+            _remove(*self._pictures(id))
+            return same[0]
         if caption:
             self._caption(self._rows("id = ?", (id,))[0], caption)
         return self._rows("id = ?", (id,))[0]
@@ -264,8 +267,7 @@ class Datasets:
 
     def _remove_files(self, photo: Photo) -> None:
         files = self._files(self._folder(photo), photo)
-        for path in (*files, self._original(photo), *self._pictures(photo.id)):
-            path.unlink(missing_ok=True)
+        _remove(*files, self._original(photo), *self._pictures(photo.id))
 
     def _original(self, photo: Photo) -> Path:
         return self.studio.path / "originals" / f"{photo.id}{photo.suffix}"
@@ -273,6 +275,11 @@ class Datasets:
     def _pictures(self, id: str) -> tuple[Path, Path]:
         folder = self.studio.path / "thumbs"
         return folder / f"{id}-shown.jpg", folder / f"{id}-thumb.jpg"
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def refuse_in_use(studio: Studio, owner: str, id: str) -> None:
