@@ -1,6 +1,6 @@
 // The page's frame: who is here, which part is shown, whether the service answers.
-import { api, get, jobs, listen, loadJobs, on, post, quiet, isLive } from "./api.js";
-import { busy, button, dialog, field, h, inRow, link, say } from "./dom.js";
+import { get, jobs, listen, loadJobs, on, pause, post, quiet, remove, isLive } from "./api.js";
+import { button, dialog, field, form, h, inRow, link, say } from "./dom.js";
 import { drawer, said } from "./jobs.js";
 import { W } from "./words.js";
 
@@ -24,11 +24,10 @@ async function show() {
 	leaving = new AbortController();
 	const { signal } = leaving, { part, id, query } = place();
 	for (const one of document.querySelectorAll("#head a[data-part]")) {
-		if (one.dataset.part !== part) { one.removeAttribute("aria-current"); continue; }
-		one.setAttribute("aria-current", "page");
-		document.title = W.title(one.textContent);
+		one.ariaCurrent = one.dataset.part === part ? "page" : null;
+		if (one.ariaCurrent) document.title = W.title(one.textContent);
 	}
-	const root = h("div", { class: `view ${part}` });
+	const root = h(`div.view.${part}`);
 	try {
 		const { view } = await VIEWS[part]();
 		if (signal.aborted) return;
@@ -57,21 +56,13 @@ let asking = null;
 
 function login() {
 	if (asking) return;
-	const spot = h("div");
 	const key = h("input", { type: "password", autocomplete: "current-password", required: true });
-	const enter = h("button", { class: "main" }, W.enter);
-	const form = h("form", {
-		class: "login", onsubmit: (event) => {
-			event.preventDefault();
-			busy(enter, spot, async () => {
-				me = await post("session", { key: key.value.trim() });
-				asking.close();
-				begin();
-			});
-		},
-	}, h("p", {}, location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W.key, key, W.keyHint), spot, enter);
 	quiet();
-	asking = dialog(W.login, form);
+	asking = dialog(W.login, form(W.enter, async () => {
+		await post("session", { key: key.value.trim() });
+		asking.close();
+		begin();
+	}, [h("p", location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W.key, key, W.keyHint)]));
 	asking.classList.add("gate");
 	asking.addEventListener("cancel", (event) => event.preventDefault());
 	asking.querySelector(".buttons button").remove();
@@ -80,7 +71,7 @@ function login() {
 }
 
 export async function logOut() {
-	await api("session", { method: "DELETE" });
+	await remove("session");
 	location.reload();
 }
 
@@ -102,7 +93,7 @@ function line(good) {
 
 async function retry() {
 	while (!answers) {
-		await new Promise((done) => setTimeout(done, 1500));
+		await pause(1500);
 		await get("session").catch(() => {});
 	}
 }

@@ -1,6 +1,6 @@
 // One training: while it learns, and what came of it.
-import { get, isLive, on, submit } from "./api.js";
-import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, plot, say, sentence, soft, verdict } from "./dom.js";
+import { get, isLive, nameOf, on, submit } from "./api.js";
+import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, pic, plot, say, sentence, soft, throttled } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
 import { zoom } from "./viewer.js";
@@ -10,8 +10,8 @@ const R = W.run;
 
 export async function run(root, id, signal) {
 	const state = { id, run: await get(`runs/${id}`, signal), job: null, choosing: null };
-	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "facts"].map((name) => [name, h("section", { class: name })]));
-	root.append(...heading(link(R.all, "#/tune"), state.run.name || `${state.run.subject} ${state.run.noun}`),
+	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "facts"].map((name) => [name, h(`section.${name}`)]));
+	root.append(...heading(link(R.all, "#/tune"), nameOf(state.run)),
 		...Object.values(parts));
 	const looks = (await get("jobs?kind=choose&limit=100", signal)).items;
 	state.choosing = looks.find((job) => job.request.run === id) || null;
@@ -56,16 +56,10 @@ export async function run(root, id, signal) {
 
 const begun = (state) => Object.keys(state.run.settings).length > 0;
 
-/** Calls at most once in `ms`, and never forgets the last. */
-function throttled(call, ms) {
-	let timer = null;
-	return () => { timer ||= setTimeout(() => { timer = null; call(); }, ms); };
-}
-
 function status(state, place) {
 	const { job } = state;
 	if (job.state === "done") {
-		place.replaceChildren(h("p", { class: "lead" }, R.done(duration((job.ended || 0) - (job.begun || 0)))),
+		place.replaceChildren(h("p.lead", R.done(duration((job.ended || 0) - (job.begun || 0)))),
 			inRow(link(R.generate, `#/generate?run=${state.id}`, { class: "button main" })));
 		return;
 	}
@@ -85,16 +79,15 @@ async function previews(state, place) {
 	const last = found.at(-1);
 	const src = (number) => `api/v1/runs/${state.id}/previews/${number}`;
 	place.replaceChildren(h2(R.previews), soft(R.previewsLead),
-		h("button", { type: "button", class: "pic newest", onclick: () => zoom(found.map((number) => ({ src: src(number), alt: R.preview(number + 1), title: R.preview(number + 1) })), found.length - 1) },
-			h("img", { src: src(last), alt: R.preview(last + 1) })));
+		h("div.newest", pic(() => zoom(found.map((number) => ({ src: src(number), alt: R.preview(number + 1) })), found.length - 1), h("img", { src: src(last), alt: R.preview(last + 1) }))));
 }
 
 async function charts(state, place) {
 	const found = begun(state) ? await get(`runs/${state.id}/charts`) : [];
 	if (!found.length) return;
 	const open = place.querySelector("details")?.open;
-	place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", {}, R.charts), soft(R.chartsLead),
-		h("div", { class: "plots" }, found.map(plot))));
+	place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", R.charts), soft(R.chartsLead),
+		h("div.plots", found.map(plot))));
 }
 
 /** Pictures of every checkpoint on the same prompts and seeds, through a slider. */
@@ -106,13 +99,13 @@ function slider(state, place) {
 		...choice.candidates.map((one) => ({ step: one.step, label: R.step(one.step), said: R.said(one), chosen: one.step === choice.chosen }))];
 	const images = slots.map((one) => h("img", { alt: "", width: 256, height: 256, loading: "lazy" }));
 	let at = 0;
-	const cards = slots.map((one, i) => h("figure", { class: "card" },
-		h("button", { type: "button", class: "pic", onclick: () => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}`, title: slot.prompt })), i) }, images[i]),
-		h("figcaption", {}, one.prompt, aside(` · ${W.seed(one.seed)}`))));
+	const cards = slots.map((one, i) => h("figure.card",
+		pic(() => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}` })), i), images[i]),
+		h("figcaption", one.prompt, aside(` · ${W.seed(one.seed)}`))));
 	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
-	const bar = h("div", { class: "slider" }, h("label", { for: "checkpoint" }, R.checkpoint), h("p", { class: "said" }, h("b", {}), " ", h("span", { class: "soft" })), range, h("div", { class: "stops", "aria-hidden": "true" }));
+	const bar = h("div.slider", h("label", { for: "checkpoint" }, R.checkpoint), h("p.said", bold(), " ", aside()), range, h("div.stops", { "aria-hidden": "true" }));
 	const use = link(R.useThis, "#/generate", { class: "button" });
-	place.replaceChildren(h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div", { class: "cards small" }, cards));
+	place.replaceChildren(h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div.cards.small", cards));
 	const made = stopsSlider(bar, stops, (stop, number) => {
 		at = number;
 		images.forEach((image, i) => { image.src = src(stop.step, slots[i].slot); image.alt = `${slots[i].prompt}, ${stop.label}`; });
@@ -128,12 +121,12 @@ function choice(state, place) {
 		return;
 	}
 	if (found) {
-		place.replaceChildren(verdict(h("p", {}, bold(R.chosen(found.chosen)), " ", sentence(found.verdict)),
-			state.said.map((line) => h("p", {}, sentence(line)))));
+		place.replaceChildren(h("div.verdict", h("p", bold(R.chosen(found.chosen)), " ", sentence(found.verdict)),
+			state.said.map((line) => h("p", sentence(line)))));
 		return;
 	}
 	if (!one.finished || one.candidates.length < 1) { place.replaceChildren(); return; }
-	place.replaceChildren(verdict(h("p", {}, bold(R.chooseTitle)), h("p", {}, R.chooseLead(one.candidates.length)),
+	place.replaceChildren(h("div.verdict", h("p", bold(R.chooseTitle)), h("p", R.chooseLead(one.candidates.length)),
 		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), { class: "main" })), spot));
 }
 
@@ -143,13 +136,13 @@ async function files(state, place) {
 	const has = state.run.files;
 	if (!state.run.finished) { place.replaceChildren(); return; }
 	const proofs = Object.entries(state.job.result?.proofs || {});
-	const badge = proofs.map(([name, proof]) => h("div", { class: `proof ${proof.problems.length ? "bad" : "good"}` },
-		h("span", { class: "badge" }, proof.problems.length ? R.proofBad : R.proofGood), h("span", {}, " ", proof.problems.length ? proof.problems.map(sentence).join(" ") : R.proof(proof)),
-		fold([R.proofMore], soft(proof.problems.length ? "" : R.proofNumbers(proof, name)))));
+	const badge = proofs.map(([name, proof]) => (proof.problems.length
+		? h("div.proof.bad", h("span.badge", R.proofBad), ` ${proof.problems.map(sentence).join(" ")}`)
+		: h("div.proof.good", h("span.badge", R.proofGood), ` ${R.proof}`, fold(R.proofMore, soft(R.proofNumbers(proof, name))))));
 	const spot = h("div");
 	const making = (text, where, waiting, kind, request, done) => {
 		const made = h("div");
-		return h("li", {}, doer(text, spot, async () => {
+		return h("li", doer(text, spot, async () => {
 			const job = await submit(kind, request);
 			follow(job.id, new AbortController().signal, (now) => {
 				if (now.state === "done") made.replaceChildren(done(now));
@@ -159,7 +152,7 @@ async function files(state, place) {
 		}), aside(where), made);
 	};
 	place.replaceChildren(h2(R.download), ...badge,
-		h("ul", { class: "plain files" }, WHERE.filter((name) => has.includes(name)).map((name) => h("li", {},
+		h("ul.plain.files", WHERE.filter((name) => has.includes(name)).map((name) => h("li",
 			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(R.files[name][1]))),
 		making(R.diffusers, R.diffusersWhere, R.converting, "export", { run: state.id, to: "diffusers" },
 			(job) => link(R.diffusersReady, `api/v1/jobs/${job.id}/files/${job.result.files[0]}`, { class: "button", download: true })),
@@ -170,5 +163,5 @@ async function files(state, place) {
 function facts(state, place) {
 	const given = Object.entries(state.run.settings || {});
 	if (!given.length) { place.replaceChildren(); return; }
-	place.replaceChildren(fold([R.settings], h("dl", { class: "facts" }, given.filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]))));
+	place.replaceChildren(fold(R.settings, h("dl.facts", given.filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => [h("dt", name), h("dd", String(value))]))));
 }

@@ -102,7 +102,7 @@ export const W = {
 		choose: "Choose for me", choosing: "Making and measuring pictures of every stage …",
 		chosen: (step) => `Step ${step} is chosen.`,
 		download: "Take it with you", proofGood: "proven", proofBad: "not proven", proofMore: "The numbers",
-		proof: () => "Another program reads it and draws the same.",
+		proof: "Another program reads it and draws the same.",
 		proofNumbers: (proof, name) => `${name}: ${Object.values(proof.layers).reduce((a, b) => a + b, 0)} layers, largest difference ${Number(proof.difference).toExponential(0)}, allowed ${Number(proof.allowed).toExponential(0)}, effect of the adapter ${Number(proof.effect).toPrecision(2)}.`,
 		files: {
 			"best.safetensors": ["Download the chosen adapter", "kohya's layout. A1111: models/Lora. ComfyUI: models/loras."],
@@ -130,8 +130,8 @@ export const W = {
 		axes: { guidance: ["guidance", "3, 5, 8"], steps: ["steps", "8, 15, 25"], seed: ["seed", "1, 2, 3"], sampler: ["sampler", "ddim, euler, dpm++2m"] },
 	},
 	gallery: {
-		title: "All pictures", search: "Search prompts", liked: "favourites", choose: "Choose several", stopChoosing: "Done choosing", chosen: (count) => `${count} chosen`, pick: (text) => `choose ${text}`,
-		zip: "Download as zip", delete: "Delete", deleted: (count) => `${many(count, "picture")} deleted.`, none: "No picture fits.", empty: "Pictures that you make stay here.", isLiked: "a favourite",
+		title: "All pictures", search: "Search prompts", liked: "favourites", choose: "Choose several", stopChoosing: "Done choosing", chosen: (count) => `${count} chosen`, chooseAll: "Choose all of these", pick: (text) => `choose ${text}`,
+		zip: (parts, from, of) => `Download as zip${parts > 1 ? `, ${from + 1} to ${Math.min(from + 200, of)}` : ""}`, delete: "Delete", deleted: (count) => `${many(count, "picture")} deleted.`, none: "No picture fits.", empty: "Pictures that you make stay here.", isLiked: "a favourite",
 		like: "♡ Favourite", unlike: "♥ Favourite", use: "Use these settings", again: "Again", vary: "Vary", compare: "Compare with the base", download: "Download", making: "Drawing the same with the base …", base: "The base as it was, same seed", baseAlt: (prompt) => `base: ${prompt}`, noBase: "the base's picture was not made",
 		facts: { prompt: "prompt", negative: "not in it", seed: "seed", how: "sampler, steps, guidance", size: "pixels", base: "base", adapter: "adapter" },
 	},
@@ -147,7 +147,7 @@ export const W = {
 		over: "Settings", title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes.map((one) => W.settings.scopes[one]).join(", ")}.`, out: "Log out",
 		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB` },
 		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", others: "Bases that are not here",
-		devices: "What computes", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take ${percent(value)} of a training's time on the same device.`,
+		devices: "What computes", noDevices: "Nothing: this service takes photos and shows pictures, and computes none.", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take ${percent(value)} of a training's time on the same device.`,
 		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "close"], revoke: "Close", revokeOf: (name) => `Close the key ${name}`, revokeSure: (name) => `Close the key ${name}? What uses it is locked out at once.`,
 		newKey: "Make a key", keyName: "Name of the key", keyNameHint: "What it is for, such as phone.", keyUser: "Person", keyUserHint: "Each person sees their own photos and pictures only.", may: "May", scopes: { read: "look", generate: "make pictures", train: "train", admin: "manage keys" },
 		mostPictures: "Pictures a day at most", mostQueued: "Jobs at a time at most", any: "any number", make: "Make the key", keyMade: "The new key", keyOnce: "Copy it now: it is not shown again.", copy: "Copy",
