@@ -118,6 +118,21 @@ def test_what_the_table_did_not_take_is_not_trained_on(world: World) -> None:
     assert files(world.studio.dataset(id)) == []
 
 
+def test_a_caption_follows_a_photo_that_is_left_out_meanwhile(
+    world: World, loop: asyncio.AbstractEventLoop
+) -> None:
+    datasets = world.service.datasets
+    id = datasets.create("ada", "").id
+    photo = add(world, loop, id, jpeg((3, 2, 1)))
+    datasets.leave_out(photo, True)
+    loop.run_until_complete(datasets.change(photo, caption="another"))  # who had it as it was
+    assert files(world.studio.dataset(id)) == []
+    text = world.studio.path / "left-out" / f"{photo.id}.txt"
+    assert text.read_text() == "another"
+    assert datasets.leave_out(photo, False).caption == "another"
+    assert files(world.studio.dataset(id)) == [f"{photo.id}.jpg", f"{photo.id}.txt"]
+
+
 def test_one_that_a_job_works_with_stays(world: World, loop: asyncio.AbstractEventLoop) -> None:
     datasets, jobs = world.service.datasets, world.studio.jobs
     id = datasets.create("ada", "").id

@@ -11,13 +11,14 @@ Torch-free.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,15 +213,23 @@ class Datasets:
 
     def leave_out(self, photo: Photo, left_out: bool) -> Photo:
         """Takes its files out of the folder that is trained on, or puts them back."""
-        place = self._folder(photo)
-        other = self._folder(dataclasses.replace(photo, left_out=left_out))
-        for file in self._files(place, photo) if other != place else ():
-            with explained(other):
-                if file.is_file():
-                    os.replace(file, other / file.name)
-        with self.db.transaction() as writer:
+        with self._now(photo) as (now, writer):
+            other = self._folder(dataclasses.replace(now, left_out=left_out))
+            for file in self._files(self._folder(now), now) if now.left_out != left_out else ():
+                with explained(other):
+                    if file.is_file():
+                        os.replace(file, other / file.name)
             writer.execute("UPDATE photos SET left_out = ? WHERE id = ?", (left_out, photo.id))
         return self._rows("id = ?", (photo.id,))[0]
+
+    @contextlib.contextmanager
+    def _now(self, photo: Photo) -> Iterator[tuple[Photo, sqlite3.Connection]]:
+        """The photo as it is while the block lasts: one change after the other."""
+        with self.db.transaction() as writer:
+            found = self._rows("id = ?", (photo.id,))
+            if not found:
+                raise NotFound("this photo was deleted.", "The dataset lists its photos.")
+            yield found[0], writer
 
     def _folder(self, photo: Photo) -> Path:
         if photo.left_out:
@@ -231,9 +240,9 @@ class Datasets:
         return [folder / f"{photo.id}{suffix}" for suffix in (photo.suffix, ".png", ".txt")]
 
     def _caption(self, photo: Photo, caption: str) -> None:
-        path = self._folder(photo) / f"{photo.id}.txt"
-        write_bytes(path, caption.encode()) if caption else path.unlink(missing_ok=True)
-        with self.db.transaction() as writer:
+        with self._now(photo) as (now, writer):
+            path = self._folder(now) / f"{photo.id}.txt"
+            write_bytes(path, caption.encode()) if caption else path.unlink(missing_ok=True)
             writer.execute("UPDATE photos SET caption = ? WHERE id = ?", (caption, photo.id))
 
     async def _crop(self, photo: Photo, crop: Mapping[str, int] | None) -> None:

@@ -1,6 +1,6 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
 import { Problem, api, every, get, nameOf, on, submit, whoOf } from "./api.js";
-import { aside, button, doer, field, form, h, h2, heading, inRow, link, numbered, pic, redrawn, sentence, share, soft, table, ticked } from "./dom.js";
+import { aside, button, doer, field, form, h, h2, heading, inRow, link, numbered, option, pic, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
 import { small } from "./gallery.js";
 import { linesOf, models, picked, stages } from "./generate.js";
 import { follow, standing } from "./jobs.js";
@@ -18,35 +18,39 @@ export async function view(root, id, query, signal) {
 }
 
 function asking(runs, bases) {
-	const list = h("div.rivals"), more = button(C.add, () => add());
-	const limited = () => { more.hidden = list.children.length >= MOST; };
+	const place = h("div.narrow"), list = h("div.rivals"), more = button(C.add, () => { add(); changed(); });
+	const { keep, typed } = typing(place, () => ({ rivals: [...list.children].map((row) => row.read()), prompts: prompts.value, count: count.value, blind: blind.checked }));
+	const changed = () => { more.hidden = list.children.length >= MOST; keep(); };
 
-	function add(chosen) {
-		const checkpoint = h("select", { "aria-label": C.checkpoint }), model = models(runs, bases, chosen, () => load(), C.model);
-		const load = async () => {
+	function add({ run, base, checkpoint: stage = "" } = {}) {
+		const checkpoint = h("select", { "aria-label": C.checkpoint }), model = models(runs, bases, run ? `run:${run}` : `base:${base}`, () => load(), C.model);
+		const load = async (stage = "") => {
 			const { run } = picked(model, checkpoint);
 			checkpoint.hidden = !run;
-			if (run) checkpoint.replaceChildren(...stages(await get(`runs/${run}`)));
+			checkpoint.replaceChildren(option(stage, ""));
+			if (!run) return;
+			checkpoint.replaceChildren(...stages(await get(`runs/${run}`)));
+			checkpoint.value = stage;
 		};
-		const row = h("div.rival", model, checkpoint, button(C.drop, () => { row.remove(); limited(); }));
+		const row = h("div.rival", model, checkpoint, button(C.drop, () => { row.remove(); changed(); }));
 		row.read = () => picked(model, checkpoint);
 		list.append(row);
-		limited();
-		load();
+		load(stage);
 	}
 
 	const first = runs[0];
-	const prompts = h("textarea", { rows: 4, required: true, value: C.prompts(first ? whoOf(first) : "kaiffin penguin") });
-	const count = numbered({ min: 1, max: 8, value: 2, required: true }), blind = h("input", { type: "checkbox" });
-	add();
-	add(`base:${first ? first.base : bases.at(-1).name}`);
-	return h("div.narrow", form(C.go, async () => {
+	const prompts = h("textarea", { rows: 4, required: true, value: typed?.prompts ?? C.prompts(first ? whoOf(first) : "kaiffin penguin") });
+	const count = numbered({ min: 1, max: 8, value: typed?.count ?? 2, required: true }), blind = h("input", { type: "checkbox", checked: typed?.blind });
+	for (const one of typed?.rivals || [{}, { base: first ? first.base : bases.at(-1).name }]) add(one);
+	more.hidden = list.children.length >= MOST;
+	place.append(form(C.go, async () => {
 		const rows = [...list.children], made = [];
 		if (rows.length < 2) throw new Problem(C.two);
 		const asked = { prompts: linesOf(prompts), count: Number(count.value), seed: 1 };
 		for (const row of rows) made.push((await submit("generate", { ...row.read(), ...asked })).id);
 		location.hash = `#/compare/${made}${blind.checked ? "?blind=1" : ""}`;
 	}, [h("fieldset.field", h("legend", C.models), list, more), field(C.promptsLabel, prompts, C.promptsHint), field(C.count, count), ticked(C.blind, blind)]));
+	return place;
 }
 
 /** A number that is the same whenever the page is loaded: where a picture stands when names are hidden. */
