@@ -214,13 +214,16 @@ class Datasets:
     def leave_out(self, photo: Photo, left_out: bool) -> Photo:
         """Takes its files out of the folder that is trained on, or puts them back."""
         with self._now(photo) as (now, writer):
-            other = self._folder(dataclasses.replace(now, left_out=left_out))
-            for file in self._files(self._folder(now), now) if now.left_out != left_out else ():
-                with explained(other):
-                    if file.is_file():
-                        os.replace(file, other / file.name)
             writer.execute("UPDATE photos SET left_out = ? WHERE id = ?", (left_out, photo.id))
+            there = dataclasses.replace(now, left_out=left_out)
+            self.db.afterwards(lambda: self._move(now, self._folder(now), self._folder(there)))
         return self._rows("id = ?", (photo.id,))[0]
+
+    def _move(self, photo: Photo, before: Path, after: Path) -> None:
+        for file in self._files(before, photo) if before != after else ():
+            with explained(after):
+                if file.is_file():
+                    os.replace(file, after / file.name)
 
     @contextlib.contextmanager
     def _now(self, photo: Photo) -> Iterator[tuple[Photo, sqlite3.Connection]]:
@@ -240,10 +243,18 @@ class Datasets:
         return [folder / f"{photo.id}{suffix}" for suffix in (photo.suffix, ".png", ".txt")]
 
     def _caption(self, photo: Photo, caption: str) -> None:
-        with self._now(photo) as (now, writer):
-            path = self._folder(now) / f"{photo.id}.txt"
-            write_bytes(path, caption.encode()) if caption else path.unlink(missing_ok=True)
-            writer.execute("UPDATE photos SET caption = ? WHERE id = ?", (caption, photo.id))
+        """Beside the photo once the table has it: a full disk leaves both as they were."""
+        made = self.studio.path / "incoming" / f"{new_id()}.txt"
+        try:
+            write_bytes(made, caption.encode())
+            with self._now(photo) as (now, writer):
+                writer.execute("UPDATE photos SET caption = ? WHERE id = ?", (caption, photo.id))
+                path = self._folder(now) / f"{photo.id}.txt"
+                self.db.afterwards(
+                    lambda: os.replace(made, path) if caption else path.unlink(missing_ok=True)
+                )
+        finally:
+            made.unlink(missing_ok=True)
 
     async def _crop(self, photo: Photo, crop: Mapping[str, int] | None) -> None:
         """The original stands aside while a part of it is in its place."""
