@@ -13,7 +13,7 @@ let leaving = new AbortController();
 let me = null;
 
 /** Where the address leads: #/part/id?more. */
-export function place() {
+function place() {
 	const [path, more] = location.hash.replace(/^#\/?/, "").split("?");
 	const [part, ...ids] = path.split("/");
 	return { part: VIEWS[part] ? part : "dataset", id: ids.join("/"), query: new URLSearchParams(more || "") };

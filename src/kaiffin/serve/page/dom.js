@@ -30,6 +30,7 @@ export const h2 = (...inside) => h("h2", ...inside);
 export const bold = (...inside) => h("b", ...inside);
 export const fold = (name, ...inside) => h("details", h("summary", name), ...inside);
 export const table = (heads, rows) => h("table", h("thead", h("tr", heads.map((text) => h("th", { scope: "col" }, text)))), h("tbody", rows));
+export const line = (head, ...cells) => h("tr", h("th", { scope: "row" }, head), cells.map((cell) => h("td", cell)));
 export const inRow = (...inside) => h("div.row", ...inside);
 export const pair = (...inside) => h("div.pair-of", ...inside);
 export const heading = (over, title, lead) => [h("p.over", over), h("h1", title), lead ? h("p.lead", lead) : ""];

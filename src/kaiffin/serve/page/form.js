@@ -7,7 +7,7 @@ const S = W.settingsForm;
 const resolve = (schema, part) => (part.$ref ? schema.$defs[part.$ref.split("/").pop()] : part);
 
 /** Every plain setting: {name, label, help, kind, default, ...}; sections in the schema's order. */
-export function leaves(schema, without = []) {
+function leaves(schema, without = []) {
 	const found = [];
 	const walk = (part, path) => {
 		for (const [name, raw] of Object.entries(resolve(schema, part).properties || {})) {

@@ -1,5 +1,5 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
-import { Problem, ended, every, get, isLive, jobs, nameOf, on, post, submit, upload, whoOf } from "./api.js";
+import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, submit, upload, whoOf } from "./api.js";
 import { busy, button, dialog, field, fold, form, h, h2, inRow, link, note, numbered, option, pair, pic, settled, soft } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
 import { follow, standing } from "./jobs.js";
@@ -192,7 +192,7 @@ function showGrid(job, place, signal) {
 	jobs.has(job.id) || draw(job);
 	function draw(now) {
 		if (now.state !== "done") return place.replaceChildren(standing(now, G.gridMaking));
-		const sheets = now.result.files.filter((name) => name.endsWith(".png")).map((name) => `api/v1/jobs/${now.id}/files/${name}`);
+		const sheets = now.result.files.filter((name) => name.endsWith(".png")).map((name) => fileOf(now, name));
 		return place.replaceChildren(h2(G.gridTitle), ...sheets.map((src) => h("a", { href: src, download: true },
 			h("img.whole-sheet", { src, alt: G.gridAlt(Object.values(now.result.axes).join("; ")) }))), soft(G.gridNote));
 	}

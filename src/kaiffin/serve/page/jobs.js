@@ -4,7 +4,7 @@ import { ago, aside, bold, button, doer, duration, h, h2, inRow, link, note, red
 import { W } from "./words.js";
 
 /** How far it is, in words and as a bar. */
-export function progress(job) {
+function progress(job) {
 	const { done = 0, total = null, what = "" } = job.progress || {};
 	if (job.state === "queued") return soft(job.ahead ? W.ahead(job.ahead) : W.next);
 	if (!["running", "pausing"].includes(job.state)) return null;
@@ -15,7 +15,7 @@ export function progress(job) {
 }
 
 /** What can be done with it now. */
-export function acts(job, spot) {
+function acts(job, spot) {
 	const can = {
 		queued: ["cancel"], running: job.kind === "train" ? ["pause", "cancel"] : ["cancel"], pausing: ["cancel"],
 		paused: ["resume", "cancel"], failed: ["retry"], held: ["retry", "cancel"], cancelled: ["retry"], done: [],
@@ -23,7 +23,7 @@ export function acts(job, spot) {
 	return can.map((what) => doer(W.acts[what], spot, () => act(job.id, what), { "aria-label": W.actOn(W.acts[what], W.jobTitle(job)) }));
 }
 
-export const HREF = {
+const HREF = {
 	train: (job) => `#/tune/${job.id}`, generate: (job) => `#/generate/${job.id}`, grid: (job) => `#/generate/${job.id}`,
 	scan: (job) => `#/dataset/${job.request.dataset}`, choose: (job) => `#/tune/${job.request.run}`,
 	export: (job) => (job.request.run ? `#/tune/${job.request.run}` : null), compare: () => "#/compare",

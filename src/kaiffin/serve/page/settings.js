@@ -1,6 +1,6 @@
 // Settings: keys and people, bases, what computes.
 import { get, on, post, remove } from "./api.js";
-import { ago, bold, button, dialog, doer, field, fold, form, h, h2, heading, inRow, numbered, pair, soft, sure, table, throttled, ticked } from "./dom.js";
+import { ago, bold, button, dialog, doer, field, fold, form, h, h2, heading, inRow, line, numbered, pair, soft, sure, table, throttled, ticked } from "./dom.js";
 import { logOut } from "./app.js";
 import { W } from "./words.js";
 
@@ -31,12 +31,12 @@ async function people(signal) {
 		const keys = await get("keys", signal);
 		const open = keys.filter((key) => !key.revoked);
 		place.replaceChildren(h2(S.keys), soft(S.keysLead),
-			open.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": S.keys }, table(S.keyHeads, open.map((key) => h("tr", h("th", { scope: "row" }, key.name), h("td", key.user), h("td", key.scopes.map((one) => S.scopes[one]).join(", ")), h("td", ago(key.created)),
-					h("td", doer(S.revoke, spot, async () => {
+			open.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": S.keys }, table(S.keyHeads, open.map((key) => line(key.name, key.user, key.scopes.map((one) => S.scopes[one]).join(", "), ago(key.created),
+					doer(S.revoke, spot, async () => {
 						if (!(await sure(S.revokeSure(key.name), S.revoke))) return;
 						await remove(`keys/${key.id}`);
 						await draw();
-					}, { "aria-label": S.revokeOf(key.name) })))))) : h("p", S.noKeys),
+					}, { "aria-label": S.revokeOf(key.name) }))))) : h("p", S.noKeys),
 			spot, fold(S.newKey, maker()));
 	}
 	function maker() {

@@ -1,6 +1,6 @@
 // Fine-tune: what it will take, first; then the start.
 import { get, nameOf, post, submit } from "./api.js";
-import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, inRow, link, option, say, sentence, settled, soft } from "./dom.js";
+import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, option, say, sentence, settled, soft } from "./dom.js";
 import { configOf } from "./dataset.js";
 import { settings } from "./form.js";
 import { run } from "./run.js";

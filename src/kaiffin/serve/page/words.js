@@ -109,9 +109,9 @@ export const W = {
 			"adapter.safetensors": ["Download adapter", "Its last step, in kohya's layout. A1111: models/Lora. ComfyUI: models/loras."],
 			"comfyui.json": ["Download ComfyUI workflow", "Drop it onto ComfyUI's canvas; it names the adapter."],
 		},
-		diffusers: "Make a file for diffusers", diffusersWhere: "For programs: pipeline.load_lora_weights(FILE).", converting: "Converting …", diffusersReady: "Download for diffusers",
+		diffusers: ["Make a file for diffusers", "For programs: pipeline.load_lora_weights(FILE).", "Converting …", "Download for diffusers"],
 		settings: "All settings of this training",
-		report: "Make the report", reportWhere: "All of it on one page, with the numbers; opens beside this one.", reportMaking: "Writing it …", reportReady: "Open the report",
+		report: ["Make the report", "All of it on one page, with the numbers; opens beside this one.", "Writing it …", "Open the report"],
 	},
 
 	generate: {
