@@ -20,8 +20,8 @@ export async function view(root, id, query, signal) {
 	root.append(
 		...heading(sets.length ? D.over : D.welcome, sets.length ? D.title : D.first),
 		h("p.lead", sets.length ? D.lead : D.firstLead),
-		dropPlace((files) => busy(null, spot, () => make({ name: "" }, files)), D.drop),
-		h("div.row.try", doer(D.example, spot, () => make({ example: true }, []), { class: sets.length ? "" : "main" }), soft(D.exampleNote)), spot,
+		dropPlace((files) => busy(null, spot, () => make({ name: "" }, files))),
+		h("div.row.try", doer(D.example, spot, () => make({ example: true }, [])), soft(D.exampleNote)), spot,
 		sets.length ? h2(D.yours) : "",
 		h("ul.plain.sets", sets.map((set) => h("li", h("a.set", { href: `#/dataset/${set.id}` },
 			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span.gone", D.empty),
@@ -71,7 +71,7 @@ async function one(root, id, signal) {
 	root.append(
 		...heading(link(D.all, "#/dataset"), nameOf(state.set)),
 		words(state, root, signal),
-		dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
+		dropPlace((files) => take(id, files), state.photos.length > 0),
 		arriving,
 		h("div.bar", count, check), spot, told, sheet, next,
 		h("div.last-part", fold(D.more, h("p", doer(D.remove, spot, async () => {
@@ -140,7 +140,7 @@ function summary(told, state, by, signal) {
 	if (job.state !== "done") return told.replaceChildren(standing(job, isLive(job) ? D.checking : W.isOver(job)));
 	const [bad, weak] = [0, 1].map((level) => state.photos.filter((photo) => weight(by, photo) === level).length);
 	const later = state.photos.some((photo) => photo.created > job.created);
-	return told.replaceChildren(h("div.verdict",
+	return told.replaceChildren(h(`div.verdict.${bad ? "error" : weak ? "warning" : "good"}`,
 		h("p", bold(bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
 		...(by.get(null) || []).map((one) => finding(state, one)),
 		soft(D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));

@@ -33,6 +33,8 @@ export const table = (heads, rows) => h("table", h("thead", h("tr", heads.map((t
 export const line = (head, ...cells) => h("tr", h("th", { scope: "row" }, head), cells.map((cell) => h("td", cell)));
 export const inRow = (...inside) => h("div.row", ...inside);
 export const pair = (...inside) => h("div.pair-of", ...inside);
+/** Where there is nothing yet: what it needs, and where that is. */
+export const nothing = (text, name, href) => h("div.nothing", h("p", text), link(name, href, { class: "button main" }));
 export const heading = (over, title, lead) => [h("p.over", over), h("h1", title), lead ? h("p.lead", lead) : ""];
 
 /** A button that is held while its work goes on; what goes wrong is said in `place`. */

@@ -1,6 +1,6 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
 import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, submit, upload, whoOf } from "./api.js";
-import { busy, button, dialog, field, fold, form, h, h2, inRow, link, note, numbered, option, pair, pic, settled, soft } from "./dom.js";
+import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, settled, soft } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
 import { follow, standing } from "./jobs.js";
 import { W } from "./words.js";
@@ -16,7 +16,7 @@ export async function view(root, id, query, signal) {
 	const result = h("section.result", { "aria-live": "polite" }), made = h("section");
 	root.append(h("div.two", h("div.ask", h("h1", G.title), ask.element), h("div.got", result, made)));
 	if (job) (job.kind === "grid" ? showGrid : showJob)(job, result, signal, acting, query.get("beside"));
-	else if (!ready.length) result.append(h("p.todo", G.noRuns, " ", link(G.toTune, "#/tune")));
+	else if (!ready.length) result.append(nothing(G.noRuns, G.toTune, "#/tune"));
 	gallery(made, signal, acting);
 }
 
@@ -60,7 +60,7 @@ function asking(runs, bases, schema, query, signal, job) {
 	const spot = h("div");
 	const sample = schema.$defs.Sampling.properties;
 	const source = models(runs, bases, null, () => sourced()), checkpoint = h("select");
-	const prompt = h("textarea", { rows: 3, required: true, oninput: () => { drafted(); counted(); } });
+	const prompt = h("textarea", { rows: 3, required: true, placeholder: G.promptExample, oninput: () => { drafted(); counted(); } });
 	const chips = h("div.chips"), pieces = h("p.soft.hint");
 	const count = numbered({ value: 4, min: 1, max: 64, required: true }), best = numbered({ min: 1, max: 64, placeholder: G.all });
 	const seed = numbered({ min: 0, max: 2 ** 32 - 65, placeholder: G.chance });
@@ -210,7 +210,7 @@ async function showJob(job, place, signal, acting, beside) {
 	function draw() {
 		const now = jobs.get(job.id) || job;
 		const scores = new Map((now.result?.rankings || []).flat().map((one) => [one.image, one]));
-		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => a.seed - b.seed);
+		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => a.prompt.localeCompare(b.prompt) || a.seed - b.seed);
 		const waiting = isLive(now) || !loaded ? total - images.length : 0;
 		const shown = [...first, ...order];
 		tiles.replaceChildren(...shown.map((image, i) => tile(image, shown, i, scores.get(image.id), acting, first[0] === image)),

@@ -1,6 +1,6 @@
 // Settings: keys and people, bases, what computes.
 import { get, on, post, remove } from "./api.js";
-import { ago, bold, button, dialog, doer, field, fold, form, h, h2, heading, inRow, line, numbered, pair, soft, sure, table, throttled, ticked } from "./dom.js";
+import { ago, bold, button, dialog, doer, field, fold, form, h, h2, inRow, line, numbered, pair, soft, sure, table, throttled, ticked } from "./dom.js";
 import { logOut } from "./app.js";
 import { W } from "./words.js";
 
@@ -9,8 +9,8 @@ const S = W.settings;
 export async function view(root, id, query, signal, me) {
 	const [bases, known] = await Promise.all([get("bases", signal), get("bases/known", signal)]);
 	const devices = h("section"), spot = h("div");
-	root.append(...heading(S.over, S.title),
-		h("section", h2(S.you), h("p", S.who(me.user, me.scopes)), quotas(me.quotas), inRow(doer(S.out, spot, logOut)), spot),
+	root.append(h("h1", S.title),
+		h("section", h2(S.you), h("p", S.who(me.user, mays(me.scopes))), quotas(me.quotas), inRow(doer(S.out, spot, logOut)), spot),
 		devices,
 		h("section", h2(S.bases), soft(S.basesLead), h("ul", bases.map((one) => h("li", bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))),
 			fold(S.others, soft(known.how), h("ul.plain", known.bases.map((one) => h("li.absent", bold(one.name), ` ${one.about}`, one.commands.map((text) => h("code", text))))))));
@@ -23,6 +23,7 @@ export async function view(root, id, query, signal, me) {
 	if (me.scopes.includes("admin")) root.append(await people(signal));
 }
 
+const mays = (scopes) => Object.keys(S.scopes).filter((one) => scopes.includes(one)).map((one) => S.scopes[one]).join(", ");
 const quotas = (some) => h("ul", ["pictures", "queued", "bytes"].filter((name) => some[name] !== null).map((name) => h("li", S.quota[name](some[name]))));
 
 async function people(signal) {
@@ -31,7 +32,7 @@ async function people(signal) {
 		const keys = await get("keys", signal);
 		const open = keys.filter((key) => !key.revoked);
 		place.replaceChildren(h2(S.keys), soft(S.keysLead),
-			open.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": S.keys }, table(S.keyHeads, open.map((key) => line(key.name, key.user, key.scopes.map((one) => S.scopes[one]).join(", "), ago(key.created),
+			open.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": S.keys }, table(S.keyHeads, open.map((key) => line(key.name, key.user, mays(key.scopes), ago(key.created),
 					doer(S.revoke, spot, async () => {
 						if (!(await sure(S.revokeSure(key.name), S.revoke))) return;
 						await remove(`keys/${key.id}`);

@@ -1,6 +1,6 @@
 // Fine-tune: what it will take, first; then the start.
 import { get, nameOf, post, submit } from "./api.js";
-import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, option, say, sentence, settled, soft } from "./dom.js";
+import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, nothing, option, say, sentence, settled, soft } from "./dom.js";
 import { configOf } from "./dataset.js";
 import { settings } from "./form.js";
 import { run } from "./run.js";
@@ -17,7 +17,7 @@ export async function view(root, id, query, signal) {
 	const full = sets.items.filter((set) => set.photos);
 	root.append(...heading(T.over, T.title, T.lead));
 	if (full.length) root.append(start(full, bases, schema.config, query, signal));
-	else root.append(h("p.todo", T.noPhotos, " ", link(T.toPhotos, "#/dataset")));
+	else root.append(nothing(T.noPhotos, T.toPhotos, "#/dataset"));
 	if (runs.items.length) root.append(h("section", h2(T.earlier), h("ul.plain.runs", runs.items.map(row))));
 }
 

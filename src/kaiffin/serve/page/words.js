@@ -11,11 +11,11 @@ export const W = {
 	title: (part) => `${part} · Kaiffin`,
 	toStart: "To the start",
 	jobs: "Jobs", close: "Close", cancel: "Cancel", undo: "Undo", again: "Try again", previous: "previous picture", following: "next picture",
-	dismiss: "Fine",
+	dismiss: "OK",
 	nth: (at, of) => `${at} of ${of}`, seed: (seed) => `seed ${seed}`, photos: (count) => many(count, "photo"),
 	seconds: (n) => `${n} s`, minutes: (n) => `${n} min`, hours: (h, m) => `${h} h ${m} min`, justNow: "just now", ago: (text) => `${text} ago`,
 
-	login: "Come in", key: "Key", enter: "Come in", keyHint: "A long word that whoever runs this service gave you.",
+	login: "Log in to Kaiffin", key: "Key", enter: "Log in", keyHint: "A long word that whoever runs this service gave you.",
 	loginLead: "Open the address that Kaiffin printed at its start, or type a key.",
 	usedToken: "This address has been used, or is of an earlier start. Use the newest address, or type a key.",
 
@@ -23,7 +23,7 @@ export const W = {
 	offline: "The service does not answer", offlineWay: "What you typed is still here. Try again in a moment.",
 	uploadWay: "Choose this photo again in a moment.", odd: (status) => `The service answered with ${status}`, fieldWay: "Change it, and try again.",
 
-	states: { queued: "waits", running: "running", pausing: "pausing", paused: "paused", done: "done", failed: "failed", cancelled: "stopped", held: "held" },
+	states: { queued: "waiting", running: "running", pausing: "pausing", paused: "paused", done: "done", failed: "failed", cancelled: "stopped", held: "stuck" },
 	jobTitle: (job) => {
 		const asked = job.request || {}, name = asked.name || (asked.config?.subject ? `${asked.config.subject.token} ${asked.config.subject.noun}`.trim() : "") || asked.prompts?.[0] || "";
 		return `${KINDS[job.kind] || job.kind}${name ? `: ${name.slice(0, 60)}` : ""}`;
@@ -31,9 +31,9 @@ export const W = {
 	acts: { cancel: "Stop", pause: "Pause", resume: "Go on", retry: "Try again" }, actOn: (act, title) => `${act}: ${title}`, of: (act, name) => `${act} ${name}`,
 	ahead: (count) => `Waits behind ${many(count, "other job")}.`, next: "Is next.",
 	progress: (done, total, what) => [what.replace(/^training\b.*/, "learning").replace(/^class pictures$/, "pictures of its kind, so that the others stay as they are") || "starting", total ? `${done} of ${total}` : done || ""].filter(Boolean).join(" · "), left: (text) => `about ${text} left`,
-	tellMe: "Tell me when something is over", told: "Your browser will say it when this page is not looked at.", notTold: "Your browser does not allow it.", isOver: (job) => `${W.jobTitle(job)}: ${W.states[job.state]}`,
+	tellMe: "Tell me when something is done", told: "Your browser will say it when this page is not looked at.", notTold: "Your browser does not allow it.", isOver: (job) => `${W.jobTitle(job)}: ${W.states[job.state]}`,
 	noJobs: "Nothing yet. What you ask for appears here, and goes on when this page is closed.",
-	now: "Now", troubled: "Needs a look", over: "Over",
+	now: "Now", troubled: "Needs a look", over: "Finished",
 
 	bases: { miniature: "miniature (a toy, 64 pixels, quick)", "miniature-xl": "miniature-xl (a toy in SDXL's shape)" },
 	values: { true: "yes", false: "no" },
@@ -46,7 +46,7 @@ export const W = {
 	dataset: {
 		over: "Dataset", welcome: "Welcome", title: "Your photos", lead: "Each set of photos shows one thing: a toy, a pet, a person, a product.",
 		first: "Teach it something you love", firstLead: "A few photos are enough. Kaiffin learns to draw it, in any place you can describe.",
-		drop: "Drop 3 to 20 photos of one thing here", dropMore: "Drop more photos here", example: "Try it with Kaiffin",
+		drop: "Drop 3 to 20 photos of one thing here", take: "3 to 20 photos of one thing", dropMore: "Drop more photos here", takeMore: "More photos", example: "Try it with Kaiffin",
 		exampleNote: "No photos at hand? Six drawn ones of a puffin in a helmet show every step.",
 		yours: "Sets of photos", empty: "no photos yet", nameless: (at) => `Photos of ${new Date(at * 1000).toLocaleDateString()}`,
 		steps: [["Photos", "Drop them, and see at once which ones help and which ones do not."],
@@ -72,7 +72,7 @@ export const W = {
 
 	tune: {
 		over: "Fine-tune", title: "Let it learn", lead: "It looks at your photos until the word means your thing.",
-		noPhotos: "There are no photos to learn from yet.", toPhotos: "Add some", earlier: "Trainings",
+		noPhotos: "It needs photos of one thing to learn from.", toPhotos: "Add photos", earlier: "Trainings",
 		photos: "Photos", photosHint: "The set that it learns from.", base: "Base", baseHint: "The model that learns. It can draw many things already.",
 		name: "Name", nameExample: "left out: the word and what it is",
 		plan: "What it will take", planning: "Working out what it will take …", time: "Time", timeNote: "about, on this machine", steps: "Steps",
@@ -85,12 +85,12 @@ export const W = {
 		search: "Search settings", only: "only changed ones", reset: "Reset all", resetOne: "Reset", resetOf: (name) => `Reset ${name}`, mark: "changed", derived: "chosen for you",
 		changed: (count) => `${many(count, "setting")} changed`, unchanged: "All as Kaiffin chooses them.", changedHere: (count) => `${count} changed`,
 		default: (value) => (value === null || value === "" || value.length === 0 ? "" : `Otherwise ${W.values[String(value)] || [value].flat().join(", ")}.`),
-		eachLine: "One on each line.", byCommas: "Several are separated by commas.", add: "Add one", drop: "Take away",
+		eachLine: "One on each line.", byCommas: "Several are separated by commas.", add: "Add one", drop: "Remove",
 		sections: { subject: "Subject", base: "Base", data: "Photos", adapter: "What is trained", embedding: "The word itself", loss: "Loss", train: "Training", sample: "Pictures on the way", score: "Judging", noise: "Noise", phases: "Phases" },
 	},
 	run: {
 		all: "All trainings", generate: "Make pictures", done: (time) => `It has learnt, in ${time}.`,
-		states: { queued: "Waits for its turn", running: "Learning", pausing: "Saving, then pausing", paused: "Paused. Nothing is lost.", failed: "It stopped", held: "Held after three tries", cancelled: "Stopped" },
+		states: { queued: "Waits for its turn", running: "Learning", pausing: "Saving, then pausing", paused: "Paused. Nothing is lost.", failed: "It stopped", held: "It stopped three times, and waits for you", cancelled: "Stopped" },
 		leave: "You may close this page: it goes on.", previews: "Pictures on the way", previewsLead: "What it draws now. Press for earlier ones.",
 		noPreviews: "The first picture appears here after some steps.", preview: (number) => `picture ${number} on the way`,
 		charts: "Curves", chartsLead: "How the pictures look says more.",
@@ -116,14 +116,14 @@ export const W = {
 
 	generate: {
 		title: "Make pictures", with: "With", yours: "What you taught", plainBases: "As it was, without learning", checkpoint: "Checkpoint", last: "last step", best: "chosen",
-		prompt: "What to draw", promptHint: "One prompt on each line.", firstPrompt: (who) => `a photo of ${who} on an icy cliff`,
+		prompt: "What to draw", promptHint: "One prompt on each line.", promptExample: "a penguin on an icy cliff", firstPrompt: (who) => `a photo of ${who} on an icy cliff`,
 		scenes: ["in the snow", "on the beach", "in a forest", "in space", "at night"], add: (text) => `add "${text}"`,
 		original: "the first one", varied: "The first one, and the next four seeds with the same settings. Another seed is another picture, not a small change.",
 		count: "How many", keep: "Keep the best", keepHint: "By score; empty keeps all.", all: "all", strength: "Strength", strengthHint: "How much of what was learnt is used.",
 		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What to stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
 		guidance: "Guidance", guidanceHint: "Higher keeps closer to the words.", sampler: "Sampler", seed: "Seed", seedHint: "The same number gives the same picture.", chance: "by chance", size: "Size: width and height", width: "width in pixels", height: "height in pixels", own: "the base's own",
 		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.",
-		filled: "The form has its settings.", noRequest: "It came with a grid.", noRuns: "Nothing has been taught yet.", toTune: "Teach it something",
+		filled: "The form has its settings.", noRequest: "It came with a grid.", noRuns: "Nothing has been taught yet. You can draw with the plain base meanwhile.", toTune: "Teach it something",
 		result: "Your pictures", waiting: "waits", partial: "a picture in the making", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
 		chosen: (prompt, like) => `kept · ${W.generate.score(prompt, like)}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
 		gridButton: "Grid …", gridTitle: "Grid", gridLead: "The first prompt on one seed, with two settings changed step by step.", gridGo: "Make the grid", gridMaking: "Drawing the grid …", across: "Across", down: "Down", values: "Values", gridAlt: (axes) => `grid of pictures: ${axes}`, gridNote: "Press to download.",
@@ -136,7 +136,7 @@ export const W = {
 		facts: { prompt: "prompt", negative: "not in it", seed: "seed", how: "sampler, steps, guidance", size: "pixels", base: "base", adapter: "adapter" },
 	},
 	compare: {
-		over: "Compare", title: "Which one is better?", lead: "The same prompts and the same starting noise, side by side.", models: "What is compared", model: "model", checkpoint: "checkpoint", add: "Add another", drop: "Take away",
+		over: "Compare", title: "Which one is better?", lead: "The same scenes, drawn from the same start, side by side.", models: "What is compared", model: "model", checkpoint: "checkpoint", add: "Add another", drop: "Remove",
 		prompts: (who) => [`a photo of ${who} in the snow`, `a photo of ${who} in a forest`, `a photo of ${who} in space`].join("\n"), promptsLabel: "Prompts", promptsHint: "One on each line.", count: "Pictures of each prompt",
 		blind: "Blind: names are hidden until I have voted everywhere", go: "Make the pictures", two: "Name at least two.", other: "Another comparison", blindLead: "Names are hidden until every row has a vote.", openLead: "Vote for the best of each row.",
 		letter: (i) => `picture ${"ABCDEF"[i]}`, coming: "waits", vote: "This one", voted: "✓ This one", voteFor: (name, prompt, seed) => `this one: ${name}, ${prompt}, seed ${seed}`, left: (count) => `${many(count, "row")} without a vote.`,
@@ -144,11 +144,11 @@ export const W = {
 		scores: "Scores", scoresLead: "Kaiffin can measure the trainings on its own prompts.", score: "Score them", measure: "measure", against: (name, first) => `${name} against ${first}`, difference: ({ mean, low, high }) => `${mean.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`, verdicts: { "no difference": "no clear difference", better: "clearly better", worse: "clearly worse" }, sheet: "pictures of all trainings on the same prompts",
 	},
 	settings: {
-		over: "Settings", title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes.map((one) => W.settings.scopes[one]).join(", ")}.`, out: "Log out",
+		title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes}.`, out: "Log out",
 		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB` },
 		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", others: "Bases that are not here",
-		devices: "What computes", noDevices: "Nothing: this service takes photos and shows pictures, and computes none.", device: (one) => `${one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `Pictures may take ${percent(value)} of a training's time on the same device.`,
-		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "close"], revoke: "Close", revokeOf: (name) => `Close the key ${name}`, revokeSure: (name) => `Close the key ${name}? What uses it is locked out at once.`,
+		devices: "What computes", noDevices: "Nothing: this service takes photos and shows pictures, and computes none.", device: (one) => `${{ processes: "This computer", gpus: "Graphics card" }[one.on.split(":")[0]] || one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `While something learns, pictures may take up to ${percent(value)} of its time.`,
+		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "remove"], revoke: "Remove", revokeOf: (name) => `Remove the key ${name}`, revokeSure: (name) => `Remove the key ${name}? What uses it is locked out at once.`,
 		newKey: "Make a key", keyName: "Name of the key", keyNameHint: "What it is for, such as phone.", keyUser: "Person", keyUserHint: "Each person sees their own photos and pictures only.", may: "May", scopes: { read: "look", generate: "make pictures", train: "train", admin: "manage keys" },
 		mostPictures: "Pictures a day at most", mostQueued: "Jobs at a time at most", any: "any number", make: "Make the key", keyMade: "The new key", keyOnce: "Copy it now: it is not shown again.", copy: "Copy",
 	},
