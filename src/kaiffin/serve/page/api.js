@@ -84,7 +84,7 @@ export async function every(path, most = 1000) {
 	return found;
 }
 
-// --- jobs, as they are now -----------------------------------------------------------------------
+// --- jobs, as they are now
 
 export const jobs = new Map();
 
@@ -118,7 +118,7 @@ export function ended(id, signal) {
 	});
 }
 
-// --- events --------------------------------------------------------------------------------------
+// --- events
 
 let last = null, source = null, polling = false;
 

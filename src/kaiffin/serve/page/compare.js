@@ -1,6 +1,6 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
 import { Problem, api, every, fileOf, get, nameOf, on, submit, whoOf } from "./api.js";
-import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, pic, redrawn, sentence, share, soft, table, ticked } from "./dom.js";
+import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, pic, put, redrawn, sentence, share, soft, table, ticked } from "./dom.js";
 import { small } from "./gallery.js";
 import { linesOf, models, picked, stages } from "./generate.js";
 import { follow, standing } from "./jobs.js";
@@ -26,7 +26,7 @@ function asking(runs, bases) {
 		const load = async () => {
 			const { run } = picked(model, checkpoint);
 			checkpoint.hidden = !run;
-			if (run) checkpoint.replaceChildren(...stages(await get(`runs/${run}`)));
+			if (run) put(checkpoint, stages(await get(`runs/${run}`)));
 		};
 		const row = h("div.rival", model, checkpoint, button(C.drop, () => { row.remove(); limited(); }));
 		row.read = () => picked(model, checkpoint);
@@ -90,7 +90,7 @@ async function shown(root, ids, query, runs, signal) {
 	function draw() {
 		const all = lines(), left = all.filter((row) => !voted(row)).length, open = !blind || left === 0;
 		const said = (cell, i) => (open ? cell.rival.name : C.letter(i));
-		rows.replaceChildren(...all.map((row) => {
+		put(rows, all.map((row) => {
 			const cells = open ? row.cells : [...row.cells].sort((a, b) => scatter(`${a.rival.id}${row.seed}${row.prompt}`) - scatter(`${b.rival.id}${row.seed}${row.prompt}`));
 			const full = cells.filter((cell) => cell.image);
 			const spot = h("div");
@@ -112,9 +112,9 @@ async function shown(root, ids, query, runs, signal) {
 
 	function counted(all, left, open) {
 		const of = all.length - left;
-		if (!open || !of) return votes.replaceChildren(open ? "" : soft(C.left(left)));
+		if (!open || !of) return put(votes, !open && soft(C.left(left)));
 		const chance = 1 / rivals.length;
-		return votes.replaceChildren(h2(C.votes), table([C.model, C.preferred, C.interval], rivals.map((rival) => {
+		return put(votes, h2(C.votes), table([C.model, C.preferred, C.interval], rivals.map((rival) => {
 			const won = all.filter((row) => voted(row)?.rival === rival).length, { low, high } = share(won, of);
 			return line(rival.name, C.wonOf(won, of), [C.between(low, high), aside(low > chance ? C.more : high < chance ? C.less : C.unclear)]);
 		})), soft(C.votesNote));
@@ -125,7 +125,7 @@ async function shown(root, ids, query, runs, signal) {
 		const place = h("div");
 		status.append(place);
 		follow(rival.id, signal, (now) => {
-			place.replaceChildren(now.state === "done" ? "" : standing(now));
+			put(place, now.state !== "done" && standing(now));
 			if (now.state === "done") load(rival);
 		});
 	}
@@ -139,14 +139,14 @@ async function judged(place, runs, signal) {
 	const spot = h("div"), result = h("div", { "aria-live": "polite" });
 	const before = (await get("jobs?kind=compare&limit=100", signal)).items.find((job) => job.request.runs.join() === runs.join());
 	const draw = (job) => {
-		if (job.state !== "done") return result.replaceChildren(standing(job));
+		if (job.state !== "done") return put(result, standing(job));
 		const { runs: names, differences, titles, note, files } = job.result;
-		return result.replaceChildren(table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
+		return put(result, table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
 			...differences.map((one) => one[measure] && [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)])))),
-			note ? soft(sentence(note)) : "", h("img.whole-sheet", { src: fileOf(job, files[0]), alt: C.sheet }));
+			note && soft(sentence(note)), h("img.whole-sheet", { src: fileOf(job, files[0]), alt: C.sheet }));
 	};
 	const watch = (job) => { draw(job); follow(job.id, signal, (now) => draw({ ...job, ...now })); };
 	const begin = doer(C.score, spot, async () => watch(await submit("compare", { runs })));
-	place.replaceChildren(h2(C.scores), soft(C.scoresLead), begin, spot, result);
+	put(place, h2(C.scores), soft(C.scoresLead), begin, spot, result);
 	if (before) watch(before);
 }

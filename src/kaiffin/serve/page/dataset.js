@@ -1,6 +1,6 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, isLive, nameOf, on, patch, post, remove, submit } from "./api.js";
-import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, sentence, soft, sure, trouble } from "./dom.js";
+import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
 import { dismiss, dropPlace, take, there, uploads } from "./uploads.js";
@@ -91,7 +91,7 @@ function words(state, root, signal) {
 	const read = async () => {
 		const texts = [state.set.subject], [base] = await get("bases", signal);
 		const { pieces } = await post("pieces", { base: base.name, texts }, { signal });
-		common.replaceChildren(pieces === 1 ? h("p.finding.warning", bold(D.common(texts[0])), ` ${D.commonFix}`) : "");
+		put(common, pieces === 1 && h("p.finding.warning", bold(D.common(texts[0])), ` ${D.commonFix}`));
 	};
 	const save = (name) => (event) => busy(null, spot, async () => {
 		const said = { [name]: event.target.value.trim() };
@@ -131,19 +131,19 @@ function named(state, text) {
 
 function finding(state, one) {
 	const way = named(state, one.press || one.fix);
-	return h("p", { class: `finding ${one.level}` }, bold(sentence(named(state, one.what))), way ? ` ${sentence(way)}` : "");
+	return h(`p.finding.${one.level}`, bold(sentence(named(state, one.what))), way && ` ${sentence(way)}`);
 }
 
 function summary(told, state, by, signal) {
 	const job = state.scan;
-	if (!job) return told.replaceChildren(state.photos.length ? soft(D.unchecked) : "");
-	if (job.state !== "done") return told.replaceChildren(standing(job, isLive(job) ? D.checking : W.isOver(job)));
+	if (!job) return put(told, state.photos.length > 0 && soft(D.unchecked));
+	if (job.state !== "done") return put(told, standing(job, isLive(job) ? D.checking : W.isOver(job)));
 	const [bad, weak] = [0, 1].map((level) => state.photos.filter((photo) => weight(by, photo) === level).length);
 	const later = state.photos.some((photo) => photo.created > job.created);
-	return told.replaceChildren(h(`div.verdict.${bad ? "error" : weak ? "warning" : "good"}`,
+	return put(told, h(`div.verdict.${bad ? "error" : weak ? "warning" : "good"}`,
 		h("p", bold(bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
 		...(by.get(null) || []).map((one) => finding(state, one)),
-		soft(D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));
+		soft(D.checked(ago(job.ended)), later && ` ${D.stale}`)));
 }
 
 function card(state, photo, found, draw) {
@@ -158,7 +158,7 @@ function card(state, photo, found, draw) {
 			note(D.saved);
 		}) });
 	const wrong = found.filter((one) => one.level !== "info");
-	return h("li", { class: `shot${photo.left_out ? " out" : ""}${wrong.length ? ` ${wrong[0].level}` : ""}` },
+	return h(`li.shot${photo.left_out ? ".out" : ""}${wrong.length ? `.${wrong[0].level}` : ""}`,
 		shaped(pic(() => crop(state, photo, draw),
 			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: W.of(D.crop, photo.name), loading: "lazy", width: photo.width, height: photo.height }),
 			frame(photo, photo.crop || middle(photo)), photo.left_out && h("span.badge", D.out)), photo, "13rem"),
@@ -231,7 +231,7 @@ function uploading(dataset, place, came, signal) {
 		if (one.dataset !== dataset) return;
 		one.row ||= h("div.upload");
 		if (!one.row.isConnected && (!one.photo || one.twin)) place.append(one.row);
-		one.row.replaceChildren(h("span.name", one.name),
+		put(one.row, h("span.name", one.name),
 			one.error ? trouble(one.error) : one.twin ? aside(D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
 		if (one.error || one.twin) one.row.append(button(W.dismiss, () => dismiss(one)));
 		if (!one.photo) return;

@@ -12,9 +12,13 @@ export function h(what, ...inside) {
 		else if (name === "value" || name === "checked") made[name] = value;
 		else made.setAttribute(name, value === true ? "" : value);
 	}
-	made.append(...inside.flat(3).filter((one) => one !== null && one !== undefined && one !== false));
+	made.append(...inner(inside));
 	return made;
 }
+
+const inner = (inside) => inside.flat(3).filter((one) => one !== null && one !== undefined && one !== false);
+/** Something else inside of a place. */
+export const put = (place, ...inside) => place.replaceChildren(...inner(inside));
 
 let number = 0;
 export const fresh = (word) => `${word}-${(number += 1)}`;
@@ -59,7 +63,7 @@ export const option = (value, text, chosen) => h("option", { value, selected: va
 
 /** What went wrong, beside where it happened; the next thing said there replaces it. */
 export function say(place, error) {
-	place.replaceChildren(error ? trouble(error) : "");
+	put(place, error && trouble(error));
 }
 
 export function trouble(error) {
@@ -133,7 +137,7 @@ export function sure(question, yes) {
 	});
 }
 
-// --- numbers in words ---------------------------------------------------------------------------
+// --- numbers in words
 
 export function duration(seconds) {
 	const minutes = Math.round(seconds / 60);

@@ -1,6 +1,6 @@
 // One training: while it learns, and what came of it.
 import { fileOf, get, isLive, nameOf, on, submit } from "./api.js";
-import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, pic, plot, say, sentence, soft, throttled } from "./dom.js";
+import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, pic, plot, put, say, sentence, soft, throttled } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
 import { zoom } from "./viewer.js";
@@ -57,20 +57,20 @@ const begun = (state) => Object.keys(state.run.settings).length > 0;
 function status(state, place) {
 	const { job } = state;
 	if (job.state === "done") {
-		return place.replaceChildren(h("p.lead", R.done(duration((job.ended || 0) - (job.begun || 0)))),
+		return put(place, h("p.lead", R.done(duration((job.ended || 0) - (job.begun || 0)))),
 			inRow(link(R.generate, `#/generate?run=${state.id}`, { class: "button main" })));
 	}
-	return place.replaceChildren(standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) ? soft(R.leave) : "");
+	return put(place, standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) && soft(R.leave));
 }
 
 async function previews(state, place) {
 	const found = begun(state) ? await get(`runs/${state.id}/previews`) : [];
-	if (!found.length) return place.replaceChildren(...(isLive(state.job) ? [h2(R.previews), soft(R.noPreviews)] : []));
+	if (!found.length) return put(place, isLive(state.job) && [h2(R.previews), soft(R.noPreviews)]);
 	const last = found.at(-1);
 	if (state.shown === last) return;
 	state.shown = last;
 	const src = (number) => `api/v1/runs/${state.id}/previews/${number}`;
-	place.replaceChildren(h2(R.previews), soft(R.previewsLead),
+	put(place, h2(R.previews), soft(R.previewsLead),
 		h("div.newest", pic(() => zoom(found.map((number) => ({ src: src(number), alt: R.preview(number + 1) })), found.length - 1), h("img", { src: src(last), alt: R.preview(last + 1) }))));
 }
 
@@ -78,7 +78,7 @@ async function charts(state, place) {
 	const found = begun(state) ? await get(`runs/${state.id}/charts`) : [];
 	if (!found.length) return;
 	const open = place.querySelector("details")?.open;
-	place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", R.charts), soft(R.chartsLead),
+	put(place, h("details", { open: open ?? isLive(state.job) }, h("summary", R.charts), soft(R.chartsLead),
 		h("div.plots", found.map(plot))));
 }
 
@@ -97,7 +97,7 @@ function slider(state, place) {
 	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
 	const bar = h("div.slider", h("label", { for: "checkpoint" }, R.checkpoint), h("p.said", bold(), " ", aside()), range, h("div.stops", { "aria-hidden": "true" }));
 	const use = link(R.useThis, "#/generate", { class: "button" });
-	place.replaceChildren(h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div.cards.small", cards));
+	put(place, h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div.cards.small", cards));
 	const made = stopsSlider(bar, stops, (stop, number) => {
 		at = number;
 		images.forEach((image, i) => { image.src = src(stop.step, slots[i].slot); image.alt = `${slots[i].prompt}, ${stop.label}`; });
@@ -108,20 +108,20 @@ function slider(state, place) {
 
 function choice(state, place) {
 	const { choice: found, choosing, run: one } = state, spot = h("div");
-	if (choosing && !["done", "cancelled"].includes(choosing.state)) return place.replaceChildren(standing(choosing, R.choosing));
+	if (choosing && !["done", "cancelled"].includes(choosing.state)) return put(place, standing(choosing, R.choosing));
 	if (found) {
-		return place.replaceChildren(h("div.verdict", h("p", bold(R.chosen(found.chosen)), " ", sentence(found.verdict)),
+		return put(place, h("div.verdict", h("p", bold(R.chosen(found.chosen)), " ", sentence(found.verdict)),
 			state.said.map((line) => h("p", sentence(line)))));
 	}
-	if (!one.finished || !one.candidates.length) return place.replaceChildren();
-	return place.replaceChildren(h("div.verdict", h("p", bold(R.chooseTitle)), h("p", R.chooseLead(one.candidates.length)),
+	if (!one.finished || !one.candidates.length) return put(place);
+	return put(place, h("div.verdict", h("p", bold(R.chooseTitle)), h("p", R.chooseLead(one.candidates.length)),
 		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), { class: "main" })), spot));
 }
 
 const WHERE = ["best.safetensors", "adapter.safetensors", "comfyui.json"];
 
 function files(state, place) {
-	if (!state.run.finished) return place.replaceChildren();
+	if (!state.run.finished) return put(place);
 	const badge = Object.entries(state.job.result?.proofs || {}).map(([name, proof]) => (proof.problems.length
 		? h("div.proof.bad", h("span.badge", R.proofBad), ` ${proof.problems.map(sentence).join(" ")}`)
 		: h("div.proof.good", h("span.badge", R.proofGood), ` ${R.proof}`, fold(R.proofMore, soft(R.proofNumbers(proof, name))))));
@@ -131,13 +131,13 @@ function files(state, place) {
 		return h("li", doer(text, made, async () => {
 			const job = await submit(kind, request);
 			follow(job.id, state.signal, (now) => {
-				if (now.state === "done") made.replaceChildren(link(ready, href(now), { class: "button", ...props }));
+				if (now.state === "done") put(made, link(ready, href(now), { class: "button", ...props }));
 				else if (now.problem) say(made, now);
-				else made.replaceChildren(soft(waiting));
+				else put(made, soft(waiting));
 			});
 		}), aside(where), made);
 	};
-	return place.replaceChildren(h2(R.download), ...badge,
+	return put(place, h2(R.download), badge,
 		h("ul.plain.files", WHERE.filter((name) => state.run.files.includes(name)).map((name) => h("li",
 			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(R.files[name][1]))),
 		making(R.diffusers, "export", { run: state.id, to: "diffusers" }, (job) => fileOf(job, job.result.files[0]), { download: true }),
@@ -145,7 +145,7 @@ function files(state, place) {
 }
 
 function facts(state, place) {
-	if (!begun(state)) return place.replaceChildren();
+	if (!begun(state)) return put(place);
 	const given = Object.entries(state.run.settings).filter(([, value]) => value !== null && typeof value !== "object");
-	return place.replaceChildren(fold(R.settings, h("dl.facts", given.map(([name, value]) => [h("dt", name), h("dd", String(value))]))));
+	return put(place, fold(R.settings, h("dl.facts", given.map(([name, value]) => [h("dt", name), h("dd", String(value))]))));
 }

@@ -1,6 +1,6 @@
 // Settings: keys and people, bases, what computes.
 import { get, on, post, remove } from "./api.js";
-import { ago, bold, button, dialog, doer, field, fold, form, h, h2, inRow, line, numbered, pair, soft, sure, table, throttled, ticked } from "./dom.js";
+import { ago, bold, button, dialog, doer, field, fold, form, h, h2, inRow, line, numbered, pair, put, soft, sure, table, throttled, ticked } from "./dom.js";
 import { logOut } from "./app.js";
 import { W } from "./words.js";
 
@@ -16,7 +16,7 @@ export async function view(root, id, query, signal, me) {
 			fold(S.others, soft(known.how), h("ul.plain", known.bases.map((one) => h("li.absent", bold(one.name), ` ${one.about}`, one.commands.map((text) => h("code", text))))))));
 	const draw = async () => {
 		const found = await get("devices", signal);
-		devices.replaceChildren(h2(S.devices), ...(found.length ? [h("ul.plain", found.map((one) => h("li", S.device(one)))), soft(S.share(found[0].share))] : [soft(S.noDevices)]));
+		put(devices, h2(S.devices), h("ul.plain", found.map((one) => h("li", S.device(one)))), soft(found.length ? S.share(found[0].share) : S.noDevices));
 	};
 	await draw();
 	on("job", throttled(() => signal.aborted || draw().catch(() => {}), 1500), signal);
@@ -31,7 +31,7 @@ async function people(signal) {
 	async function draw() {
 		const keys = await get("keys", signal);
 		const open = keys.filter((key) => !key.revoked);
-		place.replaceChildren(h2(S.keys), soft(S.keysLead),
+		put(place, h2(S.keys), soft(S.keysLead),
 			open.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": S.keys }, table(S.keyHeads, open.map((key) => line(key.name, key.user, mays(key.scopes), ago(key.created),
 					doer(S.revoke, spot, async () => {
 						if (!(await sure(S.revokeSure(key.name), S.revoke))) return;
