@@ -57,9 +57,9 @@ async function shown(root, ids, query, runs, signal) {
 	const rivals = await Promise.all(ids.map(async (id) => {
 		const job = await get(`jobs/${id}`, signal), run = runs.find((one) => one.id === job.request.run);
 		const step = job.request.checkpoint;
-		return { id, job, name: run ? `${nameOf(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : W.bases[job.request.base] || job.request.base, images: [] };
+		return { id, job, name: run ? `${nameOf(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
 	}));
-	const status = h("div"), rows = h("div.rows"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
+	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
 	root.append(inRow(link(C.other, "#/compare", { class: "button" }), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
 
 	async function load(one) {

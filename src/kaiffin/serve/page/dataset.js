@@ -60,12 +60,12 @@ async function one(root, id, signal) {
 		const used = state.photos.filter((photo) => !photo.left_out).length;
 		count.textContent = state.photos.length ? D.count(used, state.photos.length - used) : D.none;
 		summary(told, state, by, signal);
-		next.hidden = !used;
+		next.hidden = check.hidden = !used;
 		check.classList.toggle("main", used > 0 && !state.scan);
-		next.firstChild.classList.toggle("main", Boolean(state.scan));
+		next.classList.toggle("main", Boolean(state.scan));
 	}
 
-	const next = h("p.next", link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
+	const next = link(D.next, `#/tune?dataset=${id}`, { class: "button" });
 	const watch = (job) => { state.scan = job; draw(); follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); }); };
 	const check = doer(D.check, spot, async () => watch(await submit("scan", { dataset: id, config: { ...configOf(state.set), data: { skip_bad: true } } })));
 	root.append(
@@ -73,7 +73,7 @@ async function one(root, id, signal) {
 		words(state, root, signal),
 		dropPlace((files) => take(id, files), state.photos.length > 0),
 		arriving,
-		h("div.bar", count, check), spot, told, sheet, next,
+		told, sheet, spot, h("div.bar", count, check, next),
 		h("div.last-part", fold(D.more, h("p", doer(D.remove, spot, async () => {
 			if (!(await sure(D.removeSure(nameOf(state.set)), D.remove))) return;
 			await remove(`datasets/${id}`);
@@ -141,7 +141,7 @@ function summary(told, state, by, signal) {
 	const [bad, weak] = [0, 1].map((level) => state.photos.filter((photo) => weight(by, photo) === level).length);
 	const later = state.photos.some((photo) => photo.created > job.created);
 	return put(told, h(`div.verdict.${bad ? "error" : weak ? "warning" : "good"}`,
-		h("p", bold(bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
+		h("p", bold(bad || weak ? D.found(bad, weak) : D.good)),
 		...(by.get(null) || []).map((one) => finding(state, one)),
 		soft(D.checked(ago(job.ended)), later && ` ${D.stale}`)));
 }
@@ -159,9 +159,9 @@ function card(state, photo, found, draw) {
 		}) });
 	const wrong = found.filter((one) => one.level !== "info");
 	return h(`li.shot${photo.left_out ? ".out" : ""}${wrong.length ? `.${wrong[0].level}` : ""}`,
-		shaped(pic(() => crop(state, photo, draw),
+		h("div.holder", shaped(pic(() => crop(state, photo, draw),
 			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: W.of(D.crop, photo.name), loading: "lazy", width: photo.width, height: photo.height }),
-			frame(photo, photo.crop || middle(photo)), photo.left_out && h("span.badge", D.out)), photo, "13rem"),
+			frame(photo, photo.crop || middle(photo)), photo.left_out && h("span.badge", D.out)), photo, "13rem")),
 		h("p.soft.name", photo.name || photo.id, ` · ${photo.width} × ${photo.height}`),
 		wrong.map((one) => finding(state, one)), caption,
 		inRow(

@@ -13,7 +13,8 @@ export function gallery(root, signal, acting) {
 	const search = h("input", { type: "search", placeholder: Y.search, "aria-label": Y.search, oninput: settled(() => restart(), 250) });
 	const liked = h("input", { type: "checkbox", onchange: () => restart() });
 	const choose = button(Y.choose, () => { state.choosing = !state.choosing; pick([]); });
-	root.append(h2(Y.title), inRow(search, ticked(Y.liked, liked), choose), many, spot, empty, grid, end);
+	const tools = inRow(search, ticked(Y.liked, liked), choose);
+	root.append(h2(Y.title), tools, many, spot, empty, grid, end);
 
 	// The grid's children are chunks that know their pictures; those far from what is seen are empty, and as high as before.
 	const near = new IntersectionObserver((entries) => {
@@ -82,7 +83,8 @@ export function gallery(root, signal, acting) {
 				fill(chunk);
 				near.observe(chunk);
 			}
-			empty.textContent = grid.firstChild ? "" : wanted || liked.checked ? Y.none : Y.empty;
+			tools.hidden = !grid.firstChild && !wanted && !liked.checked;
+			empty.textContent = tools.hidden ? Y.empty : grid.firstChild ? "" : Y.none;
 			came = true;
 		});
 		if (turn !== state.turn) return;

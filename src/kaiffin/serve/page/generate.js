@@ -48,7 +48,7 @@ const clean = (request) => Object.fromEntries(Object.entries(request).filter(([,
 export const models = (runs, bases, chosen, onchange, label) => h("select", { onchange, "aria-label": label },
 	runs.length > 0 && h("optgroup", { label: G.yours }, runs.map((one) => option(`run:${one.id}`, nameOf(one), chosen))),
 	h("optgroup", { label: G.plainBases }, bases.map((one) => option(`base:${one.name}`, W.bases[one.name] || one.name, chosen))));
-export const stages = (run) => [option("", G.last), run.files.includes("best.safetensors") && option("best", G.best), run.candidates.map((step) => option(String(step), W.run.step(step)))];
+export const stages = (run) => [run.files.includes("best.safetensors") && option("best", G.best), option("", G.last), run.candidates.map((step) => option(String(step), W.run.step(step)))];
 export function picked(model, checkpoint) {
 	const [kind, id] = model.value.split(":"), stage = kind === "run" && checkpoint.value;
 	return { [kind]: id, ...(stage ? { checkpoint: Number(stage) || stage } : {}) };
@@ -85,7 +85,7 @@ function asking(runs, bases, schema, query, signal, job) {
 			who = whoOf(run);
 			read_by = run.base;
 			put(checkpoint, stages(run));
-			checkpoint.value = had ?? (run.files.includes("best.safetensors") ? "best" : "");
+			checkpoint.value = had ?? checkpoint.options[0].value;
 			if (checkpoint.selectedIndex < 0) checkpoint.value = "";
 			had = null;
 			if (!prompt.value.trim()) prompt.value = G.firstPrompt(who);
@@ -209,7 +209,7 @@ async function showJob(job, place, signal, acting, beside) {
 	function draw() {
 		const now = jobs.get(job.id) || job;
 		const scores = new Map((now.result?.rankings || []).flat().map((one) => [one.image, one]));
-		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => a.prompt.localeCompare(b.prompt) || a.seed - b.seed);
+		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => asked(a) - asked(b) || a.seed - b.seed);
 		const waiting = isLive(now) || !loaded ? total - images.length : 0;
 		const shown = [...first, ...order];
 		put(tiles, shown.map((image, i) => tile(image, shown, i, scores.get(image.id), acting, first[0] === image)),
@@ -219,6 +219,7 @@ async function showJob(job, place, signal, acting, beside) {
 			}));
 		put(status, now.state !== "done" && standing(now), beside && soft(G.varied), scores.size > 0 && soft(G.scored));
 	}
+	const asked = (image) => job.request.prompts.indexOf(image.prompt);
 	const rank = (scores, image) => [...scores.keys()].indexOf(image.id) + (scores.get(image.id)?.chosen ? 0 : 1000);
 
 	// Answers may overtake each other: none makes pictures fewer.

@@ -10,7 +10,7 @@ const R = W.run;
 
 export async function run(root, id, signal) {
 	const state = { id, signal, run: await get(`runs/${id}`, signal), job: null, choosing: null };
-	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "facts"].map((name) => [name, h(`section.${name}`)]));
+	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "given"].map((name) => [name, h(`section.${name}`)]));
 	root.append(...heading(link(R.all, "#/tune"), nameOf(state.run)), ...Object.values(parts));
 	state.choosing = (await get("jobs?kind=choose&limit=100", signal)).items.find((job) => job.request.run === id);
 
@@ -27,7 +27,7 @@ export async function run(root, id, signal) {
 		state.run = await get(`runs/${id}`, signal);
 		[state.choice, state.said] = state.run.files.includes("best.safetensors") ? await Promise.all(["choice", "choice/said"].map((what) => get(`runs/${id}/${what}`, signal))) : [null];
 		files(state, parts.files);
-		facts(state, parts.facts);
+		facts(state, parts.given);
 		choice(state, parts.choice);
 		if (state.choice) slider(state, parts.pictures);
 		else await previews(state, parts.pictures);
@@ -93,7 +93,7 @@ function slider(state, place) {
 	let at = 0;
 	const cards = slots.map((one, i) => h("figure.card",
 		pic(() => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}` })), i), images[i]),
-		h("figcaption", one.prompt, aside(` · ${W.seed(one.seed)}`))));
+		h("figcaption", one.prompt, aside(W.seed(one.seed)))));
 	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
 	const bar = h("div.slider", h("label", { for: "checkpoint" }, R.checkpoint), h("p.said", bold(), " ", aside()), range, h("div.stops", { "aria-hidden": "true" }));
 	const use = link(R.useThis, "#/generate", { class: "button" });
@@ -110,8 +110,7 @@ function choice(state, place) {
 	const { choice: found, choosing, run: one } = state, spot = h("div");
 	if (choosing && !["done", "cancelled"].includes(choosing.state)) return put(place, standing(choosing, R.choosing));
 	if (found) {
-		return put(place, h("div.verdict", h("p", bold(R.chosen(found.chosen)), " ", sentence(found.verdict)),
-			state.said.map((line) => h("p", sentence(line)))));
+		return put(place, h("div.verdict.good", h("p", bold(R.chosen(found.chosen))), state.said.map((line) => h("p", sentence(line)))));
 	}
 	if (!one.finished || !one.candidates.length) return put(place);
 	return put(place, h("div.verdict", h("p", bold(R.chooseTitle)), h("p", R.chooseLead(one.candidates.length)),

@@ -12,7 +12,7 @@ export async function view(root, id, query, signal, me) {
 	root.append(h("h1", S.title),
 		h("section", h2(S.you), h("p", S.who(me.user, mays(me.scopes))), quotas(me.quotas), inRow(doer(S.out, spot, logOut)), spot),
 		devices,
-		h("section", h2(S.bases), soft(S.basesLead), h("ul", bases.map((one) => h("li", bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))),
+		h("section", h2(S.bases), soft(S.basesLead), h("ul.plain", bases.map((one) => h("li", bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))),
 			fold(S.others, soft(known.how), h("ul.plain", known.bases.map((one) => h("li.absent", bold(one.name), ` ${one.about}`, one.commands.map((text) => h("code", text))))))));
 	const draw = async () => {
 		const found = await get("devices", signal);

@@ -54,7 +54,7 @@ function start(sets, bases, schema, query, signal) {
 		planned.classList.remove("waiting");
 	}, 350);
 
-	planned.append(soft(T.planning));
+	put(planned, soft(T.planning), h("progress", { "aria-label": T.planning }));
 	plan();
 	return h("div.start",
 		h("div.words", field(T.photos, which, T.photosHint), field(T.base, base, T.baseHint)),

@@ -59,8 +59,7 @@ export const W = {
 		count: (used, out) => `${many(used, "photo")} to learn from${out ? `, ${out} left out` : ""}`, none: "No photos yet.",
 		next: "Next: Fine-tune", check: "Check photos", checking: "Looking at every photo …",
 		unchecked: "Not checked yet. A check takes a few seconds and may save an hour.",
-		bad: (count) => `${many(count, "photo")} cannot be learnt from as ${count === 1 ? "it is" : "they are"}.`,
-		weak: (count) => `All can be used. ${many(count, "photo")} could be better.`, good: "Good photos. Nothing to mend.",
+		found: (bad, weak) => `${bad ? `${many(bad, "photo")} cannot be learnt from as ${bad === 1 ? "it is" : "they are"}.` : "All can be used."}${weak ? ` ${many(weak, "photo")} could be better.` : ""}`, good: "Good photos. Nothing to mend.",
 		checked: (when) => `Checked ${when}.`, stale: "There are new photos since: check again.", refusedFix: "Leave it out, or use another one.",
 		twin: "is here already: it is kept once", photo: (name) => `photo ${name}`, captionOf: (name) => `what ${name} shows`,
 		captionHint: (word, noun) => `a photo of ${word} ${noun}`.trim(), saved: "Saved.",
@@ -105,13 +104,13 @@ export const W = {
 		proof: "Another program reads it and draws the same.",
 		proofNumbers: (proof, name) => `${name}: ${Object.values(proof.layers).reduce((a, b) => a + b, 0)} layers, largest difference ${Number(proof.difference).toExponential(0)}, allowed ${Number(proof.allowed).toExponential(0)}, effect of the adapter ${Number(proof.effect).toPrecision(2)}.`,
 		files: {
-			"best.safetensors": ["Download the chosen adapter", "kohya's layout. A1111: models/Lora. ComfyUI: models/loras."],
-			"adapter.safetensors": ["Download adapter", "Its last step, in kohya's layout. A1111: models/Lora. ComfyUI: models/loras."],
+			"best.safetensors": ["Download the chosen adapter", "For A1111 (folder models/Lora), ComfyUI (models/loras) and others, in kohya's layout."],
+			"adapter.safetensors": ["Download adapter", "The same of the last step."],
 			"comfyui.json": ["Download ComfyUI workflow", "Drop it onto ComfyUI's canvas; it names the adapter."],
 		},
 		diffusers: ["Make a file for diffusers", "For programs: pipeline.load_lora_weights(FILE).", "Converting …", "Download for diffusers"],
 		settings: "All settings of this training",
-		report: ["Make the report", "All of it on one page, with the numbers; opens beside this one.", "Writing it …", "Open the report"],
+		report: ["Make the report", "All of it on one page, with the numbers, to keep or to send.", "Writing it …", "Open the report"],
 	},
 
 	generate: {
@@ -147,7 +146,7 @@ export const W = {
 	settings: {
 		title: "Settings", you: "You", who: (user, scopes) => `You are ${user}. You may ${scopes}.`, out: "Log out",
 		quota: { pictures: (n) => `${many(n, "picture")} a day`, queued: (n) => `${many(n, "job")} at a time`, bytes: (n) => `${Math.round(n / 1e6)} MB` },
-		bases: "Bases", basesLead: "Models that can learn. Nothing is downloaded by itself.", others: "Bases that are not here",
+		bases: "Base models", basesLead: "What can learn. Nothing is downloaded by itself.", others: "Others, and how to bring them here",
 		devices: "What computes", noDevices: "Nothing: this service takes photos and shows pictures, and computes none.", device: (one) => `${{ processes: "This computer", gpus: "Graphics card" }[one.on.split(":")[0]] || one.on}: ${one.does ? `${{ paint: "draws pictures" }[one.does] || KINDS[one.does]?.toLowerCase() || one.does}${one.base ? `, ${one.base} is in memory` : ""}` : "free"}`, share: (value) => `While something learns, pictures may take up to ${percent(value)} of its time.`,
 		keys: "Keys", keysLead: "A key lets a person or a program in.", noKeys: "There are no keys yet.", keyHeads: ["name", "person", "may", "made", "remove"], revoke: "Remove", revokeOf: (name) => `Remove the key ${name}`, revokeSure: (name) => `Remove the key ${name}? What uses it is locked out at once.`,
 		newKey: "Make a key", keyName: "Name of the key", keyNameHint: "What it is for, such as phone.", keyUser: "Person", keyUserHint: "Each person sees their own photos and pictures only.", may: "May", scopes: { read: "look", generate: "make pictures", train: "train", admin: "manage keys" },
