@@ -128,7 +128,7 @@ def test_a_message_of_the_browser_is_asked_for(
         page = one.go("dataset")
         assert page.evaluate("Notification.permission") == "default"  # nobody is asked at once
         page.get_by_role("button", name="Jobs").click()
-        page.get_by_role("button", name="Tell me when something is over").click()
+        page.get_by_role("button", name="Tell me when something is done").click()
         expect(page.get_by_text("Your browser", exact=False)).to_be_visible()
         page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
         page.evaluate(

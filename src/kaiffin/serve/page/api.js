@@ -84,7 +84,7 @@ export async function every(path, most = 1000) {
 	return found;
 }
 
-// --- jobs, as they are now -----------------------------------------------------------------------
+// --- jobs, as they are now
 
 export const jobs = new Map();
 
@@ -95,7 +95,7 @@ export function hear(job) {
 	return jobs.get(job.id);
 }
 
-export const refresh = async (id) => hear(await get(`jobs/${id}`));
+const refresh = async (id) => hear(await get(`jobs/${id}`));
 
 export async function loadJobs() {
 	for (const job of (await get("jobs?limit=100")).items.reverse()) hear(job);
@@ -105,6 +105,7 @@ export async function loadJobs() {
 export const whoOf = ({ subject, noun }) => [subject, noun].filter(Boolean).join(" ");
 export const nameOf = (one) => one.name || whoOf(one) || W.dataset.nameless(one.created);
 
+export const fileOf = (job, name) => `api/v1/jobs/${job.id}/files/${name}`;
 export const isLive = (job) => ["queued", "running", "pausing", "paused"].includes(job.state);
 
 /** Resolves with the job once it is over or held. */
@@ -117,7 +118,7 @@ export function ended(id, signal) {
 	});
 }
 
-// --- events --------------------------------------------------------------------------------------
+// --- events
 
 let last = null, source = null, polling = false;
 

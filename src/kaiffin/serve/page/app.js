@@ -1,6 +1,6 @@
 // The page's frame: who is here, which part is shown, whether the service answers.
 import { get, jobs, listen, loadJobs, on, pause, post, quiet, remove, isLive } from "./api.js";
-import { button, dialog, field, form, h, inRow, link, say } from "./dom.js";
+import { button, dialog, field, form, h, inRow, link, put, say } from "./dom.js";
 import { drawer, said } from "./jobs.js";
 import { W } from "./words.js";
 
@@ -13,7 +13,7 @@ let leaving = new AbortController();
 let me = null;
 
 /** Where the address leads: #/part/id?more. */
-export function place() {
+function place() {
 	const [path, more] = location.hash.replace(/^#\/?/, "").split("?");
 	const [part, ...ids] = path.split("/");
 	return { part: VIEWS[part] ? part : "dataset", id: ids.join("/"), query: new URLSearchParams(more || "") };
@@ -33,15 +33,15 @@ async function show() {
 	try {
 		const { view } = await VIEWS[part]();
 		if (signal.aborted) return;
-		main.replaceChildren(root);
+		put(main, root);
 		scrollTo(0, 0);
 		await view(root, id, query, signal, me);
 	} catch (error) {
 		if (error.name === "AbortError" || signal.aborted) return;
-		main.replaceChildren(root);
+		put(main, root);
 		if (!("problem" in error)) console.error(error);
 		const spot = h("div");
-		root.replaceChildren(spot, inRow(button(W.again, show), link(W.toStart, "#/dataset")));
+		put(root, spot, inRow(button(W.again, show), link(W.toStart, "#/dataset")));
 		say(spot, error);
 	}
 }
@@ -55,7 +55,7 @@ function head() {
 	document.querySelector(".more").append(drawer());
 }
 
-// --- who is here ----------------------------------------------------------------------------------
+// --- who is here
 
 let asking = null;
 
@@ -80,7 +80,7 @@ export async function logOut() {
 	location.reload();
 }
 
-// --- whether the service answers ------------------------------------------------------------------
+// --- whether the service answers
 
 let answers = true;
 
@@ -103,7 +103,7 @@ async function retry() {
 	}
 }
 
-// --- what is over -------------------------------------------------------------------------------
+// --- what is over
 
 let unseen = false; // something is over that nobody has looked at
 

@@ -1,6 +1,6 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
-import { Problem, api, every, get, nameOf, on, submit, whoOf } from "./api.js";
-import { aside, button, doer, field, form, h, h2, heading, inRow, link, numbered, option, pic, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
+import { Problem, api, every, fileOf, get, nameOf, on, submit, whoOf } from "./api.js";
+import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, option, pic, put, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
 import { small } from "./gallery.js";
 import { linesOf, models, picked, stages } from "./generate.js";
 import { follow, standing } from "./jobs.js";
@@ -27,9 +27,9 @@ function asking(runs, bases) {
 		const load = async (stage = "") => {
 			const { run } = picked(model, checkpoint);
 			checkpoint.hidden = !run;
-			checkpoint.replaceChildren(option(stage, ""));
+			put(checkpoint, option(stage, ""));
 			if (!run) return;
-			checkpoint.replaceChildren(...stages(await get(`runs/${run}`)));
+			put(checkpoint, stages(await get(`runs/${run}`)));
 			checkpoint.value = stage;
 		};
 		const row = h("div.rival", model, checkpoint, button(C.drop, () => { row.remove(); changed(); }));
@@ -61,9 +61,9 @@ async function shown(root, ids, query, runs, signal) {
 	const rivals = await Promise.all(ids.map(async (id) => {
 		const job = await get(`jobs/${id}`, signal), run = runs.find((one) => one.id === job.request.run);
 		const step = job.request.checkpoint;
-		return { id, job, name: run ? `${nameOf(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : W.bases[job.request.base] || job.request.base, images: [] };
+		return { id, job, name: run ? `${nameOf(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
 	}));
-	const status = h("div"), rows = h("div.rows"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
+	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
 	root.append(inRow(link(C.other, "#/compare", { class: "button" }), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
 
 	async function load(one) {
@@ -87,41 +87,41 @@ async function shown(root, ids, query, runs, signal) {
 
 	// A vote is for the pictures of a row, once all are there.
 	const winners = new Map((await get(`votes?jobs=${ids}`, signal)).map((one) => [one.images.join(), one.won]));
-	const key = (line) => line.cells.map((cell) => cell.image?.id).sort().join();
-	const wins = (line, cell) => Boolean(cell.image) && winners.get(key(line)) === cell.image.id;
-	const voted = (line) => line.cells.find((cell) => wins(line, cell));
+	const key = (row) => row.cells.map((cell) => cell.image?.id).sort().join();
+	const wins = (row, cell) => Boolean(cell.image) && winners.get(key(row)) === cell.image.id;
+	const voted = (row) => row.cells.find((cell) => wins(row, cell));
 
 	function draw() {
-		const all = lines(), left = all.filter((line) => !voted(line)).length, open = !blind || left === 0;
+		const all = lines(), left = all.filter((row) => !voted(row)).length, open = !blind || left === 0;
 		const said = (cell, i) => (open ? cell.rival.name : C.letter(i));
-		rows.replaceChildren(...all.map((line) => {
-			const cells = open ? line.cells : [...line.cells].sort((a, b) => scatter(`${a.rival.id}${line.seed}${line.prompt}`) - scatter(`${b.rival.id}${line.seed}${line.prompt}`));
+		put(rows, all.map((row) => {
+			const cells = open ? row.cells : [...row.cells].sort((a, b) => scatter(`${a.rival.id}${row.seed}${row.prompt}`) - scatter(`${b.rival.id}${row.seed}${row.prompt}`));
 			const full = cells.filter((cell) => cell.image);
 			const spot = h("div");
-			return h("figure.card.line-of", h("figcaption", line.prompt, aside(` · ${W.seed(line.seed)}`)),
-				h("div.side-by-side", cells.map((cell, i) => h(wins(line, cell) ? "div.cell.winner" : "div.cell", aside(said(cell, i)),
-					cell.image ? pic(() => zoom(full.map((one, k) => ({ src: `api/v1/images/${one.image.id}/file`, alt: line.prompt, title: said(one, k) })), full.indexOf(cell)),
-						small(cell.image, `${said(cell, i)}: ${line.prompt}`)) : h("span.gone", C.coming),
-					full.length === cells.length && doer(wins(line, cell) ? C.voted : C.vote, spot, () => vote(line, cell), { "aria-pressed": String(wins(line, cell)), "aria-label": C.voteFor(said(cell, i), line.prompt, line.seed) })))), spot);
+			return h("figure.card.line-of", h("figcaption", row.prompt, aside(` · ${W.seed(row.seed)}`)),
+				h("div.side-by-side", cells.map((cell, i) => h(wins(row, cell) ? "div.cell.winner" : "div.cell", aside(said(cell, i)),
+					cell.image ? pic(() => zoom(full.map((one, k) => ({ src: `api/v1/images/${one.image.id}/file`, alt: row.prompt, title: said(one, k) })), full.indexOf(cell)),
+						small(cell.image, `${said(cell, i)}: ${row.prompt}`)) : h("span.gone", C.coming),
+					full.length === cells.length && doer(wins(row, cell) ? C.voted : C.vote, spot, () => vote(row, cell), { "aria-pressed": String(wins(row, cell)), "aria-label": C.voteFor(said(cell, i), row.prompt, row.seed) })))), spot);
 		}));
 		counted(all, left, open);
 	}
 
-	async function vote(line, cell) {
-		const won = wins(line, cell) ? null : cell.image.id;
-		await api("votes", { method: "PUT", body: { images: key(line).split(","), won } });
-		winners.set(key(line), won);
+	async function vote(row, cell) {
+		const won = wins(row, cell) ? null : cell.image.id;
+		await api("votes", { method: "PUT", body: { images: key(row).split(","), won } });
+		winners.set(key(row), won);
 		redrawn(rows, draw);
 	}
 
 	function counted(all, left, open) {
 		const of = all.length - left;
-		if (!open || !of) return votes.replaceChildren(open ? "" : soft(C.left(left)));
+		if (!open || !of) return put(votes, !open && soft(C.left(left)));
 		const chance = 1 / rivals.length;
-		return votes.replaceChildren(h2(C.votes), table([C.model, C.preferred, C.interval], rivals.map((rival) => {
-				const won = all.filter((line) => voted(line)?.rival === rival).length, { low, high } = share(won, of);
-				return h("tr", h("th", { scope: "row" }, rival.name), h("td", C.wonOf(won, of)), h("td", C.between(low, high), aside(low > chance ? C.more : high < chance ? C.less : C.unclear)));
-			})), soft(C.votesNote));
+		return put(votes, h2(C.votes), table([C.model, C.preferred, C.interval], rivals.map((rival) => {
+			const won = all.filter((row) => voted(row)?.rival === rival).length, { low, high } = share(won, of);
+			return line(rival.name, C.wonOf(won, of), [C.between(low, high), aside(low > chance ? C.more : high < chance ? C.less : C.unclear)]);
+		})), soft(C.votesNote));
 	}
 
 	for (const rival of rivals) {
@@ -129,7 +129,7 @@ async function shown(root, ids, query, runs, signal) {
 		const place = h("div");
 		status.append(place);
 		follow(rival.id, signal, (now) => {
-			place.replaceChildren(now.state === "done" ? "" : standing(now));
+			put(place, now.state !== "done" && standing(now));
 			if (now.state === "done") load(rival);
 		});
 	}
@@ -143,14 +143,14 @@ async function judged(place, runs, signal) {
 	const spot = h("div"), result = h("div", { "aria-live": "polite" });
 	const before = (await get("jobs?kind=compare&limit=100", signal)).items.find((job) => job.request.runs.join() === runs.join());
 	const draw = (job) => {
-		if (job.state !== "done") return result.replaceChildren(standing(job));
+		if (job.state !== "done") return put(result, standing(job));
 		const { runs: names, differences, titles, note, files } = job.result;
-		return result.replaceChildren(table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => h("tr", h("th", { scope: "row" }, titles[measure]),
-				differences.map((one) => h("td", one[measure] ? [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)] : ""))))),
-			note ? soft(sentence(note)) : "", h("img.whole-sheet", { src: `api/v1/jobs/${job.id}/files/${files[0]}`, alt: C.sheet }));
+		return put(result, table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
+			...differences.map((one) => one[measure] && [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)])))),
+			note && soft(sentence(note)), h("img.whole-sheet", { src: fileOf(job, files[0]), alt: C.sheet }));
 	};
 	const watch = (job) => { draw(job); follow(job.id, signal, (now) => draw({ ...job, ...now })); };
 	const begin = doer(C.score, spot, async () => watch(await submit("compare", { runs })));
-	place.replaceChildren(h2(C.scores), soft(C.scoresLead), begin, spot, result);
+	put(place, h2(C.scores), soft(C.scoresLead), begin, spot, result);
 	if (before) watch(before);
 }

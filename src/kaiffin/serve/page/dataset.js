@@ -1,6 +1,6 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, isLive, nameOf, on, patch, post, remove, submit } from "./api.js";
-import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, redrawn, sentence, soft, sure, trouble } from "./dom.js";
+import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
 import { dismiss, dropPlace, take, there, uploads } from "./uploads.js";
@@ -20,8 +20,8 @@ export async function view(root, id, query, signal) {
 	root.append(
 		...heading(sets.length ? D.over : D.welcome, sets.length ? D.title : D.first),
 		h("p.lead", sets.length ? D.lead : D.firstLead),
-		dropPlace((files) => busy(null, spot, () => make({ name: "" }, files)), D.drop),
-		h("div.row.try", doer(D.example, spot, () => make({ example: true }, []), { class: sets.length ? "" : "main" }), soft(D.exampleNote)), spot,
+		dropPlace((files) => busy(null, spot, () => make({ name: "" }, files))),
+		h("div.row.try", doer(D.example, spot, () => make({ example: true }, [])), soft(D.exampleNote)), spot,
 		sets.length ? h2(D.yours) : "",
 		h("ul.plain.sets", sets.map((set) => h("li", h("a.set", { href: `#/dataset/${set.id}` },
 			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span.gone", D.empty),
@@ -60,20 +60,20 @@ async function one(root, id, signal) {
 		const used = state.photos.filter((photo) => !photo.left_out).length;
 		count.textContent = state.photos.length ? D.count(used, state.photos.length - used) : D.none;
 		summary(told, state, by, signal);
-		next.hidden = !used;
+		next.hidden = check.hidden = !used;
 		check.classList.toggle("main", used > 0 && !state.scan);
-		next.firstChild.classList.toggle("main", Boolean(state.scan));
+		next.classList.toggle("main", Boolean(state.scan));
 	}
 
-	const next = h("p.next", link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
+	const next = link(D.next, `#/tune?dataset=${id}`, { class: "button" });
 	const watch = (job) => { state.scan = job; draw(); follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); }); };
 	const check = doer(D.check, spot, async () => watch(await submit("scan", { dataset: id, config: { ...configOf(state.set), data: { skip_bad: true } } })));
 	root.append(
 		...heading(link(D.all, "#/dataset"), nameOf(state.set)),
 		words(state, root, signal),
-		dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
+		dropPlace((files) => take(id, files), state.photos.length > 0),
 		arriving,
-		h("div.bar", count, check), spot, told, sheet, next,
+		told, sheet, spot, h("div.bar", count, check, next),
 		h("div.last-part", fold(D.more, h("p", doer(D.remove, spot, async () => {
 			if (!(await sure(D.removeSure(nameOf(state.set)), D.remove))) return;
 			await remove(`datasets/${id}`);
@@ -91,7 +91,7 @@ function words(state, root, signal) {
 	const read = async () => {
 		const { subject } = state.set, bases = await get("bases", signal);
 		const one = (base) => post("pieces", { base: base.name, texts: [subject] }, { signal }).then(({ pieces }) => pieces === 1, () => false);
-		common.replaceChildren((await Promise.all(bases.map(one))).includes(true) ? h("p.finding.warning", bold(D.common(subject)), ` ${D.commonFix}`) : "");
+		put(common, (await Promise.all(bases.map(one))).includes(true) && h("p.finding.warning", bold(D.common(subject)), ` ${D.commonFix}`));
 	};
 	// At its end, too: a word that could not be kept is tried again.
 	const save = (name) => (event) => busy(null, spot, async () => {
@@ -133,24 +133,24 @@ function named(state, text) {
 
 function finding(state, one) {
 	const way = named(state, one.press || one.fix);
-	return h("p", { class: `finding ${one.level}` }, bold(sentence(named(state, one.what))), way ? ` ${sentence(way)}` : "");
+	return h(`p.finding.${one.level}`, bold(sentence(named(state, one.what))), way && ` ${sentence(way)}`);
 }
 
 function summary(told, state, by, signal) {
 	const job = state.scan;
-	if (!job) return told.replaceChildren(state.photos.length ? soft(D.unchecked) : "");
-	if (job.state !== "done") return told.replaceChildren(standing(job, isLive(job) ? D.checking : W.isOver(job)));
+	if (!job) return put(told, state.photos.length > 0 && soft(D.unchecked));
+	if (job.state !== "done") return put(told, standing(job, isLive(job) ? D.checking : W.isOver(job)));
 	const [bad, weak] = [0, 1].map((level) => state.photos.filter((photo) => weight(by, photo) === level).length);
 	const later = state.photos.some((photo) => photo.created > job.created);
-	return told.replaceChildren(h("div.verdict",
-		h("p", bold(bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
+	return put(told, h(`div.verdict.${bad ? "error" : weak ? "warning" : "good"}`,
+		h("p", bold(bad || weak ? D.found(bad, weak) : D.good)),
 		...(by.get(null) || []).map((one) => finding(state, one)),
-		soft(D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));
+		soft(D.checked(ago(job.ended)), later && ` ${D.stale}`)));
 }
 
 /** A photo; `show` says what is new about it, and leaves alone what is being typed. */
 function card(state, { id, name, caption: first }, draw) {
-	const picture = h("div"), wrong = h("div"), acts = h("div"), spot = h("div"), base = `datasets/${state.set.id}/photos/${id}`;
+	const picture = h("div.holder"), wrong = h("div"), acts = h("div"), spot = h("div"), base = `datasets/${state.set.id}/photos/${id}`;
 	const act = (text, work) => doer(text, spot, work, { "aria-label": W.of(text, name) });
 	const change = (changes) => async () => { await patch(base, changes); replace(state, id, changes); draw(); };
 	let saved = first;
@@ -169,12 +169,12 @@ function card(state, { id, name, caption: first }, draw) {
 		made.key = key;
 		made.className = `shot ${photo.left_out ? "out" : ""} ${bad[0]?.level || ""}`;
 		caption.placeholder = D.captionHint(subject || "kaiffin", noun);
-		picture.replaceChildren(shaped(pic(() => crop(state, photo, draw),
+		put(picture, shaped(pic(() => crop(state, photo, draw),
 			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: W.of(D.crop, name), loading: "lazy", width: photo.width, height: photo.height }),
 			frame(photo, photo.crop || middle(photo)), photo.left_out && h("span.badge", D.out)), photo, "13rem"));
 		made.children[1].textContent = `${name || id} · ${photo.width} × ${photo.height}`;
-		wrong.replaceChildren(...bad.map((one) => finding(state, one)));
-		redrawn(acts, () => acts.replaceChildren(inRow(
+		put(wrong, bad.map((one) => finding(state, one)));
+		redrawn(acts, () => put(acts, inRow(
 			act(D.crop, () => crop(state, photo, draw)),
 			photo.left_out ? act(D.putBack, change({ left_out: false })) : act(D.leaveOut, change({ left_out: true })),
 			photo.left_out && act(D.delete, async () => {
@@ -243,7 +243,7 @@ function uploading(dataset, place, came, signal) {
 		if (one.dataset !== dataset) return;
 		one.row ||= h("div.upload");
 		if (!one.row.isConnected && (!one.photo || one.twin)) place.append(one.row);
-		one.row.replaceChildren(h("span.name", one.name),
+		put(one.row, h("span.name", one.name),
 			one.error ? trouble(one.error) : one.twin ? aside(D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
 		if (one.error || one.twin) one.row.append(button(W.dismiss, () => dismiss(one)));
 		if (!one.photo) return;

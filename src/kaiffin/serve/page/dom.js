@@ -12,9 +12,13 @@ export function h(what, ...inside) {
 		else if (name === "value" || name === "checked") made[name] = value;
 		else made.setAttribute(name, value === true ? "" : value);
 	}
-	made.append(...inside.flat(3).filter((one) => one !== null && one !== undefined && one !== false));
+	made.append(...inner(inside));
 	return made;
 }
+
+const inner = (inside) => inside.flat(3).filter((one) => one !== null && one !== undefined && one !== false);
+/** Something else inside of a place. */
+export const put = (place, ...inside) => place.replaceChildren(...inner(inside));
 
 let number = 0;
 export const fresh = (word) => `${word}-${(number += 1)}`;
@@ -30,8 +34,11 @@ export const h2 = (...inside) => h("h2", ...inside);
 export const bold = (...inside) => h("b", ...inside);
 export const fold = (name, ...inside) => h("details", h("summary", name), ...inside);
 export const table = (heads, rows) => h("table", h("thead", h("tr", heads.map((text) => h("th", { scope: "col" }, text)))), h("tbody", rows));
+export const line = (head, ...cells) => h("tr", h("th", { scope: "row" }, head), cells.map((cell) => h("td", cell)));
 export const inRow = (...inside) => h("div.row", ...inside);
 export const pair = (...inside) => h("div.pair-of", ...inside);
+/** Where there is nothing yet: what it needs, and where that is. */
+export const nothing = (text, name, href) => h("div.nothing", h("p", text), link(name, href, { class: "button main" }));
 export const heading = (over, title, lead) => [h("p.over", over), h("h1", title), lead ? h("p.lead", lead) : ""];
 
 /** A button that is held while its work goes on; what goes wrong is said in `place`. */
@@ -56,7 +63,7 @@ export const option = (value, text, chosen) => h("option", { value, selected: va
 
 /** What went wrong, beside where it happened; the next thing said there replaces it. */
 export function say(place, error) {
-	place.replaceChildren(error ? trouble(error) : "");
+	put(place, error && trouble(error));
 }
 
 export function trouble(error) {
@@ -142,7 +149,7 @@ export function sure(question, yes) {
 	});
 }
 
-// --- numbers in words ---------------------------------------------------------------------------
+// --- numbers in words
 
 export function duration(seconds) {
 	const minutes = Math.round(seconds / 60);

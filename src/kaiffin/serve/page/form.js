@@ -1,5 +1,5 @@
 // A form made from a JSON schema: every setting with its help, searchable; what was changed is marked.
-import { aside, button, fresh, h, inRow, numbered, option, ticked } from "./dom.js";
+import { aside, button, fresh, h, inRow, numbered, option, put, ticked } from "./dom.js";
 import { W } from "./words.js";
 
 const S = W.settingsForm;
@@ -7,7 +7,7 @@ const S = W.settingsForm;
 const resolve = (schema, part) => (part.$ref ? schema.$defs[part.$ref.split("/").pop()] : part);
 
 /** Every plain setting: {name, label, help, kind, default, ...}; sections in the schema's order. */
-export function leaves(schema, without = []) {
+function leaves(schema, without = []) {
 	const found = [];
 	const walk = (part, path) => {
 		for (const [name, raw] of Object.entries(resolve(schema, part).properties || {})) {
@@ -91,7 +91,7 @@ export function settings(schema, { without = [], changed = () => {}, given = [] 
 
 function row(leaf, given, change) {
 	const id = fresh("setting"), control = controlOf(leaf, id);
-	const mark = h("span.changed-mark", S.mark), restore = () => { put(control, leaf, leaf.default); update(); };
+	const mark = h("span.changed-mark", S.mark), restore = () => { write(control, leaf, leaf.default); update(); };
 	const reset = button(S.resetOne, () => { restore(); control.focus(); }, { class: "quiet", "aria-label": S.resetOf(label(leaf.name)) });
 	const element = h(`div.setting.${leaf.kind}`, { "data-name": leaf.name }, h("label", { for: id }, label(leaf.name), " ", mark),
 		control, reset, h("p.soft.hint", { id: `${id}-help` }, leaf.help, " ", ["switch", "rows"].includes(leaf.kind) ? "" : S.default(leaf.default)));
@@ -105,7 +105,7 @@ function row(leaf, given, change) {
 	const isGood = () => (leaf.kind === "rows" ? [...control.querySelectorAll("input")].every((one) => one.checkValidity()) : control.reportValidity());
 	control.addEventListener("change", () => isGood() && update(read(control, leaf)));
 	mark.hidden = reset.hidden = given === undefined;
-	put(control, leaf, given ?? leaf.default);
+	write(control, leaf, given ?? leaf.default);
 	return { element, name: leaf.name, section: leaf.name.split(".")[0], text: `${leaf.name.replace(/[._]/g, " ")} ${leaf.help}`.toLowerCase(), reset: restore };
 }
 
@@ -120,7 +120,7 @@ function controlOf(leaf, id) {
 		min: leaf.low, max: leaf.high, placeholder: leaf.optional ? S.derived : "", required: !leaf.optional, ...shared });
 }
 
-function put(control, leaf, value) {
+function write(control, leaf, value) {
 	if (leaf.kind === "switch") control.checked = Boolean(value);
 	else if (leaf.kind === "rows") control.put(value || []);
 	else if (leaf.kind === "list") control.value = (value || []).join(leaf.join);
@@ -148,7 +148,7 @@ function rowsOf(leaf, shared) {
 		list.append(h("div.part-of", inner, button(S.drop, (event) => { event.target.parentNode.remove(); tell(); })));
 		list.lastChild.own = own;
 	}
-	box.put = (value) => { list.replaceChildren(); value.forEach(add); };
+	box.put = (value) => { put(list); value.forEach(add); };
 	box.read = () => [...list.children].map((one) => Object.fromEntries(one.own));
 	return box;
 }

@@ -1,6 +1,6 @@
 // All pictures that were made: only what is seen is loaded; search, favourites, many at once.
 import { Problem, get, on, post, remove } from "./api.js";
-import { busy, button, doer, h, h2, inRow, link, note, pic, settled, soft, ticked } from "./dom.js";
+import { busy, button, doer, h, h2, inRow, link, note, pic, put, settled, soft, ticked } from "./dom.js";
 import { zoom } from "./viewer.js";
 import { W } from "./words.js";
 
@@ -13,7 +13,8 @@ export function gallery(root, signal, acting) {
 	const search = h("input", { type: "search", placeholder: Y.search, "aria-label": Y.search, oninput: settled(() => restart(), 250) });
 	const liked = h("input", { type: "checkbox", onchange: () => restart() });
 	const choose = button(Y.choose, () => { state.choosing = !state.choosing; pick([]); });
-	root.append(h2(Y.title), inRow(search, ticked(Y.liked, liked), choose), many, spot, empty, grid, end);
+	const tools = inRow(search, ticked(Y.liked, liked), choose);
+	root.append(h2(Y.title), tools, many, spot, empty, grid, end);
 
 	// The grid's children are chunks that know their pictures; those far from what is seen are empty, and as high as before.
 	const near = new IntersectionObserver((entries) => {
@@ -30,7 +31,7 @@ export function gallery(root, signal, acting) {
 
 	const seen = (images) => images.filter((one) => !hidden.has(one.id));
 	const visible = () => seen([...grid.children].flatMap((chunk) => chunk.images));
-	const fill = (chunk) => chunk.replaceChildren(...(chunk.shown ? seen(chunk.images).map(thumb) : []));
+	const fill = (chunk) => put(chunk, chunk.shown && seen(chunk.images).map(thumb));
 	const redraw = () => [...grid.children].forEach(fill);
 
 	function thumb(image) {
@@ -52,9 +53,9 @@ export function gallery(root, signal, acting) {
 		choose.setAttribute("aria-pressed", String(state.choosing));
 		choose.textContent = state.choosing ? Y.stopChoosing : Y.choose;
 		const ids = [...chosen], parts = Array.from({ length: Math.ceil(ids.length / ZIPPED) }, (_, i) => i * ZIPPED);
-		many.replaceChildren(...(state.choosing ? [h("span.soft", { role: "status" }, Y.chosen(ids.length)), button(Y.chooseAll, () => pick(visible().map((one) => one.id))),
-			...parts.map((from) => link(Y.zip(parts.length, from, ids.length), `api/v1/images/zip?ids=${ids.slice(from, from + ZIPPED)}`, { class: "button", download: "kaiffin.zip" })),
-			ids.length ? button(Y.delete, () => hide(ids)) : ""] : []));
+		put(many, state.choosing && [h("span.soft", { role: "status" }, Y.chosen(ids.length)), button(Y.chooseAll, () => pick(visible().map((one) => one.id))),
+			parts.map((from) => link(Y.zip(parts.length, from, ids.length), `api/v1/images/zip?ids=${ids.slice(from, from + ZIPPED)}`, { class: "button", download: "kaiffin.zip" })),
+			ids.length > 0 && button(Y.delete, () => hide(ids))]);
 	}
 
 	/** Gone from sight at once, and for good in a few seconds unless somebody wants it back. */
@@ -82,7 +83,8 @@ export function gallery(root, signal, acting) {
 				fill(chunk);
 				near.observe(chunk);
 			}
-			empty.textContent = grid.firstChild ? "" : wanted || liked.checked ? Y.none : Y.empty;
+			tools.hidden = !grid.firstChild && !wanted && !liked.checked;
+			empty.textContent = tools.hidden ? Y.empty : grid.firstChild ? "" : Y.none;
 			came = true;
 		});
 		if (turn !== state.turn) return;
@@ -94,7 +96,7 @@ export function gallery(root, signal, acting) {
 		state.turn += 1;
 		state.loading = state.done = false;
 		state.next = null;
-		grid.replaceChildren();
+		put(grid);
 		more();
 	}
 
@@ -111,7 +113,7 @@ export function open(images, at, acting) {
 	const items = images.map((image) => ({ src: `api/v1/images/${image.id}/file`, alt: image.prompt, image }));
 	zoom(items, at, ({ image }, viewer) => {
 		const facts = h("dl"), spot = h("div"), beside = h("div");
-		get(`images/${image.id}/recipe`).then((recipe) => facts.replaceChildren(...recipeFacts(recipe)), () => {});
+		get(`images/${image.id}/recipe`).then((recipe) => put(facts, Y.facts(recipe).filter(([, value]) => value !== "").map(([name, value]) => [h("dt", name), h("dd", String(value))])), () => {});
 		const heart = doer("", spot, async () => {
 			Object.assign(image, await post(`images/${image.id}/vote`, { vote: image.vote > 0 ? 0 : 1 }));
 			hearted();
@@ -129,16 +131,9 @@ export function open(images, at, acting) {
 }
 
 async function withBase(image, acting, place) {
-	place.replaceChildren(soft(Y.making));
+	put(place, soft(Y.making));
 	const done = await get(`jobs/${(await acting.compare(image)).id}?wait=120`);
 	if (done.state !== "done") throw new Problem(done.problem || Y.noBase, done.way_out);
 	const made = (await get(`images?job=${done.id}`)).items[0];
-	place.replaceChildren(h("figure.card", h("img.fill", { src: `api/v1/images/${made.id}/file`, alt: Y.baseAlt(image.prompt) }), h("figcaption", Y.base)));
-}
-
-function recipeFacts({ request, base, adapters }) {
-	const rows = [[Y.facts.prompt, request.prompt], [Y.facts.negative, request.negative], [Y.facts.seed, request.seed],
-		[Y.facts.how, `${request.sampler}, ${request.steps}, ${request.guidance}`], [Y.facts.size, `${request.width} × ${request.height}`],
-		[Y.facts.base, base.name], ...adapters.map((one) => [Y.facts.adapter, `${one.name} × ${one.weight}`])];
-	return rows.filter(([, value]) => value !== "" && value !== undefined).flatMap(([name, value]) => [h("dt", name), h("dd", String(value))]);
+	put(place, h("figure.card", h("img.fill", { src: `api/v1/images/${made.id}/file`, alt: Y.baseAlt(image.prompt) }), h("figcaption", Y.base)));
 }

@@ -1,8 +1,8 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
-import { Problem, ended, every, get, isLive, jobs, nameOf, on, post, submit, upload, whoOf } from "./api.js";
-import { busy, button, dialog, field, fold, form, h, h2, inRow, link, note, numbered, option, pair, pic, settled, soft, typing } from "./dom.js";
+import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, submit, upload, whoOf } from "./api.js";
+import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft, typing } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
-import { follow, standing } from "./jobs.js";
+import { begin, follow, standing } from "./jobs.js";
 import { W } from "./words.js";
 
 const G = W.generate;
@@ -16,7 +16,7 @@ export async function view(root, id, query, signal) {
 	const result = h("section.result", { "aria-live": "polite" }), made = h("section");
 	root.append(h("div.two", h("div.ask", h("h1", G.title), ask.element), h("div.got", result, made)));
 	if (job) (job.kind === "grid" ? showGrid : showJob)(job, result, signal, acting, query.get("beside"));
-	else if (!ready.length) result.append(h("p.todo", G.noRuns, " ", link(G.toTune, "#/tune")));
+	else if (!ready.length) result.append(nothing(G.noRuns, G.toTune, "#/tune"));
 	gallery(made, signal, acting);
 }
 
@@ -27,7 +27,7 @@ function actions(ask) {
 		if (kind !== "generate") throw new Problem(G.noRequest);
 		return { ...request, prompts: [image.prompt], seed: image.seed, count: 1, best: null };
 	};
-	const go = async (request, more = "") => { location.hash = `#/generate/${(await submit("generate", clean(request))).id}${more}`; };
+	const go = (request, more) => begin("generate", clean(request), more);
 	return {
 		use: async (image) => { ask.fill(await asked(image)); ask.focus(); note(G.filled); },
 		again: async (image) => go({ ...(await asked(image)), seed: chance(), count: 4 }),
@@ -46,21 +46,21 @@ const clean = (request) => Object.fromEntries(Object.entries(request).filter(([,
 
 /** What pictures can be made with: trainings, and bases as they are; the stages of a training; which are picked. */
 export const models = (runs, bases, chosen, onchange, label) => h("select", { onchange, "aria-label": label },
-	runs.length ? h("optgroup", { label: G.yours }, runs.map((one) => option(`run:${one.id}`, nameOf(one), chosen))) : "",
+	runs.length > 0 && h("optgroup", { label: G.yours }, runs.map((one) => option(`run:${one.id}`, nameOf(one), chosen))),
 	h("optgroup", { label: G.plainBases }, bases.map((one) => option(`base:${one.name}`, W.bases[one.name] || one.name, chosen))));
-export const stages = (run) => [option("", G.last), run.files.includes("best.safetensors") ? option("best", G.best) : "", ...run.candidates.map((step) => option(String(step), W.run.step(step)))];
+export const stages = (run) => [run.files.includes("best.safetensors") && option("best", G.best), option("", G.last), run.candidates.map((step) => option(String(step), W.run.step(step)))];
 export function picked(model, checkpoint) {
 	const [kind, id] = model.value.split(":"), stage = kind === "run" && checkpoint.value;
 	return { [kind]: id, ...(stage ? { checkpoint: Number(stage) || stage } : {}) };
 }
 
-// --- the form --------------------------------
+// --- the form
 
 function asking(runs, bases, schema, query, signal, job) {
 	const spot = h("div");
 	const sample = schema.$defs.Sampling.properties;
 	const source = models(runs, bases, null, () => busy(null, spot, sourced)), checkpoint = h("select");
-	const prompt = h("textarea", { rows: 3, required: true, oninput: () => { drafted(); counted(); } });
+	const prompt = h("textarea", { rows: 3, required: true, placeholder: G.promptExample, oninput: () => { drafted(); counted(); } });
 	const chips = h("div.chips"), pieces = h("p.soft.hint");
 	const count = numbered({ value: 4, min: 1, max: 64, required: true }), best = numbered({ min: 1, max: 64, placeholder: G.all });
 	const seed = numbered({ min: 0, max: 2 ** 32 - 65, placeholder: G.chance });
@@ -84,17 +84,17 @@ function asking(runs, bases, schema, query, signal, job) {
 			const run = await get(`runs/${id}`, signal);
 			who = whoOf(run);
 			read_by = run.base;
-			checkpoint.replaceChildren(...stages(run));
-			checkpoint.value = had ?? (run.files.includes("best.safetensors") ? "best" : "");
+			put(checkpoint, stages(run));
+			checkpoint.value = had ?? checkpoint.options[0].value;
 			if (checkpoint.selectedIndex < 0) checkpoint.value = "";
 			had = null;
 			if (!prompt.value.trim()) prompt.value = G.firstPrompt(who);
 		}
 		counted();
-		chips.replaceChildren(...[who, ...G.scenes].filter(Boolean).map((text) => button(text, () => put(text), { class: "chip", "aria-label": G.add(text) })));
+		put(chips, [who, ...G.scenes].filter(Boolean).map((text) => button(text, () => insert(text), { class: "chip", "aria-label": G.add(text) })));
 	}
 
-	function put(text) {
+	function insert(text) {
 		const at = prompt.selectionStart ?? prompt.value.length, before = prompt.value.slice(0, at);
 		prompt.setRangeText(`${before && !/\s$/.test(before) ? " " : ""}${text}`, at, prompt.selectionEnd ?? at, "end");
 		prompt.focus();
@@ -135,7 +135,7 @@ function asking(runs, bases, schema, query, signal, job) {
 	}
 
 	const dropped = h("input", { type: "file", accept: "image/png", hidden: true, onchange: () => read(dropped.files[0]) });
-	const element = form(G.go, async () => { location.hash = `#/generate/${(await submit("generate", request())).id}`; }, [
+	const element = form(G.go, () => begin("generate", request()), [
 		pair(field(G.with, source), checkpointField),
 		field(G.prompt, prompt, G.promptHint), chips, pieces,
 		pair(field(G.count, count), field(G.keep, best, G.keepHint)),
@@ -170,7 +170,7 @@ function asking(runs, bases, schema, query, signal, job) {
 	return { element, fill, request, focus: () => { element.scrollIntoView({ block: "start" }); prompt.focus(); } };
 }
 
-// --- a grid ----------------------------------
+// --- a grid
 
 function gridAsk(request) {
 	const axis = (chosen) => {
@@ -182,9 +182,8 @@ function gridAsk(request) {
 	const part = ({ name, values }) => ({ name: name.value, values: values.value.split(/[,|]/).map((one) => one.trim()).filter(Boolean) });
 	const box = dialog(G.gridTitle, form(G.gridGo, async () => {
 		const { run, base, sample, seed, prompts } = request();
-		const job = await submit("grid", clean({ run, base, sample, seed, prompt: prompts[0], count: 1, x: part(x), y: y.name.value === x.name.value ? null : part(y) }));
+		await begin("grid", clean({ run, base, sample, seed, prompt: prompts[0], count: 1, x: part(x), y: y.name.value === x.name.value ? null : part(y) }));
 		box.close();
-		location.hash = `#/generate/${job.id}`;
 	}, [soft(G.gridLead), pair(field(G.across, x.name), field(G.values, x.values)), pair(field(G.down, y.name), field(G.values, y.values))]));
 }
 
@@ -192,35 +191,36 @@ function showGrid(job, place, signal) {
 	follow(job.id, signal, draw);
 	jobs.has(job.id) || draw(job);
 	function draw(now) {
-		if (now.state !== "done") return place.replaceChildren(standing(now, G.gridMaking));
-		const sheets = now.result.files.filter((name) => name.endsWith(".png")).map((name) => `api/v1/jobs/${now.id}/files/${name}`);
-		return place.replaceChildren(h2(G.gridTitle), ...sheets.map((src) => h("a", { href: src, download: true },
+		if (now.state !== "done") return put(place, standing(now, G.gridMaking));
+		const sheets = now.result.files.filter((name) => name.endsWith(".png")).map((name) => fileOf(now, name));
+		return put(place, h2(G.gridTitle), sheets.map((src) => h("a", { href: src, download: true },
 			h("img.whole-sheet", { src, alt: G.gridAlt(Object.values(now.result.axes).join("; ")) }))), soft(G.gridNote));
 	}
 }
 
-// --- pictures as they come -------------------
+// --- pictures as they come
 
 async function showJob(job, place, signal, acting, beside) {
 	const total = job.request.prompts.length * job.request.count;
 	const here = new Set(), partial = new Map(), first = [];
 	let images = [], loaded = false;
 	const tiles = h("div.photos.results"), status = h("div");
-	place.replaceChildren(h2(G.result), h("p.soft.prompt-said", job.request.prompts.join(" · ")), status, tiles);
+	put(place, h2(G.result), h("p.soft.prompt-said", job.request.prompts.join(" · ")), status, tiles);
 
 	function draw() {
 		const now = jobs.get(job.id) || job;
 		const scores = new Map((now.result?.rankings || []).flat().map((one) => [one.image, one]));
-		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => a.seed - b.seed);
+		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => asked(a) - asked(b) || a.seed - b.seed);
 		const waiting = isLive(now) || !loaded ? total - images.length : 0;
 		const shown = [...first, ...order];
-		tiles.replaceChildren(...shown.map((image, i) => tile(image, shown, i, scores.get(image.id), acting, first[0] === image)),
-			...Array.from({ length: Math.max(0, waiting) }, (_, i) => {
+		put(tiles, shown.map((image, i) => tile(image, shown, i, scores.get(image.id), acting, first[0] === image)),
+			Array.from({ length: Math.max(0, waiting) }, (_, i) => {
 				const seen = [...partial.values()][i];
 				return h("div.gone.making", seen ? h("img", { src: `api/v1/jobs/${job.id}/partial/${seen.number}?${seen.step}`, alt: G.partial }) : h("span", G.waiting));
 			}));
-		status.replaceChildren(now.state === "done" ? "" : standing(now), beside ? soft(G.varied) : "", scores.size ? soft(G.scored) : "");
+		put(status, now.state !== "done" && standing(now), beside && soft(G.varied), scores.size > 0 && soft(G.scored));
 	}
+	const asked = (image) => job.request.prompts.indexOf(image.prompt);
 	const rank = (scores, image) => [...scores.keys()].indexOf(image.id) + (scores.get(image.id)?.chosen ? 0 : 1000);
 
 	// Answers may overtake each other: none makes pictures fewer.

@@ -1,10 +1,10 @@
 // The drawer of jobs: what runs, what waits, why something failed; try again.
-import { act, isLive, jobs, on } from "./api.js";
-import { ago, aside, bold, button, doer, duration, h, h2, inRow, link, note, redrawn, soft, throttled, trouble } from "./dom.js";
+import { act, isLive, jobs, on, submit } from "./api.js";
+import { ago, aside, bold, button, doer, duration, h, h2, inRow, link, note, put, redrawn, soft, throttled, trouble } from "./dom.js";
 import { W } from "./words.js";
 
 /** How far it is, in words and as a bar. */
-export function progress(job) {
+function progress(job) {
 	const { done = 0, total = null, what = "" } = job.progress || {};
 	if (job.state === "queued") return soft(job.ahead ? W.ahead(job.ahead) : W.next);
 	if (!["running", "pausing"].includes(job.state)) return null;
@@ -15,7 +15,7 @@ export function progress(job) {
 }
 
 /** What can be done with it now. */
-export function acts(job, spot) {
+function acts(job, spot) {
 	const can = {
 		queued: ["cancel"], running: job.kind === "train" ? ["pause", "cancel"] : ["cancel"], pausing: ["cancel"],
 		paused: ["resume", "cancel"], failed: ["retry"], held: ["retry", "cancel"], cancelled: ["retry"], done: [],
@@ -23,11 +23,14 @@ export function acts(job, spot) {
 	return can.map((what) => doer(W.acts[what], spot, () => act(job.id, what), { "aria-label": W.actOn(W.acts[what], W.jobTitle(job)) }));
 }
 
-export const HREF = {
+const HREF = {
 	train: (job) => `#/tune/${job.id}`, generate: (job) => `#/generate/${job.id}`, grid: (job) => `#/generate/${job.id}`,
 	scan: (job) => `#/dataset/${job.request.dataset}`, choose: (job) => `#/tune/${job.request.run}`,
 	export: (job) => (job.request.run ? `#/tune/${job.request.run}` : null), compare: () => "#/compare",
 };
+
+/** Asks for a job, and leads to its page. */
+export const begin = async (kind, request, more = "") => { location.hash = HREF[kind](await submit(kind, request)) + more; };
 
 const wrong = (job) => job.problem && job.state !== "done" && trouble(job);
 
@@ -81,7 +84,7 @@ export function drawer() {
 		if (place.hidden) return;
 		const groups = [[W.now, live], [W.troubled, found.filter((job) => ["held", "failed"].includes(job.state))],
 			[W.over, found.filter((job) => ["done", "cancelled"].includes(job.state))]];
-		redrawn(place, () => place.replaceChildren(
+		redrawn(place, () => put(place, 
 			h("div.buttons", h2(W.jobs), button(W.close, () => toggle(false))),
 			asks(), found.length ? "" : soft(W.noJobs),
 			...groups.filter(([, some]) => some.length).flatMap(([name, some]) => [h("h3", name), h("ul.plain", some.slice(0, 30).map(card))])));

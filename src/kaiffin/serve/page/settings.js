@@ -1,6 +1,6 @@
 // Settings: keys and people, bases, what computes.
 import { get, on, post, remove } from "./api.js";
-import { ago, bold, button, dialog, doer, field, fold, form, h, h2, heading, inRow, numbered, pair, soft, sure, table, throttled, ticked } from "./dom.js";
+import { ago, bold, button, dialog, doer, field, fold, form, h, h2, inRow, line, numbered, pair, put, soft, sure, table, throttled, ticked } from "./dom.js";
 import { logOut } from "./app.js";
 import { W } from "./words.js";
 
@@ -9,20 +9,21 @@ const S = W.settings;
 export async function view(root, id, query, signal, me) {
 	const [bases, known] = await Promise.all([get("bases", signal), get("bases/known", signal)]);
 	const devices = h("section"), spot = h("div");
-	root.append(...heading(S.over, S.title),
-		h("section", h2(S.you), h("p", S.who(me.user, me.scopes)), quotas(me.quotas), inRow(doer(S.out, spot, logOut)), spot),
+	root.append(h("h1", S.title),
+		h("section", h2(S.you), h("p", S.who(me.user, mays(me.scopes))), quotas(me.quotas), inRow(doer(S.out, spot, logOut)), spot),
 		devices,
-		h("section", h2(S.bases), soft(S.basesLead), h("ul", bases.map((one) => h("li", bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))),
+		h("section", h2(S.bases), soft(S.basesLead), h("ul.plain", bases.map((one) => h("li", bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))),
 			fold(S.others, soft(known.how), h("ul.plain", known.bases.map((one) => h("li.absent", bold(one.name), ` ${one.about}`, one.commands.map((text) => h("code", text))))))));
 	const draw = async () => {
 		const found = await get("devices", signal);
-		devices.replaceChildren(h2(S.devices), ...(found.length ? [h("ul.plain", found.map((one) => h("li", S.device(one)))), soft(S.share(found[0].share))] : [soft(S.noDevices)]));
+		put(devices, h2(S.devices), h("ul.plain", found.map((one) => h("li", S.device(one)))), soft(found.length ? S.share(found[0].share) : S.noDevices));
 	};
 	await draw();
 	on("job", throttled(() => signal.aborted || draw().catch(() => {}), 1500), signal);
 	if (me.scopes.includes("admin")) root.append(await people(signal));
 }
 
+const mays = (scopes) => Object.keys(S.scopes).filter((one) => scopes.includes(one)).map((one) => S.scopes[one]).join(", ");
 const quotas = (some) => h("ul", ["pictures", "queued", "bytes"].filter((name) => some[name] !== null).map((name) => h("li", S.quota[name](some[name]))));
 
 async function people(signal) {
@@ -30,13 +31,13 @@ async function people(signal) {
 	async function draw() {
 		const keys = await get("keys", signal);
 		const open = keys.filter((key) => !key.revoked);
-		place.replaceChildren(h2(S.keys), soft(S.keysLead),
-			open.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": S.keys }, table(S.keyHeads, open.map((key) => h("tr", h("th", { scope: "row" }, key.name), h("td", key.user), h("td", key.scopes.map((one) => S.scopes[one]).join(", ")), h("td", ago(key.created)),
-					h("td", doer(S.revoke, spot, async () => {
+		put(place, h2(S.keys), soft(S.keysLead),
+			open.length ? h("div.scroll", { tabindex: 0, role: "region", "aria-label": S.keys }, table(S.keyHeads, open.map((key) => line(key.name, key.user, mays(key.scopes), ago(key.created),
+					doer(S.revoke, spot, async () => {
 						if (!(await sure(S.revokeSure(key.name), S.revoke))) return;
 						await remove(`keys/${key.id}`);
 						await draw();
-					}, { "aria-label": S.revokeOf(key.name) })))))) : h("p", S.noKeys),
+					}, { "aria-label": S.revokeOf(key.name) }))))) : h("p", S.noKeys),
 			spot, fold(S.newKey, maker()));
 	}
 	function maker() {

@@ -1,8 +1,9 @@
 // Fine-tune: what it will take, first; then the start.
-import { get, nameOf, post, submit } from "./api.js";
-import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, option, say, sentence, settled, soft, typing } from "./dom.js";
+import { get, nameOf, post } from "./api.js";
+import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, nothing, option, put, say, sentence, settled, soft, typing } from "./dom.js";
 import { configOf } from "./dataset.js";
 import { settings } from "./form.js";
+import { begin } from "./jobs.js";
 import { run } from "./run.js";
 import { W } from "./words.js";
 
@@ -17,7 +18,7 @@ export async function view(root, id, query, signal) {
 	const full = sets.items.filter((set) => set.photos);
 	root.append(...heading(T.over, T.title, T.lead));
 	if (full.length) root.append(start(full, bases, schema.config, query, signal));
-	else root.append(h("p.todo", T.noPhotos, " ", link(T.toPhotos, "#/dataset")));
+	else root.append(nothing(T.noPhotos, T.toPhotos, "#/dataset"));
 	if (runs.items.length) root.append(h("section", h2(T.earlier), h("ul.plain.runs", runs.items.map(row))));
 }
 
@@ -34,7 +35,7 @@ function start(sets, bases, schema, query, signal) {
 	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name, typed?.base)));
 	const name = h("input", { maxlength: 80, placeholder: T.nameExample, value: typed?.name });
 	const form = settings(schema, { without: ELSEWHERE, changed: () => plan(), given: typed?.given });
-	const go = doer(T.start, spot, async () => { location.hash = `#/tune/${(await submit("train", request())).id}`; }, { class: "main" });
+	const go = doer(T.start, spot, () => begin("train", request()), { class: "main" });
 
 	function request() {
 		const config = form.values(), own = configOf(chosen());
@@ -48,13 +49,13 @@ function start(sets, bases, schema, query, signal) {
 	const plan = settled(async () => {
 		const mine = (turn += 1);
 		planned.classList.add("waiting");
-		const draw = await post("plans", request(), { signal }).then((found) => () => planned.replaceChildren(plans(found, chosen())), (error) => () => say(planned, error));
+		const draw = await post("plans", request(), { signal }).then((found) => () => put(planned, plans(found, chosen())), (error) => () => say(planned, error));
 		if (mine !== turn || signal.aborted) return;
 		draw();
 		planned.classList.remove("waiting");
 	}, 350);
 
-	planned.append(soft(T.planning));
+	put(planned, soft(T.planning), h("progress", { "aria-label": T.planning }));
 	plan();
 	place.append(
 		h("div.words", field(T.photos, which, T.photosHint), field(T.base, base, T.baseHint)),
@@ -70,7 +71,7 @@ function plans(found, set) {
 		h2(T.plan),
 		h("div.tiles", tile(T.time, duration(found.seconds), T.timeNote), tile(T.steps, String(found.steps), T.epochs(found.epochs)),
 			tile(T.memory, bytes(found.memory), found.fits ? T.fits(bytes(found.room)) : T.tooMuch(bytes(found.room)))),
-		found.fits ? "" : h("div.verdict.bad", h("p", bold(T.noFit)), found.helps.map((one) => h("p", h("code", one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
-		set.noun ? "" : h("p.finding.warning", bold(T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),
-		found.derived.length ? fold([T.derived(found.derived.length)], h("ul", found.derived.map((line) => h("li", line)))) : "");
+		!found.fits && h("div.verdict.bad", h("p", bold(T.noFit)), found.helps.map((one) => h("p", h("code", one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
+		!set.noun && h("p.finding.warning", bold(T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),
+		found.derived.length > 0 && fold(T.derived(found.derived.length), h("ul", found.derived.map((line) => h("li", line)))));
 }

@@ -50,7 +50,7 @@ async function send(one) {
 addEventListener("beforeunload", (event) => { if (under) event.preventDefault(); });
 
 /** Where photos are dropped, chosen, or taken with the camera. */
-export function dropPlace(use, lead, slim = false) {
+export function dropPlace(use, slim = false) {
 	const pick = (text, look, props) => {
 		const input = h("input", { type: "file", hidden: true, multiple: true, onchange: () => { use([...input.files]); input.value = ""; }, ...props });
 		return [button(text, () => input.click(), { class: look }), input];
@@ -62,7 +62,7 @@ export function dropPlace(use, lead, slim = false) {
 			place.classList.remove("over-it");
 			use(await dropped(event.dataTransfer));
 		} },
-		h("p.drop-lead", lead),
+		h("p.drop-lead", h("span.wide-only", slim ? W.dataset.dropMore : W.dataset.drop), h("span.touch-only", slim ? W.dataset.takeMore : W.dataset.take)),
 		inRow(pick(W.upload.files, slim ? "" : "main", { accept: "image/*,.heic,.heif" }),
 			pick(W.upload.folder, "wide-only", { webkitdirectory: true }), pick(W.upload.camera, "touch-only", { accept: "image/*", capture: "environment" })));
 	return place;

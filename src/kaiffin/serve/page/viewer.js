@@ -1,5 +1,5 @@
 // Pictures large, one after the other.
-import { aside, button, dialog, h } from "./dom.js";
+import { aside, button, dialog, h, put } from "./dom.js";
 import { W } from "./words.js";
 
 /** items: {src, alt}, title where it is another; side: what stands beside the picture of an item, made when it is shown. */
@@ -11,7 +11,7 @@ export function zoom(items, at, side = null) {
 		Object.assign(image, { src: one.src, alt: one.alt });
 		box.querySelector("h2").textContent = one.title || one.alt;
 		count.textContent = items.length > 1 ? W.nth(at + 1, items.length) : "";
-		beside.replaceChildren(...(side ? [side(one, api)].flat() : []));
+		put(beside, side && side(one, api));
 	};
 	const box = dialog("", h(side ? "div.viewer" : "div.viewer.alone", h("div.stage", image), beside));
 	box.classList.add("large");
