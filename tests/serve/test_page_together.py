@@ -115,30 +115,6 @@ def test_a_report_can_do_nothing_here(browser: Browser, world: World, at: str) -
         expect(one.page.locator("#ran")).to_have_text("script nocookie refused")
 
 
-def test_what_is_pasted_or_gone(browser: Browser, world: World, at: str) -> None:
-    """A prompt of 10,000 characters, and a base that is served no longer: said, and kept."""
-    client, long = caller(world, at, "pat"), "word " * 2000
-    with opened(browser, at, key(client)) as one:
-        page = one.go("generate")
-        box = page.get_by_label("What to draw")
-        box.fill(long)
-        expect(page.get_by_text("9,999 characters in one line, 2,000 at most")).to_be_visible()
-        page.get_by_role("button", name="Generate", exact=True).click()
-        expect(page.get_by_role("alert")).to_contain_text("Change it, and try again.")
-        expect(box).to_have_value(long)
-        page.go_back()
-        page.go_forward()
-        expect(page.get_by_label("What to draw")).to_have_value(long)
-        page.get_by_label("What to draw").fill("a dog")
-        before, world.service.bases = world.service.bases, ("miniature-xl",)
-        try:
-            page.get_by_role("button", name="Generate", exact=True).click()
-            expect(page.get_by_role("alert")).to_contain_text("is not served here")
-        finally:
-            world.service.bases = before
-        expect(page.get_by_label("What to draw")).to_have_value("a dog")
-
-
 @pytest.mark.parametrize("answer", ["granted", "denied"])
 def test_a_message_of_the_browser_is_asked_for(
     browser: Browser, world: World, at: str, answer: str
@@ -152,7 +128,7 @@ def test_a_message_of_the_browser_is_asked_for(
         page = one.go("dataset")
         assert page.evaluate("Notification.permission") == "default"  # nobody is asked at once
         page.get_by_role("button", name="Jobs").click()
-        page.get_by_role("button", name="Tell me when something is over").click()
+        page.get_by_role("button", name="Tell me when something is done").click()
         expect(page.get_by_text("Your browser", exact=False)).to_be_visible()
         page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
         page.evaluate(
