@@ -143,9 +143,10 @@ def subject_of_prompt(prompt: str, plain: str = "") -> Mapping[str, str]:
     return {"subject.token": token, "subject.noun": noun, "data.template": template}
 
 
-def with_marks(prompt: str, settings: Mapping[str, Any]) -> str:
+def with_marks(prompt: str, draft: Draft) -> str:
     """A prompt with the subject's phrase as `{token} {noun}`, where it is in it."""
-    token, noun = settings.get("subject.token") or "", settings.get("subject.noun") or ""
+    known = draft.settings | draft.ours
+    token, noun = known.get("subject.token") or "", known.get("subject.noun") or ""
     for phrase, marks in ((f"{token} {noun}", "{token} {noun}"), (token, "{token}")):
         if phrase.strip() and re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", prompt):
             return prompt.replace(phrase, marks, 1)
@@ -271,7 +272,7 @@ def prompts(draft: Draft, theirs: str, path: Path) -> None:
     lines = [line for line in lines if line and not line.startswith("#")]
     settings: dict[str, Any] = {
         "sample.preview_prompts": [
-            with_marks(line.partition(" --")[0], draft.settings) for line in lines
+            with_marks(line.partition(" --")[0], draft) for line in lines
         ]
     }
     first = dict(_OPTION.findall(lines[0])) if lines else {}

@@ -325,7 +325,7 @@ def _pictures(draft: Draft) -> None:
         return
     shown = [one for one in samples if one.get("enabled", True) and one.get("prompt")]
     if shown:
-        prompts = [common.with_marks(str(one["prompt"]), draft.settings) for one in shown]
+        prompts = [common.with_marks(str(one["prompt"]), draft) for one in shown]
         first = shown[0]
         settings: dict[str, Any] = {"sample.preview_prompts": prompts}
         for theirs, ours, kind in (
