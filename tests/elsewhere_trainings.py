@@ -35,7 +35,8 @@ enable_bucket = true
   image_dir = '{photos}/../reg/1_puffin'
 """
 DREAMBOOTH = (
-    "accelerate launch {script} --pretrained_model_name_or_path={base} --instance_data_dir={photos}"
+    "accelerate launch {script} --pretrained_model_name_or_path={base}"
+    " --instance_data_dir='{photos}'"
     " --output_dir=lora-dog --instance_prompt='a photo of sks dog in a bucket'"
     " --train_batch_size=1 --gradient_accumulation_steps=4 --learning_rate=1e-4"
     " --lr_scheduler=constant --lr_warmup_steps=0 --max_train_steps=500 --seed=0"
@@ -72,12 +73,11 @@ def kohyas_toml(folder: Path, photos: Path, base: str) -> Path:
     return file
 
 
-def kohyas_gui(folder: Path, photos: Path, base: str, *, is_xl: bool) -> Path:
+def kohyas_gui(folder: Path, photos: Path, base: str, *, side: int) -> Path:
     """What kohya_ss saves."""
     file = folder / "gui.json"
-    side = 1024 if is_xl else 512
     file.write_text(json.dumps({
-        "LoRA_type": "LyCORIS/LoKr", "pretrained_model_name_or_path": base, "sdxl": is_xl,
+        "LoRA_type": "LyCORIS/LoKr", "pretrained_model_name_or_path": base, "sdxl": side == 1024,
         "train_data_dir": str(photos), "reg_data_dir": "", "max_resolution": f"{side},{side}",
         "network_dim": 16, "network_alpha": 8, "conv_dim": 1, "conv_alpha": 1, "factor": -1,
         "optimizer": "Prodigy", "optimizer_args": "decouple=True", "learning_rate": 1,

@@ -90,7 +90,7 @@ def test_a_toml_of_sd_scripts_with_sections(photos: Path, tmp_path: Path) -> Non
 
 
 def test_the_gui_of_kohya(photos: Path, tmp_path: Path) -> None:
-    file = kohyas_gui(tmp_path, photos, "sdxl", is_xl=True)
+    file = kohyas_gui(tmp_path, photos, "sdxl", side=1024)
     config = take(str(file)).config
     assert config.adapter.kind == "lokr"
     assert (config.train.optimizer, config.train.lr, config.train.warmup) == ("prodigy", 1, 20)

@@ -271,9 +271,7 @@ def prompts(draft: Draft, theirs: str, path: Path) -> None:
     ]
     lines = [line for line in lines if line and not line.startswith("#")]
     settings: dict[str, Any] = {
-        "sample.preview_prompts": [
-            with_marks(line.partition(" --")[0], draft) for line in lines
-        ]
+        "sample.preview_prompts": [with_marks(line.partition(" --")[0], draft) for line in lines]
     }
     first = dict(_OPTION.findall(lines[0])) if lines else {}
     kinds = {"n": str, "l": float, "g": float, "s": int, "d": int}
