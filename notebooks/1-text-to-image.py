@@ -9,8 +9,6 @@
 # %% [markdown]
 # # 1 · From a text to a picture
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ACCOUNT/kaiffin/blob/main/notebooks/1-text-to-image.ipynb)
-#
 # You know what a network and a gradient are, and have never looked inside Stable Diffusion. In
 # this notebook you take it apart: three networks, one loop of fifteen lines, and the handful of
 # numbers that people turn.
@@ -21,7 +19,7 @@
 # With `BASE = "sd15"` below and a GPU of 15 GB, the same cells run on Stable Diffusion 1.5.
 
 # %%
-SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"
+SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"  # where yours is published
 import importlib.util, subprocess, sys
 
 if importlib.util.find_spec("kaiffin") is None:  # on Colab: a few minutes

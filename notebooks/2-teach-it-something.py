@@ -9,8 +9,6 @@
 # %% [markdown]
 # # 2 · Teach it something
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ACCOUNT/kaiffin/blob/main/notebooks/2-teach-it-something.ipynb)
-#
 # A base model has seen millions of pictures and never your subject. In this notebook it learns one
 # from a dozen photos: Kaiffin, a puffin with a Viking's helmet. You look at the photos as a trainer should,
 # take **LoRA** apart down to its matrices, train for a minute with the loss in sight, compare before and
@@ -19,7 +17,7 @@
 # Under four minutes on two CPU cores; with `BASE = "sd15"`, the same cells on a GPU of 15 GB.
 
 # %%
-SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"
+SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"  # where yours is published
 import importlib.util, subprocess, sys
 
 if importlib.util.find_spec("kaiffin") is None:  # on Colab: a few minutes

@@ -9,8 +9,6 @@
 # %% [markdown]
 # # 3 · Which picture is right
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ACCOUNT/kaiffin/blob/main/notebooks/3-which-picture-is-right.ipynb)
-#
 # A model makes as many pictures as you like. Which of them are good, and which of two models is better? You
 # can look, and should; but eyes get tired, and want to see what they hope for. Here you meet the usual
 # judge, **CLIP**, find out what it cannot see, build a better order around it, and learn when the only honest
@@ -19,7 +17,7 @@
 # Under four minutes on two CPU cores; with `BASE = "sd15"`, the same cells on a GPU of 15 GB.
 
 # %%
-SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"
+SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"  # where yours is published
 import importlib.util, subprocess, sys
 
 if importlib.util.find_spec("kaiffin") is None:  # on Colab: a few minutes

@@ -9,8 +9,6 @@
 # %% [markdown]
 # # 4 · From your photos to a file you share
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/YOUR_ACCOUNT/kaiffin/blob/main/notebooks/4-from-photos-to-a-file.ipynb)
-#
 # The whole journey, with no detours: your photos in, a tested adapter file out, with pictures that show what it
 # does, scores, and a workflow for ComfyUI. The *why* is in notebooks [1](1-text-to-image.ipynb),
 # [2](2-teach-it-something.ipynb) and [3](3-which-picture-is-right.ipynb).
@@ -20,7 +18,7 @@
 # (both want a GPU; step 2 says whether yours is large enough), `PHOTOS`, and what it is called.
 
 # %%
-SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"
+SOURCE = "https://github.com/YOUR_ACCOUNT/kaiffin"  # where yours is published
 import importlib.util, subprocess, sys
 
 if importlib.util.find_spec("kaiffin") is None:  # on Colab: a few minutes

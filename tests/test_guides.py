@@ -1,4 +1,4 @@
-"""Every command of the start pages, the ideas and the guides, once, on a short run (slow)."""
+"""Every command of the pages: run here on a short run (slow), or in a test that is named."""
 
 import re
 import shlex
@@ -6,41 +6,60 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO
-from test_docs import DOCS, said
+from elsewhere_trainings import kohyas_toml
+from test_docs import TOLD, said
 
 from kaiffin.cli.main import main
 from kaiffin.miniature.world import world
 
-pytestmark = pytest.mark.slow
-
-GUIDES = sorted([
-    *(DOCS / "start").glob("*.md"), *(DOCS / "ideas").glob("*.md"),
-    *(DOCS / "guides").glob("*.md"), DOCS / "reference" / "files.md",
-])  # fmt: skip
 # What stands for something of the reader's, and a base that is to be downloaded.
 MEANT = {
-    "RUN": "runs/kaiffin", "BASE": "miniature", "FOLDER": "made", "IN": "FILE",
-    "FILE": "runs/kaiffin/kaiffin.safetensors", "picture.png": "made/a.png",
+    "RUN": "runs/kaiffin", "BASE": "miniature", "FOLDER": "made", "PHOTOS": "my-photos",
+    "picture.png": "made/a.png", "PROMPT": "a photo of a penguin", "...": "a photo of a penguin",
     "runs/a": "runs/kaiffin", "runs/b": "runs/second", "sd15": "miniature", "sdxl": "miniature-xl",
-    "config.yaml": "runs/kaiffin/config.yaml", "sd15.yaml": "sd15.yaml", "dog": "penguin",
+    "config.yaml": "runs/kaiffin/config.yaml", "dog": "penguin", "TUNED": "tuned",
+    **dict.fromkeys(("IN", "FILE", "A"), "runs/kaiffin/kaiffin.safetensors"),
+    "A:0.8": "runs/kaiffin/kaiffin.safetensors:0.8", "B": "runs/second/kaiffin.safetensors",
+    "B:0.5": "runs/second/kaiffin.safetensors:0.5",
+    "FILE:WEIGHT": "runs/kaiffin/kaiffin.safetensors:0.5", "kohya|peft|diffusers": "peft",
 }  # fmt: skip
 SHORT = {
     "train": ["--steps", "2", "--data.prior.weight", "0"], "generate": ["--steps", "2"],
-    "grid": ["--steps", "2"], "choose": ["--sample.steps", "2", "--seeds", "1"],
+    "grid": ["--steps", "2", "-n", "1"], "choose": ["--sample.steps", "2", "--seeds", "1"],
     "compare": ["--sample.steps", "2", "--seeds", "1"],
 }  # fmt: skip
-# A service, a download, what wants another base or photos that are not here: tested elsewhere
-# (test_examples.py has the recipes, test_readme.py the service, test_docs.py plans the wishes).
-ELSEWHERE = re.compile(
-    r"serve|keys|bases get|sweep|import|publish|examples/|flickr30k|--blend|runs/sks|-h|--help"
-    r"|init_from|--like my-photos --judge|--base.dtype"
-)
+# What wants a service, a download, another base or photos that are not here, and who runs it.
+ELSEWHERE = {
+    r"serve|keys": "test_readme.py, serve/test_docs.py",
+    r"bases (get|add)": "stories/test_bases.py",
+    r"examples/|flickr30k|--blend|runs/sks": "test_examples.py",
+    r"sweep": "stories/test_sweep.py",
+    r"publish .*hub:": "stories/test_publish.py",
+    r"--judge openai": "stories/test_rank.py",
+    r"miniature build": "miniature/build/test_build.py",
+}
 
 
-def calls() -> list[str]:
-    found = dict.fromkeys(re.split(r"\s{2,}", c)[0] for page in GUIDES for c in said(page))
-    whole = [call for call in found if call.count(" ") > 1 and not call.endswith("--from")]
-    return [call for call in whole if not ELSEWHERE.search(call) and "COMMAND" not in call]
+def calls() -> dict[str, str | None]:
+    """Every command with an argument, and who else runs it."""
+    found = [re.split(r"\s{2,}", call)[0] for page in TOLD for call in said(page)]
+    whole = [c for c in found if c.count(" ") > 1 and not re.search(r" \.\.\.|COMMAND|SHELL", c)]
+    fragment = re.compile(r"kaiffin \S+ (--[a-z-]+|adapter [a-z]+|sks)$|--help(-all)?$")
+    return {
+        call: next((who for what, who in ELSEWHERE.items() if re.search(what, call)), None)
+        for call in whole if not fragment.search(call)
+    }  # fmt: skip
+
+
+HERE = [call for call, elsewhere in calls().items() if not elsewhere]
+
+
+def test_every_command_is_run_somewhere() -> None:
+    assert len(HERE) > 40
+    for what, who in ELSEWHERE.items():
+        assert any(re.search(what, call) for call in calls()), f"no page says {what}"
+        for name in who.split(", "):
+            assert (REPO / "tests" / name).is_file()
 
 
 @pytest.fixture(scope="module")
@@ -57,27 +76,30 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert main([*call, "--out", f"runs/{name}"]) == 0
         assert main(["generate", "runs/kaiffin", "a", "--steps", "2", "--out", "made"]) == 0
         next((folder / "made").glob("a-*.png")).rename(folder / "made" / "a.png")
+        kohyas_toml(folder, folder / "my-photos", "miniature")
+        assert main(["import", "kohya.toml", "--subject", "kaiffin"]) == 0
+        adapter = "runs/kaiffin/kaiffin.safetensors"
+        assert main(["adapter", "merge", adapter, "--into", "miniature", "--out", "tuned"]) == 0
     return folder
 
 
-@pytest.mark.parametrize("call", calls())
+@pytest.mark.slow
+@pytest.mark.parametrize("call", HERE)
 def test_a_command(call: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(home)
     words = [MEANT.get(word, word) for word in shlex.split(call)[1:]]
-    words = [MEANT.get(word, word) for word in words]  # IN is a FILE
-    out = f"out-{calls().index(call)}"
-    words = [f"{out}.safetensors" if word == "OUT" else word for word in words]
+    out = f"out-{HERE.index(call)}"
+    named = {"OUT": f"{out}.safetensors", "BOTH.safetensors": f"{out}.safetensors"}
+    words = [named.get(word, word) for word in words]
     if words[0] == "train" and "--class" not in words:
         words += ["--class", "penguin"]
     if "--from" not in words and "--dry-run" not in words:
         words += SHORT.get(words[0], [])
-    if words[0] in ("train", "compare"):
+    if words[0] in ("train", "compare", "import"):
         words += ["--out", f"runs/{out}"]
     if "--x" in words and "runs/kaiffin" not in words:
         words += ["--out", out]
+    if words[:2] == ["adapter", "merge"] or words[0] == "publish":
+        at = words.index("--to" if words[0] == "publish" else "--out") + 1
+        words[at] = f"{out}.safetensors" if words[at].endswith(".safetensors") else out
     assert main(words) == 0, words
-
-
-def test_there_is_something_to_run() -> None:
-    assert len(calls()) > 20
-    assert all(page.is_relative_to(REPO) for page in GUIDES)

@@ -61,7 +61,7 @@ def test_cells_are_short_and_exercises_are_answered(path: Path) -> None:
 def test_the_first_cell_installs_where_kaiffin_is_absent(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the place that the button opens, with an extra that there is, at the constraints."""
+    """With an extra that there is, at the constraints."""
     calls: list[list[str]] = []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(subprocess, "run", lambda command, check: calls.append(command))
@@ -69,7 +69,6 @@ def test_the_first_cell_installs_where_kaiffin_is_absent(
     assert first == code(SOURCES[0])[0]
     exec(first, {})
     place = notebooks.address(first).removeprefix("https://github.com/")
-    assert f"/github/{place}/blob/main/notebooks/{path.stem}.ipynb" in path.read_text()
     (command,) = calls
     assert command[-1] == f"kaiffin[notebooks] @ git+https://github.com/{place}"
     assert command[-2] == f"https://raw.githubusercontent.com/{place}/main/constraints.txt"
@@ -157,14 +156,19 @@ def test_pictures_become_small() -> None:
     assert list(notebooks.small(png(Image.new("RGB", (9, 9)))).data) == ["image/png"]
 
 
-def test_another_place_is_written_everywhere(tmp_path: Path) -> None:
+def test_a_button_opens_it_where_it_is_published_and_none_leads_nowhere(tmp_path: Path) -> None:
     path = tmp_path / SOURCES[0].name
     path.write_text(SOURCES[0].read_text())
-    notebooks.move(path, "https://github.com/us/ours/")
-    text = path.read_text()
-    assert notebooks.address(text) == "https://github.com/us/ours"
-    assert "YOUR_ACCOUNT" not in text
-    assert "/github/us/ours/blob/main/" in text
+    assert "YOUR_ACCOUNT" in notebooks.address(path.read_text())
+    assert notebooks.COLAB not in path.read_text()
+    for place in ("us/ours", "them/theirs"):
+        notebooks.move(path, f"https://github.com/{place}/")
+        text = path.read_text()
+        assert notebooks.address(text) == f"https://github.com/{place}"
+        opened = f"{notebooks.COLAB}/github/{place}/blob/main/notebooks/{SOURCES[0].stem}.ipynb"
+        assert text.count(opened) == 1
+        assert "YOUR_ACCOUNT" not in text
+        assert "Open in Colab" in notebooks.bare(path).cells[0].source
 
 
 # --- in full ------------------------------------------------------------------------------------

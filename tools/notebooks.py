@@ -3,7 +3,8 @@ them are made of it, with small outputs, so that they read well on the web.
 
 `python tools/notebooks.py` (`make notebooks`) runs each from top to bottom, the exercises' answers
 with it, compares what came out with what is committed, in kind, and writes it. `--only 2` takes
-one; `--check` writes nothing; `--source URL` says in all of them where Kaiffin is published.
+one; `--check` writes nothing; `--source URL` says in all of them where Kaiffin is published, and
+gives them a button that opens them in Colab from there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4"},
 }
+COLAB = "https://colab.research.google.com"
+BUTTON = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({COLAB}/github/{{}}/blob/main/{{}})"
+TITLE = re.compile(r"^# # .*\n#\n", re.MULTILINE)
 LONGEST = 600  # seconds of a cell
 WIDEST = 760  # pixels of a picture
 COLOURS = 3000  # of a drawing, such as a curve, at most
@@ -73,11 +77,15 @@ def target(path: Path) -> Path:
 
 
 def move(path: Path, source: str) -> None:
-    """Writes another address into the Colab button and the first cell."""
+    """Writes another address into the first cell, and the Colab button that opens it there."""
     before = path.read_text(encoding="utf-8")
     place = address(before).removeprefix("https://github.com/")
     new = source.removesuffix("/").removeprefix("https://github.com/")
-    path.write_text(before.replace(place, new), encoding="utf-8")
+    text = before.replace(place, new)
+    if COLAB not in text:
+        button = BUTTON.format(new, f"notebooks/{target(path).name}")
+        text = TITLE.sub(lambda title: f"{title[0]}# {button}\n#\n", text, count=1)
+    path.write_text(text, encoding="utf-8")
 
 
 def address(source: str) -> str:

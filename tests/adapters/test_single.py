@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import pytest
@@ -17,6 +18,7 @@ from kaiffin.adapters import single
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.tell import SILENT
 from kaiffin.models.base import ModelFamily, SizeFacts
+from kaiffin.models.files.embedded import WEIGHTS, WEIGHTS_XL
 
 SIZES = [SizeFacts.whole(64, 64)]
 
@@ -70,17 +72,28 @@ def test_names_are_those_of_the_published_files(
             assert one.shape == tuple(theirs[name].shape)
 
 
-def test_diffusers_reads_it(sd: ModelFamily, sd_path: Path, tmp_path: Path) -> None:
-    out = tmp_path / "whole.safetensors"
-    single.write(sd, out, "fp32", {}, tell=SILENT)
-    pipe = diffusers.StableDiffusionPipeline.from_single_file(
-        str(out), config=str(sd_path), local_files_only=True, safety_checker=None,
-    )  # fmt: skip
-    for theirs, ours in (
-        (pipe.unet, sd.net), (pipe.vae, sd.vae), (pipe.text_encoder, sd.encoders["text_encoder"]),
-    ):  # fmt: skip
-        state = theirs.state_dict()
-        assert all(state[name].equal(value) for name, value in ours.state_dict().items())
+@pytest.mark.parametrize(
+    ("folder", "pipeline", "more"),
+    [
+        (WEIGHTS, diffusers.StableDiffusionPipeline, {"safety_checker": None}),
+        (WEIGHTS_XL, diffusers.StableDiffusionXLPipeline, {}),
+    ],
+    ids=["miniature", "miniature-xl"],
+)
+def test_diffusers_reads_it(
+    folder: Path, pipeline: Any, more: dict[str, Any], tmp_path: Path
+) -> None:
+    """By its own loader and converters, offline: weight by weight, of every network.
+
+    Not the tiny bases: diffusers tells SDXL's two text encoders apart by their widths alone.
+    """
+    ours, out = load_tiny(folder), tmp_path / "whole.safetensors"
+    single.write(ours, out, "fp32", {}, tell=SILENT)
+    pipe = pipeline.from_single_file(str(out), config=str(folder), local_files_only=True, **more)
+    for part, network in {**ours.encoders, "unet": ours.net, "vae": ours.vae}.items():
+        theirs = getattr(pipe, part).state_dict()
+        for key, value in network.state_dict().items():
+            assert theirs[key].equal(value), f"{part}: {key}"
 
 
 def test_a_base_that_predicts_v_is_told_by_its_marks(sd_v_path: Path, tmp_path: Path) -> None:

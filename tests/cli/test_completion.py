@@ -1,6 +1,8 @@
-"""Completion: what a shell is offered, quickly, and that bash reads what is printed."""
+"""Completion: what a shell is offered, quickly, and that bash, zsh and fish complete with it."""
 
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -48,6 +50,57 @@ def test_bash_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "_kaiffin_completion" in done.stdout
+
+
+@pytest.fixture
+def shell_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Path:
+    """A folder with what is printed for zsh and fish, where `kaiffin` is on the path."""
+    for shell in ("zsh", "fish"):
+        assert main(["completion", shell]) == 0
+        (tmp_path / shell).write_text(capsys.readouterr().out)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    return tmp_path
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+def test_fish_completes(shell_home: Path) -> None:
+    asked = "source ./fish; complete -C 'kaiffin adapter resi'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", asked], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("resize\t")
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_zsh_completes(shell_home: Path) -> None:
+    """At a terminal, since it completes nowhere else."""
+    terminal, end = pty.openpty()
+    zsh = subprocess.Popen(
+        ["zsh", "-f", "-i"], stdin=end, stdout=end, stderr=end, start_new_session=True
+    )
+    try:
+        os.write(terminal, b"PS1='rea''dy'; autoload -Uz compinit; compinit -u -D; . ./zsh\n")
+        assert until(terminal, b"ready")
+        os.write(terminal, b"kaiffin adapter resi\t")
+        assert until(terminal, b"resize")
+    finally:
+        zsh.kill()
+        zsh.wait()
+        os.close(terminal)
+        os.close(end)
+
+
+def until(terminal: int, wanted: bytes) -> bool:
+    """Reads until that is there; False where nothing comes any more."""
+    seen = b""
+    while wanted not in seen and select.select([terminal], [], [], 120)[0]:
+        seen += os.read(terminal, 4096)
+    return wanted in seen
 
 
 def test_a_shell_waits_for_nothing_heavy() -> None:

@@ -80,3 +80,19 @@ def shown(page: Image.Image) -> list[int]:
     """The numbers of the pictures on a page."""
     there = {found for _, found in page.getcolors(1 << 24) or []}
     return [i for i in range(26) if colour(i) in there]
+
+
+def test_a_long_title_is_written_whole() -> None:
+    """In as many lines as it takes, above the pictures and within the page."""
+    tiles = [Image.new("RGB", (64, 64), colour(1))] * 2
+    short = sheets.sheet(tiles, columns=2, title="step 120 it is")
+    words = "step 120 is the earliest that is shown to be as good as the best one, which is last"
+    page = sheets.sheet(tiles, columns=2, title=words)
+    assert page.width == short.width
+    assert page.height > short.height
+    upper = place(page, 1)[1]
+    title = np.asarray(page.crop((0, 0, page.width, upper)))
+    inked = (title != np.asarray(Image.new("RGB", (1, 1), PAPER))).any(-1)
+    assert inked[: upper // 3].any()
+    assert inked[upper // 2 :].any()
+    assert not inked[:, -4:].any()

@@ -24,7 +24,9 @@ class Doctor(Command):
 class Completion(Command):
     """Print what makes a shell complete commands, settings, runs and bases."""
 
-    shell: Literal["bash", "zsh", "fish"] = argument('bash, zsh or fish; eval "$(...)" in its rc')
+    shell: Literal["bash", "zsh", "fish"] = argument(
+        'bash or zsh: eval "$(...)" in its rc; fish: ... | source'
+    )
 
     def __call__(self) -> None:
         from kaiffin.cli.completion import script

@@ -46,13 +46,15 @@ def sheet(
     font, small = ImageFont.load_default(14), ImageFont.load_default(12)
     texts = [_wrapped(label, side, 12) for label in labels or [""] * len(images)]
     caption = max((text.count("\n") + 1 if text else 0) for text in texts) * 16
-    top = GAP + (30 if title else 0) + (22 if column_titles else 0)
     rows = -(-len(images) // columns)
     cell = (side + GAP, side + caption + GAP)
-    page = Image.new("RGB", (columns * cell[0] + GAP, top + rows * cell[1] + GAP), PAPER)
+    width = columns * cell[0] + GAP
+    heading = _wrapped(title, width - 2 * GAP, TITLE, 9)
+    above = (heading.count("\n") + 1) * (TITLE + 6) + 6 if title else 0
+    top = GAP + above + (22 if column_titles else 0)
+    page = Image.new("RGB", (width, top + rows * cell[1] + GAP), PAPER)
     draw = ImageDraw.Draw(page)
-    if title:
-        draw.text((GAP, GAP - 2), title, INK, ImageFont.load_default(18))
+    _write(draw, (GAP, GAP - 2), heading, TITLE, INK)
     for column, text in enumerate(column_titles):
         draw.text((GAP + column * cell[0], top - 22), text, INK, font)
     for i, (image, text) in enumerate(zip(images, texts, strict=True)):

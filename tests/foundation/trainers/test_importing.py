@@ -2,13 +2,20 @@
 
 import json
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from PIL import Image
+from elsewhere_trainings import (
+    DREAMBOOTH,
+    ai_toolkits_file,
+    ai_toolkits_process,
+    kohyas_gui,
+    kohyas_toml,
+    kohyas_tree,
+    onetrainers_preset,
+    sd_scripts,
+)
 
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import UserError
@@ -27,45 +34,16 @@ def told(made: Imported, verdict: str) -> set[str]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """kohya's tree: 4 photos drawn 10 times, and 3 of the class."""
-    for name, count in (("img/10_kaiffin puffin", 4), ("reg/1_puffin", 3)):
-        (tmp_path / name).mkdir(parents=True)
-        for i in range(count):
-            Image.new("RGB", (64, 64), (i, 0, 0)).save(tmp_path / name / f"{i}.png")
-    return tmp_path / "img"
+    return kohyas_tree(tmp_path)
 
 
-SD_SCRIPTS = """accelerate launch --num_cpu_threads_per_process 1 sdxl_train_network.py \\
-  --pretrained_model_name_or_path="sdxl.safetensors" --dataset_config={data} --output_dir=out \\
-  --output_name="puffin" --network_module=networks.lora --network_dim=32 --network_alpha=16 \\
-  --network_args "conv_dim=8" "conv_alpha=4" --learning_rate=1e-4 --text_encoder_lr 5e-5 \\
-  --optimizer_type="AdamW8bit" --optimizer_args "weight_decay=0.1" "betas=0.9,0.99" \\
-  --lr_scheduler="cosine" --lr_warmup_steps=0.1 --max_train_epochs=8 --save_every_n_epochs=2 \\
-  --mixed_precision="bf16" --min_snr_gamma=5 --gradient_checkpointing --xformers --seed 42 \\
-  --noise_offset=0.05 --clip_skip=2 --shuffle_caption --keep_tokens 1 --wandb_api_key=hidden \\
-  --flying_carpet"""
-DATA = """
-[general]
-shuffle_caption = true
-caption_extension = ".txt"
-[[datasets]]
-resolution = [1024, 1024]
-batch_size = 2
-enable_bucket = true
-  [[datasets.subsets]]
-  image_dir = '{photos}/10_kaiffin puffin'
-  num_repeats = 10
-  class_tokens = 'kaiffin puffin'
-  [[datasets.subsets]]
-  is_reg = true
-  image_dir = '{reg}/1_puffin'
-"""
+def big(photos: Path, tmp_path: Path) -> str:
+    script = "sdxl_train_network.py"
+    return sd_scripts(tmp_path, photos, script=script, base="sdxl.safetensors", side=1024)
 
 
 def test_a_command_line_of_sd_scripts(photos: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data.toml"
-    data.write_text(DATA.format(photos=photos, reg=tmp_path / "reg"))
-    made = take(SD_SCRIPTS.format(data=data))
+    made = take(big(photos, tmp_path))
     config = made.config
     assert (config.subject.token, config.subject.noun) == ("kaiffin", "puffin")
     assert config.train.steps == 4 * 10 // 2 * 8
@@ -79,17 +57,16 @@ def test_a_command_line_of_sd_scripts(photos: Path, tmp_path: Path) -> None:
     assert config.train.betas == (0.9, 0.99)
     assert (config.data.prior.weight, config.data.prior.num_images) == (1, 3)
     assert (config.data.crop, config.data.upscale) == ("bucket", True)
-    assert config.sample.clip_skip == 1
+    assert (config.sample.clip_skip, config.sample.sampler) == (1, "euler-a")
     assert told(made, "unknown") == {"flying_carpet"}
     assert {"shuffle_caption", "keep_tokens", "wandb_api_key"} <= told(made, "none")
 
 
 def test_nothing_is_dropped_in_silence(photos: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data.toml"
-    data.write_text(DATA.format(photos=photos, reg=tmp_path / "reg"))
-    spoken = {part for one in take(SD_SCRIPTS.format(data=data)).findings
+    source = big(photos, tmp_path)
+    spoken = {part for one in take(source).findings
               for part in one.theirs.replace(",", " ").replace("--", "").split()}  # fmt: skip
-    flags = [w[2:].partition("=")[0] for w in shlex.split(SD_SCRIPTS) if w.startswith("--")]
+    flags = [w[2:].partition("=")[0] for w in shlex.split(source) if w.startswith("--")]
     assert set(flags) - {"dataset_config"} <= spoken
 
 
@@ -105,14 +82,7 @@ def test_what_is_left_out_there_has_their_default(photos: Path) -> None:
 
 
 def test_a_toml_of_sd_scripts_with_sections(photos: Path, tmp_path: Path) -> None:
-    file = tmp_path / "kohya.toml"
-    file.write_text(
-        f"[model]\npretrained_model_name_or_path = 'runwayml/stable-diffusion-v1-5'\n"
-        f"[folders]\ntrain_data_dir = '{photos}'\n[network]\nnetwork_module = 'lycoris.kohya'\n"
-        "network_args = ['algo=loha', 'preset=full']\nnetwork_train_unet_only = true\n"
-        "[train]\nmax_grad_norm = 0\noptimizer_type = 'DAdaptation'\n"
-    )
-    made = take(str(file))
+    made = take(str(kohyas_toml(tmp_path, photos, "runwayml/stable-diffusion-v1-5")))
     assert made.config.base.name == "sd15"  # that repository is gone
     assert made.config.adapter.kind == "loha"
     assert not made.config.adapter.text_encoder
@@ -120,31 +90,13 @@ def test_a_toml_of_sd_scripts_with_sections(photos: Path, tmp_path: Path) -> Non
 
 
 def test_the_gui_of_kohya(photos: Path, tmp_path: Path) -> None:
-    file = tmp_path / "gui.json"
-    file.write_text(json.dumps({
-        "LoRA_type": "LyCORIS/LoKr", "pretrained_model_name_or_path": "sdxl", "sdxl": True,
-        "train_data_dir": str(photos), "reg_data_dir": "", "max_resolution": "1024,1024",
-        "network_dim": 16, "network_alpha": 8, "conv_dim": 1, "conv_alpha": 1, "factor": -1,
-        "optimizer": "Prodigy", "optimizer_args": "decouple=True", "learning_rate": 1,
-        "unet_lr": 1, "text_encoder_lr": 0, "lr_scheduler": "cosine", "lr_warmup": 10, "epoch": 1,
-        "max_train_steps": "200", "train_batch_size": 1, "min_snr_gamma": 0, "clip_skip": 1,
-        "flux1_checkbox": False, "t5xxl": "", "seed": "", "noise_offset": 0,
-    }))  # fmt: skip
+    file = kohyas_gui(tmp_path, photos, "sdxl", side=1024)
     config = take(str(file)).config
     assert config.adapter.kind == "lokr"
     assert (config.train.optimizer, config.train.lr, config.train.warmup) == ("prodigy", 1, 20)
     assert config.train.steps == 200
     assert not config.adapter.text_encoder
     assert config.train.objective.min_snr_gamma is None
-
-
-DREAMBOOTH = (
-    "accelerate launch {script} --pretrained_model_name_or_path={base} --instance_data_dir={photos}"
-    " --output_dir=lora-dog --instance_prompt='a photo of sks dog in a bucket'"
-    " --train_batch_size=1 --gradient_accumulation_steps=4 --learning_rate=1e-4"
-    " --lr_scheduler=constant --lr_warmup_steps=0 --max_train_steps=500 --seed=0"
-    " --validation_prompt='A photo of sks dog at a lake' --push_to_hub {more}"
-)
 
 
 def dreambooth(photos: Path, script: str = "train_dreambooth_lora.py", more: str = "") -> Imported:
@@ -176,22 +128,8 @@ def test_the_advanced_script_with_pivotal_tuning(photos: Path) -> None:
 
 
 def test_ai_toolkit(photos: Path, tmp_path: Path) -> None:
-    file = tmp_path / "train.yaml"
-    process = {
-        "type": "sd_trainer", "trigger_word": "k4iffin", "device": "cuda:0",
-        "network": {"type": "lora", "linear": 16, "linear_alpha": 8},
-        "save": {"dtype": "float16", "save_every": 250},
-        "datasets": [{"folder_path": str(photos), "caption_ext": "txt", "resolution": [512, 768],
-                      "shuffle_tokens": False, "caption_dropout_rate": 0.05}],
-        "train": {"steps": 1000, "lr": 1e-4, "optimizer": "adamw8bit", "dtype": "bf16",
-                  "noise_scheduler": "ddpm", "ema_config": {"use_ema": True, "ema_decay": 0.99}},
-        "model": {"name_or_path": "sdxl", "is_xl": True},
-        "sample": {"sample_every": 250, "width": 768, "height": 512, "walk_seed": True,
-                   "prompts": ["[trigger] on a cliff"]},
-    }  # fmt: skip
-    file.write_text(
-        yaml.safe_dump({"job": "extension", "config": {"name": "a", "process": [process]}})
-    )
+    process = ai_toolkits_process(photos, "sdxl")
+    file = ai_toolkits_file(tmp_path, process)
     made = take(str(file))
     config = made.config
     assert (config.subject.token, config.data.resolution) == ("k4iffin", 768)
@@ -200,25 +138,14 @@ def test_ai_toolkit(photos: Path, tmp_path: Path) -> None:
     assert config.sample.preview_prompts == ("{token} on a cliff",)
     assert config.sample.size == (768, 512)
     assert "sample.walk_seed" in told(made, "none")
-    process["model"] = {"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}
-    file.write_text(yaml.safe_dump({"config": {"process": [process]}}))
+    flux = {"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}
+    file = ai_toolkits_file(tmp_path, {**process, "model": flux})
     with pytest.raises(UserError, match=r"another model .flux"):
         take(str(file))
 
 
 def test_onetrainer(photos: Path, tmp_path: Path) -> None:
-    concepts = tmp_path / "concepts.json"
-    folder = photos / "10_kaiffin puffin"
-    concepts.write_text(json.dumps([{"path": str(folder), "balancing": 5,
-                                     "image": {"enable_random_flip": True}}]))  # fmt: skip
-    preset: Mapping[str, Any] = {
-        "base_model_name": "sd15", "batch_size": 4, "layer_filter_preset": "attn-mlp",
-        "learning_rate": 3e-4, "model_type": "STABLE_DIFFUSION_15", "resolution": "512",
-        "training_method": "LORA", "epochs": 10, "concept_file_name": str(concepts),
-        "unet": {"weight_dtype": "FLOAT_16"}, "loss_weight_fn": "MIN_SNR_GAMMA",
-        "optimizer": {"optimizer": "PRODIGY", "weight_decay": 0.05},
-        "learning_rate_scheduler": "COSINE", "cloud": {"enabled": False},
-    }  # fmt: skip
+    preset = onetrainers_preset(tmp_path, photos / "10_kaiffin puffin", "sd15")
     file = tmp_path / "preset.json"
     file.write_text(json.dumps(preset))
     config = take(str(file), **{"subject.token": "kaiffin"}).config
@@ -228,6 +155,8 @@ def test_onetrainer(photos: Path, tmp_path: Path) -> None:
     assert config.train.objective.min_snr_gamma == 5
     assert config.adapter.text_encoder
     assert config.train.optimizer == "prodigy"
+    assert (config.sample.sampler, config.sample.schedule) == ("dpm++2m-sde", "karras")
+    assert config.sample.preview_prompts == ("{token} at a lake",)
     file.write_text(json.dumps({**preset, "training_method": "FINE_TUNE"}))
     with pytest.raises(UserError, match="no adapter"):
         take(str(file))

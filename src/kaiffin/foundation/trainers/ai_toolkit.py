@@ -125,7 +125,7 @@ ROWS = (
     whole("sample.seed", "sample.preview_seed"),
     number("sample.guidance_scale", "sample.guidance"),
     whole("sample.sample_steps", "sample.steps"),
-    choice("sample.sampler", "sample.sampler", common.SAMPLERS, otherwise=common.NO_SAMPLER),
+    made("sample.sampler", "sample.sampler, sample.schedule", common.sampler),
     none("sample.walk_seed", "every preview has the same seed: the training shows, not the seed"),
     needless("sample.format sample.sample_start_step", "PNG"),
     needless("type device performance_log_every training_folder sqlite_db_path"
@@ -184,7 +184,7 @@ def _subject(draft: Draft) -> None:
     else:
         draft.miss("trigger_word", "the subject's word is not told: give --subject and --class")
     if caption:
-        template = common.with_marks(str(caption).replace("[trigger]", "{token}"), draft.settings)
+        template = common.with_marks(str(caption).replace("[trigger]", "{token}"), draft)
         draft.take("datasets.default_caption", {"data.template": template})
     elif word:
         draft.imply({"data.template": "{token}"}, "the trigger alone, where there is no caption")
@@ -235,7 +235,7 @@ def _pictures(draft: Draft) -> None:
     samples = draft.value("sample.samples") or []
     prompts = draft.value("sample.prompts") or [one.get("prompt") for one in samples]
     shown = [
-        common.with_marks(str(prompt).replace("[trigger]", "{token}"), draft.settings)
+        common.with_marks(str(prompt).replace("[trigger]", "{token}"), draft)
         for prompt in prompts
         if prompt
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.samplers import SAMPLERS, elsewhere
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.trainers.rows import Draft, Taken, Unlike, as_kind
 
@@ -29,11 +30,9 @@ PRECISIONS = {
     "fp16": "fp16", "float16": "fp16", "float_16": "fp16", "bf16": "bf16", "bfloat16": "bf16",
     "bfloat_16": "bf16", "tfloat_32": "fp32",
 }  # fmt: skip
-SAMPLERS = {
-    "ddim": "ddim", "ddpm": "ddpm", "euler": "euler", "k_euler": "euler", "dpmsolver++": "dpm++2m",
-    "dpmpp_2m": "dpm++2m", "dpmpp": "dpm++2m", "dpmsolver": "dpm++2m", "dpm++_2m": "dpm++2m",
-}  # fmt: skip
-NO_SAMPLER = "previews are made with dpm++2m: sample.sampler"
+NO_SAMPLER = (
+    f"previews are made with dpm++2m unless sample.sampler says else: {', '.join(SAMPLERS)}"
+)
 MOVED = {"runwayml/stable-diffusion-v1-5": "sd15", "runwayml/stable-diffusion-inpainting": ""}
 # Words that stand for a subject in the examples of the field.
 RARE = re.compile(r"sks|tok|ohwx|zwx|p3r5on|\[trigger\]|<[^>]+>", re.IGNORECASE)
@@ -102,7 +101,24 @@ def clip_skip(value: Any) -> Taken:
     return Taken({"sample.clip_skip": left_out}, note if left_out else "")
 
 
+def sampler(value: Any) -> Taken:
+    """A sampler, and its schedule where the name says that, too."""
+    name, schedule = elsewhere(str(value))
+    if name is None:
+        raise Unlike(NO_SAMPLER)
+    return Taken({"sample.sampler": name} | ({"sample.schedule": schedule} if schedule else {}))
+
+
 # --- what needs more than one setting ---------------------------------------------------------
+
+
+def sampler_of(draft: Draft, theirs: str, name: Any) -> Mapping[str, Any]:
+    """The settings of a sampler that stands beside a prompt; none, and that is said, without."""
+    try:
+        return sampler(name).settings if name else {}
+    except Unlike as reason:
+        draft.miss(f"{theirs} {name}", str(reason))
+        return {}
 
 
 def subject_of_words(words: str) -> Mapping[str, str]:
@@ -127,9 +143,10 @@ def subject_of_prompt(prompt: str, plain: str = "") -> Mapping[str, str]:
     return {"subject.token": token, "subject.noun": noun, "data.template": template}
 
 
-def with_marks(prompt: str, settings: Mapping[str, Any]) -> str:
+def with_marks(prompt: str, draft: Draft) -> str:
     """A prompt with the subject's phrase as `{token} {noun}`, where it is in it."""
-    token, noun = settings.get("subject.token") or "", settings.get("subject.noun") or ""
+    known = draft.settings | draft.ours
+    token, noun = known.get("subject.token") or "", known.get("subject.noun") or ""
     for phrase, marks in ((f"{token} {noun}", "{token} {noun}"), (token, "{token}")):
         if phrase.strip() and re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", prompt):
             return prompt.replace(phrase, marks, 1)
@@ -254,9 +271,7 @@ def prompts(draft: Draft, theirs: str, path: Path) -> None:
     ]
     lines = [line for line in lines if line and not line.startswith("#")]
     settings: dict[str, Any] = {
-        "sample.preview_prompts": [
-            with_marks(line.partition(" --")[0], draft.settings) for line in lines
-        ]
+        "sample.preview_prompts": [with_marks(line.partition(" --")[0], draft) for line in lines]
     }
     first = dict(_OPTION.findall(lines[0])) if lines else {}
     kinds = {"n": str, "l": float, "g": float, "s": int, "d": int}
@@ -265,6 +280,7 @@ def prompts(draft: Draft, theirs: str, path: Path) -> None:
             settings[ours] = kinds[mark](first[mark].strip())
     if {"w", "h"} <= first.keys():
         settings["sample.size"] = [int(first["w"]), int(first["h"])]
+    settings |= sampler_of(draft, theirs, first.get("ss"))
     draft.take(theirs, settings, "what stands behind the first prompt counts for all")
 
 

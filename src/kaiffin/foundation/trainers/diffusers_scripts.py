@@ -200,7 +200,7 @@ def _learning(draft: Draft) -> None:
 
 def _pictures(draft: Draft) -> None:
     if draft.value("validation_prompt"):
-        prompt = common.with_marks(str(draft.value("validation_prompt")), draft.settings)
+        prompt = common.with_marks(str(draft.value("validation_prompt")), draft)
         draft.take("validation_prompt", {"sample.preview_prompts": [prompt]})
         every = draft.settings.get("train.checkpoint_every", 500)
         draft.take("validation_epochs", {"sample.preview_every": every}, "at every checkpoint")

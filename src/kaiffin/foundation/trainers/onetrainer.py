@@ -325,7 +325,7 @@ def _pictures(draft: Draft) -> None:
         return
     shown = [one for one in samples if one.get("enabled", True) and one.get("prompt")]
     if shown:
-        prompts = [common.with_marks(str(one["prompt"]), draft.settings) for one in shown]
+        prompts = [common.with_marks(str(one["prompt"]), draft) for one in shown]
         first = shown[0]
         settings: dict[str, Any] = {"sample.preview_prompts": prompts}
         for theirs, ours, kind in (
@@ -336,4 +336,5 @@ def _pictures(draft: Draft) -> None:
                 settings[ours] = kind(first[theirs])
         if first.get("width") and first.get("height"):
             settings["sample.size"] = [int(first["width"]), int(first["height"])]
+        settings |= common.sampler_of(draft, "samples", first.get("noise_scheduler"))
         draft.take("samples", settings, "settings of the first count for all")
