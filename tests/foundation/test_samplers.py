@@ -6,7 +6,7 @@ import pytest
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES, taking
+from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES, elsewhere, taking
 from kaiffin.foundation.settings import build
 from kaiffin.models.diffusion import samplers as functions
 from kaiffin.models.diffusion.schedule import NoiseSchedule
@@ -41,3 +41,32 @@ def test_options_are_settings() -> None:
     options = {option for one in SAMPLERS.values() for option in one.options}
     assert options <= set(SampleConfig.model_fields)
     assert taking("eta") == ["ddim"]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_it_is_known_by_every_name_it_has(name: str) -> None:
+    one = SAMPLERS[name]
+    for spelled in (name, one.a1111, one.comfyui, one.a1111.upper().replace(" ", "_")):
+        assert elsewhere(spelled) == (name, None)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "ours"),
+    [
+        ("DPM++ 2M Karras", "", ("dpm++2m", "karras")),  # A1111 before 1.9
+        ("DPM++ 2M", "Align Your Steps", ("dpm++2m", "ays")),
+        ("Euler a", "Automatic", ("euler-a", "base")),
+        ("DDIM", "", ("ddim", None)),
+        ("dpmpp_2m_sde", "sgm_uniform", ("dpm++2m-sde", "trailing")),  # ComfyUI
+        ("k_euler_a", "", ("euler-a", None)),  # diffusers, sd-scripts
+        ("dpmsolver++", "", ("dpm++2m", None)),
+        ("DPMPP_SDE_KARRAS", "", ("dpm++2m-sde", "karras")),  # OneTrainer
+        ("UNIPC", "", ("unipc", None)),
+        ("Restart", "Turbo", (None, None)),
+        ("", "", (None, None)),
+    ],
+)
+def test_names_of_other_programs(
+    sampler: str, schedule: str, ours: tuple[str | None, str | None]
+) -> None:
+    assert elsewhere(sampler, schedule) == ours

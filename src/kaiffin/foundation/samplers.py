@@ -6,6 +6,8 @@ The two tables that the configuration, the flags, recipes and exports read. The 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -62,6 +64,9 @@ SCHEDULES: dict[str, Schedule] = {
     "ays": Schedule("optimised for ten steps", "Align Your Steps", ""),
 }
 
+# What diffusers, trainers and older versions of A1111 call them, as `_plain` spells it.
+OTHERWISE = {"dpm++": "dpm++2m", "dpmsolver++": "dpm++2m", "dpm++sde": "dpm++2m-sde"}
+
 if TYPE_CHECKING:
     SamplerName = ScheduleName = str
 else:  # the values of a setting, for its schema and its error message
@@ -71,3 +76,29 @@ else:  # the values of a setting, for its schema and its error message
 def taking(option: str) -> list[str]:
     """The samplers that a setting such as `eta` has an effect on."""
     return [name for name, sampler in SAMPLERS.items() if option in sampler.options]
+
+
+def elsewhere(sampler: str, schedule: str = "") -> tuple[str | None, str | None]:
+    """Ours behind another program's names; None for what is not here.
+
+    Some say both in one name: "DPM++ 2M Karras" in A1111 before 1.9, EULER_KARRAS in OneTrainer.
+    """
+    samplers, schedules = _names(SAMPLERS) | OTHERWISE, _names(SCHEDULES)
+    name, kind = _plain(sampler), schedules.get(_plain(schedule))
+    both = {f"{first}{last}": (first, last) for first in samplers for last in schedules}
+    if name not in samplers and name in both:
+        name, last = both[name]
+        kind = kind or schedules[last]
+    return samplers.get(name), kind
+
+
+def _names(table: Mapping[str, Sampler | Schedule]) -> dict[str, str]:
+    """Every name of each, here and elsewhere, and which of ours it is."""
+    spelled = {n: key for key, one in table.items() for n in (key, one.a1111, one.comfyui) if n}
+    return {_plain(name): key for name, key in spelled.items()}
+
+
+def _plain(name: str) -> str:
+    """One spelling of `Euler a`, `k_euler_a` and `euler_ancestral`."""
+    name = re.sub(r"[\s_-]", "", name.lower().removeprefix("k_"))
+    return name.replace("dpmpp", "dpm++").replace("ancestral", "a")

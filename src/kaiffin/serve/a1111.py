@@ -15,7 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from kaiffin.foundation.imaging import SampleConfig
-from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES, Sampler, Schedule
+from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES, elsewhere
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.serve import asking, openai
 from kaiffin.serve.errors import Refused
@@ -30,7 +30,6 @@ OPTIONS: dict[str, Any] = {
     MODEL: "", "sd_vae": "Automatic", "CLIP_stop_at_last_layers": 1, "samples_format": "png",
 }  # fmt: skip
 CLIP_SKIPS, SKIPPED = 12, 4  # where A1111's slider ends, of which 1 is none; where ours does
-OLD_NAMES = {"dpm++ sde": "dpm++2m-sde"}
 
 
 class Txt2Img(BaseModel):
@@ -179,9 +178,10 @@ def _translated(
     service: Service, caller: Caller, body: Txt2Img, set_here: Mapping[str, Any]
 ) -> Generate:
     model = (body.override_settings or {}).get(MODEL) or set_here[MODEL]
+    sampler, schedule = elsewhere(body.sampler_name or "", body.scheduler or "")
     sample: dict[str, Any] = {
         "steps": body.steps, "guidance": body.cfg_scale, "negative": body.negative_prompt,
-        **_steps(body.sampler_name or "", body.scheduler or ""),
+        "sampler": sampler, "schedule": schedule,
         "clip_skip": None if body.clip_skip is None else min(body.clip_skip - 1, SKIPPED),
     }  # fmt: skip
     if body.width and body.height:
@@ -196,24 +196,6 @@ def _translated(
 
 def _by_8(side: int) -> int:
     return max(8, round(side / 8) * 8)
-
-
-def _steps(sampler: str, schedule: str) -> dict[str, str | None]:
-    """Ours behind A1111's names; None, which is the default, for what is not here.
-
-    Its versions before 1.9 said both in one name, as in "DPM++ 2M Karras".
-    """
-    samplers, schedules = _ours(SAMPLERS) | OLD_NAMES, _ours(SCHEDULES)
-    name, kind = sampler.lower(), schedules.get(schedule.lower())
-    first, _, last = name.rpartition(" ")
-    if first in samplers and last in schedules:
-        name, kind = first, kind or schedules[last]
-    return {"sampler": samplers.get(name), "schedule": kind}
-
-
-def _ours(table: Mapping[str, Sampler | Schedule]) -> dict[str, str]:
-    """By A1111's name and by our own, in small letters."""
-    return {one.a1111.lower(): key for key, one in table.items()} | {key: key for key in table}
 
 
 @router.get("/progress")

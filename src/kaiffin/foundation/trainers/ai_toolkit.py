@@ -125,7 +125,7 @@ ROWS = (
     whole("sample.seed", "sample.preview_seed"),
     number("sample.guidance_scale", "sample.guidance"),
     whole("sample.sample_steps", "sample.steps"),
-    choice("sample.sampler", "sample.sampler", common.SAMPLERS, otherwise=common.NO_SAMPLER),
+    made("sample.sampler", "sample.sampler, sample.schedule", common.sampler),
     none("sample.walk_seed", "every preview has the same seed: the training shows, not the seed"),
     needless("sample.format sample.sample_start_step", "PNG"),
     needless("type device performance_log_every training_folder sqlite_db_path"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.samplers import SAMPLERS, elsewhere
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.trainers.rows import Draft, Taken, Unlike, as_kind
 
@@ -29,11 +30,9 @@ PRECISIONS = {
     "fp16": "fp16", "float16": "fp16", "float_16": "fp16", "bf16": "bf16", "bfloat16": "bf16",
     "bfloat_16": "bf16", "tfloat_32": "fp32",
 }  # fmt: skip
-SAMPLERS = {
-    "ddim": "ddim", "ddpm": "ddpm", "euler": "euler", "k_euler": "euler", "dpmsolver++": "dpm++2m",
-    "dpmpp_2m": "dpm++2m", "dpmpp": "dpm++2m", "dpmsolver": "dpm++2m", "dpm++_2m": "dpm++2m",
-}  # fmt: skip
-NO_SAMPLER = "previews are made with dpm++2m: sample.sampler"
+NO_SAMPLER = (
+    f"previews are made with dpm++2m unless sample.sampler says else: {', '.join(SAMPLERS)}"
+)
 MOVED = {"runwayml/stable-diffusion-v1-5": "sd15", "runwayml/stable-diffusion-inpainting": ""}
 # Words that stand for a subject in the examples of the field.
 RARE = re.compile(r"sks|tok|ohwx|zwx|p3r5on|\[trigger\]|<[^>]+>", re.IGNORECASE)
@@ -102,7 +101,24 @@ def clip_skip(value: Any) -> Taken:
     return Taken({"sample.clip_skip": left_out}, note if left_out else "")
 
 
+def sampler(value: Any) -> Taken:
+    """A sampler, and its schedule where the name says that, too."""
+    name, schedule = elsewhere(str(value))
+    if name is None:
+        raise Unlike(NO_SAMPLER)
+    return Taken({"sample.sampler": name} | ({"sample.schedule": schedule} if schedule else {}))
+
+
 # --- what needs more than one setting ---------------------------------------------------------
+
+
+def sampler_of(draft: Draft, theirs: str, name: Any) -> Mapping[str, Any]:
+    """The settings of a sampler that stands beside a prompt; none, and that is said, without."""
+    try:
+        return sampler(name).settings if name else {}
+    except Unlike as reason:
+        draft.miss(f"{theirs} {name}", str(reason))
+        return {}
 
 
 def subject_of_words(words: str) -> Mapping[str, str]:
@@ -265,6 +281,7 @@ def prompts(draft: Draft, theirs: str, path: Path) -> None:
             settings[ours] = kinds[mark](first[mark].strip())
     if {"w", "h"} <= first.keys():
         settings["sample.size"] = [int(first["w"]), int(first["h"])]
+    settings |= sampler_of(draft, theirs, first.get("ss"))
     draft.take(theirs, settings, "what stands behind the first prompt counts for all")
 
 

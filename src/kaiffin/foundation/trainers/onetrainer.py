@@ -336,4 +336,5 @@ def _pictures(draft: Draft) -> None:
                 settings[ours] = kind(first[theirs])
         if first.get("width") and first.get("height"):
             settings["sample.size"] = [int(first["width"]), int(first["height"])]
+        settings |= common.sampler_of(draft, "samples", first.get("noise_scheduler"))
         draft.take("samples", settings, "settings of the first count for all")

@@ -132,7 +132,7 @@ ROWS = (
          " metadata_tags metadata_title", "the run's README.md is the place to write"),
     together("sample_every_n_steps sample_every_n_epochs", "sample.preview_every"),
     together("sample_prompts", "sample.preview_prompts"),
-    choice("sample_sampler", "sample.sampler", common.SAMPLERS, otherwise=common.NO_SAMPLER),
+    made("sample_sampler", "sample.sampler, sample.schedule", common.sampler),
     none("sample_at_first", "`kaiffin report` shows the base beside it"),
     together("log_with", "train.tensorboard"),
     needless("logging_dir log_prefix", "TensorBoard's files are in the run"),

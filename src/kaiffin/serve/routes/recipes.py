@@ -14,15 +14,13 @@ from pydantic import BaseModel
 
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.prompts import TAG
-from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES
+from kaiffin.foundation.samplers import elsewhere
 from kaiffin.pictures import png
 from kaiffin.serve.requests import Sampling
 from kaiffin.serve.routes.common import incoming
 from kaiffin.serve.service import Painter, Served
 
 router = APIRouter(prefix="/api/v1", tags=["recipes"])
-NAMES = {one.a1111: name for name, one in SAMPLERS.items()}
-SCHEDULED = {one.a1111: name for name, one in SCHEDULES.items()}
 KEPT = tuple(name for name in Sampling.model_fields if name != "size")
 NONE = UserError(
     "this file carries no settings.", "Only PNG files as Kaiffin or A1111 made them do."
@@ -74,10 +72,9 @@ def _a1111(text: str) -> Recipe:
     sample: dict[str, Any] = {"negative": negative, "steps": int(known["Steps"])}
     if "CFG scale" in known:
         sample["guidance"] = float(known["CFG scale"])
-    if known.get("Sampler") in NAMES:
-        sample["sampler"] = NAMES[known["Sampler"]]
-    if known.get("Schedule type") in SCHEDULED:
-        sample["schedule"] = SCHEDULED[known["Schedule type"]]
+    sampler, schedule = elsewhere(known.get("Sampler", ""), known.get("Schedule type", ""))
+    sample |= {"sampler": sampler} if sampler else {}
+    sample |= {"schedule": schedule} if schedule else {}
     if "Size" in known:
         sample["size"] = [int(side) for side in known["Size"].split("x")]
     return Recipe(prompts=[TAG.sub("", prompt).strip()], seed=known.get("Seed"), sample=sample)
