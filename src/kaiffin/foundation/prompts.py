@@ -32,9 +32,7 @@ TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:]*)(?::([^<>]*))?>")
 TORN = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*")
 MARK = re.compile(rf"\\[()\[\]\\|:]?|:\s*({NUMBER})\s*(?=[)\]])|[()\[\]|:]")
 # Behind a colon, up to the end of its bracket: what is no number, and was meant as one.
-MEANT = re.compile(
-    r"\s*(|[-+]?[\d.]*,\d+|[-+]?(?=\.*\d)[\d.]+(?:\s*%|[eE][-+]?\d+)?)\s*(?=[)\]])"
-)
+MEANT = re.compile(r"\s*(|[-+]?[\d.]*,\d+|[-+]?(?=\.*\d)[\d.]+(?:\s*%|[eE][-+]?\d+)?)\s*(?=[)\]])")
 
 
 @dataclass(frozen=True)
@@ -194,6 +192,11 @@ def escaped(text: str) -> str:
 def untagged(text: str) -> str:
     """`text` with what the web UI would take for a tag, whatever its kind, as words."""
     return re.sub(r"(<\w+):", r"\1\\:", text)
+
+
+def in_tag(name: str) -> str:
+    """A file's name as a tag can say it."""
+    return re.sub("[<>:]", "", name).strip()
 
 
 def _tags(text: str) -> tuple[str, tuple[Tag, ...]]:
