@@ -18,10 +18,11 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.text import composed, same, word_pattern
 
 STRONGER = 1.1
 STRONGEST = 1e3  # beyond it, a state of the text encoder is no state any more
@@ -158,6 +159,22 @@ def _all(parts: Sequence[Part]) -> Iterator[Part]:
             yield from _all((*part.before, *part.after))
         elif isinstance(part, Turns):
             yield from (inner for choice in part.choices for inner in _all(choice))
+
+
+def said_of(prompts: Iterable[Prompt], steps: int, names: Iterable[str]) -> list[str]:
+    """Those of `names` that are among the words of `prompts`, in any case, at any of `steps`; of
+    names within each other the longest."""
+    called = {same(name): name for name in names if name.strip()}
+    texts = {
+        composed(piece.text or "")
+        for prompt in prompts
+        for spoken in set(prompt.texts(steps))
+        for piece in spoken.pieces
+    }
+    longest_first = sorted(called, key=len, reverse=True)
+    pattern = re.compile("|".join(word_pattern(name).pattern for name in longest_first), re.I)
+    found = {same(one[0]) for text in texts for one in pattern.finditer(text)}
+    return [name for key, name in called.items() if key in found]
 
 
 # --- reading ------------------------------------------------------------------------------------

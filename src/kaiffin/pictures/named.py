@@ -3,7 +3,6 @@ are words among others."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,9 @@ from kaiffin.adapters.files import safe
 from kaiffin.adapters.files.spelling import is_embedding
 from kaiffin.foundation.errors import AdapterError, nearest
 from kaiffin.foundation.folder import file_sha256
-from kaiffin.foundation.prompts import Prompt, Tag, in_tag
+from kaiffin.foundation.prompts import Prompt, Tag, in_tag, said_of
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.text import composed, same, word_pattern
+from kaiffin.foundation.text import same
 from kaiffin.pictures.make import Embedding, WeightedAdapter
 
 RUNS = Path("runs")
@@ -45,20 +44,12 @@ class Library:
     def embeddings(self, prompts: Iterable[Prompt], steps: int) -> tuple[Embedding, ...]:
         """The textual inversions whose names, in any case, are among the words of `prompts` at any
         of `steps`. AdapterError where a file of such a name cannot be read, or two differ."""
-        texts = [
-            composed(piece.text or "")
-            for prompt in prompts
-            for spoken in dict.fromkeys(prompt.texts(steps))
-            for piece in spoken.pieces
-        ]
         words: dict[str, list[Path]] = {}
         for name, paths in self._files.items():
             words.setdefault(same(name), []).extend(paths)
-        longest_first = sorted(words, key=len, reverse=True)
-        pattern = re.compile("|".join(word_pattern(w).pattern for w in longest_first), re.I)
-        said = {same(m[0]): m[0] for text in texts for m in pattern.finditer(text) if words}
-        found = ((word, [p for p in words[word] if _is_embedding(p)]) for word in said)
-        return tuple(Embedding(p := _only(paths, word), p.stem) for word, paths in found if paths)
+        said = said_of(prompts, steps, self._files)
+        found = ((name, [p for p in words[same(name)] if _is_embedding(p)]) for name in said)
+        return tuple(Embedding(_only(paths, name), name) for name, paths in found if paths)
 
     def _adapter(self, name: str) -> Path:
         wanted = name.removesuffix(".safetensors")
