@@ -215,7 +215,7 @@ def test_an_embedding_file_is_its_words(
     save_file(tensors, path)
     with pytest.raises(AdapterError, match="is a textual inversion embedding"):
         load_adapter(path, family)
-    stack = load_embedding(path, family)
+    stack = load_embedding(path, family, "my_style")
     values = [value.reshape(-1, value.shape[-1]) for value in tensors.values()]
     token = Token("xyz", dict(zip(family.words.embeddings, values, strict=True)))
     token.inject(family)
@@ -240,10 +240,10 @@ def test_an_embedding_for_another_base_is_named(sd: ModelFamily, tmp_path: Path)
     for shapes in ({"emb_params": (2, 768)}, {"clip_l": (2, 768), "clip_g": (2, 1280)}):
         save_file({key: torch.ones(shape) for key, shape in shapes.items()}, path)
         with pytest.raises(AdapterError, match=r"a\.safetensors: holds .*, where this base's"):
-            load_embedding(path, sd)
+            load_embedding(path, sd, "a")
     save_file({"lora_unet_a.alpha": torch.ones(())}, path)
     with pytest.raises(AdapterError, match="is no textual inversion"):
-        load_embedding(path, sd)
+        load_embedding(path, sd, "a")
 
 
 def test_pictures_with_an_embedding(
@@ -263,3 +263,42 @@ def test_pictures_with_an_embedding(
     assert main(["generate", "--from", str(new), "--out", str(tmp_path / "again")]) == 0
     (again,) = (tmp_path / "again").glob("*.png")
     assert again.read_bytes() == new.read_bytes()
+    (tmp_path / "folder").mkdir()
+    path.rename(tmp_path / "folder" / "BAD.safetensors")
+    capsys.readouterr()
+    for _ in range(2):
+        assert main([*call, "--adapters", str(tmp_path / "folder")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("BAD.safetensors is called by 'BAD' in a prompt") == 2
+    third = out / "a-dog-seed0-3.png"
+    assert pixels(third) == pixels(new)
+    assert [one["name"] for one in read_recipe(third)["embeddings"]] == ["BAD"]
+    assert 'TI hashes: "BAD: ' in Image.open(third).text["parameters"]
+    assert main(["generate", "--from", str(new), "--out", str(tmp_path / "moved")]) == 0
+    (found,) = (tmp_path / "moved").glob("*.png")
+    assert pixels(found) == pixels(new), "found by what it holds, and called as it was"
+    plainly = ["--adapters", str(tmp_path / "folder"), "--sample.prompt_syntax", "plain"]
+    assert main([*call, *plainly]) == 0
+    assert pixels(out / "a-dog-seed0-5.png") == pixels(plain)
+
+
+def test_a_word_that_the_base_knows_is_said_to_mean_something_else(
+    sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an embedding, and of a token in an adapter file."""
+    word = next(one for one in ("dog", "a", "of") if sd.words.is_known(one))
+    vectors = torch.randn(1, 32)
+    save_file({"emb_params": vectors}, tmp_path / f"{word}.safetensors")
+    bundled = {f"bundle_emb.{word}.string_to_param.*": vectors}
+    save_file(bundled, tmp_path / "lora.safetensors", {"ss_base_model_version": "sd_v1"})
+    call = ["generate", sd.base, f"{word} cat", "--steps", "1", "--out", str(tmp_path / "out")]
+    for flag, name in (("--embedding", word), ("--adapter", "lora")):
+        assert main([*call, flag, str(tmp_path / f"{name}.safetensors")]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"{word!r} is a word of {sd.base}" in said.replace("- ", "")
+        assert f"it means now what {name}.safetensors says" in said
+
+
+def pixels(path: Path) -> bytes:
+    with Image.open(path) as image:
+        return image.tobytes()

@@ -32,6 +32,9 @@ def pieces(text: str, step: int = 1, steps: int = 10) -> list[tuple[str | None, 
         ("unbalanced)", [("unbalanced)", 1)]),
         (r"\(literal\]", [("(literal]", 1)]),
         (r"a\\b", [("a\\b", 1)]),
+        (r"\o/ B\REAK", [("o/ BREAK", 1)]),
+        ("<lora\\:a:1>", [("<lora:a:1>", 1)]),
+        ("(happy :)", [("happy :", 1.1)]),
         ("(red:1.3) dog", [("red", 1.3), (" dog", 1)]),
         ("(red: 1.3 ) dog", [("red", 1.3), (" dog", 1)]),
         ("(red:.5)", [("red", 0.5)]),
@@ -133,6 +136,16 @@ def test_tags(text: str, tag: Tag) -> None:
         (f"<lora:a:{STRONGEST * 2:.0f}>", "leaves nothing"),
         ("(a:1000000000)", "leaves nothing"),
         ("<hypernet:a:1>", "not applied"),
+        ("<lora:a<lora:b:1>:1>", "another stands within it"),
+        ("<lora:<lora:a:1>:1>", "another stands within it"),
+        ("a <lora:b:0.8", "not closed"),
+        ("(a:0,8)", "0.8"),
+        ("[a:b:0,4]", "0.4"),
+        ("((a:80 %):1.2)", "0.8"),
+        ("(a:)", "no number"),
+        ("[a:b:]", "no number"),
+        ("(a:1e9)", "'1e9' is no number"),
+        ("(a:1.3.5)", "no number"),
     ],
 )
 def test_what_no_program_could_mean_is_named(text: str, said: str) -> None:
@@ -141,7 +154,7 @@ def test_what_no_program_could_mean_is_named(text: str, said: str) -> None:
     assert said in f"{error.value.message} {error.value.fix}"
 
 
-@given(st.text(alphabet="ab ()[]:|\\.19<>,BREAK", max_size=40))
+@given(st.text(alphabet="ab ()[]:|\\.19<>,BREAK", max_size=40) | st.just("<lora:a:1> <lora:"))
 def test_any_text_is_read_and_escaped_text_says_itself(text: str) -> None:
     with contextlib.suppress(ConfigError):
         read(text).at(3, 7)
@@ -151,6 +164,7 @@ def test_any_text_is_read_and_escaped_text_says_itself(text: str) -> None:
     assert prompt.weights == 0
     (only,) = prompt.at(1, 1)
     assert only.weight == 1
+    assert prompt.tags == ()
     assert only.text == COMMANDS.sub(lambda found: found[0].lower(), text)
 
 

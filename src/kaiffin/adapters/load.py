@@ -43,10 +43,10 @@ def load_adapter(
     return made
 
 
-def load_embedding(path: Path, family: ModelFamily) -> Stack:
+def load_embedding(path: Path, family: ModelFamily, name: str) -> Stack:
     """The textual inversion in `path` as tokens, not attached yet; `AdapterError` as above.
 
-    Its words are the file's name, as in A1111 and ComfyUI, and what the file itself calls it.
+    Its words are `name`, in A1111 and ComfyUI the file's, and what the file itself calls it.
     """
     tensors, header = safe.read(path)
     with safe.about(path):
@@ -56,7 +56,7 @@ def load_embedding(path: Path, family: ModelFamily) -> Stack:
         word, vectors = unpack_embedding(tensors, widths)
     device = next(iter(family.words.embeddings.values())).weight.device
     placed = {tower: value.to(device) for tower, value in vectors.items()}
-    words = {same(w): w for w in (path.stem, word, header.get(WORD, "")) if w.strip()}
+    words = {same(w): w for w in (name, word, header.get(WORD, "")) if w.strip()}
     return Stack({}, [Token(w, placed) for w in words.values()])
 
 

@@ -34,7 +34,8 @@ class Generate(Command):
         metavar="FILE[:WEIGHTS]", panel="Adapters",
     )  # fmt: skip
     adapters: list[Path] = option(
-        [], "folder with the adapters that prompts name, as in <lora:NAME:0.8>; repeatable",
+        [], "folder with adapters that prompts name, as in <lora:NAME:0.8>, and with embeddings,"
+        " whose names are words; repeatable",
         metavar="DIR", panel="Adapters",
     )  # fmt: skip
     embedding: list[Path] = option(
@@ -59,6 +60,7 @@ class Generate(Command):
 
     def __call__(self) -> None:
         from kaiffin.cli.show import pictures as show
+        from kaiffin.pictures.named import Library
         from kaiffin.pictures.request import read_prompts
         from kaiffin.stories.generate import Order, generate, remake
 
@@ -81,7 +83,7 @@ class Generate(Command):
             count=self.count,
             seed=self._first_seed(),
             adapters=self.adapter,
-            folders=self.adapters,
+            library=Library(tuple(self.adapters)),
             blends=numbers("--blend", self.blend),
             checkpoint=self.checkpoint,
             best=self.best,

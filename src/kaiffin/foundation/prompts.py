@@ -8,7 +8,7 @@ As A1111's web UI reads it:
 [a|b]              each in turn, from step to step
 BREAK              what follows begins a new block of 77 tokens
 <lora:NAME:0.8>    an adapter; <lora:NAME:0.5:0.9> or te=0.5, unet=0.9: first text, then U-Net
-\\( \\) \\[ \\] \\\\     the character itself
+\\( \\) \\[ \\] \\: \\| \\\\   the character itself; any other backslash falls away
 
 A bracket that is never closed reaches to the end; one that was never opened is text.
 """
@@ -18,10 +18,11 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.text import composed, same, word_pattern
 
 STRONGER = 1.1
 STRONGEST = 1e3  # beyond it, a state of the text encoder is no state any more
@@ -29,7 +30,10 @@ NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 BREAK = re.compile(r"\s*\bBREAK\b\s*")
 COMMANDS = re.compile(r"\b(?:BREAK|AND)\b")
 TAG = re.compile(r"<(lora|lyco|hypernet):([^<>:]*)(?::([^<>]*))?>")
-MARK = re.compile(rf"\\[()\[\]\\|:]|:\s*({NUMBER})\s*(?=[)\]])|[()\[\]|:]")
+TORN = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*")
+MARK = re.compile(rf"\\[()\[\]\\|:]?|:\s*({NUMBER})\s*(?=[)\]])|[()\[\]|:]")
+# Behind a colon, up to the end of its bracket: what is no number, and was meant as one.
+MEANT = re.compile(r"\s*(|[-+]?[\d.]*,\d+|[-+]?(?=\.*\d)[\d.]+(?:\s*%|[eE][-+]?\d+)?)\s*(?=[)\]])")
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,22 @@ def _all(parts: Sequence[Part]) -> Iterator[Part]:
             yield from (inner for choice in part.choices for inner in _all(choice))
 
 
+def said_of(prompts: Iterable[Prompt], steps: int, names: Iterable[str]) -> list[str]:
+    """Those of `names` that are among the words of `prompts`, in any case, at any of `steps`; of
+    names within each other the longest."""
+    called = {same(name): name for name in names if name.strip()}
+    texts = {
+        composed(piece.text or "")
+        for prompt in prompts
+        for spoken in set(prompt.texts(steps))
+        for piece in spoken.pieces
+    }
+    longest_first = sorted(called, key=len, reverse=True)
+    pattern = re.compile("|".join(word_pattern(name).pattern for name in longest_first), re.I)
+    found = {same(one[0]) for text in texts for one in pattern.finditer(text)}
+    return [name for key, name in called.items() if key in found]
+
+
 # --- reading ------------------------------------------------------------------------------------
 
 
@@ -180,10 +200,20 @@ def read_as(text: str, syntax: str) -> Prompt:
 
 
 def escaped(text: str) -> str:
-    """`text` so that `read` gives its words back as they are; tags cannot be said as words and
-    are left out, the web UI's commands go into small letters, which are the same to CLIP."""
-    bare = COMMANDS.sub(lambda found: found[0].lower(), TAG.sub("", text))
-    return re.sub(r"[()\[\]\\]", r"\\\g<0>", bare)
+    """`text` so that `read` gives its words back as they are; the web UI's commands go into small
+    letters, which are the same to CLIP."""
+    bare = COMMANDS.sub(lambda found: found[0].lower(), text)
+    return untagged(re.sub(r"[()\[\]\\]", r"\\\g<0>", bare))
+
+
+def untagged(text: str) -> str:
+    """`text` with what the web UI would take for a tag, whatever its kind, as words."""
+    return re.sub(r"(<\w+):", r"\1\\:", text)
+
+
+def in_tag(name: str) -> str:
+    """A file's name as a tag can say it."""
+    return re.sub("[<>:]", "", name).strip()
 
 
 def _tags(text: str) -> tuple[str, tuple[Tag, ...]]:
@@ -191,7 +221,13 @@ def _tags(text: str) -> tuple[str, tuple[Tag, ...]]:
     for name, count in Counter(tag.name for tag in found).items():
         if count > 1:
             raise ConfigError(f"the adapter {name} is named twice in one prompt.", "Name it once.")
-    return TAG.sub("", text), tuple(found)
+    bare = TAG.sub("", text)
+    if torn := TORN.search(bare):
+        raise ConfigError(
+            f"{torn[0][:40]!r}: this tag is not closed, or another stands within it.",
+            "Write <lora:NAME:0.8>.",
+        )
+    return bare, tuple(found)
 
 
 def _tag(kind: str, name: str, weights: str | None, whole: str) -> Tag:
@@ -211,13 +247,18 @@ def _weight(text: str, tag: str) -> float:
     """The number of one place in a tag."""
     said = text.strip()
     if not re.fullmatch(NUMBER, said):
-        way = "Write <lora:NAME:0.8>."
-        if tried := re.fullmatch(r"(\d+),(\d+)", said):
-            way = f"Write {tried[1]}.{tried[2]}."
-        elif tried := re.fullmatch(rf"({NUMBER})\s*%", said):
-            way = f"Write {float(tried[1]) / 100:g}."
-        raise ConfigError(f"{tag}: {text!r} is no number.", way)
+        raise _no_number(tag, said, "Write <lora:NAME:0.8>.")
     return _within(float(said), tag)
+
+
+def _no_number(where: str, said: str, otherwise: str) -> ConfigError:
+    """With the number that was meant, where that can be told."""
+    way = otherwise
+    if tried := re.fullmatch(r"([-+]?\d*),(\d+)", said):
+        way = f"Write {tried[1] or 0}.{tried[2]}."
+    elif tried := re.fullmatch(rf"({NUMBER})\s*%", said):
+        way = f"Write {float(tried[1]) / 100:g}."
+    return ConfigError(f"{where}: {said!r} is no number.", way)
 
 
 def _within(number: float, where: str) -> float:
@@ -262,7 +303,15 @@ class _Reader:
             self.open += 1
         return mark
 
+    def _refuse_meant(self, start: int) -> None:
+        """What stands behind the colon that was read, in the bracket that begins at `start`."""
+        tried = MEANT.match(self.text, self.place)
+        if tried and not (tried[1] == "" and re.search(r"\W:$", self.text[start : self.place])):
+            where = self.text[start : tried.end() + 1]
+            raise _no_number(where, tried[1], "Write a number such as 1.3, or \\: for a colon.")
+
     def _round(self) -> Part:
+        start = self.place - 1
         parts: tuple[Part, ...] = ()
         while True:
             parts += self.parts(":)")
@@ -272,10 +321,12 @@ class _Reader:
             if mark[1] and self.text[self.place : self.place + 1] == ")":
                 self.place += 1
                 return Weighted(parts, _within(float(mark[1]), f"({mark[0]})"))
+            self._refuse_meant(start)
             parts += (mark[0],)
 
     def _square(self) -> Part:
         """[a:b:0.4], [b:0.4], [a|b] or [a]."""
+        start = self.place - 1
         fields: list[tuple[Part, ...]] = []
         marks = ""
         while True:
@@ -292,6 +343,8 @@ class _Reader:
             marks += mark[0][0]
             if mark[1]:
                 self.place = mark.start() + 1
+            elif mark[0] == ":" and "|" not in marks:
+                self._refuse_meant(start)
 
     @staticmethod
     def _closed(fields: Sequence[tuple[Part, ...]], marks: str) -> Part:

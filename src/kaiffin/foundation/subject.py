@@ -8,6 +8,8 @@ from kaiffin.foundation.config import SubjectConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.text import composed, word_pattern
 
+PLACES = re.compile(r"\{(token|noun)\}")
+
 
 def fill(template: str, subject: SubjectConfig) -> str:
     """`{token}` and `{noun}` replaced; any other brace is refused."""

@@ -65,6 +65,18 @@ class Tell:
 SILENT = Tell()
 
 
+class Once(Tell):
+    """The notes of another listener, none of them twice."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell, self.said = tell, set[str]()
+
+    def note(self, text: str) -> None:
+        if text not in self.said:
+            self.said.add(text)
+            self.tell.note(text)
+
+
 class Lines(Tell):
     """Plain lines into an open text file: the log of a worker process. Waits are left out."""
 

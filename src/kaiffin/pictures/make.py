@@ -6,7 +6,6 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,25 @@ from kaiffin.pictures.sample import OnStep, Watch, Weigh, generate
 
 @dataclass(frozen=True)
 class WeightedAdapter:
-    """An adapter file and how strong it is to be; skip_unknown: as `load_adapter` has it."""
+    """An adapter file and how strong it is to be; skip_unknown: as `load_adapter` has it; name:
+    what a prompt calls it, "" for the file's own."""
 
     path: Path
     weights: Weights = PLAIN
     skip_unknown: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A textual inversion's file, and its word in prompts; "" for the file's name."""
+
+    path: Path
+    name: str = ""
+
+    @property
+    def word(self) -> str:
+        return self.name or self.path.stem
 
 
 @dataclass(frozen=True)
@@ -43,18 +56,20 @@ class Task:
 
     request: Request
     adapters: tuple[WeightedAdapter, ...] = ()
-    embeddings: tuple[Path, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        return (*(one.path for one in self.adapters), *self.embeddings)
+    def worn(self) -> tuple[Hashable, ...]:
+        """With `setting`, equal for pictures that can be computed together."""
+        return (*((one.path, one.skip_unknown) for one in self.adapters), *self.embeddings)
 
     def recipe(self, family: ModelFamily) -> dict[str, Any]:
         """All that is needed to make the picture again."""
         made = recipe(self.request, family, [_reference(one) for one in self.adapters])
         if self.embeddings:
             made["embeddings"] = [
-                {"path": str(p), "name": p.stem, "sha256": file_sha256(p)} for p in self.embeddings
+                {"path": str(one.path), "name": one.word, "sha256": file_sha256(one.path)}
+                for one in self.embeddings
             ]
         if any(one.skip_unknown for one in self.adapters):
             made["skip_unknown"] = True
@@ -66,8 +81,9 @@ def _reference(one: WeightedAdapter) -> AdapterRef:
     number = one.weights.number
     weight = str(one.weights) if number is None else number
     return AdapterRef(
-        str(one.path), one.path.stem, content_sha256(one.path), weight, safe.model_hash(one.path)
-    )
+        str(one.path), one.name or one.path.stem, content_sha256(one.path), weight,
+        safe.model_hash(one.path),
+    )  # fmt: skip
 
 
 class Wardrobe:
@@ -81,13 +97,11 @@ class Wardrobe:
     def worn(self, task: Task, tell: Tell) -> Iterator[list[Stack]]:
         """The task's adapters, which are yielded, and embeddings on the base while the block
         runs."""
-        stacks = [
-            self._stack(path, one, number, tell)
-            for number, (path, one) in enumerate(zip_longest(task.files, task.adapters))
-        ]
+        wanted = [*task.adapters, *task.embeddings]
+        stacks = [self._stack(one, number, tell) for number, one in enumerate(wanted)]
         try:
-            for path, stack in zip(task.files, stacks, strict=True):
-                with safe.about(path):
+            for one, stack in zip(wanted, stacks, strict=True):
+                with safe.about(one.path):
                     stack.inject(self.family)
             yield stacks[: len(task.adapters)]
         finally:
@@ -96,13 +110,14 @@ class Wardrobe:
             while len(self._kept) > self.most:
                 self._kept.popitem(last=False)
 
-    def _stack(self, path: Path, one: WeightedAdapter | None, number: int, tell: Tell) -> Stack:
+    def _stack(self, one: WeightedAdapter | Embedding, number: int, tell: Tell) -> Stack:
         """number: its place, since one file may be worn twice."""
-        state = [(p, p.stat().st_mtime_ns, p.stat().st_size) for p in _files_of(path)]
-        key = (number, tuple(state), one and one.skip_unknown)
+        state = [(p, p.stat().st_mtime_ns, p.stat().st_size) for p in _files_of(one.path)]
+        is_adapter = isinstance(one, WeightedAdapter)
+        key = (number, tuple(state), one.skip_unknown if is_adapter else one.word)
         if key not in self._kept:
-            read = _loaded(one, self.family, tell) if one else _embedding(path, self.family, tell)
-            self._kept[key] = read
+            read = _loaded if is_adapter else _embedding
+            self._kept[key] = read(one, self.family, tell)
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -117,15 +132,23 @@ def _loaded(one: WeightedAdapter, family: ModelFamily, tell: Tell) -> Stack:
         tell.note(f"note: {one.path.name} without {skipped_of(stack.skipped)}")
     if not was_trained_on(one.path, family):
         tell.note(f"note: {one.path.name} was trained on other weights than {family.base}")
+    _say_replaced(one.path, stack, family, tell)
     stack.train(False)
     return stack
 
 
-def _embedding(path: Path, family: ModelFamily, tell: Tell) -> Stack:
-    stack = load_embedding(path, family)
+def _embedding(one: Embedding, family: ModelFamily, tell: Tell) -> Stack:
+    stack = load_embedding(one.path, family, one.word)
     words = " or ".join(repr(token.word) for token in stack.tokens)
-    tell.note(f"note: {path.name} is called by {words} in a prompt")
+    tell.note(f"note: {one.path.name} is called by {words} in a prompt")
+    _say_replaced(one.path, stack, family, tell)
     return stack
+
+
+def _say_replaced(path: Path, stack: Stack, family: ModelFamily, tell: Tell) -> None:
+    """Words that the base knows, and that mean something else from now on."""
+    for word in (token.word for token in stack.tokens if family.words.is_known(token.word)):
+        tell.note(f"note: {word!r} is a word of {family.base}; it means now what {path.name} says")
 
 
 def make(
@@ -139,9 +162,9 @@ def make(
     call.
     """
     wardrobe = wardrobe or Wardrobe(family)
-    for of_files in _grouped(range(len(tasks)), lambda i: tasks[i].files):
-        with wardrobe.worn(tasks[of_files[0]], tell) as stacks:
-            for alike in _grouped(of_files, lambda i: setting(tasks[i])):
+    for of_worn in _grouped(range(len(tasks)), lambda i: tasks[i].worn):
+        with wardrobe.worn(tasks[of_worn[0]], tell) as stacks:
+            for alike in _grouped(of_worn, lambda i: setting(tasks[i])):
                 for one, stack in zip(tasks[alike[0]].adapters, stacks, strict=True):
                     stack.weights = one.weights
                 requests = [tasks[i].request for i in alike]
@@ -153,7 +176,7 @@ def make(
 
 
 def setting(task: Task) -> Hashable:
-    """With `Task.files`: equal for pictures that can be computed together."""
+    """With `Task.worn`: equal for pictures that can be computed together."""
     weights = tuple(one.weights for one in task.adapters)
     return weights, tuple(settings(task.request).items())
 

@@ -1,59 +1,106 @@
-"""Adapters by the names that prompts call them, as in `<lora:NAME:0.8>`."""
+"""What prompts call by name: adapters, as in `<lora:NAME:0.8>`, and textual inversions, whose names
+are words among others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from kaiffin.adapters import strength
+from kaiffin.adapters.files import safe
+from kaiffin.adapters.files.spelling import is_embedding
 from kaiffin.foundation.errors import AdapterError, nearest
 from kaiffin.foundation.folder import file_sha256
-from kaiffin.foundation.prompts import Tag
+from kaiffin.foundation.prompts import Prompt, Tag, in_tag, said_of
 from kaiffin.foundation.run import Run
-from kaiffin.pictures.make import WeightedAdapter
+from kaiffin.foundation.text import same
+from kaiffin.pictures.make import Embedding, WeightedAdapter
 
 RUNS = Path("runs")
+KEPT = (".safetensors", ".pt", ".bin")  # pickles are found, so that they are refused by name
 
 
-def adapters_of(tags: Iterable[Tag], folders: Sequence[Path]) -> tuple[WeightedAdapter, ...]:
-    """The files that `tags` mean: finished runs in the working folder's runs/, and .safetensors
-    files anywhere in `folders`, by name without ending. A name is compared, never used as a path.
+@dataclass(frozen=True)
+class Library:
+    """Files by the names that prompts may call them, which are compared and never used as paths.
 
-    Raises AdapterError for a name that nothing or that two different files have.
+    folders: their files count anywhere below them, by name without ending, and beside them the
+    finished runs in the working folder's runs/, by the folder's name and the adapter's; given:
+    names and files, instead of all these.
     """
-    wanted = list(tags)
-    known = _known(folders) if wanted else {}
-    return tuple(WeightedAdapter(_one(tag.name, known), _weights(tag)) for tag in wanted)
 
+    folders: Sequence[Path] = ()
+    given: Mapping[str, Path] | None = None
 
-def _known(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    runs = [Run.open(path) for path in sorted(RUNS.glob("*")) if Run.is_at(path)]
-    files = [(run.path.name, run.adapter_path) for run in runs if run.finished]
-    for folder in folders:
-        if not folder.is_dir():
-            raise AdapterError(f"{folder}: is no folder of adapters.", "See --adapters.")
-        files += [(path.stem, path) for path in sorted(folder.rglob("*.safetensors"))]
-    known: dict[str, list[Path]] = {}
-    for name, path in files:
-        known.setdefault(name, []).append(path)
-    return known
-
-
-def _one(name: str, known: dict[str, list[Path]]) -> Path:
-    wanted = name.removesuffix(".safetensors")
-    if wanted not in known:
-        raise AdapterError(
-            f"<lora:{name}>: no adapter is called so.",
-            nearest(wanted, known, "Name the folder of your adapters with --adapters."),
+    def adapters(self, tags: Iterable[Tag]) -> tuple[WeightedAdapter, ...]:
+        """Those that `tags` mean. AdapterError for a name that nothing has, or two different
+        files."""
+        return tuple(
+            WeightedAdapter(self._adapter(tag.name), weights_of(tag), name=tag.name) for tag in tags
         )
-    found = known[wanted]
-    if len(found) > 1 and len({file_sha256(path) for path in found}) > 1:
-        there = ", ".join(map(str, found))
-        raise AdapterError(f"<lora:{name}>: several are called so: {there}.", "Rename all but one.")
-    return found[0]
+
+    def embeddings(self, prompts: Iterable[Prompt], steps: int) -> tuple[Embedding, ...]:
+        """The textual inversions whose names, in any case, are among the words of `prompts` at any
+        of `steps`. AdapterError where a file of such a name cannot be read, or two differ."""
+        words: dict[str, list[Path]] = {}
+        for name, paths in self._files.items():
+            words.setdefault(same(name), []).extend(paths)
+        said = said_of(prompts, steps, self._files)
+        found = ((name, [p for p in words[same(name)] if _is_embedding(p)]) for name in said)
+        return tuple(Embedding(_only(paths, name), name) for name, paths in found if paths)
+
+    def _adapter(self, name: str) -> Path:
+        wanted = name.removesuffix(".safetensors")
+        known = self._runs | self._files
+        named = {
+            in_tag(key): [*self._runs.get(key, ()), *self._files.get(key, ())] for key in known
+        }
+        if wanted not in named:
+            raise AdapterError(
+                f"<lora:{name}>: no adapter is called so.",
+                nearest(wanted, named, "Name the folder of your adapters with --adapters."),
+            )
+        return _only(named[wanted], name)
+
+    @cached_property
+    def _files(self) -> dict[str, list[Path]]:
+        if self.given is not None:
+            return {name: [path] for name, path in self.given.items()}
+        found: dict[str, list[Path]] = {}
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise AdapterError(f"{folder}: is no folder of adapters.", "See --adapters.")
+            for path in sorted(folder.rglob("*")):
+                if path.suffix in KEPT:
+                    found.setdefault(path.stem, []).append(path)
+        return found
+
+    @cached_property
+    def _runs(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in sorted(RUNS.glob("*")) if self.given is None else ():
+            run = Run.open(path) if Run.is_at(path) else None
+            if run and run.finished:
+                for name in {path.name, run.adapter_path.stem}:
+                    found.setdefault(name, []).append(run.adapter_path)
+        return found
 
 
-def _weights(tag: Tag) -> strength.Weights:
+def _only(paths: Sequence[Path], name: str) -> Path:
+    if len(paths) > 1 and len({file_sha256(path) for path in paths}) > 1:
+        there = ", ".join(map(str, paths))
+        raise AdapterError(f"{name}: several are called so: {there}.", "Rename all but one.")
+    return paths[0]
+
+
+def _is_embedding(path: Path) -> bool:
+    return is_embedding(safe.header(path)[0])
+
+
+def weights_of(tag: Tag) -> strength.Weights:
+    """The tag's weights as those of `--adapter FILE:WEIGHTS`."""
     if tag.text == tag.unet:
-        return strength.parse(f"{tag.unet:g}")
-    return strength.parse(f"unet={tag.unet:g},text={tag.text:g}")
+        return strength.Weights(strength.Ramp(tag.unet, tag.unet))
+    return strength.parse(f"unet={tag.unet!r},text={tag.text!r}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +16,10 @@ from pydantic import ValidationError
 from kaiffin import __version__
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.imaging import SampleConfig
-from kaiffin.foundation.prompts import escaped
-from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES
+from kaiffin.foundation.samplers import BASE
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures import png
+from kaiffin.pictures import infotext, png
 from kaiffin.pictures.request import AdapterRef, Request, request
 
 
@@ -48,57 +46,6 @@ def _schedule(request: Request, family: ModelFamily) -> str:
     return family.schedule.spacing if request.schedule == BASE else request.schedule
 
 
-def parameters_text(recipe: dict[str, Any]) -> str:
-    """The `parameters` text of A1111's web UI, which most viewers and galleries read."""
-    request, base = recipe["request"], recipe["base"]
-    schedule = SCHEDULES[request.get("schedule", BASE)]  # an older recipe says neither
-    rescale = request.get("guidance_rescale", 0)
-    tags = "".join(f" <lora:{a['name']}:{_number(a['weight'])}>" for a in recipe["adapters"])
-    facts = {
-        "Steps": request["steps"],
-        "Sampler": SAMPLERS[request["sampler"]].a1111,
-        "Schedule type": schedule.a1111,
-        "CFG scale": f"{request['guidance']:g}",
-        "CFG Rescale": f"{rescale:g}" if rescale else "",
-        "Seed": request["seed"],
-        "Size": f"{request['width']}x{request['height']}",
-        "Model hash": base["revision"][:10],
-        "Model": base["name"],
-        "Clip skip": request["clip_skip"] + 1,
-        "Lora hashes": ", ".join(map(_lora_hash, recipe["adapters"])),
-        "RNG": "CPU",
-        "Version": f"Kaiffin {recipe['kaiffin']}",
-    }
-    line = ", ".join(f"{name}: {_quoted(value)}" for name, value in facts.items() if value != "")
-    syntax = request.get("prompt_syntax", "plain")
-    prompt, other = (_said(request[name], syntax) for name in ("prompt", "negative"))
-    negative = f"\nNegative prompt: {other}" if other else ""
-    return f"{prompt}{tags}{negative}\n{line}"
-
-
-def _said(text: str, syntax: str) -> str:
-    """A prompt as the web UI reads it: that of ours with its AND as the word that it is here."""
-    return escaped(text) if syntax == "plain" else re.sub(r"\bAND\b", "and", text)
-
-
-def _lora_hash(adapter: dict[str, Any]) -> str:
-    """`name: hash` as A1111 and Forge write it: 12 digits, and no mark in the name that would end
-    it early. An older recipe knows the file's own hash alone."""
-    name = adapter["name"].replace(":", "").replace(",", "")
-    return f"{name}: {(adapter.get('model_hash') or adapter['sha256'])[:12]}"
-
-
-def _number(weight: float | str) -> str:
-    """A weight as the web UI's tag can say it: of several, the first."""
-    return f"{weight:g}" if isinstance(weight, (int, float)) else re.split(r",|\.\.", weight)[0]
-
-
-def _quoted(value: object) -> str:
-    """JSON quotes where a comma, colon or line break would end the value early."""
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(c in text for c in ',:\n"') else text
-
-
 def save_png(
     image: Image.Image, path: Path, recipe: dict[str, Any] | None = None, *, sync: bool = False
 ) -> None:
@@ -106,7 +53,7 @@ def save_png(
     cut; not needed where it can be made again. Raises RunError where the file system refuses."""
     info = PngImagePlugin.PngInfo()
     if recipe is not None:
-        info.add_itxt("parameters", parameters_text(recipe))
+        info.add_itxt("parameters", infotext.written(recipe))
         info.add_itxt(png.RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True))
     file = io.BytesIO()
     image.save(file, format="PNG", pnginfo=info)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kaiffin.adapters.files import subject
+from kaiffin.adapters.files.open import peek
 from kaiffin.adapters.files.reading import PEFT_FILE
-from kaiffin.foundation.config import BaseConfig, Config
-from kaiffin.foundation.errors import RunError, UserError
+from kaiffin.foundation.config import BaseConfig, Config, SubjectConfig
+from kaiffin.foundation.errors import ConfigError, RunError, UserError
 from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import changed
+from kaiffin.foundation.subject import PLACES
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted
 from kaiffin.foundation.whereabouts import base_now, content_sha256
@@ -35,6 +38,25 @@ def open_source(
     config = run.config if run else Config(base=BaseConfig(name=source))
     config = changed(config, **{"sample.size": None, **(changes or {})})
     return run, base_now(run, config, changes or (), tell) if run else config
+
+
+def subject_of(prompt: str, adapters: Sequence[Path], tell: Tell) -> SubjectConfig | None:
+    """Who is meant where no run says it: whom the header of the first adapter names, or None.
+
+    ConfigError where `prompt` has {token} or {noun}, and it names nobody; what they are is told.
+    """
+    word, noun = subject.named(peek(adapters[0])[1]) if adapters else ("", "")
+    if found := PLACES.search(prompt):
+        if not word:
+            why = (
+                f"{adapters[0]} does not say who it is of" if adapters else "a base has no subject"
+            )
+            raise ConfigError(
+                f"{prompt[:60]!r}: {found[0]} is not known: {why}.",
+                "Write the words themselves into the prompt.",
+            )
+        tell.note(f"note: {{token}} is {word!r} and {{noun}} is {noun!r}, as {adapters[0]} says")
+    return SubjectConfig(token=word, noun=noun) if word else None
 
 
 def of_run(run: Run, blended: bool = False) -> list[WeightedAdapter]:

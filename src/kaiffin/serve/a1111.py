@@ -20,6 +20,7 @@ from kaiffin.foundation.schema import SEEDS
 from kaiffin.serve import asking, openai
 from kaiffin.serve.errors import Refused
 from kaiffin.serve.keys import Caller
+from kaiffin.serve.named import known_names
 from kaiffin.serve.requests import LONGEST, PICTURES, SIDE, Generate, Sampling
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
@@ -99,11 +100,15 @@ def sd_vae(caller: Reader) -> list[dict[str, str]]:
 
 @router.get("/loras")
 def loras(caller: Reader, service: Served) -> list[dict[str, Any]]:
-    """The caller's adapters; a path is nobody's business."""
-    found = service.adapters.list(caller.owner, 200)
+    """What prompts of the caller may name, as `<lora:NAME:0.8>`: by id where several are called so;
+    a path is nobody's business."""
+    ids: dict[str, list[str]] = {}
+    for name, found in known_names(service, caller.owner).items():
+        for id in found if len(found) == 1 else ():
+            ids.setdefault(id, []).append(name)
     return [
-        {"name": one.id, "alias": one.name, "path": f"{one.id}.safetensors", "metadata": one.facts}
-        for one in found
+        {"name": names[-1], "alias": names[-1], "path": f"{id}.safetensors", "metadata": {}}
+        for id, names in ids.items()
     ]
 
 
@@ -188,7 +193,7 @@ def _translated(
         sample["size"] = [_by_8(body.width), _by_8(body.height)]
     return Generate(
         prompts=(body.prompt,), count=(body.batch_size or 1) * (body.n_iter or 1),
-        seed=openai.drawn() if body.seed in (None, -1) else body.seed,
+        seed=-1 if body.seed is None else body.seed,
         sample=Sampling.model_validate({k: v for k, v in sample.items() if v is not None}),
         **openai.source_of(service, caller.owner, _id(str(model))),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kaiffin.adapters.files.spelling import is_embedding
 from kaiffin.foundation.errors import AdapterError, UserError
 from kaiffin.foundation.folder import explained, file_sha256
 from kaiffin.models.files import header
@@ -30,6 +31,9 @@ SAID = {
     "base": "ss_base_model_version", "base_name": "ss_sd_model_name",
     "architecture": "modelspec.architecture", "rank": "ss_network_dim",
 }  # fmt: skip
+
+
+EMBEDDING = "kind"  # a fact of those that are words, and no adapters
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,11 @@ class Adapters:
             raise NotFound(f"there is no adapter {id[:40]}.", "The list of adapters has yours.")
         return _adapter(rows[0])
 
+    def names(self, owner: str) -> builtins.list[Adapter]:
+        """All of the owner's, the newest first."""
+        query = "SELECT * FROM adapters WHERE owner = ? ORDER BY number DESC"
+        return [_adapter(row) for row in self.db.rows(query, (owner,))]
+
     def list(self, owner: str, limit: int, before: str | None = None) -> builtins.list[Adapter]:
         """The newest first. before: the last one of the page before this."""
         where, values = "owner = ?", [owner]
@@ -105,6 +114,7 @@ def _facts(path: Path) -> dict[str, str]:
     if not found.shapes:
         raise AdapterError("the file holds no tensors.", "Choose the adapter's own file.")
     said = {name: str(found.metadata.get(key, ""))[:200] for name, key in SAID.items()}
+    said[EMBEDDING] = "textual inversion" if is_embedding(found.shapes) else ""
     return {"tensors": f"{len(found.shapes)}"} | {k: v for k, v in said.items() if v}
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import math
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from kaiffin.foundation.errors import UserError
 from kaiffin.serve.datasets import LIVE
 from kaiffin.serve.jobs import Job, NotFound
 from kaiffin.serve.keys import Caller, Scope
+from kaiffin.serve.named import names_of
 from kaiffin.serve.requests import KINDS, Asked, Kind
 from kaiffin.serve.service import Service, require
 
@@ -33,6 +36,7 @@ def submit(
     require(caller, NEEDED[kind])
     request = asked.frozen()
     check(service, caller.owner, request, drawn=kind not in ("report", "export"))
+    request = _meant(service, caller.owner, kind, request, key)
     jobs = service.studio.jobs
     with service.studio.db.transaction() as writer:
         known = "SELECT 1 FROM jobs WHERE owner = ? AND key = ?"
@@ -41,6 +45,20 @@ def submit(
             service.keys.charge(caller, pictures(kind, request), live)
             service.holdings.refuse(caller, 1)  # what a job makes is not known before
         return jobs.submit(caller.owner, kind, request, key=key)
+
+
+def _meant(
+    service: Service, owner: str, kind: Kind, request: dict[str, Any], key: str | None
+) -> dict[str, Any]:
+    """With a seed where any will do, the same one for a request that is repeated, and with ids for
+    the names in prompts."""
+    if request.get("seed") == -1:
+        chance = hashlib.sha256(f"{owner} {key}".encode()) if key else None
+        seed = int.from_bytes(chance.digest()[:4]) if chance else secrets.randbelow(2**32)
+        request = {**request, "seed": seed}
+    if kind == "generate":
+        request = {**request, "names": names_of(service, owner, request)}
+    return request
 
 
 def pictures(kind: str, request: dict[str, Any]) -> int:
@@ -63,6 +81,7 @@ def check(service: Service, owner: str, request: dict[str, Any], *, drawn: bool 
         "adapter": lambda id: service.adapters.get(owner, id),
         "run": lambda id: _check_run(service, owner, id, drawn),
         "image": lambda id: image_row(service, owner, id),
+        "named": lambda id: _named(service, owner, id),
         "base": service.check_base,
     }
     for what, id in named(request):
@@ -80,6 +99,7 @@ def named(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for what, name in (("run", "runs"), ("image", "images"), ("adapter", "embeddings")):
         yield from ((what, id) for id in request.get(name) or ())
     yield from (("adapter", worn["adapter"]) for worn in request.get("adapters") or ())
+    yield from (("named", id) for id in (request.get("names") or {}).values())
     yield from (("dataset", id) for id in (request.get("phase_datasets") or {}).values())
     if "config" in request:
         yield "base", request["config"]["base"]["name"]
@@ -92,6 +112,14 @@ def _check_run(service: Service, owner: str, id: str, drawn: bool) -> None:
             f"base {base!r}, which this training was made with, is not served here any more.",
             "Ask whoever runs the service to put it back, or train again with another base.",
         )
+
+
+def _named(service: Service, owner: str, id: str) -> None:
+    """An adapter, an embedding or a run."""
+    try:
+        service.adapters.get(owner, id)
+    except NotFound:
+        run_job(service, owner, id)
 
 
 def run_job(service: Service, owner: str, id: str) -> Job:

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import io
 import json
-import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -53,7 +52,7 @@ class Wanted(BaseModel):
     output_format: Literal["png", "jpeg", "webp"] | None = "png"
     stream: bool | None = False
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = 0
-    seed: Annotated[int, Field(ge=0, lt=SEEDS - PICTURES)] | None = None
+    seed: Annotated[int, Field(ge=-1, lt=SEEDS - PICTURES)] | None = None
     steps: Annotated[int, Field(ge=1, le=150)] | None = None
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     negative: Annotated[str, Field(max_length=2000)] | None = None
@@ -124,7 +123,7 @@ def translated(service: Service, caller: Caller, body: Wanted) -> Generate:
     source = source_of(service, caller.owner, body.model or next(iter(service.bases)), body.weights)
     given = {name: value for name, value in sample.items() if value is not None}
     return Generate(
-        prompts=(body.prompt,), count=body.n or 1, seed=drawn() if body.seed is None else body.seed,
+        prompts=(body.prompt,), count=body.n or 1, seed=-1 if body.seed is None else body.seed,
         sample=Sampling.model_validate(given), preview_every=_every(body, given), **source,
     )  # fmt: skip
 
@@ -134,11 +133,6 @@ def _every(body: Wanted, given: dict[str, Any]) -> int:
     if not (body.stream and body.partial_images):
         return 0
     return max(1, given.get("steps", STEPS["medium"]) // (body.partial_images + 1))
-
-
-def drawn() -> int:
-    """A seed for who names none."""
-    return secrets.randbelow(2**32)
 
 
 def size_of(text: str | None) -> list[int] | None:

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kaiffin.foundation.run import Run
+from kaiffin.pictures.named import Library
 from kaiffin.pictures.request import Request
+from kaiffin.serve.studio import Studio
 from kaiffin.serve.work import Task, picture_id
 from kaiffin.stories.generate import Order
 
@@ -21,9 +24,20 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         checkpoint=None if checkpoint is None else str(checkpoint), best=asked.get("best"),
         out=task.made / "pictures", strength=asked.get("strength", 1.0),
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
+        library=Library(given={name: _file(studio, id) for name, id in _names(asked)}),
     )  # fmt: skip
     sample = asked.get("sample") or {}
     return order, {f"sample.{name}": plain(value) for name, value in sample.items()}
+
+
+def _names(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return list((asked.get("names") or {}).items())
+
+
+def _file(studio: Studio, id: str) -> Path:
+    """Of an adapter, or of a run."""
+    run = studio.run(id)
+    return Run.open(run).adapter_path if Run.is_at(run) else studio.adapter(id)
 
 
 def source_of(task: Task) -> str:

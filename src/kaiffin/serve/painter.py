@@ -56,7 +56,7 @@ class Wanted:
     @property
     def agrees(self) -> Hashable:
         """Equal for pictures that can be computed together."""
-        return self.picture.files, make.setting(self.picture)
+        return self.picture.worn, make.setting(self.picture)
 
 
 @dataclass

@@ -141,7 +141,9 @@ class Pictured(Asked):
     base: BaseName | None = None
     adapters: tuple[Worn, ...] = Field((), max_length=4)
     sample: Sampling = Field(default_factory=Sampling)
-    seed: int = Field(0, ge=0, lt=SEEDS - PICTURES, description="of the first; the next are +1")
+    seed: int = Field(
+        0, ge=-1, lt=SEEDS - PICTURES, description="of the first; the next are +1; -1 draws one"
+    )
     count: int = Field(1, ge=1, le=PICTURES, description="pictures of each prompt")
 
     @model_validator(mode="after")
@@ -160,6 +162,10 @@ class Generate(Pictured):
     )
     strength: float = Field(1.0, ge=0, le=2, description="of the run's own adapter")
     embeddings: tuple[Id, ...] = Field((), max_length=4, description="textual inversions")
+    names: dict[Annotated[str, Field(max_length=100)], Id] = Field(
+        {}, max_length=PICTURES, description="what prompts call adapters, runs and embeddings, as"
+        " in <lora:NAME:0.8>; those left out are found by the names that they have"
+    )  # fmt: skip
     best: int | None = Field(None, ge=1, le=PICTURES, description="choose so many, by score")
     preview_every: int = Field(0, ge=0, le=150, description="steps between partial pictures")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files.open import peek
-from kaiffin.foundation.config import BaseConfig, Config
+from kaiffin.foundation.config import BaseConfig, Config, SubjectConfig
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
@@ -21,16 +21,23 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
-from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.foundation.text import counted
+from kaiffin.foundation.tell import SILENT, Once, Tell
+from kaiffin.foundation.text import composed, counted
+from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
-from kaiffin.pictures.named import adapters_of
+from kaiffin.pictures.make import Embedding, Task, WeightedAdapter, make, parse_adapter
+from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
-from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
+from kaiffin.pictures.source import (
+    checkpoint_of,
+    find_adapter,
+    of_run,
+    open_source,
+    subject_of,
+)
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -42,14 +49,14 @@ class Order:
     """Which pictures are wanted, of what, and where they go.
 
     source: a run folder, or a base's name, folder or file; prompts: {token} and {noun} are filled
-    in; count: pictures of each, on the seeds `seed`, seed + 1, ...; adapters: further
-    FILE[:WEIGHTS]; blends: with two adapters, each w gives pictures of (1 - w) of the first and w
-    of the second; checkpoint: of the run, as `checkpoint_of` has it; best: how many of each
-    prompt's are chosen, None for no choice; out: default images in the run or here; metadata:
-    whether each picture carries its recipe; embeddings: files of textual inversion; skip_unknown:
-    whether to go on without what adapter files hold and Kaiffin does not apply; strength: of the
-    run's own adapter; folders: where adapters lie that prompts name (<lora:NAME:0.8>), beside the
-    runs of the working folder; None where prompts may name none.
+    in, of the run, or as the first adapter's header has them; count: pictures of each, on the seeds
+    `seed`, seed + 1, ...; adapters: further FILE[:WEIGHTS]; blends: with two adapters, each w gives
+    pictures of (1 - w) of the first and w of the second; checkpoint: of the run, as `checkpoint_of`
+    has it; best: how many of each prompt's are chosen, None for no choice; out: default images in
+    the run or here; metadata: whether each picture carries its recipe; embeddings: files of textual
+    inversion; skip_unknown: whether to go on without what adapter files hold and Kaiffin does not
+    apply; strength: of the run's own adapter; library: the adapters (<lora:NAME:0.8>) and
+    embeddings that prompts may name, None where they may name none.
     """
 
     source: str
@@ -66,7 +73,7 @@ class Order:
     embeddings: Sequence[Path] = ()
     skip_unknown: bool = False
     strength: float = 1.0
-    folders: Sequence[Path] | None = None
+    library: Library | None = None
 
 
 @dataclass(frozen=True)
@@ -112,20 +119,29 @@ def generate(
     made = _write_pictures(family, tasks, folder, order.batch_size, order.metadata, tell)
     page = _new_name(folder, "sheet")
     _write_sheet(page, made, order)
-    rankings = _rank(panel, made, config, order, tell) if panel else ()
+    rankings = _rank(panel, made, opened, order, tell) if panel else ()
     return Pictures(tuple(made), folder, page, rankings)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A prompt, understood: its text without tags, of whom it is, and what it names."""
+
+    text: str
+    subject: SubjectConfig
+    adapters: tuple[WeightedAdapter, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
 
 
 @dataclass(frozen=True)
 class Opened:
     """An order, understood: the run it is of, the configuration with its changes, the adapters of
-    all pictures, the prompts' texts, and the adapters that each of them names."""
+    all pictures, and the prompts."""
 
     run: Run | None
     config: Config
     adapters: tuple[WeightedAdapter, ...]
-    texts: tuple[str, ...]
-    named: tuple[tuple[WeightedAdapter, ...], ...] = ()
+    prompts: tuple[Said, ...]
 
 
 def open_order(
@@ -134,31 +150,63 @@ def open_order(
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
     adapters = _adapters(order, run)
-    texts = tuple(fill(prompt, config.subject) for prompt in order.prompts)
-    named: list[tuple[WeightedAdapter, ...]] = []
-    if order.folders is not None:
-        read = [read_as(text, config.sample.prompt_syntax) for text in texts]
-        named = [adapters_of(one.tags, order.folders) for one in read]
-        texts = tuple(one.bare for one in read)
-        for one in dict.fromkeys(one for adapters in named for one in adapters):
-            tell.note(f"note: the prompt's adapter is {one.path}, at {one.weights}")
-    for remark in remarks(request(text, order.seed, config.sample) for text in texts):
+    once = Once(tell)
+    prompts = tuple(_understood(one, order, run, config, adapters, once) for one in order.prompts)
+    for remark in remarks(request(one.text, order.seed, config.sample) for one in prompts):
         tell.note(remark)
-    return Opened(run, config, tuple(adapters), texts, tuple(named))
+    return Opened(run, config, tuple(adapters), prompts)
+
+
+def _understood(
+    prompt: str, order: Order, run: Run | None, config: Config,
+    adapters: Sequence[WeightedAdapter], tell: Tell,
+) -> Said:  # fmt: skip
+    """Tags name adapters first, since {token} may be of one of them."""
+    syntax, library = config.sample.prompt_syntax, order.library
+    own = library.adapters(read_as(composed(prompt), syntax).tags) if library else ()
+    worn = [one.path for one in (*adapters, *own)]
+    subject = config.subject if run else subject_of(prompt, worn, tell) or config.subject
+    text = fill(prompt, subject)
+    for one in own:
+        tell.note(f"note: the prompt's adapter {one.name} is {one.path}, at {one.weights}")
+    _refuse_twice(worn if own or not order.blends else [])
+    if library is None or syntax == "plain":
+        return Said(text, subject)
+    both = read_as(text, syntax), read_as(config.sample.negative, syntax)
+    given = {content_sha256(path) for path in order.embeddings}
+    found = library.embeddings(both, config.sample.steps)
+    words = tuple(one for one in found if content_sha256(one.path) not in given)
+    return Said(both[0].bare, subject, own, words)
+
+
+def _refuse_twice(worn: Sequence[Path]) -> None:
+    """AdapterError where two are the same, wherever they were named."""
+    known: dict[str, Path] = {}
+    for path in worn if len(worn) > 1 else ():
+        content = content_sha256(path)
+        if content and content in known:
+            raise AdapterError(
+                f"{known[content]} and {path} are the same adapter: its strength would add up.",
+                "Name it once, with the weight that you want.",
+            )
+        known[content] = path
 
 
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
     """Every picture of an order: blends outside, then prompts, then seeds."""
     sample, seeds = with_size(opened.config.sample, family), range(order.count)
-    named = opened.named or [()] * len(opened.texts)
-    wanted = [
-        (request(text, order.seed + k, sample), own)
-        for text, own in zip(opened.texts, named, strict=True)
+    mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
+    words = tuple(map(Embedding, order.embeddings))
+    return [
+        Task(
+            request(one.text, order.seed + k, sample),
+            (*mix, *one.adapters),
+            (*words, *one.embeddings),
+        )
+        for mix in mixes
+        for one in opened.prompts
         for k in seeds
     ]
-    mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
-    words = tuple(order.embeddings)
-    return [Task(one, (*mix, *own), words) for mix in mixes for one, own in wanted]
 
 
 def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
@@ -269,18 +317,19 @@ def _open_panel(order: Order, opened: Opened, tell: Tell) -> Panel | None:
         tell.note("note: the miniature's CLIP knows a toy world only; name another with --judge")
     if panel.references is None:
         tell.note("note: there are no photos to compare with (--like): by prompt alone")
-    return panel.read([plain_prompt(text, config.subject) for text in opened.texts], tell=tell)
+    plain = [plain_prompt(one.text, one.subject) for one in opened.prompts]
+    return panel.read(plain, tell=tell)
 
 
 def _rank(
-    panel: Panel, made: Sequence[Picture], config: Config, order: Order, tell: Tell
+    panel: Panel, made: Sequence[Picture], opened: Opened, order: Order, tell: Tell
 ) -> tuple[Ranking, ...]:
     """The pictures of each prompt in order, the sheets of them best.png, best-2.png, ..."""
     found = []
-    for number in range(len(order.prompts)):
+    for number, said in enumerate(opened.prompts):
         own = made[number * order.count : (number + 1) * order.count]
         page = own[0].path.with_name("best.png" if number == 0 else f"best-{number + 1}.png")
-        plain = plain_prompt(own[0].request.prompt, config.subject)
+        plain = plain_prompt(said.text, said.subject)
         found.append(ranking(panel, [one.path for one in own], plain, order.best, page, tell=tell))
     return tuple(found)
 
@@ -302,10 +351,14 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
         )
     skip = bool(found.get("skip_unknown"))
     adapters = [
-        WeightedAdapter(_found(picture, one, tell), strength.parse(str(one["weight"])), skip)
+        WeightedAdapter(
+            _found(picture, one, tell), strength.parse(str(one["weight"])), skip, one["name"]
+        )
         for one in found["adapters"]
     ]
-    words = [_found(picture, one, tell) for one in found.get("embeddings", ())]
+    words = [
+        Embedding(_found(picture, one, tell), one["name"]) for one in found.get("embeddings", ())
+    ]
     task = Task(Request(**found["request"]), tuple(adapters), tuple(words))
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
 

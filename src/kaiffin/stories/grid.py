@@ -23,7 +23,7 @@ from kaiffin.experiments.grid.axes import Grid, Setting
 from kaiffin.experiments.grid.effects import GridScores
 from kaiffin.experiments.grid.files import GridFiles
 from kaiffin.foundation.cache import content_key
-from kaiffin.foundation.config import Config
+from kaiffin.foundation.config import Config, SubjectConfig
 from kaiffin.foundation.errors import ConfigError, Interrupted, UserError
 from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.notebook import Shown
@@ -38,7 +38,7 @@ from kaiffin.pictures import sample
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import refuse_large, remarks, slug
-from kaiffin.pictures.source import of_run, open_source
+from kaiffin.pictures.source import of_run, open_source, subject_of
 from kaiffin.score.judge import judge_of
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -95,6 +95,9 @@ def grid(
     """
     run, config = open_source(order.source, changes, tell=tell)
     asked = ask(order, run, config)
+    if run is None and (subject := _subject(order, asked, tell)):
+        config = config.model_copy(update={"subject": subject})
+        asked = ask(order, run, config)
     for remark in remarks(cell.setting.request for cell in asked.cells):
         tell.note(remark)
     panel = _open_panel(run, config, asked.prompts, tell)
@@ -133,6 +136,12 @@ def ask(order: GridOrder, run: Run | None, config: Config) -> Grid:
             "Leave out some values.",
         )
     return asked
+
+
+def _subject(order: GridOrder, asked: Grid, tell: Tell) -> SubjectConfig | None:
+    """Of whom a grid of a base is: of the first adapter in it."""
+    files = [cell.setting.file for cell in asked.cells if cell.setting.file]
+    return subject_of(" ".join([order.prompt or "", *order.axes.values()]), files[:1], tell)
 
 
 def _open_panel(

@@ -34,7 +34,7 @@ def test_settings_of_a_picture(world: World, ada: TestClient) -> None:
     assert own["sample"]["size"] == [64, 64]
     foreign = read(png(parameters=A1111)).json()
     assert foreign == {
-        "base": None, "prompts": ["a \\(red\\) car,"], "seed": 42,
+        "base": None, "prompts": ["a \\(red\\) car, <lora:x:1>"], "seed": 42,
         "sample": {"negative": "blur,\ngrey", "steps": 20, "guidance": 7.5, "sampler": "dpm++2m",
                    "schedule": "karras", "size": [512, 768]},
     }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from kaiffin.foundation.errors import UserError
-from kaiffin.foundation.prompts import TAG
-from kaiffin.foundation.samplers import elsewhere
-from kaiffin.pictures import png
+from kaiffin.pictures import infotext, png
 from kaiffin.serve.requests import Sampling
 from kaiffin.serve.routes.common import incoming
 from kaiffin.serve.service import Painter, Served
@@ -63,18 +60,6 @@ def _own(found: Any) -> Recipe:
 
 
 def _a1111(text: str) -> Recipe:
-    """Prompt, a line of the negative one, and a line of facts, which is the last."""
-    body, _, facts = text.rpartition("\nSteps: ")
-    if not body:
-        raise ValueError(text)
-    known = dict(re.findall(r"(\w[\w ]*): ([^,\n]+)", f"Steps: {facts}"))
-    prompt, _, negative = body.partition("\nNegative prompt: ")
-    sample: dict[str, Any] = {"negative": negative, "steps": int(known["Steps"])}
-    if "CFG scale" in known:
-        sample["guidance"] = float(known["CFG scale"])
-    sampler, schedule = elsewhere(known.get("Sampler", ""), known.get("Schedule type", ""))
-    sample |= {"sampler": sampler} if sampler else {}
-    sample |= {"schedule": schedule} if schedule else {}
-    if "Size" in known:
-        sample["size"] = [int(side) for side in known["Size"].split("x")]
-    return Recipe(prompts=[TAG.sub("", prompt).strip()], seed=known.get("Seed"), sample=sample)
+    """Its tags stay in the prompt: they name adapters here, too."""
+    found = infotext.read(text)
+    return Recipe(prompts=[found.prompt], seed=found.seed, sample=dict(found.sample))
