@@ -21,7 +21,7 @@ from kaiffin.foundation.prompts import escaped
 from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures import png
+from kaiffin.pictures import png, regions
 from kaiffin.pictures.request import AdapterRef, Request, request
 
 
@@ -120,6 +120,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         _check(Request(**found["request"]))
         [AdapterRef(**adapter) for adapter in found["adapters"]]
+        regions.read(found.get("regions", ()), len(found["adapters"]))
         str(found["base"]["name"]), str(found["base"]["revision"])
     except (KeyError, TypeError, ValueError) as error:
         raise png.damaged(path, error) from None

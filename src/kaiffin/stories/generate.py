@@ -29,6 +29,8 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import adapters_of
 from kaiffin.pictures.recipe import read_recipe, save_png
+from kaiffin.pictures.regions import Region, described, regions_of, shares, subjects_of
+from kaiffin.pictures.regions import read as read_regions
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
 from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
 from kaiffin.score.judge import MINIATURE
@@ -49,7 +51,8 @@ class Order:
     whether each picture carries its recipe; embeddings: files of textual inversion; skip_unknown:
     whether to go on without what adapter files hold and Kaiffin does not apply; strength: of the
     run's own adapter; folders: where adapters lie that prompts name (<lora:NAME:0.8>), beside the
-    runs of the working folder; None where prompts may name none.
+    runs of the working folder; None where prompts may name none; regions: where each adapter acts,
+    `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere.
     """
 
     source: str
@@ -67,6 +70,7 @@ class Order:
     skip_unknown: bool = False
     strength: float = 1.0
     folders: Sequence[Path] | None = None
+    regions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,14 @@ def generate(
 @dataclass(frozen=True)
 class Opened:
     """An order, understood: the run it is of, the configuration with its changes, the adapters of
-    all pictures, the prompts' texts, and the adapters that each of them names."""
+    all pictures, the prompts' texts, and the adapters and the regions that each of them has."""
 
     run: Run | None
     config: Config
     adapters: tuple[WeightedAdapter, ...]
     texts: tuple[str, ...]
     named: tuple[tuple[WeightedAdapter, ...], ...] = ()
+    regions: tuple[tuple[Region, ...], ...] = ()
 
 
 def open_order(
@@ -142,23 +147,46 @@ def open_order(
         texts = tuple(one.bare for one in read)
         for one in dict.fromkeys(one for adapters in named for one in adapters):
             tell.note(f"note: the prompt's adapter is {one.path}, at {one.weights}")
-    for remark in remarks(request(text, order.seed, config.sample) for text in texts):
+    regions = _regions(order, adapters, texts, named, tell)
+    told = [one.prompt for own in regions for one in own] or texts
+    for remark in remarks(request(text, order.seed, config.sample) for text in told):
         tell.note(remark)
-    return Opened(run, config, tuple(adapters), texts, tuple(named))
+    return Opened(run, config, tuple(adapters), texts, tuple(named), regions)
 
 
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
     """Every picture of an order: blends outside, then prompts, then seeds."""
     sample, seeds = with_size(opened.config.sample, family), range(order.count)
     named = opened.named or [()] * len(opened.texts)
+    regions = opened.regions or [()] * len(opened.texts)
     wanted = [
-        (request(text, order.seed + k, sample), own)
-        for text, own in zip(opened.texts, named, strict=True)
+        (request(text, order.seed + k, sample), own, where)
+        for text, own, where in zip(opened.texts, named, regions, strict=True)
         for k in seeds
     ]
+    for one, _, where in wanted if opened.regions else ():
+        shares(where, one.height // family.downscale, one.width // family.downscale)
     mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
     words = tuple(order.embeddings)
-    return [Task(one, (*mix, *own), words) for mix in mixes for one, own in wanted]
+    return [Task(one, (*mix, *own), words, where) for mix in mixes for one, own, where in wanted]
+
+
+def _regions(
+    order: Order, adapters: Sequence[WeightedAdapter], texts: Sequence[str],
+    named: Sequence[Sequence[WeightedAdapter]], tell: Tell,
+) -> tuple[tuple[Region, ...], ...]:  # fmt: skip
+    """Of each prompt, which each of its regions is told is said; none where none were asked for."""
+    if not order.regions:
+        return ()
+    if order.blends:
+        raise ConfigError("--region and --blend do not go together.", "Give one of them.")
+    found = []
+    for text, own in zip(texts, named or [()] * len(texts), strict=True):
+        worn = [one.path for one in (*adapters, *own)]
+        found.append(tuple(regions_of(order.regions, text, subjects_of(worn, order.regions))))
+        for line in described(found[-1], worn):
+            tell.note(f"note: {line}")
+    return tuple(found)
 
 
 def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
@@ -306,7 +334,8 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
         for one in found["adapters"]
     ]
     words = [_found(picture, one, tell) for one in found.get("embeddings", ())]
-    task = Task(Request(**found["request"]), tuple(adapters), tuple(words))
+    regions = read_regions(found.get("regions", ()), len(adapters))
+    task = Task(Request(**found["request"]), tuple(adapters), tuple(words), regions)
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
 
 
