@@ -31,7 +31,7 @@ LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
          "a photo of kaiffin penguin on the beach", "a photo of tobbul bear on the beach"),
         ("a photo of a Kaiffin penguin in a hat next to a tobbul, at night",
          "a photo of a Kaiffin penguin in a hat, at night", "a photo of a tobbul, at night"),
-        ("tobbul bear with a ball, kaiffin, snow", "kaiffin, snow", "tobbul bear with a ball, snow"),
+        ("tobbul bear in red, kaiffin, snow", "kaiffin, snow", "tobbul bear in red, snow"),
         ("kaiffin penguin waving AND tobbul bear (sitting:1.2) in a car",
          "kaiffin penguin waving", "tobbul bear (sitting:1.2) in a car"),
     ],
