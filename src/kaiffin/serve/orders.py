@@ -21,6 +21,7 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         checkpoint=None if checkpoint is None else str(checkpoint), best=asked.get("best"),
         out=task.made / "pictures", strength=asked.get("strength", 1.0),
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
+        regions=asked.get("regions") or (),
     )  # fmt: skip
     sample = asked.get("sample") or {}
     return order, {f"sample.{name}": plain(value) for name, value in sample.items()}
