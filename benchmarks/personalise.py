@@ -22,6 +22,7 @@ from typing import Any
 from PIL import Image
 
 from kaiffin.foundation.config import BaseConfig, SampleConfig
+from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.sheets import sheet
@@ -69,15 +70,8 @@ def study(
     subject: str, out: Path, base: str, changes: dict[str, Any], family: ModelFamily, truth: Truth
 ) -> Found:
     """Trains, makes the pictures, judges them and writes their sheet."""
-    who = world.SUBJECTS[subject]
-    photos = out / "photos" / subject
-    demo.render_photos(photos, subject, seed=0)
-    given = {
-        "subject.token": who.token, "subject.noun": who.class_noun, "data.photos": photos,
-        "base.name": base, "train.tensorboard": False, **changes,
-    }  # fmt: skip
-    started = time.time()
-    run = train.train(build(override({}, given), subject), out / "runs" / subject).run
+    who, started = world.SUBJECTS[subject], time.time()
+    run = taught(subject, out, base, changes)
     seconds = time.time() - started
     adapters = (WeightedAdapter(run.adapter_path),)
     sample = with_size(run.config.sample, family)
@@ -93,6 +87,17 @@ def study(
     pairs = [image for pair in zip(before, after, strict=True) for image in pair]
     sheet(pairs, labels, columns=4).save(out / f"{subject}-class.png")
     return judged(subject, seconds, images, (before, after), truth)
+
+
+def taught(subject: str, out: Path, base: str, changes: dict[str, Any]) -> Run:
+    """The preset on six photos."""
+    who, photos = world.SUBJECTS[subject], out / "photos" / subject
+    demo.render_photos(photos, subject, seed=0)
+    given = {
+        "subject.token": who.token, "subject.noun": who.class_noun, "data.photos": photos,
+        "base.name": base, "train.tensorboard": False, **changes,
+    }  # fmt: skip
+    return train.train(build(override({}, given), subject), out / "runs" / subject).run
 
 
 def pictures(

@@ -56,7 +56,8 @@ CONTENTS = {
         "ideas/lora", "ideas/dreambooth", "ideas/min-snr", "ideas/clip", "ideas/memorising",
     ],
     "Guides": [
-        "guides/what-you-want", "photos", "guides/captions", "guides/recipes", "guides/troubles",
+        "guides/what-you-want", "photos", "guides/captions", "guides/recipes",
+        "guides/together", "guides/troubles",
         "choosing", "experiments", "adapters", "bases", "studio", "serving",
     ],
     "Reference": [

@@ -19,7 +19,8 @@ from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
-from kaiffin.miniature.judges.truth import ANSWERS, Truth
+from kaiffin.miniature.judges.truth import ANSWERS, Truth, load_truth
+from kaiffin.miniature.world import world
 from kaiffin.models.files.load import load_base
 
 
@@ -152,6 +153,53 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     (row,) = personalise.table([found]).splitlines()[2:]
     assert row.startswith("| plush |")
     assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row
+
+
+@pytest.mark.slow  # two trainings
+def test_two_subjects_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In regions both are right, in one picture of each place; on top of each other they are not.
+    The judge is taught here as well."""
+    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where personalise lies
+    together = opened("together")
+    truth = load_truth(tmp_path / "truth.safetensors")
+    runs = [together.taught(who, tmp_path, "miniature", {}) for who in world.SUBJECTS]
+    sample = runs[0].config.sample.model_copy(update={"size": (128, 64)})
+    found, page = together.measured(runs, truth, sample, seeds=[101])
+    everywhere, columns = (found[way] for way in together.WAYS)
+    assert columns["pictures"] == 10
+    assert columns["subjects"] >= 7
+    assert everywhere["subjects"] < columns["subjects"]
+    assert page.width > 600
+
+
+def test_halves_are_judged_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two renders beside each other are right in either order; one of them twice is not."""
+    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
+    together = opened("together")
+    places = [place for _, place in together.SCENES]
+    renders = {(who, p): world.subject_render(who, p) for who in world.SUBJECTS for p in places}
+    answers = {
+        image.tobytes(): {"species": {who: 1.0}, "scene": {place: 1.0}}
+        for (who, place), image in renders.items()
+    }
+
+    class Eyes:
+        def judge(self, images: list[Image.Image]) -> list[dict[str, dict[str, float]]]:
+            return [answers[image.tobytes()] for image in images]
+
+    def judged(left: str, right: str) -> dict[str, int]:
+        pages = [sheet_of(renders[left, place], renders[right, place]) for place in places]
+        return together.judged(pages, Eyes())
+
+    def sheet_of(left: Image.Image, right: Image.Image) -> Image.Image:
+        page = Image.new("RGB", (128, 64))
+        page.paste(left, (0, 0))
+        page.paste(right, (64, 0))
+        return page
+
+    all_right = {"pictures": 10, "subjects": 10, "place": 10, "both": 10}
+    assert judged("kaiffin", "plush") == judged("plush", "kaiffin") == all_right
+    assert judged("plush", "plush") == all_right | {"subjects": 0, "both": 0}
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_every_command_is_run_somewhere() -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos, two short runs and a picture, where the commands run."""
+    """Photos, three short runs and a picture, where the commands run."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "my-photos").mkdir()
     for i, (image, _) in enumerate(world.subject_photos("kaiffin", 4)):
@@ -74,6 +74,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("kaiffin", "second"):
             call = ["train", "my-photos", "--class", "penguin", *SHORT["train"]]
             assert main([*call, "--out", f"runs/{name}"]) == 0
+        call = ["train", "my-photos", "--subject", "tobbul", "--class", "bear", *SHORT["train"]]
+        assert main([*call, "--out", "runs/plush"]) == 0
         assert main(["generate", "runs/kaiffin", "a", "--steps", "2", "--out", "made"]) == 0
         next((folder / "made").glob("a-*.png")).rename(folder / "made" / "a.png")
         kohyas_toml(folder, folder / "my-photos", "miniature")

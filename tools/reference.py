@@ -279,6 +279,17 @@ def recipe_numbers() -> str:
     return table(head, rows)
 
 
+def together_numbers() -> str:
+    rows = [
+        " | ".join([
+            way, str(one["pictures"]),
+            *(share(one[what], one["pictures"]) for what in ("subjects", "place", "both")),
+        ])
+        for way, one in measured("together").items()
+    ]  # fmt: skip
+    return table("adapters | pictures | both subjects right | place right | all of it", rows)
+
+
 def recipe_changes(name: str) -> str:
     """What of a shipped recipe is not as it says when it runs on the miniature."""
     one = measured("recipes").get(name)
@@ -330,6 +341,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "numbers": recipe_numbers,
         **{name: (lambda name=name: recipe_changes(name)) for name in RECIPES},
     },
+    "guides/together.md": {"numbers": together_numbers},
     "gallery.md": {"gallery": gallery},
     "guides/captions.md": {"numbers": figure_numbers("captions")},
     **{f"ideas/{name}.md": {"numbers": figure_numbers(name)} for name in IDEAS},

@@ -18,13 +18,14 @@ def task(folder: Path, **more: object) -> Task:
 def test_ids_become_files(tmp_path: Path) -> None:
     worn = [{"adapter": "b" * 16, "weights": "unet=0.8,text=0.4"}]
     one = task(tmp_path, adapters=worn, embeddings=["c" * 16], count=3, seed=5, checkpoint=120,
-               sample={"steps": 9, "size": [64, 32]})  # fmt: skip
+               sample={"steps": 9, "size": [64, 32]}, regions=["columns"])  # fmt: skip
     order, changes = order_of(one)
     adapters = tmp_path / "adapters"
     assert order.source == "/models/x", "what the operator calls so"
     assert order.adapters == [f"{adapters / ('b' * 16)}.safetensors:unet=0.8,text=0.4"]
     assert order.embeddings == [adapters / f"{'c' * 16}.safetensors"]
     assert (order.count, order.seed, order.checkpoint) == (3, 5, "120")
+    assert order.regions == ["columns"]
     assert order.out == tmp_path / "made" / ("a" * 16) / "pictures"
     assert changes == {"sample.steps": 9, "sample.size": (64, 32)}
 

@@ -12,6 +12,7 @@ from hearing import Heard, HeardOnDisk
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
 from kaiffin.experiments.report import evidence
 from kaiffin.foundation.config import Config
@@ -271,6 +272,45 @@ def test_the_subject_of_a_base_is_the_first_adapter_s(
         assert sum("{token}" in note for note in heard.notes) == 1
     with pytest.raises(ConfigError, match="a base has no subject"):
         open_order(replace(given, adapters=[]))
+
+
+# --- regions ----------------------------------------------------------------------------------
+
+
+def test_adapters_act_in_regions(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line; what each is told is said and stands in the recipe, which makes the
+    picture again."""
+    other = renamed(trained.adapter_path, tmp_path / "other.safetensors", "tobbul bear")
+    prompt = "a kaiffin penguin and a tobbul bear in snow"
+    call = ["generate", str(trained.path), prompt, "--adapter", f"{other}:0.5", "--steps", "2"]
+    call += ["--size", "128x64", "--out", str(tmp_path / "out")]
+    assert main([*call, "--region", "columns"]) == 0
+    said = capsys.readouterr().out
+    assert "note: kaiffin.safetensors in 0,0,0.5,1 is told 'a kaiffin penguin in snow'" in said
+    assert "note: other.safetensors in 0.5,0,1,1 is told 'a tobbul bear in snow'" in said
+    path = tmp_path / "out" / "a-kaiffin-penguin-and-a-tobbul-bear-in-snow-seed0.png"
+    recipe = read_recipe(path)
+    assert [one["adapters"] for one in recipe["regions"]] == [[0], [1]]
+    assert pixels(remake(path, tmp_path / "again").path) == pixels(path)
+    by_hand = ["--region", "kaiffin=0,0,0.5,1", "--region", "tobbul=0.5,0,1,1"]
+    assert main([*call, *by_hand]) == 0
+    assert pixels(path.with_name(f"{path.stem}-2.png")) == pixels(path)
+    assert main([*call, "--region", "rows"]) == 0
+    assert pixels(path.with_name(f"{path.stem}-3.png")) != pixels(path)
+    assert main([*call, "--region", "kaiffin=0,0,0.01,1"]) == 2
+    assert "too small for a picture of 16x8 cells" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="--region and --blend do not go together"):
+        generate(Order(str(trained.path), [prompt], adapters=[str(other)], blends=(0.5,),
+                       regions=("columns",)))  # fmt: skip
+
+
+def renamed(source: Path, path: Path, trigger: str) -> Path:
+    """The same adapter under another's words."""
+    tensors, header = safe.read(source)
+    safe.save(path, tensors, header | {"modelspec.trigger_phrase": trigger})
+    return path
 
 
 # --- the best -----------------------------------------------------------------------------------

@@ -58,6 +58,11 @@ class Stack:
         for adapter in self.adapters.values():
             adapter.train(mode)
 
+    def wear(self, on: bool) -> None:
+        """Whether the adapters act at all; the words stay known."""
+        for adapter in self.adapters.values():
+            adapter.scale = float(on)
+
     def weigh(self, progress: float) -> None:
         """Sets every layer's weight for `progress`, from 0 at the first denoising step to 1."""
         if progress and not self.weights.changes:

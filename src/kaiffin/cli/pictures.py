@@ -46,6 +46,11 @@ class Generate(Command):
         False, "go on without what an adapter file holds and Kaiffin does not apply",
         panel="Adapters",
     )  # fmt: skip
+    region: list[str] = option(
+        [], "where each adapter acts: columns or rows in the order of the prompt, or as in"
+        " kaiffin=0,0,0.5,1 (left, top, right, bottom, of 1) for each; repeatable",
+        metavar="columns|rows|WORD=BOX", panel="Adapters",
+    )  # fmt: skip
     blend: str | None = option(
         None, "mix two phases or adapters: w takes (1-w) and w of them; 0,0.5,1 is a grid",
         metavar="X,...", panel="Adapters",
@@ -92,6 +97,7 @@ class Generate(Command):
             metadata=not self.no_metadata,
             embeddings=tuple(self.embedding),
             skip_unknown=self.skip_unknown,
+            regions=tuple(self.region),
         )
         self.answer(generate(order, changes=self.settings, tell=self.tell), show.made)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.recipe import recipe
+from kaiffin.pictures.regions import Region, shares, written
 from kaiffin.pictures.request import AdapterRef, Request, settings
-from kaiffin.pictures.sample import OnStep, Watch, Weigh, generate
+from kaiffin.pictures.sample import OnStep, Part, Watch, Weigh, generate
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,15 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Task:
-    """A picture that is wanted: what is asked, and all adapters and embeddings on the base."""
+    """A picture that is wanted: what is asked, and all adapters and embeddings on the base.
+
+    regions: where adapters act that do not act everywhere; none, where all do.
+    """
 
     request: Request
     adapters: tuple[WeightedAdapter, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     @property
     def worn(self) -> tuple[Hashable, ...]:
@@ -73,6 +79,8 @@ class Task:
             ]
         if any(one.skip_unknown for one in self.adapters):
             made["skip_unknown"] = True
+        if self.regions:
+            made["regions"] = written(self.regions)
         return made
 
 
@@ -167,10 +175,11 @@ def make(
             for alike in _grouped(of_worn, lambda i: setting(tasks[i])):
                 for one, stack in zip(tasks[alike[0]].adapters, stacks, strict=True):
                     stack.weights = one.weights
+                    stack.wear(True)
                 requests = [tasks[i].request for i in alike]
                 made = generate(
                     family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks),
-                    watch=watch,
+                    watch=watch, parts=_parts(family, tasks[alike[0]], stacks),
                 )  # fmt: skip
                 yield from zip(alike, made, strict=True)
 
@@ -178,7 +187,7 @@ def make(
 def setting(task: Task) -> Hashable:
     """With `Task.worn`: equal for pictures that can be computed together."""
     weights = tuple(one.weights for one in task.adapters)
-    return weights, tuple(settings(task.request).items())
+    return weights, task.regions, tuple(settings(task.request).items())
 
 
 def _grouped(places: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]]:
@@ -195,6 +204,22 @@ def _weigh(stacks: Sequence[Stack]) -> Weigh:
             stack.weigh(progress)
 
     return weigh
+
+
+def _parts(family: ModelFamily, task: Task, stacks: Sequence[Stack]) -> list[Part]:
+    """The regions of a task; adapters of none act in each."""
+    asked, cell = task.request, family.downscale
+    bound = {place for region in task.regions for place in region.adapters}
+
+    def wear(region: Region) -> None:
+        for place, stack in enumerate(stacks):
+            stack.wear(place not in bound or place in region.adapters)
+
+    cells = shares(task.regions, asked.height // cell, asked.width // cell) if task.regions else []
+    return [
+        Part(region.prompt, share.to(family.device), functools.partial(wear, region))
+        for region, share in zip(task.regions, cells, strict=True)
+    ]
 
 
 def parse_adapter(text: str) -> WeightedAdapter:

@@ -19,7 +19,7 @@ from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.samplers import BASE
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures import infotext, png
+from kaiffin.pictures import infotext, png, regions
 from kaiffin.pictures.request import AdapterRef, Request, request
 
 
@@ -67,6 +67,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         _check(Request(**found["request"]))
         [AdapterRef(**adapter) for adapter in found["adapters"]]
+        regions.read(found.get("regions", ()), len(found["adapters"]))
         str(found["base"]["name"]), str(found["base"]["revision"])
     except (KeyError, TypeError, ValueError) as error:
         raise png.damaged(path, error) from None

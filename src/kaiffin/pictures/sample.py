@@ -8,6 +8,7 @@ does not depend on the batch it was made in, beyond float rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -26,6 +27,16 @@ Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by
 Watch = Callable[[Sequence[Request], int, Draw], None]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of every picture, with words and adapters of its own. share: (h, w), how much of each
+    latent cell it is; wear: puts its adapters on, and takes those of other parts off."""
+
+    prompt: str
+    share: Tensor
+    wear: Callable[[], None]
+
+
 def generate(
     family: ModelFamily,
     requests: Sequence[Request],
@@ -34,15 +45,16 @@ def generate(
     on_step: OnStep | None = None,
     weigh: Weigh | None = None,
     watch: Watch | None = None,
+    parts: Sequence[Part] = (),
 ) -> Iterator[Image.Image]:
     """Yields one picture per request, in order; adapters are attached by the caller.
 
     batch_size: how many are computed together at most; changes no picture by more than one grey
     level. weigh: sets the adapters' weights before each denoising step. What `on_step` or `watch`
-    raises ends the making.
+    raises ends the making. parts: each is told its own prompt in place of the requests'.
     """
     for batch in _batches(family, requests, batch_size):
-        yield from _make(family, batch, on_step, weigh, watch)
+        yield from _make(family, batch, on_step, weigh, watch, parts)
 
 
 def _batches(
@@ -65,7 +77,7 @@ def _batches(
 @torch.no_grad()
 def _make(
     family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
-    watch: Watch | None,
+    watch: Watch | None, parts: Sequence[Part],
 ) -> list[Image.Image]:  # fmt: skip
     """One batch through text encoder, sampler and decoder."""
     first = batch[0]
@@ -73,10 +85,8 @@ def _make(
         weigh(0.0)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
     done = 0
-    told = _Told(family, batch)
-    denoise = samplers.denoiser(
-        lambda x_t, t: _predict(family, told.at(done), first, x_t, t), family.schedule
-    )
+    says = _in_parts(family, batch, parts) if parts else _whole(family, batch)
+    denoise = samplers.denoiser(lambda x_t, t: says(done, x_t, t), family.schedule)
 
     def noise(step: int | str) -> Tensor:
         shape = (
@@ -140,6 +150,28 @@ class _Told:
                 texts, self.facts, chunks=self.chunks, clip_skip=self.first.clip_skip
             )
         return self.encoded[texts]
+
+
+Says = Callable[[int, Tensor, float], Tensor]  # (step, x_t, t) -> the model's output
+
+
+def _whole(family: ModelFamily, batch: list[Request]) -> Says:
+    told = _Told(family, batch)
+    return lambda step, x_t, t: _predict(family, told.at(step), batch[0], x_t, t)
+
+
+def _in_parts(family: ModelFamily, batch: list[Request], parts: Sequence[Part]) -> Says:
+    """Each part's output where its share is, so that no adapter moves what is another's."""
+    own = [_whole(family, [replace(one, prompt=part.prompt) for one in batch]) for part in parts]
+
+    def says(step: int, x_t: Tensor, t: float) -> Tensor:
+        output = torch.zeros_like(x_t)
+        for part, one in zip(parts, own, strict=True):
+            part.wear()
+            output += part.share * one(step, x_t, t)
+        return output
+
+    return says
 
 
 def _predict(

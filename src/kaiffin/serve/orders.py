@@ -25,6 +25,7 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         out=task.made / "pictures", strength=asked.get("strength", 1.0),
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
         library=Library(given={name: _file(studio, id) for name, id in _names(asked)}),
+        regions=asked.get("regions") or (),
     )  # fmt: skip
     sample = asked.get("sample") or {}
     return order, {f"sample.{name}": plain(value) for name, value in sample.items()}

@@ -106,7 +106,7 @@ class Painter:
         if not self.todo or self.family is None:
             return False
         first = self.todo[0]
-        key = self._key(first.picture.request)
+        key = self._key(first.picture)
         alike = [one for one in self.todo if one.agrees == first.agrees]
         batch = alike[: self.batches.most(key, len(alike))]
         self.spool.compute({one.task.id for one in batch})
@@ -126,10 +126,11 @@ class Painter:
         self.todo = [one for one in self.todo if id(one) not in done]
         return True
 
-    def _key(self, request: Request) -> str:
+    def _key(self, picture: make.Task) -> str:
         assert self.family is not None
+        asked, parts = picture.request, len(picture.regions)
         place = f"{self.family.revision[:12]} {self.family.device.type} {self.family.dtype}"
-        return f"{place} {request.width}x{request.height}"
+        return f"{place} {asked.width}x{asked.height}" + (f" in {parts} parts" if parts else "")
 
     def _make(self, batch: Sequence[Wanted], key: str) -> None:
         assert self.family is not None

@@ -28,6 +28,7 @@ Id = Annotated[str, Field(pattern=ID, description="an id that the service gave")
 BaseName = Annotated[str, Field(pattern=BASE, description="a base of `bases`")]
 Prompt = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 Prompts = Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MANY)]
+Where = Annotated[str, Field(min_length=1, max_length=200)]
 Name = Annotated[str, Field(max_length=80, description="what people call it")]
 
 # Not a caller's: paths and hub ids, the machine's own affairs, and what only a computer's owner
@@ -165,6 +166,11 @@ class Generate(Pictured):
     names: dict[Annotated[str, Field(max_length=100)], Id] = Field(
         {}, max_length=PICTURES, description="what prompts call adapters, runs and embeddings, as"
         " in <lora:NAME:0.8>; those left out are found by the names that they have"
+    )  # fmt: skip
+    regions: tuple[Where, ...] = Field(
+        (), max_length=8,
+        description="where each adapter acts: columns or rows in the order of the prompt, or as in"
+        " kaiffin=0,0,0.5,1 (left, top, right, bottom, of 1) for each",
     )  # fmt: skip
     best: int | None = Field(None, ge=1, le=PICTURES, description="choose so many, by score")
     preview_every: int = Field(0, ge=0, le=150, description="steps between partial pictures")

@@ -30,6 +30,8 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Embedding, Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe, save_png
+from kaiffin.pictures.regions import Region, described, regions_of, shares, subjects_of
+from kaiffin.pictures.regions import read as read_regions
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
 from kaiffin.pictures.source import (
     checkpoint_of,
@@ -56,7 +58,8 @@ class Order:
     the run or here; metadata: whether each picture carries its recipe; embeddings: files of textual
     inversion; skip_unknown: whether to go on without what adapter files hold and Kaiffin does not
     apply; strength: of the run's own adapter; library: the adapters (<lora:NAME:0.8>) and
-    embeddings that prompts may name, None where they may name none.
+    embeddings that prompts may name, None where they may name none; regions: where each adapter
+    acts, `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere.
     """
 
     source: str
@@ -74,6 +77,7 @@ class Order:
     skip_unknown: bool = False
     strength: float = 1.0
     library: Library | None = None
+    regions: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,18 @@ def generate(
 
 @dataclass(frozen=True)
 class Said:
-    """A prompt, understood: its text without tags, of whom it is, and what it names."""
+    """A prompt, understood: its text without tags, of whom it is, what it names, and its parts."""
 
     text: str
     subject: SubjectConfig
     adapters: tuple[WeightedAdapter, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What the base is told: the texts of its regions, or its own."""
+        return tuple(one.prompt for one in self.regions) or (self.text,)
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,8 @@ def open_order(
     adapters = _adapters(order, run)
     once = Once(tell)
     prompts = tuple(_understood(one, order, run, config, adapters, once) for one in order.prompts)
-    for remark in remarks(request(one.text, order.seed, config.sample) for one in prompts):
+    told = [text for one in prompts for text in one.told]
+    for remark in remarks(request(text, order.seed, config.sample) for text in told):
         tell.note(remark)
     return Opened(run, config, tuple(adapters), prompts)
 
@@ -171,12 +182,24 @@ def _understood(
         tell.note(f"note: the prompt's adapter {one.name} is {one.path}, at {one.weights}")
     _refuse_twice(worn if own or not order.blends else [])
     if library is None or syntax == "plain":
-        return Said(text, subject)
+        return Said(text, subject, regions=_regions(order, text, worn, tell))
     both = read_as(text, syntax), read_as(config.sample.negative, syntax)
     given = {content_sha256(path) for path in order.embeddings}
     found = library.embeddings(both, config.sample.steps)
     words = tuple(one for one in found if content_sha256(one.path) not in given)
-    return Said(both[0].bare, subject, own, words)
+    return Said(both[0].bare, subject, own, words, _regions(order, both[0].bare, worn, tell))
+
+
+def _regions(order: Order, text: str, worn: Sequence[Path], tell: Tell) -> tuple[Region, ...]:
+    """Of a prompt, which each of its regions is told is said; none where none were asked for."""
+    if not order.regions:
+        return ()
+    if order.blends:
+        raise ConfigError("--region and --blend do not go together.", "Give one of them.")
+    found = tuple(regions_of(order.regions, text, subjects_of(worn, order.regions)))
+    for line in described(found, worn):
+        tell.note(f"note: {line}")
+    return found
 
 
 def _refuse_twice(worn: Sequence[Path]) -> None:
@@ -195,6 +218,9 @@ def _refuse_twice(worn: Sequence[Path]) -> None:
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
     """Every picture of an order: blends outside, then prompts, then seeds."""
     sample, seeds = with_size(opened.config.sample, family), range(order.count)
+    for one in opened.prompts if order.regions else ():
+        picture = request(one.text, order.seed, sample)
+        shares(one.regions, picture.height // family.downscale, picture.width // family.downscale)
     mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
     words = tuple(map(Embedding, order.embeddings))
     return [
@@ -202,6 +228,7 @@ def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
             request(one.text, order.seed + k, sample),
             (*mix, *one.adapters),
             (*words, *one.embeddings),
+            one.regions,
         )
         for mix in mixes
         for one in opened.prompts
@@ -359,7 +386,8 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
     words = [
         Embedding(_found(picture, one, tell), one["name"]) for one in found.get("embeddings", ())
     ]
-    task = Task(Request(**found["request"]), tuple(adapters), tuple(words))
+    regions = read_regions(found.get("regions", ()), len(adapters))
+    task = Task(Request(**found["request"]), tuple(adapters), tuple(words), regions)
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
 
 
