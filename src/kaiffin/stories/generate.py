@@ -12,18 +12,16 @@ from PIL import Image
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files.open import peek
-from kaiffin.foundation.config import BaseConfig, Config, SubjectConfig
+from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
-from kaiffin.foundation.prompts import read_as
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
-from kaiffin.foundation.subject import fill, plain_prompt
+from kaiffin.foundation.subject import plain_prompt
 from kaiffin.foundation.tell import SILENT, Once, Tell
-from kaiffin.foundation.text import composed, counted
-from kaiffin.foundation.whereabouts import content_sha256
+from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
@@ -31,13 +29,8 @@ from kaiffin.pictures.make import Embedding, Task, WeightedAdapter, make, parse_
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
-from kaiffin.pictures.source import (
-    checkpoint_of,
-    find_adapter,
-    of_run,
-    open_source,
-    subject_of,
-)
+from kaiffin.pictures.said import Reader, Said, refuse_twice
+from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -124,16 +117,6 @@ def generate(
 
 
 @dataclass(frozen=True)
-class Said:
-    """A prompt, understood: its text without tags, of whom it is, and what it names."""
-
-    text: str
-    subject: SubjectConfig
-    adapters: tuple[WeightedAdapter, ...] = ()
-    embeddings: tuple[Embedding, ...] = ()
-
-
-@dataclass(frozen=True)
 class Opened:
     """An order, understood: the run it is of, the configuration with its changes, the adapters of
     all pictures, and the prompts."""
@@ -150,46 +133,14 @@ def open_order(
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
     adapters = _adapters(order, run)
-    once = Once(tell)
-    prompts = tuple(_understood(one, order, run, config, adapters, once) for one in order.prompts)
+    worn, once = [one.path for one in adapters], Once(tell)
+    if not order.blends:
+        refuse_twice(worn)
+    reader = Reader(config.sample, order.library, config.subject if run else None, worn, once)
+    prompts = tuple(reader.read(prompt, order.embeddings) for prompt in order.prompts)
     for remark in remarks(request(one.text, order.seed, config.sample) for one in prompts):
         tell.note(remark)
     return Opened(run, config, tuple(adapters), prompts)
-
-
-def _understood(
-    prompt: str, order: Order, run: Run | None, config: Config,
-    adapters: Sequence[WeightedAdapter], tell: Tell,
-) -> Said:  # fmt: skip
-    """Tags name adapters first, since {token} may be of one of them."""
-    syntax, library = config.sample.prompt_syntax, order.library
-    own = library.adapters(read_as(composed(prompt), syntax).tags) if library else ()
-    worn = [one.path for one in (*adapters, *own)]
-    subject = config.subject if run else subject_of(prompt, worn, tell) or config.subject
-    text = fill(prompt, subject)
-    for one in own:
-        tell.note(f"note: the prompt's adapter {one.name} is {one.path}, at {one.weights}")
-    _refuse_twice(worn if own or not order.blends else [])
-    if library is None or syntax == "plain":
-        return Said(text, subject)
-    both = read_as(text, syntax), read_as(config.sample.negative, syntax)
-    given = {content_sha256(path) for path in order.embeddings}
-    found = library.embeddings(both, config.sample.steps)
-    words = tuple(one for one in found if content_sha256(one.path) not in given)
-    return Said(both[0].bare, subject, own, words)
-
-
-def _refuse_twice(worn: Sequence[Path]) -> None:
-    """AdapterError where two are the same, wherever they were named."""
-    known: dict[str, Path] = {}
-    for path in worn if len(worn) > 1 else ():
-        content = content_sha256(path)
-        if content and content in known:
-            raise AdapterError(
-                f"{known[content]} and {path} are the same adapter: its strength would add up.",
-                "Name it once, with the weight that you want.",
-            )
-        known[content] = path
 
 
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
