@@ -76,6 +76,12 @@ def test_a_run_by_its_folder_and_by_its_file(here: Path) -> None:
     both = Library().adapters([Tag("puffin"), Tag("kaiffin")])
     assert [one.path.parent.name for one in both] == ["puffin", "puffin"]
     assert [one.name for one in both] == ["puffin", "kaiffin"]
+    made_run(here / "runs" / "kaiffin").adapter_path.write_bytes(b"of another")
+    (named,) = Library().adapters([Tag("kaiffin")])
+    assert named.path.parent.name == "kaiffin", "a run of that name comes first"
+    (here / "runs" / "kaiffin").rename(here / "runs" / "other")
+    with pytest.raises(AdapterError, match="kaiffin: several are called so"):
+        Library().adapters([Tag("kaiffin")])
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_the_web_ui_s_clients(world: World, ada: TestClient, ids: dict[str, str]
         webui.headers["authorization"] = f"Basic {basic}"
         listed = webui.get("/sdapi/v1/loras").json()
         names = [one["name"] for one in listed]
-        assert {"toy", "my style"} < set(names)
+        assert {"toy", "my style", "puffin"} < set(names)
         assert "bad hands" not in names
         assert (
             sum(name in known_names(world.service, world.owner(ada))["twin"] for name in names) == 2

@@ -1,6 +1,5 @@
 """Pictures with a run or a base: the answer, names of files, the best of them, and once more."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from begun_run import moved_base
 from conftest import FEW, grainy_photos
 from hearing import Heard, HeardOnDisk
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from kaiffin.adapters.files import safe
 from kaiffin.cli.main import main
@@ -22,7 +20,7 @@ from kaiffin.foundation.settings import changed
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe
 from kaiffin.stories import generate as module
-from kaiffin.stories.generate import Order, generate, open_order, remake
+from kaiffin.stories.generate import Order, generate, remake
 from kaiffin.stories.prepare import prepare
 from kaiffin.train.session import open_session
 
@@ -239,39 +237,6 @@ def test_a_prompt_names_its_adapter(
         generate(twice, changes=TWO)
     with pytest.raises(AdapterError, match="are the same adapter"):
         generate(Order(base, ["a cat"], adapters=["loras/toy.safetensors"] * 2), changes=TWO)
-
-
-@pytest.mark.parametrize(
-    ("header", "prompt", "read", "said"),
-    [
-        (None, "a {token} {noun}", "a kaiffin penguin", "'kaiffin' and {noun} is 'penguin'"),
-        ("10_sks dog", "a {token} {noun}", "a sks dog", "'sks' and {noun} is 'dog'"),
-        ("10_sks", "a {noun} in snow", "a in snow", "'sks' and {noun} is ''"),
-        ("images", "a {token}", None, ""),
-    ],
-)
-def test_the_subject_of_a_base_is_the_first_adapter_s(
-    trained: Run, tmp_path: Path, header: str | None, prompt: str, read: str | None, said: str
-) -> None:
-    """As the run has written it, or sd-scripts the name of its folder."""
-    file = trained.adapter_path
-    if header is not None:
-        tensors, file = load_file(file), tmp_path / "toy.safetensors"
-        save_file(tensors, file, {"ss_dataset_dirs": json.dumps({header: {"img_count": 4}})})
-    base, library = trained.config.base.name, Library(given={"toy": file})
-    given = Order(base, [prompt, prompt, "a cat"], adapters=[str(file)])
-    named = Order(base, [f"{prompt} <lora:toy:1>"], library=library)
-    for order in (given, named):
-        if read is None:
-            with pytest.raises(ConfigError, match=r"\{token\} is not known: .*toy.* does not say"):
-                open_order(order)
-            continue
-        heard = Heard()
-        assert open_order(order, tell=heard).prompts[0].text == read
-        assert heard.notes[0] == f"note: {{token}} is {said}, as {file} says"
-        assert sum("{token}" in note for note in heard.notes) == 1
-    with pytest.raises(ConfigError, match="a base has no subject"):
-        open_order(replace(given, adapters=[]))
 
 
 # --- regions ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kaiffin.cli.pictures import drawn
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.cli.training import Train
 from kaiffin.foundation.errors import ConfigError
@@ -55,8 +56,8 @@ class Grid(Command):
     count: int = option(1, "pictures of each cell, for the scores", "-n", ge=1, panel="Pictures")
     seed: int | None = option(
         None,
-        "seed of all; 0 by default, with -n the next too",
-        ge=0,
+        "seed of all; 0 by default, with -n the next too; -1 draws one",
+        ge=-1,
         le=SEEDS - 1,
         panel="Pictures",
     )
@@ -73,7 +74,7 @@ class Grid(Command):
             self.source,
             self.prompt,
             {letter: text for letter, text in axes.items() if text is not None},
-            seed=self.seed,
+            seed=None if self.seed is None else drawn(self.seed, self.tell),
             count=self.count,
             batch_size=self.batch_size,
             out=self.out,

@@ -9,6 +9,7 @@ from pathlib import Path
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import ConfigError, SettingError
 from kaiffin.foundation.schema import SEEDS
+from kaiffin.foundation.tell import Tell
 
 
 class Generate(Command):
@@ -66,7 +67,7 @@ class Generate(Command):
     def __call__(self) -> None:
         from kaiffin.cli.show import pictures as show
         from kaiffin.pictures.named import Library
-        from kaiffin.pictures.request import read_prompts
+        from kaiffin.pictures.request import read_prompts, refuse_large
         from kaiffin.stories.generate import Order, generate, remake
 
         if self.picture is not None:
@@ -82,11 +83,13 @@ class Generate(Command):
         if idle and self.best is None:
             why = "has no effect without --best"
             raise SettingError("command line", idle[0], self.settings[idle[0]], why)
+        seed = drawn(self.seed, self.tell)
+        refuse_large(seed, self.count)
         order = Order(
             self.source,
             read_prompts(self.prompt, self.prompts),
             count=self.count,
-            seed=self._first_seed(),
+            seed=seed,
             adapters=self.adapter,
             library=Library(tuple(self.adapters)),
             blends=numbers("--blend", self.blend),
@@ -101,16 +104,13 @@ class Generate(Command):
         )
         self.answer(generate(order, changes=self.settings, tell=self.tell), show.made)
 
-    def _first_seed(self) -> int:
-        """That was given; -1 stands for any, as in other programs, and is never written down."""
-        if self.seed == -1:
-            drawn = secrets.randbelow(2**32)
-            self.tell.note(f"seed {drawn}, drawn as --seed -1 asks")
-            return drawn
-        from kaiffin.pictures.request import refuse_large
 
-        refuse_large(self.seed, self.count)
-        return self.seed
+def drawn(seed: int, tell: Tell) -> int:
+    """The seed that was given; -1 stands for any, as in other programs, and is never written."""
+    if seed == -1:
+        seed = secrets.randbelow(2**32)
+        tell.note(f"seed {seed}, drawn as --seed -1 asks")
+    return seed
 
 
 def numbers(flag: str, text: str | None) -> list[float]:

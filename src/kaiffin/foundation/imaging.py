@@ -31,7 +31,8 @@ class SampleConfig(Strict):
         5.0,
         ge=0,
         le=100,
-        description="classifier-free guidance scale",
+        description="classifier-free guidance scale; 1 is the prompt alone, in half the time; 0"
+        " leaves it out",
         json_schema_extra={"flag": "--guidance"},
     )
     prompt_syntax: Literal["a1111", "comfyui", "plain"] = Field(

@@ -121,11 +121,10 @@ class Wardrobe:
     def _stack(self, one: WeightedAdapter | Embedding, number: int, tell: Tell) -> Stack:
         """number: its place, since one file may be worn twice."""
         state = [(p, p.stat().st_mtime_ns, p.stat().st_size) for p in _files_of(one.path)]
-        is_adapter = isinstance(one, WeightedAdapter)
-        key = (number, tuple(state), one.skip_unknown if is_adapter else one.word)
+        way = one.word if isinstance(one, Embedding) else one.skip_unknown
+        key = (number, tuple(state), way)
         if key not in self._kept:
-            read = _loaded if is_adapter else _embedding
-            self._kept[key] = read(one, self.family, tell)
+            self._kept[key] = _read(one, self.family, tell)
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -134,14 +133,24 @@ def _files_of(path: Path) -> list[Path]:
     return sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
 
 
+def _read(one: WeightedAdapter | Embedding, family: ModelFamily, tell: Tell) -> Stack:
+    if isinstance(one, Embedding):
+        stack = _embedding(one, family, tell)
+    else:
+        stack = _loaded(one, family, tell)
+    for word in (token.word for token in stack.tokens if family.words.is_known(token.word)):
+        name = one.path.name
+        tell.note(f"note: {word!r} is a word of {family.base}; it means now what {name} says")
+    stack.train(False)
+    return stack
+
+
 def _loaded(one: WeightedAdapter, family: ModelFamily, tell: Tell) -> Stack:
     stack = load_adapter(one.path, family, one.weights, one.skip_unknown)
     if stack.skipped:
         tell.note(f"note: {one.path.name} without {skipped_of(stack.skipped)}")
     if not was_trained_on(one.path, family):
         tell.note(f"note: {one.path.name} was trained on other weights than {family.base}")
-    _say_replaced(one.path, stack, family, tell)
-    stack.train(False)
     return stack
 
 
@@ -149,14 +158,7 @@ def _embedding(one: Embedding, family: ModelFamily, tell: Tell) -> Stack:
     stack = load_embedding(one.path, family, one.word)
     words = " or ".join(repr(token.word) for token in stack.tokens)
     tell.note(f"note: {one.path.name} is called by {words} in a prompt")
-    _say_replaced(one.path, stack, family, tell)
     return stack
-
-
-def _say_replaced(path: Path, stack: Stack, family: ModelFamily, tell: Tell) -> None:
-    """Words that the base knows, and that mean something else from now on."""
-    for word in (token.word for token in stack.tokens if family.words.is_known(token.word)):
-        tell.note(f"note: {word!r} is a word of {family.base}; it means now what {path.name} says")
 
 
 def make(

@@ -27,8 +27,8 @@ class Library:
     """Files by the names that prompts may call them, which are compared and never used as paths.
 
     folders: their files count anywhere below them, by name without ending, and beside them the
-    finished runs in the working folder's runs/, by the folder's name and the adapter's; given:
-    names and files, instead of all these.
+    finished runs in the working folder's runs/, by the folder's name, and by the adapter's where
+    nothing else is called so; given: names and files, instead of all these.
     """
 
     folders: Sequence[Path] = ()
@@ -53,10 +53,10 @@ class Library:
 
     def _adapter(self, name: str) -> Path:
         wanted = name.removesuffix(".safetensors")
-        known = self._runs | self._files
-        named = {
-            in_tag(key): [*self._runs.get(key, ()), *self._files.get(key, ())] for key in known
-        }
+        named: dict[str, list[Path]] = {}
+        for key, paths in (*self._runs(by_folder=True).items(), *self._files.items()):
+            named.setdefault(in_tag(key), []).extend(paths)
+        named = self._runs(by_folder=False) | named
         if wanted not in named:
             raise AdapterError(
                 f"<lora:{name}>: no adapter is called so.",
@@ -78,13 +78,15 @@ class Library:
         return found
 
     @cached_property
-    def _runs(self) -> dict[str, list[Path]]:
+    def _finished(self) -> list[Run]:
+        there = sorted(RUNS.glob("*")) if self.given is None else ()
+        return [run for run in map(Run.open, filter(Run.is_at, there)) if run.finished]
+
+    def _runs(self, *, by_folder: bool) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
-        for path in sorted(RUNS.glob("*")) if self.given is None else ():
-            run = Run.open(path) if Run.is_at(path) else None
-            if run and run.finished:
-                for name in {path.name, run.adapter_path.stem}:
-                    found.setdefault(name, []).append(run.adapter_path)
+        for run in self._finished:
+            name = run.path.name if by_folder else run.adapter_path.stem
+            found.setdefault(name, []).append(run.adapter_path)
         return found
 
 

@@ -97,14 +97,14 @@ def remarks(requests: Iterable[Request]) -> list[str]:
             "note: guidance 0 leaves the prompt out: what is painted is the negative prompt, or"
             " nothing in particular; 1 is the prompt alone"
         )
-    if any(one.guidance == 1 and one.negative for one in asked):
-        found.append("note: guidance 1 is the prompt alone: the negative prompt has no effect")
-    if any(one.guidance == 1 and one.guidance_rescale for one in asked):
-        found.append("note: guidance 1 is the prompt alone: there is nothing to rescale")
-    idle = {one.sampler for one in asked if one.eta and "eta" not in one.options}
-    if idle:
+    if alone := [one for one in asked if one.guidance == 1]:
+        why = "note: guidance 1 is the prompt alone, in half the time"
+        why += ": the negative prompt has no effect" * any(one.negative for one in alone)
+        found.append(why + "; nothing is rescaled" * any(one.guidance_rescale for one in alone))
+    without = {one.sampler for one in asked if one.eta and "eta" not in one.options}
+    if without:
         found.append(
-            f"note: eta has no effect with {' and '.join(sorted(idle))}: it is of"
+            f"note: eta has no effect with {' and '.join(sorted(without))}: it is of"
             f" {' and '.join(taking('eta'))} only"
         )
     return found

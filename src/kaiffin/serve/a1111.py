@@ -106,10 +106,12 @@ def loras(caller: Reader, service: Served) -> list[dict[str, Any]]:
     for name, found in known_names(service, caller.owner).items():
         for id in found if len(found) == 1 else ():
             ids.setdefault(id, []).append(name)
+    facts = {one.id: one.facts for one in service.adapters.names(caller.owner)}
     return [
-        {"name": names[-1], "alias": names[-1], "path": f"{id}.safetensors", "metadata": {}}
+        {"name": names[0], "alias": names[0], "path": f"{id}.safetensors",
+         "metadata": facts.get(id, {})}
         for id, names in ids.items()
-    ]
+    ]  # fmt: skip
 
 
 @router.post("/refresh-loras")

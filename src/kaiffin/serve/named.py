@@ -5,7 +5,7 @@ A name is compared with the names and ids of what is the caller's, and never use
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kaiffin.foundation.errors import nearest
@@ -74,21 +74,22 @@ def _only(name: str, known: Mapping[str, Sequence[str]]) -> str:
 
 
 def known_names(service: Service, owner: str) -> dict[str, list[str]]:
-    """Ids of the owner's finished runs and adapters by what tags may call them."""
-    known: dict[str, list[str]] = {}
-    for name, id in _all(service, owner):
-        if id not in known.setdefault(name, []):
-            known[name].append(id)
-    return known
+    """Ids of the owner's finished runs and adapters by what tags may call them; a run by its word
+    where nothing else is called so."""
+    runs = service.studio.jobs.list(owner, kind="train", state="done", limit=RUNS)
+    files = [one for one in service.adapters.names(owner) if EMBEDDING not in one.facts]
+    called = [(one.request["name"], one.id) for one in runs] + [(one.name, one.id) for one in files]
+    named = _by_name([*called, *((id, id) for _, id in called)])
+    words = _by_name([(one.request["config"]["subject"]["token"], one.id) for one in runs])
+    return named | {word: ids for word, ids in words.items() if word not in named}
 
 
-def _all(service: Service, owner: str) -> Iterator[tuple[str, str]]:
-    for job in service.studio.jobs.list(owner, kind="train", state="done", limit=RUNS):
-        token = job.request["config"]["subject"]["token"]
-        yield from ((in_tag(one), job.id) for one in (job.id, job.request["name"], token) if one)
-    for one in service.adapters.names(owner):
-        if EMBEDDING not in one.facts:
-            yield from ((name, one.id) for name in (one.id, in_tag(_stem(one.name))) if name)
+def _by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, id in pairs:
+        if called := in_tag(_stem(name)):
+            found.setdefault(called, []).append(id)
+    return found
 
 
 def _words(service: Service, owner: str) -> dict[str, list[str]]:

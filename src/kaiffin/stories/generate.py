@@ -12,34 +12,27 @@ from PIL import Image
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files.open import peek
-from kaiffin.foundation.config import BaseConfig, Config, SubjectConfig
+from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
-from kaiffin.foundation.prompts import read_as
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.sheets import sheet
-from kaiffin.foundation.subject import fill, plain_prompt
+from kaiffin.foundation.subject import plain_prompt
 from kaiffin.foundation.tell import SILENT, Once, Tell
-from kaiffin.foundation.text import composed, counted
-from kaiffin.foundation.whereabouts import content_sha256
+from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Embedding, Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe, save_png
-from kaiffin.pictures.regions import Region, described, regions_of, shares, subjects_of
+from kaiffin.pictures.regions import described, regions_of, shares, subjects_of
 from kaiffin.pictures.regions import read as read_regions
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
-from kaiffin.pictures.source import (
-    checkpoint_of,
-    find_adapter,
-    of_run,
-    open_source,
-    subject_of,
-)
+from kaiffin.pictures.said import Reader, Said, refuse_twice
+from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -128,22 +121,6 @@ def generate(
 
 
 @dataclass(frozen=True)
-class Said:
-    """A prompt, understood: its text without tags, of whom it is, what it names, and its parts."""
-
-    text: str
-    subject: SubjectConfig
-    adapters: tuple[WeightedAdapter, ...] = ()
-    embeddings: tuple[Embedding, ...] = ()
-    regions: tuple[Region, ...] = ()
-
-    @property
-    def told(self) -> tuple[str, ...]:
-        """What the base is told: the texts of its regions, or its own."""
-        return tuple(one.prompt for one in self.regions) or (self.text,)
-
-
-@dataclass(frozen=True)
 class Opened:
     """An order, understood: the run it is of, the configuration with its changes, the adapters of
     all pictures, and the prompts."""
@@ -160,59 +137,29 @@ def open_order(
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
     adapters = _adapters(order, run)
-    once = Once(tell)
-    prompts = tuple(_understood(one, order, run, config, adapters, once) for one in order.prompts)
+    worn, once = [one.path for one in adapters], Once(tell)
+    if not order.blends:
+        refuse_twice(worn)
+    reader = Reader(config.sample, order.library, config.subject if run else None, worn, once)
+    read = (reader.read(prompt, order.embeddings) for prompt in order.prompts)
+    prompts = tuple(_in_regions(order, said, worn, tell) for said in read)
     told = [text for one in prompts for text in one.told]
     for remark in remarks(request(text, order.seed, config.sample) for text in told):
         tell.note(remark)
     return Opened(run, config, tuple(adapters), prompts)
 
 
-def _understood(
-    prompt: str, order: Order, run: Run | None, config: Config,
-    adapters: Sequence[WeightedAdapter], tell: Tell,
-) -> Said:  # fmt: skip
-    """Tags name adapters first, since {token} may be of one of them."""
-    syntax, library = config.sample.prompt_syntax, order.library
-    own = library.adapters(read_as(composed(prompt), syntax).tags) if library else ()
-    worn = [one.path for one in (*adapters, *own)]
-    subject = config.subject if run else subject_of(prompt, worn, tell) or config.subject
-    text = fill(prompt, subject)
-    for one in own:
-        tell.note(f"note: the prompt's adapter {one.name} is {one.path}, at {one.weights}")
-    _refuse_twice(worn if own or not order.blends else [])
-    if library is None or syntax == "plain":
-        return Said(text, subject, regions=_regions(order, text, worn, tell))
-    both = read_as(text, syntax), read_as(config.sample.negative, syntax)
-    given = {content_sha256(path) for path in order.embeddings}
-    found = library.embeddings(both, config.sample.steps)
-    words = tuple(one for one in found if content_sha256(one.path) not in given)
-    return Said(both[0].bare, subject, own, words, _regions(order, both[0].bare, worn, tell))
-
-
-def _regions(order: Order, text: str, worn: Sequence[Path], tell: Tell) -> tuple[Region, ...]:
-    """Of a prompt, which each of its regions is told is said; none where none were asked for."""
+def _in_regions(order: Order, said: Said, worn: Sequence[Path], tell: Tell) -> Said:
+    """What each region of a prompt is told is said; as it was where none were asked for."""
     if not order.regions:
-        return ()
+        return said
     if order.blends:
         raise ConfigError("--region and --blend do not go together.", "Give one of them.")
-    found = tuple(regions_of(order.regions, text, subjects_of(worn, order.regions)))
+    worn = [*worn, *(one.path for one in said.adapters)]
+    found = tuple(regions_of(order.regions, said.text, subjects_of(worn, order.regions)))
     for line in described(found, worn):
         tell.note(f"note: {line}")
-    return found
-
-
-def _refuse_twice(worn: Sequence[Path]) -> None:
-    """AdapterError where two are the same, wherever they were named."""
-    known: dict[str, Path] = {}
-    for path in worn if len(worn) > 1 else ():
-        content = content_sha256(path)
-        if content and content in known:
-            raise AdapterError(
-                f"{known[content]} and {path} are the same adapter: its strength would add up.",
-                "Name it once, with the weight that you want.",
-            )
-        known[content] = path
+    return replace(said, regions=found)
 
 
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:

@@ -1,0 +1,84 @@
+"""A prompt, understood: its words, of whom it is, and the files that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaiffin.foundation.config import SampleConfig, SubjectConfig
+from kaiffin.foundation.errors import AdapterError
+from kaiffin.foundation.prompts import read_as
+from kaiffin.foundation.subject import fill
+from kaiffin.foundation.tell import Tell
+from kaiffin.foundation.text import composed
+from kaiffin.foundation.whereabouts import content_sha256
+from kaiffin.pictures.make import Embedding, WeightedAdapter
+from kaiffin.pictures.named import Library
+from kaiffin.pictures.regions import Region
+from kaiffin.pictures.source import subject_of
+
+
+@dataclass(frozen=True)
+class Said:
+    """text: without tags; adapters, embeddings: that it names; regions: its parts, if any."""
+
+    text: str
+    subject: SubjectConfig
+    adapters: tuple[WeightedAdapter, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What the base is told: the texts of its regions, or its own."""
+        return tuple(one.prompt for one in self.regions) or (self.text,)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the prompts of one order are understood.
+
+    library: what they may name, None for nothing; subject: of the run, None where a base is drawn
+    with; worn: the adapters of all of them.
+    """
+
+    sample: SampleConfig
+    library: Library | None
+    subject: SubjectConfig | None
+    worn: Sequence[Path]
+    tell: Tell
+
+    def read(self, prompt: str, embeddings: Sequence[Path] = ()) -> Said:
+        """Tags name adapters first, since {token} may be of one of them. embeddings: that are
+        there whether or not it names them."""
+        syntax, steps = self.sample.prompt_syntax, self.sample.steps
+        tags = read_as(composed(prompt), syntax).tags
+        own = self.library.adapters(tags) if self.library else ()
+        worn = [*self.worn, *(one.path for one in own)]
+        subject = self.subject or subject_of(prompt, worn, self.tell) or SubjectConfig()
+        for one in own:
+            self.tell.note(f"note: the prompt's adapter {one.name} is {one.path}, at {one.weights}")
+        if own:
+            refuse_twice(worn)
+        text = fill(prompt, subject)
+        if self.library is None or syntax == "plain":
+            return Said(text, subject)
+        both = read_as(text, syntax), read_as(self.sample.negative, syntax)
+        given = {content_sha256(path) for path in embeddings}
+        found = self.library.embeddings(both, steps)
+        words = tuple(one for one in found if content_sha256(one.path) not in given)
+        return Said(both[0].bare, subject, own, words)
+
+
+def refuse_twice(worn: Sequence[Path]) -> None:
+    """AdapterError where two are the same, wherever they were named."""
+    known: dict[str, Path] = {}
+    for path in worn if len(worn) > 1 else ():
+        content = content_sha256(path)
+        if content and content in known:
+            raise AdapterError(
+                f"{known[content]} and {path} are the same adapter: its strength would add up.",
+                "Name it once, with the weight that you want.",
+            )
+        known[content] = path
