@@ -25,7 +25,7 @@ from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.recipe import recipe
 from kaiffin.pictures.request import AdapterRef, Request, settings
-from kaiffin.pictures.sample import OnStep, Watch, Weigh, generate
+from kaiffin.pictures.sample import OnStep, Share, Watch, Weigh, generate
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def make(
                 requests = [tasks[i].request for i in alike]
                 made = generate(
                     family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks),
-                    watch=watch,
+                    watch=watch, share=_share(stacks),
                 )  # fmt: skip
                 yield from zip(alike, made, strict=True)
 
@@ -172,6 +172,14 @@ def _weigh(stacks: Sequence[Stack]) -> Weigh:
             stack.weigh(progress)
 
     return weigh
+
+
+def _share(stacks: Sequence[Stack]) -> Share:
+    def share(*shares: float) -> None:
+        for stack in stacks:
+            stack.share(*shares)
+
+    return share
 
 
 def parse_adapter(text: str) -> WeightedAdapter:

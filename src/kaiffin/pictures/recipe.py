@@ -53,6 +53,7 @@ def parameters_text(recipe: dict[str, Any]) -> str:
     request, base = recipe["request"], recipe["base"]
     schedule = SCHEDULES[request.get("schedule", BASE)]  # an older recipe says neither
     rescale = request.get("guidance_rescale", 0)
+    low = (request.get("guidance_interval") or (0,))[0]
     tags = "".join(f" <lora:{a['name']}:{_number(a['weight'])}>" for a in recipe["adapters"])
     facts = {
         "Steps": request["steps"],
@@ -60,6 +61,8 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "Schedule type": schedule.a1111,
         "CFG scale": f"{request['guidance']:g}",
         "CFG Rescale": f"{rescale:g}" if rescale else "",
+        "NGMS": f"{low:g}" if low else "",
+        "NGMS all steps": "True" if low else "",
         "Seed": request["seed"],
         "Size": f"{request['width']}x{request['height']}",
         "Model hash": base["revision"][:10],

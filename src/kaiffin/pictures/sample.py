@@ -21,6 +21,7 @@ from kaiffin.pictures.request import Request, settings
 
 OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
+Share = Callable[..., None]  # told the adapters' strength in each of so many equal parts of a batch
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
@@ -34,15 +35,20 @@ def generate(
     on_step: OnStep | None = None,
     weigh: Weigh | None = None,
     watch: Watch | None = None,
+    share: Share | None = None,
 ) -> Iterator[Image.Image]:
     """Yields one picture per request, in order; adapters are attached by the caller.
 
     batch_size: how many are computed together at most; changes no picture by more than one grey
-    level. weigh: sets the adapters' weights before each denoising step. What `on_step` or `watch`
-    raises ends the making.
+    level. weigh: sets the adapters' weights before each denoising step; share: their strength in
+    the halves of guidance. What `on_step` or `watch` raises ends the making.
     """
-    for batch in _batches(family, requests, batch_size):
-        yield from _make(family, batch, on_step, weigh, watch)
+    share = share or (lambda *shares: None)
+    try:
+        for batch in _batches(family, requests, batch_size):
+            yield from _make(family, batch, on_step, weigh, watch, share)
+    finally:
+        share(1.0)
 
 
 def _batches(
@@ -65,7 +71,7 @@ def _batches(
 @torch.no_grad()
 def _make(
     family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
-    watch: Watch | None,
+    watch: Watch | None, share: Share,
 ) -> list[Image.Image]:  # fmt: skip
     """One batch through text encoder, sampler and decoder."""
     first = batch[0]
@@ -73,7 +79,7 @@ def _make(
         weigh(0.0)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
     done = 0
-    told = _Told(family, batch)
+    told = _Told(family, batch, sigmas, share)
     denoise = samplers.denoiser(
         lambda x_t, t: _predict(family, told.at(done), first, x_t, t), family.schedule
     )
@@ -114,41 +120,54 @@ def _chunks(family: ModelFamily, request: Request) -> int:
 
 
 class _Told:
-    """What a batch is told at each step; each text is encoded once."""
+    """What a batch is told at each step; each text is encoded once.
 
-    def __init__(self, family: ModelFamily, batch: list[Request]) -> None:
+    The adapters are as strong in the negative half as the request says (Park et al. 2025, arXiv
+    2508.00319), also where its text is encoded.
+    """
+
+    def __init__(
+        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share
+    ) -> None:
         self.family, self.first = family, batch[0]
+        self.guided = [self.first.guided(sigma) for sigma in sigmas]
+        self.strengths = (1.0, self.first.negative_strength)
+        self.share = share
         self.facts = [SizeFacts.whole(self.first.height, self.first.width)] * len(batch)
         self.chunks = _chunks(family, self.first)  # in a batch they are equal
         read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
         self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
         self.negatives = list(zip(*(negative for _, negative in read), strict=True))
-        self.encoded: dict[tuple[Spoken, ...], Conditioning] = {}
+        self.encoded: dict[tuple[tuple[Spoken, ...], float], Conditioning] = {}
         self.told: dict[tuple[tuple[Spoken, ...], ...], Conditioning] = {}
 
     def at(self, step: int) -> Conditioning:
-        """The prompts, and behind them the negative ones but where guidance 1 asks for none."""
-        halves = [self.prompts, self.negatives][: 1 if self.first.guidance == 1 else 2]
+        """The prompts, and behind them the negative ones where there is guidance."""
+        halves = [self.prompts, self.negatives][: 2 if self.guided[step] else 1]
         texts = tuple(half[step] for half in halves)
         if texts not in self.told:
-            self.told[texts] = Conditioning.cat([self._encoded(half) for half in texts])
+            parts = map(self._encoded, texts, self.strengths)
+            self.told[texts] = Conditioning.cat(list(parts))
+        self.share(*self.strengths[: len(halves)])
         return self.told[texts]
 
-    def _encoded(self, texts: tuple[Spoken, ...]) -> Conditioning:
-        if texts not in self.encoded:
-            self.encoded[texts] = self.family.encode_text(
+    def _encoded(self, texts: tuple[Spoken, ...], strength: float) -> Conditioning:
+        if (texts, strength) not in self.encoded:
+            self.share(strength)
+            self.encoded[texts, strength] = self.family.encode_text(
                 texts, self.facts, chunks=self.chunks, clip_skip=self.first.clip_skip
             )
-        return self.encoded[texts]
+        return self.encoded[texts, strength]
 
 
 def _predict(
     family: ModelFamily, told: Conditioning, asked: Request, x_t: Tensor, t: float
 ) -> Tensor:
-    """The model's output with classifier-free guidance, both halves in one forward pass."""
+    """The model's output with classifier-free guidance, both halves in one forward pass; plain
+    where `told` has no other half."""
     # A whole number goes in as the integer the model was trained with.
     value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
-    if asked.guidance == 1:
+    if len(next(iter(told.values()))) == len(x_t):
         return family.predict(x_t, value.expand(len(x_t)), told)
     output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), told)
     prompt, other = output.chunk(2)

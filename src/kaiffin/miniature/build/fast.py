@@ -1,15 +1,15 @@
-"""The few-step adapters of the miniature and its twin: multistep consistency distillation (Heek et
-al. 2024, arXiv 2403.06807) of latents, into LoRA (as Luo et al. 2023, arXiv 2311.05556).
+"""The few-step adapters of the miniature and its twin, by consistency distillation.
 
-Teacher and student are one exported base, without and with the adapter. The noise levels are cut
-into SEGMENTS, one for each step that the adapter is for. The teacher, guided, goes one step of DDIM
-down a grid inside a segment; from where it arrives, the student is to land at the same end of the
-segment as from where it began, and at the end itself the picture is what it is (the boundary
-condition of Song et al. 2023, arXiv 2303.01469). So one prediction of the student's, without
-guidance, becomes a guided path through a segment. With one segment this is a latent consistency
-model, which needs new noise at each step; with as many as steps, the way down has no noise, and
-other adapters are led astray less. All is said of clean pictures: the schedule knows whether the
-base predicts noise or v.
+Of latents into LoRA as Luo et al. 2023 (arXiv 2311.05556), in several steps as Heek et al. 2024
+(arXiv 2403.06807). Teacher and student are one exported base, without and with the adapter. The
+noise levels are cut into SEGMENTS, one for each step that the adapter is for. The teacher, guided,
+goes one step of DDIM down a grid inside a segment; from where it arrives, the student is to land at
+the same end of the segment as from where it began, and at the end itself the picture is what it is
+(the boundary condition of Song et al. 2023, arXiv 2303.01469). So one prediction of the student's,
+without guidance, becomes a guided path through a segment. With one segment this is a latent
+consistency model, which needs new noise at each step; with as many as steps, the way down has no
+noise, and other adapters are led astray less. All is said of clean pictures: the schedule knows
+whether the base predicts noise or v.
 """
 
 from __future__ import annotations
