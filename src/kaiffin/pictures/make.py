@@ -23,6 +23,7 @@ from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.recipe import recipe
 from kaiffin.pictures.request import AdapterRef, Request, settings
 from kaiffin.pictures.sample import OnStep, Share, Watch, Weigh, generate
@@ -65,8 +66,10 @@ def _reference(one: WeightedAdapter) -> AdapterRef:
     """The adapter as a recipe names it."""
     number = one.weights.number
     weight = str(one.weights) if number is None else number
+    ours = one.path.parent in EMBEDDED.values()  # of what comes with Kaiffin, no place of here
+    path = one.path.name if ours else str(one.path)
     return AdapterRef(
-        str(one.path), one.path.stem, content_sha256(one.path), weight, safe.model_hash(one.path)
+        path, one.path.stem, content_sha256(one.path), weight, safe.model_hash(one.path)
     )
 
 

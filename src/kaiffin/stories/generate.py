@@ -19,6 +19,7 @@ from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.prompts import read_as
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
+from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell
@@ -26,6 +27,7 @@ from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures import fast
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import adapters_of
 from kaiffin.pictures.recipe import read_recipe, save_png
@@ -48,7 +50,8 @@ class Order:
     prompt's are chosen, None for no choice; out: default images in the run or here; metadata:
     whether each picture carries its recipe; embeddings: files of textual inversion; skip_unknown:
     whether to go on without what adapter files hold and Kaiffin does not apply; strength: of the
-    run's own adapter; folders: where adapters lie that prompts name (<lora:NAME:0.8>), beside the
+    run's own adapter; fast: a few-step adapter, FILE[:WEIGHTS] or "own", which brings its settings
+    along; folders: where adapters lie that prompts name (<lora:NAME:0.8>), beside the
     runs of the working folder; None where prompts may name none.
     """
 
@@ -66,6 +69,7 @@ class Order:
     embeddings: Sequence[Path] = ()
     skip_unknown: bool = False
     strength: float = 1.0
+    fast: str | None = None
     folders: Sequence[Path] | None = None
 
 
@@ -119,13 +123,15 @@ def generate(
 @dataclass(frozen=True)
 class Opened:
     """An order, understood: the run it is of, the configuration with its changes, the adapters of
-    all pictures, the prompts' texts, and the adapters that each of them names."""
+    all pictures, the prompts' texts, the adapters that each of them names, and the one for few
+    steps."""
 
     run: Run | None
     config: Config
     adapters: tuple[WeightedAdapter, ...]
     texts: tuple[str, ...]
     named: tuple[tuple[WeightedAdapter, ...], ...] = ()
+    fast: tuple[WeightedAdapter, ...] = ()
 
 
 def open_order(
@@ -133,6 +139,7 @@ def open_order(
 ) -> Opened:
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
+    config, few = _few_steps(order, config, changes or {}, tell)
     adapters = _adapters(order, run)
     texts = tuple(fill(prompt, config.subject) for prompt in order.prompts)
     named: list[tuple[WeightedAdapter, ...]] = []
@@ -144,7 +151,20 @@ def open_order(
             tell.note(f"note: the prompt's adapter is {one.path}, at {one.weights}")
     for remark in remarks(request(text, order.seed, config.sample) for text in texts):
         tell.note(remark)
-    return Opened(run, config, tuple(adapters), texts, tuple(named))
+    return Opened(run, config, tuple(adapters), texts, tuple(named), few)
+
+
+def _few_steps(
+    order: Order, config: Config, given: Mapping[str, Any], tell: Tell
+) -> tuple[Config, tuple[WeightedAdapter, ...]]:
+    """The configuration as the few-step adapter wants it, and that adapter; none if none is asked
+    for."""
+    if order.fast is None:
+        return config, ()
+    found = fast.find(order.fast, config.base.name)
+    tell.note(fast.said(found, given))
+    worn = WeightedAdapter(found.path, found.weights, order.skip_unknown)
+    return changed(config, **fast.settings(found, given)), (worn,)
 
 
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
@@ -158,7 +178,7 @@ def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
     ]
     mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
     words = tuple(order.embeddings)
-    return [Task(one, (*mix, *own), words) for mix in mixes for one, own in wanted]
+    return [Task(one, (*mix, *own, *opened.fast), words) for mix in mixes for one, own in wanted]
 
 
 def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:

@@ -35,6 +35,7 @@ from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.diffusion import loss as objective
 from kaiffin.models.diffusion import samplers
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures.fast import MARK
 
 SEGMENTS = 4  # steps of the student
 GRID = 40  # steps of the teacher
@@ -181,6 +182,6 @@ def write(student: Student, path: Path, samples: int, base: str) -> None:
         facts={"num_train_samples": samples, "guidance_scale": GUIDANCE},
     )  # fmt: skip
     header["modelspec.usage_hint"] = f"{SEGMENTS} steps of Euler, SGM uniform, guidance 1."
-    header["kaiffin.fast"] = "euler"
+    header[MARK] = "euler"
     adapter = from_state(state, family.name, header)
     safe.save(path, writing.to_kohya(adapter, family.layers_per_block), header)
