@@ -18,7 +18,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ import torch
 from personalise import SCENES, true_renders
 from timing import interleaved
 
+from kaiffin.adapters.strength import PLAIN
 from kaiffin.foundation.config import BaseConfig, SampleConfig
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
-from kaiffin.foundation.samplers import SAMPLERS
+from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT
@@ -45,43 +46,68 @@ from kaiffin.score.statistics import Interval, clustered
 from kaiffin.stories import demo, train
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 35, 50)
-FEW = (4, 8, 12)
+FEW = (4, 6, 8, 12)
 MEASURES = ("subject", "place", "likeness")
 DEFAULT = "default"
+ALONE = {"guidance": 1.0, "sampler": "euler", "schedule": "trailing"}  # what `--fast` sets
 
 
 @dataclass(frozen=True)
 class Way:
-    """Settings of `sample` that differ from the defaults; fast: with the few-step adapter."""
+    """Settings of `sample` that differ from the defaults; fast: how much of the few-step adapter is
+    worn; weight: of the subject's own."""
 
     sample: Mapping[str, Any] = field(default_factory=dict)
-    fast: bool = False
+    fast: float = 0.0
+    weight: float = 1.0
 
 
 def ways() -> dict[str, Way]:
     """Every way by its name: what it is / how many steps."""
     found = {DEFAULT: Way()}
     found |= {f"dpm++2m/{n}": Way({"steps": n}) for n in STEPS if n != 25}
-    for name in SAMPLERS:
-        for steps in FEW if name != "dpm++2m" else ():
-            found[f"{name}/{steps}"] = Way({"sampler": name, "steps": steps})
-    for schedule in ("trailing", "karras", "ays"):
-        found[f"dpm++2m {schedule}/6"] = Way({"schedule": schedule, "steps": 6})
-    for low, high in ((0.3, 1e3), (1.0, 1e3), (0.0, 5.0), (0.3, 5.0), (1.0, 5.0)):
-        given = {"guidance_interval": (low, high)}
-        found |= {f"guided {low:g}-{high:g}/{n}": Way({"steps": n, **given}) for n in (6, 8, 25)}
+    for schedule in (one for one in SCHEDULES if one not in (BASE, "leading")):
+        for n in FEW:
+            found[f"dpm++2m {schedule}/{n}"] = Way({"schedule": schedule, "steps": n})
+    for sampler in (one for one in SAMPLERS if one != "dpm++2m"):
+        for n in FEW:
+            given = {"sampler": sampler, "schedule": "trailing", "steps": n}
+            found[f"{sampler} trailing/{n}"] = Way(given)
+    return found | _guided() | _fast()
+
+
+def _guided() -> dict[str, Way]:
+    """Where guidance acts, and on what."""
+    found = {}
+    for low, high in ((0.3, 99), (1, 99), (2, 99), (0, 5), (0.3, 5), (1, 5)):
+        between: dict[str, Any] = {"guidance_interval": (low, high)}
+        few = {"steps": 6, "schedule": "trailing"}
+        found[f"guided {low}-{high}/25"] = Way(between)
+        found[f"guided {low}-{high}, dpm++2m trailing/6"] = Way({**few, **between})
     for strength in (0.0, 0.5, 0.8):
         found[f"negative {strength:g}/25"] = Way({"negative_strength": strength})
-    for guidance in (1.0, 2.0, 3.0):
+    for guidance in (1.0, 2.0, 3.0, 7.0):
         found[f"guidance {guidance:g}/25"] = Way({"guidance": guidance})
-    alone = {"guidance": 1.0, "schedule": "trailing"}
-    for name, steps in (("euler", 1), ("euler", 2), ("euler", 4), ("euler", 8), ("lcm", 4)):
-        found[f"fast {name}/{steps}"] = Way({"sampler": name, "steps": steps, **alone}, fast=True)
     return found
 
 
-SMALL = (DEFAULT, "dpm++2m/6", "dpm++2m/8", "dpm++2m/12", "guided 0.3-5/8", "negative 0.5/25",
-         "fast euler/4")  # fmt: skip
+def _fast() -> dict[str, Way]:
+    found = {f"fast/{n}": Way({**ALONE, "steps": n}, fast=1.0) for n in (1, 2, 3, 4, 5, 6, 8)}
+    four = {**ALONE, "steps": 4}
+    found["fast lcm/4"] = Way({**four, "sampler": "lcm"}, fast=1.0)
+    for weight in (1.2, 1.4):
+        found[f"fast, subject {weight:g}/4"] = Way(four, fast=1.0, weight=weight)
+    for guidance in (1.5, 2.0):
+        for strength in (1.0, 0.0):
+            given = {**four, "guidance": guidance, "negative_strength": strength}
+            found[f"fast, guidance {guidance:g}, negative {strength:g}/4"] = Way(given, fast=1.0)
+    for worn in (0.5, 0.7):
+        given = {**four, "guidance": 2.0}
+        found[f"fast {worn:g}, guidance 2/4"] = Way(given, fast=worn)
+    return found
+
+
+SMALL = (DEFAULT, "dpm++2m/8", "dpm++2m trailing/6", "guided 0.3-5/25", "negative 0.5/25", "fast/4")
 
 
 @dataclass(frozen=True)
@@ -91,7 +117,7 @@ class Studio:
     out: Path
     family: ModelFamily
     adapters: Mapping[str, WeightedAdapter]  # by subject
-    fast: WeightedAdapter
+    fast: Path
     truth: Truth
     scorer: Scorer
     seeds: Sequence[int]
@@ -100,9 +126,12 @@ class Studio:
         """Every scene on every seed, scenes outside."""
         who = world.SUBJECTS[subject]
         sample = with_size(SampleConfig(**way.sample), self.family)
-        worn = (self.adapters[subject], *([self.fast] if way.fast else []))
+        own = self.adapters[subject]
+        worn = [replace(own, weights=own.weights.times(way.weight))]
+        if way.fast:
+            worn.append(WeightedAdapter(self.fast, PLAIN.times(way.fast)))
         return [
-            Task(request(f"{who.instance_prompt} {words}", seed, sample), worn)
+            Task(request(f"{who.instance_prompt} {words}", seed, sample), tuple(worn))
             for words, _ in SCENES
             for seed in seeds
         ]
@@ -144,7 +173,7 @@ class Studio:
             "default": lambda: list(make(self.family, [other])),
             "way": lambda: list(make(self.family, [task])),
         }
-        times = interleaved(candidates, 3, self.family.device, 3, clock=time.process_time)
+        times = interleaved(candidates, 3, self.family.device, 1, clock=time.process_time)
         pairs = zip(times["way"], times["default"], strict=True)
         return {"rows": asked, "time": [mine / its for mine, its in pairs]}
 
@@ -155,7 +184,7 @@ def open_studio(out: Path, base: str, truth: Path | None, seeds: int) -> Studio:
     family = load_base(BaseConfig(name=base), Runtime.from_config(BaseConfig()), tell=SILENT)
     adapters = {name: WeightedAdapter(_taught(name, out, base)) for name in world.SUBJECTS}
     return Studio(
-        out, family, adapters, WeightedAdapter(find(OWN, base).path),
+        out, family, adapters, find(OWN, base).path,
         load_truth(truth or out / "truth.safetensors"), Scorer(tell=SILENT),
         range(201, 201 + seeds),
     )  # fmt: skip

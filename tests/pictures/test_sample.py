@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kaiffin.adapters.stack import full_modules
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.prompts import Spoken
 from kaiffin.foundation.runtime import randn
 from kaiffin.foundation.samplers import SAMPLERS
 from kaiffin.models.base import ModelFamily, SizeFacts
@@ -239,3 +240,21 @@ def test_adapters_are_as_strong_in_the_negative_half_as_they_are_told(sd: ModelF
         if strength == 1.0:
             assert (picture == pixels(next(generate(sd, [asked])))).all()
     adapter.eject()
+
+
+def test_a_text_is_encoded_once_in_a_call(sd: ModelFamily, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And small pictures are decoded together."""
+    encoded: list[str] = []
+    decoded: list[int] = []
+    encode, decode = sd.encode_text, sd.decode
+
+    def seen(prompts: Sequence[Spoken], *others: object, **more: object) -> object:
+        encoded.extend(one.pieces[0].text or "" for one in prompts)
+        return encode(prompts, *others, **more)  # ty: ignore[invalid-argument-type]
+
+    monkeypatch.setattr(sd, "encode_text", seen)
+    monkeypatch.setattr(sd, "decode", lambda x: decoded.append(len(x)) or decode(x))
+    requests = [Request(prompt, seed, **CALL) for prompt in ("a dog", "a cat") for seed in (1, 2)]
+    list(generate(sd, requests, batch_size=2))
+    assert encoded == ["a dog", "", "a cat"]
+    assert decoded == [2, 2]

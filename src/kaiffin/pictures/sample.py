@@ -7,7 +7,7 @@ does not depend on the batch it was made in, beyond float rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -25,6 +25,12 @@ Share = Callable[..., None]  # told the adapters' strength in each of so many eq
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
+# What texts were encoded to in this call, by all that it depends on; a row of each.
+Known = dict[tuple[Hashable, Spoken, float], Conditioning]
+MOST_KNOWN = 256
+# Pixels that are decoded together at most: the decoder's memory is the largest of all. More is
+# quicker where pictures are small.
+DECODED = 512 * 512
 
 
 def generate(
@@ -43,10 +49,10 @@ def generate(
     level. weigh: sets the adapters' weights before each denoising step; share: their strength in
     the halves of guidance. What `on_step` or `watch` raises ends the making.
     """
-    share = share or (lambda *shares: None)
+    share, known = share or (lambda *shares: None), {}
     try:
         for batch in _batches(family, requests, batch_size):
-            yield from _make(family, batch, on_step, weigh, watch, share)
+            yield from _make(family, batch, on_step, weigh, watch, share, known)
     finally:
         share(1.0)
 
@@ -71,7 +77,7 @@ def _batches(
 @torch.no_grad()
 def _make(
     family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
-    watch: Watch | None, share: Share,
+    watch: Watch | None, share: Share, known: Known,
 ) -> list[Image.Image]:  # fmt: skip
     """One batch through text encoder, sampler and decoder."""
     first = batch[0]
@@ -79,7 +85,7 @@ def _make(
         weigh(0.0)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
     done = 0
-    told = _Told(family, batch, sigmas, share)
+    told = _Told(family, batch, sigmas, share, known)
     denoise = samplers.denoiser(
         lambda x_t, t: _predict(family, told.at(done), first, x_t, t), family.schedule
     )
@@ -95,9 +101,10 @@ def _make(
 
     x = family.schedule.first_noise(noise("start"), sigmas[0])
 
-    # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
     def draw(latents: Tensor) -> list[Image.Image]:
-        return [_picture(family.decode(latent[None])) for latent in latents]
+        together = max(1, DECODED // (first.height * first.width))
+        parts = (family.decode(part) for part in latents.split(together))
+        return [_picture(pixels) for part in parts for pixels in part]
 
     def report(i: int, x0: Tensor) -> None:
         nonlocal done
@@ -120,25 +127,29 @@ def _chunks(family: ModelFamily, request: Request) -> int:
 
 
 class _Told:
-    """What a batch is told at each step; each text is encoded once.
+    """What a batch is told at each step; each text is encoded once, for the batches to come too.
 
     The adapters are as strong in the negative half as the request says (Park et al. 2025, arXiv
     2508.00319), also where its text is encoded.
     """
 
     def __init__(
-        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share
-    ) -> None:
+        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share,
+        known: Known,
+    ) -> None:  # fmt: skip
         self.family, self.first = family, batch[0]
         self.guided = [self.first.guided(sigma) for sigma in sigmas]
         self.strengths = (1.0, self.first.negative_strength)
         self.share = share
-        self.facts = [SizeFacts.whole(self.first.height, self.first.width)] * len(batch)
+        self.facts = SizeFacts.whole(self.first.height, self.first.width)
         self.chunks = _chunks(family, self.first)  # in a batch they are equal
+        self.kind = (self.facts, self.chunks, self.first.clip_skip)
+        if len(known) > MOST_KNOWN:
+            known.clear()
+        self.known = known
         read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
         self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
         self.negatives = list(zip(*(negative for _, negative in read), strict=True))
-        self.encoded: dict[tuple[tuple[Spoken, ...], float], Conditioning] = {}
         self.told: dict[tuple[tuple[Spoken, ...], ...], Conditioning] = {}
 
     def at(self, step: int) -> Conditioning:
@@ -146,18 +157,29 @@ class _Told:
         halves = [self.prompts, self.negatives][: 2 if self.guided[step] else 1]
         texts = tuple(half[step] for half in halves)
         if texts not in self.told:
-            parts = map(self._encoded, texts, self.strengths)
-            self.told[texts] = Conditioning.cat(list(parts))
+            asked = [
+                (text, strength)
+                for half, strength in zip(texts, self.strengths, strict=False)
+                for text in half
+            ]
+            for strength in dict.fromkeys(self.strengths):
+                self._learn([text for text, its in asked if its == strength], strength)
+            self.told[texts] = Conditioning.cat([self.known[self.kind, *one] for one in asked])
         self.share(*self.strengths[: len(halves)])
         return self.told[texts]
 
-    def _encoded(self, texts: tuple[Spoken, ...], strength: float) -> Conditioning:
-        if (texts, strength) not in self.encoded:
-            self.share(strength)
-            self.encoded[texts, strength] = self.family.encode_text(
-                texts, self.facts, chunks=self.chunks, clip_skip=self.first.clip_skip
-            )
-        return self.encoded[texts, strength]
+    def _learn(self, texts: Sequence[Spoken], strength: float) -> None:
+        """Encodes those that are not known."""
+        new = [one for one in dict.fromkeys(texts) if (self.kind, one, strength) not in self.known]
+        if not new:
+            return
+        self.share(strength)
+        found = self.family.encode_text(
+            new, [self.facts] * len(new), chunks=self.chunks, clip_skip=self.first.clip_skip
+        )
+        for row, text in enumerate(new):
+            states = found.map(lambda value, row=row: value[row : row + 1])
+            self.known[self.kind, text, strength] = states
 
 
 def _predict(
@@ -177,6 +199,6 @@ def _predict(
 
 
 def _picture(pixels: Tensor) -> Image.Image:
-    """(1, 3, H, W) in [-1, 1] -> 8-bit RGB."""
-    grey = ((pixels[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """(3, H, W) in [-1, 1] -> 8-bit RGB."""
+    grey = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(grey.permute(1, 2, 0).cpu().numpy())
