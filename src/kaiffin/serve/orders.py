@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kaiffin.pictures.fast import OWN
 from kaiffin.pictures.request import Request
 from kaiffin.serve.work import Task, picture_id
 from kaiffin.stories.generate import Order
@@ -21,6 +22,7 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         checkpoint=None if checkpoint is None else str(checkpoint), best=asked.get("best"),
         out=task.made / "pictures", strength=asked.get("strength", 1.0),
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
+        fast=OWN if asked.get("fast") else None,
     )  # fmt: skip
     sample = asked.get("sample") or {}
     return order, {f"sample.{name}": plain(value) for name, value in sample.items()}

@@ -160,6 +160,9 @@ class Generate(Pictured):
     )
     strength: float = Field(1.0, ge=0, le=2, description="of the run's own adapter")
     embeddings: tuple[Id, ...] = Field((), max_length=4, description="textual inversions")
+    fast: bool = Field(
+        False, description="few steps: the base's own few-step adapter, with the settings it wants"
+    )
     best: int | None = Field(None, ge=1, le=PICTURES, description="choose so many, by score")
     preview_every: int = Field(0, ge=0, le=150, description="steps between partial pictures")
 
