@@ -38,7 +38,7 @@ from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
 from kaiffin.miniature.world import world
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures.fast import OWN, find
+from kaiffin.pictures.fast import OURS, OWN, find
 from kaiffin.pictures.make import Task, WeightedAdapter, make
 from kaiffin.pictures.request import request, with_size
 from kaiffin.score.judge import Scorer
@@ -92,10 +92,15 @@ def _guided() -> dict[str, Way]:
 
 
 def _fast() -> dict[str, Way]:
-    found = {f"fast/{n}": Way({**ALONE, "steps": n}, fast=1.0) for n in (1, 2, 3, 4, 5, 6, 8)}
+    """`--fast`, with other steps, and what else its adapter might be worn with."""
+    lift = OURS.lift
+    found = {
+        f"fast/{n}": Way({**ALONE, "steps": n}, fast=1.0, weight=lift)
+        for n in (1, 2, 3, 4, 5, 6, 8)
+    }
     four = {**ALONE, "steps": 4}
-    found["fast lcm/4"] = Way({**four, "sampler": "lcm"}, fast=1.0)
-    for weight in (1.2, 1.4):
+    found["fast lcm/4"] = Way({**four, "sampler": "lcm"}, fast=1.0, weight=lift)
+    for weight in (1.0, 1.1, 1.3, 1.4):
         found[f"fast, subject {weight:g}/4"] = Way(four, fast=1.0, weight=weight)
     for guidance in (1.5, 2.0):
         for strength in (1.0, 0.0):
@@ -107,7 +112,10 @@ def _fast() -> dict[str, Way]:
     return found
 
 
-SMALL = (DEFAULT, "dpm++2m/8", "dpm++2m trailing/6", "guided 0.3-5/25", "negative 0.5/25", "fast/4")
+SMALL = (
+    DEFAULT, "dpm++2m/8", "dpm++2m trailing/6", "dpm++2m trailing/8", "guided 0.3-5/25",
+    "negative 0.5/25", "fast/4", "fast lcm/4", "fast, subject 1/4",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

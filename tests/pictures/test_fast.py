@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import FEW, grainy_photos
 from hearing import Heard
 from made_adapters import varied
 
@@ -105,3 +106,27 @@ def test_a_file_behind_the_flag_is_one(
     call = ["generate", str(sd_path), "--fast", str(path), "a dog", "--out", str(tmp_path)]
     assert main(call) == 2
     assert "my-dog.safetensors: is no few-step adapter that can be told" in capsys.readouterr().err
+
+
+def test_a_run_on_the_miniature_takes_its_base_s_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run's adapter is lifted, the recipe holds both, and no place on this machine."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    grainy_photos(photos)
+    few = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--adapter.targets", FEW]
+    call = ["train", str(photos), "--class", "penguin", "--steps", "1", *few]
+    assert main([*call, "--out", str(tmp_path / "run")]) == 0
+    call = ["generate", str(tmp_path / "run"), "a {token} {noun}", "--fast", "-n", "2"]
+    assert main([*call, "--out", str(tmp_path / "out")]) == 0
+    said = "its own few-step adapter is few steps: 4 steps, guidance 1, euler, trailing, a run's"
+    assert said in capsys.readouterr().out
+    first = tmp_path / "out" / "a-kaiffin-penguin-seed0.png"
+    recipe = read_recipe(first)
+    own, few_steps = recipe["adapters"]
+    assert (own["weight"], few_steps["weight"]) == (fast.OURS.lift, 1.0)
+    assert few_steps["path"] == "fast.safetensors"
+    assert recipe["request"]["steps"] == 4
+    again = remake(first, tmp_path / "again")
+    assert again.path.read_bytes() == first.read_bytes()

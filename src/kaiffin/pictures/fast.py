@@ -26,7 +26,8 @@ NAMELESS = ("pytorch_lora_weights", "adapter_model", "lora", "model")
 @dataclass(frozen=True)
 class Kind:
     """How one kind of few-step adapter wants its pictures made. words: what it is known by in a
-    file's name or title; steps: where the name says none."""
+    file's name or title; steps: where the name says none; lift: how much stronger a run's adapter
+    is to be, since there is no guidance to bring it out."""
 
     name: str
     words: str
@@ -34,6 +35,7 @@ class Kind:
     steps: int = 4
     guidance: float = 1.0
     schedule: str = "trailing"
+    lift: float = 1.0
 
     @property
     def sample(self) -> dict[str, Any]:
@@ -44,7 +46,7 @@ class Kind:
     def __str__(self) -> str:
         return (
             f"{self.name}: {self.steps} steps, guidance {self.guidance:g}, {self.sampler},"
-            f" {self.schedule}"
+            f" {self.schedule}" + (f", a run's adapter x {self.lift:g}" if self.lift != 1 else "")
         )
 
 
@@ -56,7 +58,7 @@ KINDS = (
     Kind("DMD2", r"dmd2?", "lcm"),
     Kind("Turbo", r"turbo", "euler-a"),
 )
-OURS = Kind("few steps", "", "euler")
+OURS = Kind("few steps", "", "euler", lift=1.2)  # measured: docs/performance.md
 GUIDED = 5.0  # Hyper-SD's files that keep guidance have CFG in their names
 
 

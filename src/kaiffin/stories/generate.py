@@ -139,8 +139,8 @@ def open_order(
 ) -> Opened:
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
-    config, few = _few_steps(order, config, changes or {}, tell)
-    adapters = _adapters(order, run)
+    config, few, lift = _few_steps(order, config, changes or {}, tell)
+    adapters = _adapters(replace(order, strength=lift * order.strength), run)
     texts = tuple(fill(prompt, config.subject) for prompt in order.prompts)
     named: list[tuple[WeightedAdapter, ...]] = []
     if order.folders is not None:
@@ -156,15 +156,15 @@ def open_order(
 
 def _few_steps(
     order: Order, config: Config, given: Mapping[str, Any], tell: Tell
-) -> tuple[Config, tuple[WeightedAdapter, ...]]:
-    """The configuration as the few-step adapter wants it, and that adapter; none if none is asked
-    for."""
+) -> tuple[Config, tuple[WeightedAdapter, ...], float]:
+    """The configuration as the few-step adapter wants it, that adapter, and what the run's own is
+    multiplied by; no adapter if none is asked for."""
     if order.fast is None:
-        return config, ()
+        return config, (), 1.0
     found = fast.find(order.fast, config.base.name)
     tell.note(fast.said(found, given))
     worn = WeightedAdapter(found.path, found.weights, order.skip_unknown)
-    return changed(config, **fast.settings(found, given)), (worn,)
+    return changed(config, **fast.settings(found, given)), (worn,), found.kind.lift
 
 
 def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
