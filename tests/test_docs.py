@@ -163,6 +163,18 @@ def wishes() -> list[list[str]]:
     return [shlex.split(re.sub(r"--base \S+|--dry-run|--base.quantize \S+", "", c)) for c in mine]
 
 
+def test_every_wish_about_pictures_of_the_miniature_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = DOCS / "guides" / "what-you-want.md"
+    codes = [t.content for t in tokens(page) if t.type == "code_inline"]
+    calls = [code for code in codes if code.startswith("kaiffin generate miniature")]
+    assert len(calls) >= 2
+    monkeypatch.chdir(tmp_path)
+    for call in calls:
+        assert main(shlex.split(call)[1:]) == 0, call
+
+
 @pytest.mark.slow
 def test_every_wish_about_a_training_is_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

@@ -197,3 +197,17 @@ def test_specs_per_tower(sd: ModelFamily) -> None:
     adapter = Lora.create(specs, full_modules(sd), seed=0)
     ranks = {n.split(".")[0]: layer.rank for n, layer in adapter.layers.items()}
     assert ranks == {"unet": 8, "text_encoder": 2}
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "lokr"])
+def test_parts_of_a_batch_have_shares_of_their_own(sd: ModelFamily, kind: str) -> None:
+    layer, x = nn.Linear(6, 5), torch.randn(4, 6)
+    adapter = Lora.create({"unet": LoraSpec("*", 2, 3.0, kind=kind)}, {"unet.a": layer}, 1)
+    randomise(adapter)
+    plain = layer(x)
+    update = x @ adapter.layers["unet.a"].weight_update(layer).T
+    adapter.inject({"unet.a": layer})
+    for shares in ((1.0,), (0.5,), (0.0,), (1.0, 0.0), (1.0, 0.4), (1.0, 0.5, 0.0, 2.0)):
+        adapter.shares = shares
+        rows = torch.tensor(shares).repeat_interleave(4 // len(shares))[:, None]
+        assert torch.allclose(layer(x), plain + rows * update, atol=1e-6)

@@ -1,5 +1,6 @@
 """The shipped weights load unmodified and are what they claim to be."""
 
+import functools
 import json
 
 import numpy as np
@@ -9,8 +10,16 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from transformers import CLIPModel
 
+from kaiffin.adapters.files.open import peek
+from kaiffin.foundation.config import BaseConfig, SampleConfig
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
-from kaiffin.models.files.embedded import WEIGHTS
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import FAST, WEIGHTS
+from kaiffin.models.files.load import load_base
+from kaiffin.pictures.make import Task, WeightedAdapter, make
+from kaiffin.pictures.request import request
 
 LIMIT_MB = 30
 
@@ -80,3 +89,35 @@ def test_vae_latents_are_white_and_its_pictures_close(pipeline):
     made = pipeline.vae.decode(latents).sample.clamp(-1, 1)
     psnr = 10 * torch.log10(4 / (made - pixels).square().mean())
     assert psnr > 23
+
+
+def test_the_few_step_adapter_is_of_these_weights_and_small() -> None:
+    path = WEIGHTS / FAST
+    assert path.stat().st_size <= 2_000_000
+    assert peek(path)[1]["kaiffin.base_revision"] == family().revision
+
+
+def test_four_steps_without_guidance_end_near_twenty_with_it() -> None:
+    """Nearer by far than the base alone without guidance; grey levels, over four prompts."""
+    base, own = family(), (WeightedAdapter(WEIGHTS / FAST),)
+
+    def made(steps: int, guidance: float, worn: tuple[WeightedAdapter, ...] = ()) -> np.ndarray:
+        sample = SampleConfig(
+            sampler="euler", schedule="trailing", steps=steps, guidance=guidance, size=(64, 64)
+        )
+        tasks = [Task(request(f"a photo of {what}", 3, sample), worn) for what in SHOWN]
+        pictures = dict(make(base, tasks, len(tasks)))
+        return np.stack([np.asarray(pictures[i]).astype(float) for i in range(len(tasks))])
+
+    goal = made(20, 5.0)
+    few, bare = (np.abs(one - goal).mean() for one in (made(4, 1.0, own), made(4, 1.0)))
+    assert few < 0.6 * bare
+
+
+SHOWN = ("a red dog in the kitchen", "a blue bear in the forest", "a penguin on the beach",
+         "a yellow cat in space")  # fmt: skip
+
+
+@functools.cache
+def family() -> ModelFamily:
+    return load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)

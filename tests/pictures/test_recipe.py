@@ -20,7 +20,9 @@ CALL = {"width": 64, "height": 64, "steps": 4}
 
 
 def test_metadata_round_trip(sd: ModelFamily, tmp_path: Path) -> None:
-    wanted = Request('a "dog", ü: 犬', 7, negative="red\nblue", **CALL)
+    wanted = Request(
+        'a "dog", ü: 犬', 7, negative="red\nblue", guidance_interval=(0.3, 5.0), **CALL
+    )
     ref = AdapterRef("/x/k.safetensors", "k", "ab" * 32, 0.8)
     image = next(generate(sd, [wanted]))
     path = tmp_path / "a.png"
@@ -40,6 +42,7 @@ def test_metadata_round_trip(sd: ModelFamily, tmp_path: Path) -> None:
     assert pairs["Sampler"] == "DPM++ 2M"
     assert pairs["Schedule type"] == "DDIM"
     assert pairs["CFG scale"] == "5"
+    assert (pairs["NGMS"], pairs["NGMS all steps"]) == ("0.3", "True")
     assert pairs["Seed"] == "7"
     assert pairs["Size"] == "64x64"
     assert pairs["Model hash"] == sd.revision[:10]

@@ -93,6 +93,8 @@ def test_prompts_that_would_be_others(tmp_path: Path, data: bytes, said: str) ->
         ("x", {"guidance": 1.0}, ["is the prompt alone, in half the time"]),
         ("x", {"guidance": 1.0, "guidance_rescale": 0.7}, ["time; nothing is rescaled"]),
         ("x", {"guidance": 1.0, "negative": "bad"}, ["negative prompt has no effect"]),
+        ("x", {"guidance": 1.0, "guidance_interval": "0.3,5"}, ["its interval has no effect"]),
+        ("x", {"guidance": 1.0, "negative_strength": 0.5}, ["no half to weaken"]),
         ("x", {"eta": 0.5}, [r"no effect with dpm++2m: it is of ddim only"]),
         ("x", {"eta": 0.5, "sampler": "ddim"}, []),
     ],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from asked import pictures
 
+from kaiffin.pictures.fast import OWN
 from kaiffin.pictures.request import Request
 from kaiffin.serve.orders import given_away, order_of, picture_facts
 from kaiffin.serve.studio import Studio
@@ -33,7 +34,11 @@ def test_ids_become_files(tmp_path: Path) -> None:
 def test_a_run_is_a_folder(tmp_path: Path) -> None:
     order, changes = order_of(task(tmp_path, run="d" * 16, sample={}))
     assert order.source == str(tmp_path / "runs" / ("d" * 16))
-    assert (order.checkpoint, changes) == (None, {})
+    assert (order.checkpoint, order.fast, changes) == (None, None, {})
+
+
+def test_few_steps_are_the_base_s_own(tmp_path: Path) -> None:
+    assert order_of(task(tmp_path, fast=True))[0].fast == OWN
 
 
 def test_facts_of_a_picture(tmp_path: Path) -> None:

@@ -30,13 +30,15 @@ class Lora:
     `text_encoder.text_model.encoder.layers.0.self_attn.q_proj`.
 
     After construction nothing is attached: call `inject`. `scale` may be changed at any time, and
-    `scales` hold a further factor for some layers.
+    `scales` hold a further factor for some layers, `shares` one for each of as many equal parts of
+    the batch.
     """
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         self.layers = dict(layers)
         self.scale = 1.0
         self.scales: dict[str, float] = {}
+        self.shares: tuple[float, ...] = (1.0,)
         self._handles: list[RemovableHandle] = []
         self._modules: dict[str, nn.Module] = {}
 
@@ -88,9 +90,16 @@ class Lora:
     def _hook(self, name: str, layer: Layer):
         def add(target: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor | None:
             scale = self.scale * self.scales.get(name, 1.0)
-            if scale == 0.0:
+            if scale == 0.0 or not any(self.shares):
                 return None
-            return layer.add_to(out, inputs[0], target, scale)
+            if len(self.shares) == 1:
+                return layer.add_to(out, inputs[0], target, scale * self.shares[0])
+            count = len(self.shares)
+            parts = zip(out.chunk(count), inputs[0].chunk(count), self.shares, strict=True)
+            return torch.cat([
+                layer.add_to(one, x, target, scale * share) if share else one
+                for one, x, share in parts
+            ])  # fmt: skip
 
         return add
 

@@ -63,6 +63,11 @@ class Stack:
         for adapter in self.adapters.values():
             adapter.scale = float(on)
 
+    def share(self, *shares: float) -> None:
+        """A further factor for each of so many equal parts of the batch."""
+        for adapter in self.adapters.values():
+            adapter.shares = shares
+
     def weigh(self, progress: float) -> None:
         """Sets every layer's weight for `progress`, from 0 at the first denoising step to 1."""
         if progress and not self.weights.changes:

@@ -86,6 +86,11 @@ def split(text: str) -> tuple[Path, Weights]:
     return Path(text), PLAIN
 
 
+def is_file(text: str) -> bool:
+    """Whether `text` reads as FILE or FILE:WEIGHTS, whether or not it is there."""
+    return any(one.lower().endswith(FILES) for one in (text, text.rpartition(":")[0]))
+
+
 def _is_there(name: str) -> bool:
     """Whether a file or folder has that name; one too long for any has not."""
     try:

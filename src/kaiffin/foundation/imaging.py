@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,19 @@ class SampleConfig(Strict):
         description="how far guidance keeps the contrast of its prompt's half; 0.7 for bases with"
         " v-prediction and zero terminal SNR",
     )
+    guidance_interval: tuple[float, float] | None = Field(
+        None,
+        description="(low, high) noise levels, as sigma, above and up to which guidance acts; the"
+        " steps outside cost half; default: everywhere",
+        json_schema_extra={"metavar": "LOW,HIGH"},
+    )
+    negative_strength: float = Field(
+        1.0,
+        ge=0,
+        le=2,
+        description="strength of the adapters in guidance's negative half, times their own; below"
+        " 1 guidance also leads away from what the base alone would paint",
+    )
     eta: float = Field(0.0, ge=0, le=1, description="DDIM's eta: 0 deterministic, 1 like DDPM")
     negative: str = Field(
         "", description="negative prompt", json_schema_extra={"flag": "--negative"}
@@ -65,6 +79,18 @@ class SampleConfig(Strict):
         description="prompts of the previews, {token} and {noun} set",
     )
     preview_seed: int = Field(1, ge=0, lt=SEEDS, description="seed of the previews")
+
+    @field_validator("guidance_interval", mode="before")
+    @classmethod
+    def _low_and_high(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] < value[1] < math.inf:
+            raise ValueError("is no interval of sigma. Write the lower first, as 0.3,5")
+        return value
 
     @field_validator("size", mode="before")
     @classmethod

@@ -18,6 +18,9 @@ NEGATIVE = "Negative prompt:"
 FACT = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 LEAST = 3  # facts that make a line one of facts
 SYNTAX = "Prompt syntax"  # ours: which the weights are of
+INTERVAL = "CFG interval"  # ours, in sigma
+HIGHEST = 10_000.0  # above any sigma
+WEAKER = "CFG negative strength"  # ours
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,14 @@ def written(recipe: Mapping[str, Any]) -> str:
         "Sampler": SAMPLERS[request["sampler"]].a1111,
         "Schedule type": schedule.a1111,
         "CFG scale": _number(request["guidance"]),
-        "CFG Rescale": _unless_0(request.get("guidance_rescale", 0)),
+        "CFG Rescale": _unless(0.0, request.get("guidance_rescale", 0)),
+        **_part_of_guidance(request),
         "Seed": request["seed"],
         "Size": f"{request['width']}x{request['height']}",
         "Model hash": base["revision"][:10],
         "Model": base["name"],
         "Clip skip": request["clip_skip"] + 1,
-        "Eta DDIM": _unless_0(request["eta"]),
+        "Eta DDIM": _unless(0.0, request["eta"]),
         SYNTAX: syntax if syntax == "comfyui" else "",
         "Lora hashes": _hashes(recipe["adapters"]),
         "TI hashes": _hashes(recipe.get("embeddings", ())),
@@ -58,6 +62,18 @@ def written(recipe: Mapping[str, Any]) -> str:
     prompt, other = (_said(request[name], syntax) for name in ("prompt", "negative"))
     negative = f"\n{NEGATIVE} {other}" if other else ""
     return f"{prompt}{tags}{negative}\n{line}"
+
+
+def _part_of_guidance(request: Mapping[str, Any]) -> dict[str, str]:
+    """Where guidance acts, and with which adapters in its negative half. An older recipe says
+    neither."""
+    low, high = request.get("guidance_interval") or (0.0, 0.0)
+    return {
+        INTERVAL: f"{_number(low)} {_number(high)}" if high else "",
+        "NGMS": _unless(0.0, low),
+        "NGMS all steps": "True" if low else "",
+        WEAKER: _unless(1.0, request.get("negative_strength", 1.0)),
+    }
 
 
 def read(text: str) -> Parameters:
@@ -82,6 +98,7 @@ def _sample(facts: Mapping[str, str]) -> dict[str, Any]:
         ours: float(facts[theirs])
         for ours, theirs in (
             ("guidance", "CFG scale"), ("guidance_rescale", "CFG Rescale"), ("eta", "Eta DDIM"),
+            ("negative_strength", WEAKER),
         )
         if theirs in facts
     }  # fmt: skip
@@ -89,8 +106,18 @@ def _sample(facts: Mapping[str, str]) -> dict[str, Any]:
         "steps": int(facts["Steps"]) if "Steps" in facts else None, **number, "sampler": sampler,
         "schedule": schedule, "size": [int(size[1]), int(size[2])] if size else None,
         "clip_skip": skip, "prompt_syntax": facts.get(SYNTAX),
+        "guidance_interval": _interval(facts),
     }  # fmt: skip
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _interval(facts: Mapping[str, str]) -> tuple[float, float] | None:
+    """A1111 knows no end of it above."""
+    if INTERVAL in facts:
+        low, high = map(float, facts[INTERVAL].split())
+        return low, high
+    above = "NGMS" in facts and facts.get("NGMS all steps") == "True"
+    return (float(facts["NGMS"]), HIGHEST) if above else None
 
 
 def tag(name: str, weight: float | str) -> str:
@@ -121,8 +148,8 @@ def _number(value: float) -> str:
     return f"{Decimal(repr(value)).normalize():f}"
 
 
-def _unless_0(value: float) -> str:
-    return _number(value) if value else ""
+def _unless(usual: float, value: float) -> str:
+    return "" if value == usual else _number(value)
 
 
 def _quoted(value: object) -> str:

@@ -23,10 +23,11 @@ from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.recipe import recipe
 from kaiffin.pictures.regions import Region, shares, written
 from kaiffin.pictures.request import AdapterRef, Request, settings
-from kaiffin.pictures.sample import OnStep, Part, Watch, Weigh, generate
+from kaiffin.pictures.sample import OnStep, Part, Share, Watch, Weigh, generate
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,10 @@ def _reference(one: WeightedAdapter) -> AdapterRef:
     """The adapter as a recipe names it."""
     number = one.weights.number
     weight = str(one.weights) if number is None else number
+    ours = one.path.parent in EMBEDDED.values()  # of what comes with Kaiffin, no place of here
+    path = one.path.name if ours else str(one.path)
     return AdapterRef(
-        str(one.path), one.name or one.path.stem, content_sha256(one.path), weight,
+        path, one.name or one.path.stem, content_sha256(one.path), weight,
         safe.model_hash(one.path),
     )  # fmt: skip
 
@@ -181,7 +184,8 @@ def make(
                 requests = [tasks[i].request for i in alike]
                 made = generate(
                     family, requests, batch_size=batch_size, on_step=on_step, weigh=_weigh(stacks),
-                    watch=watch, parts=_parts(family, tasks[alike[0]], stacks),
+                    watch=watch, share=_share(stacks),
+                    parts=_parts(family, tasks[alike[0]], stacks),
                 )  # fmt: skip
                 yield from zip(alike, made, strict=True)
 
@@ -222,6 +226,14 @@ def _parts(family: ModelFamily, task: Task, stacks: Sequence[Stack]) -> list[Par
         Part(region.prompt, share.to(family.device), functools.partial(wear, region))
         for region, share in zip(task.regions, cells, strict=True)
     ]
+
+
+def _share(stacks: Sequence[Stack]) -> Share:
+    def share(*shares: float) -> None:
+        for stack in stacks:
+            stack.share(*shares)
+
+    return share
 
 
 def parse_adapter(text: str) -> WeightedAdapter:

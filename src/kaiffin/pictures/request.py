@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +33,7 @@ def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
     return Request(
         prompt, seed, width, height, sample.negative, sample.steps, sample.guidance,
         sample.sampler, sample.eta, sample.clip_skip, sample.schedule, sample.guidance_rescale,
-        sample.prompt_syntax,
+        sample.prompt_syntax, sample.guidance_interval, sample.negative_strength,
     )  # fmt: skip
 
 
@@ -100,7 +101,10 @@ def remarks(requests: Iterable[Request]) -> list[str]:
     if alone := [one for one in asked if one.guidance == 1]:
         why = "note: guidance 1 is the prompt alone, in half the time"
         why += ": the negative prompt has no effect" * any(one.negative for one in alone)
-        found.append(why + "; nothing is rescaled" * any(one.guidance_rescale for one in alone))
+        why += "; nothing is rescaled" * any(one.guidance_rescale for one in alone)
+        why += "; its interval has no effect" * any(one.guidance_interval for one in alone)
+        weaker = any(one.negative_strength != 1 for one in alone)
+        found.append(why + "; there is no half to weaken adapters in" * weaker)
     without = {one.sampler for one in asked if one.eta and "eta" not in one.options}
     if without:
         found.append(
@@ -143,6 +147,18 @@ class Request:
     schedule: str = BASE
     guidance_rescale: float = 0.0
     prompt_syntax: str = "plain"  # as older recipes have it
+    guidance_interval: tuple[float, float] | None = None
+    negative_strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.guidance_interval, list):  # a recipe's
+            object.__setattr__(self, "guidance_interval", tuple(self.guidance_interval))
+
+    def guided(self, sigma: float) -> bool:
+        """Whether guidance acts on the step that begins at `sigma` (Kynkäänniemi et al. 2024, arXiv
+        2404.07724): outside its interval the prompt alone is asked."""
+        low, high = self.guidance_interval or (0.0, math.inf)
+        return self.guidance != 1 and low < sigma <= high
 
     @property
     def read(self) -> tuple[Prompt, Prompt]:

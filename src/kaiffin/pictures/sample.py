@@ -7,7 +7,7 @@ does not depend on the batch it was made in, beyond float rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,9 +22,16 @@ from kaiffin.pictures.request import Request, settings
 
 OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
+Share = Callable[..., None]  # told the adapters' strength in each of so many equal parts of a batch
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
+# What texts were encoded to in this call, by all that it depends on; a row of each.
+Known = dict[tuple[Hashable, Spoken, float], Conditioning]
+MOST_KNOWN = 256
+# Pixels that are decoded together at most: the decoder's memory is the largest of all. More is
+# quicker where pictures are small.
+DECODED = 512 * 512
 
 
 @dataclass(frozen=True)
@@ -45,16 +52,22 @@ def generate(
     on_step: OnStep | None = None,
     weigh: Weigh | None = None,
     watch: Watch | None = None,
+    share: Share | None = None,
     parts: Sequence[Part] = (),
 ) -> Iterator[Image.Image]:
     """Yields one picture per request, in order; adapters are attached by the caller.
 
     batch_size: how many are computed together at most; changes no picture by more than one grey
-    level. weigh: sets the adapters' weights before each denoising step. What `on_step` or `watch`
-    raises ends the making. parts: each is told its own prompt in place of the requests'.
+    level. weigh: sets the adapters' weights before each denoising step; share: their strength in
+    the halves of guidance. What `on_step` or `watch` raises ends the making. parts: each is told
+    its own prompt in place of the requests'.
     """
-    for batch in _batches(family, requests, batch_size):
-        yield from _make(family, batch, on_step, weigh, watch, parts)
+    share, known = share or (lambda *shares: None), {}
+    try:
+        for batch in _batches(family, requests, batch_size):
+            yield from _make(family, batch, on_step, weigh, watch, share, known, parts)
+    finally:
+        share(1.0)
 
 
 def _batches(
@@ -77,7 +90,7 @@ def _batches(
 @torch.no_grad()
 def _make(
     family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
-    watch: Watch | None, parts: Sequence[Part],
+    watch: Watch | None, share: Share, known: Known, parts: Sequence[Part],
 ) -> list[Image.Image]:  # fmt: skip
     """One batch through text encoder, sampler and decoder."""
     first = batch[0]
@@ -85,8 +98,8 @@ def _make(
         weigh(0.0)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
     done = 0
-    says = _in_parts(family, batch, parts) if parts else _whole(family, batch)
-    denoise = samplers.denoiser(lambda x_t, t: says(done, x_t, t), family.schedule)
+    says = _Says(family, batch, sigmas, share, known, parts)
+    denoise = samplers.denoiser(lambda x_t, t: says.at(done, x_t, t), family.schedule)
 
     def noise(step: int | str) -> Tensor:
         shape = (
@@ -99,9 +112,10 @@ def _make(
 
     x = family.schedule.first_noise(noise("start"), sigmas[0])
 
-    # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
     def draw(latents: Tensor) -> list[Image.Image]:
-        return [_picture(family.decode(latent[None])) for latent in latents]
+        together = max(1, DECODED // (first.height * first.width))
+        parts = (family.decode(part) for part in latents.split(together))
+        return [_picture(pixels) for part in parts for pixels in part]
 
     def report(i: int, x0: Tensor) -> None:
         nonlocal done
@@ -124,63 +138,97 @@ def _chunks(family: ModelFamily, request: Request) -> int:
 
 
 class _Told:
-    """What a batch is told at each step; each text is encoded once."""
+    """What a batch is told at each step; each text is encoded once, for the batches to come too.
 
-    def __init__(self, family: ModelFamily, batch: list[Request]) -> None:
+    The adapters are as strong in the negative half as the request says (Park et al. 2025, arXiv
+    2508.00319), also where its text is encoded.
+    """
+
+    def __init__(
+        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share,
+        known: Known,
+    ) -> None:  # fmt: skip
         self.family, self.first = family, batch[0]
-        self.facts = [SizeFacts.whole(self.first.height, self.first.width)] * len(batch)
+        self.guided = [self.first.guided(sigma) for sigma in sigmas]
+        self.strengths = (1.0, self.first.negative_strength)
+        self.share = share
+        self.facts = SizeFacts.whole(self.first.height, self.first.width)
         self.chunks = _chunks(family, self.first)  # in a batch they are equal
+        self.kind = (self.facts, self.chunks, self.first.clip_skip)
+        if len(known) > MOST_KNOWN:
+            known.clear()
+        self.known = known
         read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
         self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
         self.negatives = list(zip(*(negative for _, negative in read), strict=True))
-        self.encoded: dict[tuple[Spoken, ...], Conditioning] = {}
         self.told: dict[tuple[tuple[Spoken, ...], ...], Conditioning] = {}
 
     def at(self, step: int) -> Conditioning:
-        """The prompts, and behind them the negative ones but where guidance 1 asks for none."""
-        halves = [self.prompts, self.negatives][: 1 if self.first.guidance == 1 else 2]
+        """The prompts, and behind them the negative ones where there is guidance."""
+        halves = [self.prompts, self.negatives][: 2 if self.guided[step] else 1]
         texts = tuple(half[step] for half in halves)
         if texts not in self.told:
-            self.told[texts] = Conditioning.cat([self._encoded(half) for half in texts])
+            asked = [
+                (text, strength)
+                for half, strength in zip(texts, self.strengths, strict=False)
+                for text in half
+            ]
+            for strength in dict.fromkeys(self.strengths):
+                self._learn([text for text, its in asked if its == strength], strength)
+            self.told[texts] = Conditioning.cat([self.known[self.kind, *one] for one in asked])
+        self.share(*self.strengths[: len(halves)])
         return self.told[texts]
 
-    def _encoded(self, texts: tuple[Spoken, ...]) -> Conditioning:
-        if texts not in self.encoded:
-            self.encoded[texts] = self.family.encode_text(
-                texts, self.facts, chunks=self.chunks, clip_skip=self.first.clip_skip
-            )
-        return self.encoded[texts]
+    def _learn(self, texts: Sequence[Spoken], strength: float) -> None:
+        """Encodes those that are not known."""
+        new = [one for one in dict.fromkeys(texts) if (self.kind, one, strength) not in self.known]
+        if not new:
+            return
+        self.share(strength)
+        found = self.family.encode_text(
+            new, [self.facts] * len(new), chunks=self.chunks, clip_skip=self.first.clip_skip
+        )
+        for row, text in enumerate(new):
+            states = found.map(lambda value, row=row: value[row : row + 1])
+            self.known[self.kind, text, strength] = states
 
 
-Says = Callable[[int, Tensor, float], Tensor]  # (step, x_t, t) -> the model's output
+class _Says:
+    """What the model answers a batch at each step: of parts, each where its share is, so that no
+    adapter moves what is another's."""
 
+    def __init__(
+        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share,
+        known: Known, parts: Sequence[Part],
+    ) -> None:  # fmt: skip
+        self.family, self.first, self.parts = family, batch[0], parts
+        if not parts:
+            self.told = [_Told(family, batch, sigmas, share, known)]
+            return
+        # Adapters differ from part to part, and with them what a text is encoded to.
+        self.told = [
+            _Told(family, [replace(one, prompt=part.prompt) for one in batch], sigmas, share, {})
+            for part in parts
+        ]
 
-def _whole(family: ModelFamily, batch: list[Request]) -> Says:
-    told = _Told(family, batch)
-    return lambda step, x_t, t: _predict(family, told.at(step), batch[0], x_t, t)
-
-
-def _in_parts(family: ModelFamily, batch: list[Request], parts: Sequence[Part]) -> Says:
-    """Each part's output where its share is, so that no adapter moves what is another's."""
-    own = [_whole(family, [replace(one, prompt=part.prompt) for one in batch]) for part in parts]
-
-    def says(step: int, x_t: Tensor, t: float) -> Tensor:
+    def at(self, step: int, x_t: Tensor, t: float) -> Tensor:
+        if not self.parts:
+            return _predict(self.family, self.told[0].at(step), self.first, x_t, t)
         output = torch.zeros_like(x_t)
-        for part, one in zip(parts, own, strict=True):
+        for part, told in zip(self.parts, self.told, strict=True):
             part.wear()
-            output += part.share * one(step, x_t, t)
+            output += part.share * _predict(self.family, told.at(step), self.first, x_t, t)
         return output
-
-    return says
 
 
 def _predict(
     family: ModelFamily, told: Conditioning, asked: Request, x_t: Tensor, t: float
 ) -> Tensor:
-    """The model's output with classifier-free guidance, both halves in one forward pass."""
+    """The model's output with classifier-free guidance, both halves in one forward pass; plain
+    where `told` has no other half."""
     # A whole number goes in as the integer the model was trained with.
     value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
-    if asked.guidance == 1:
+    if len(next(iter(told.values()))) == len(x_t):
         return family.predict(x_t, value.expand(len(x_t)), told)
     output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), told)
     prompt, other = output.chunk(2)
@@ -190,6 +238,6 @@ def _predict(
 
 
 def _picture(pixels: Tensor) -> Image.Image:
-    """(1, 3, H, W) in [-1, 1] -> 8-bit RGB."""
-    grey = ((pixels[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """(3, H, W) in [-1, 1] -> 8-bit RGB."""
+    grey = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(grey.permute(1, 2, 0).cpu().numpy())

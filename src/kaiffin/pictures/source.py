@@ -19,6 +19,7 @@ from kaiffin.foundation.subject import PLACES
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted
 from kaiffin.foundation.whereabouts import base_now, content_sha256
+from kaiffin.models.files.embedded import EMBEDDED, FAST
 from kaiffin.pictures.make import WeightedAdapter
 
 # A run's pictures lie up to so many folders below it (grids/<name>/pictures).
@@ -123,7 +124,8 @@ def _adapters_near(picture: Path) -> Iterator[Path]:
     folders = (
         file.resolve().parents[1] for place in places for file in place.glob(f"*/*/{PEFT_FILE}")
     )
-    small = (path for path in files if path.is_file() and path.stat().st_size < LARGEST)
+    ours = (folder / FAST for folder in EMBEDDED.values())
+    small = (path for path in (*ours, *files) if path.is_file() and path.stat().st_size < LARGEST)
     yield from dict.fromkeys([*small, *filter(_is_small, folders)])
 
 

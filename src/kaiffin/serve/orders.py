@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.run import Run
+from kaiffin.pictures.fast import OWN
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.request import Request
 from kaiffin.serve.studio import Studio
@@ -26,6 +27,7 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
         library=Library(given={name: _file(studio, id) for name, id in _names(asked)}),
         regions=asked.get("regions") or (),
+        fast=OWN if asked.get("fast") else None,
     )  # fmt: skip
     sample = asked.get("sample") or {}
     return order, {f"sample.{name}": plain(value) for name, value in sample.items()}

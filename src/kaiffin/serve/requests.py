@@ -172,6 +172,9 @@ class Generate(Pictured):
         description="where each adapter acts: columns or rows in the order of the prompt, or as in"
         " kaiffin=0,0,0.5,1 (left, top, right, bottom, of 1) for each",
     )  # fmt: skip
+    fast: bool = Field(
+        False, description="few steps: the base's own few-step adapter, with the settings it wants"
+    )
     best: int | None = Field(None, ge=1, le=PICTURES, description="choose so many, by score")
     preview_every: int = Field(0, ge=0, le=150, description="steps between partial pictures")
 

@@ -230,7 +230,7 @@ def _previewer(session: Session, trainer: Trainer) -> Preview:
     def make() -> list[tuple[str, Image.Image]]:
         stack.train(False)
         with trainer.shown():
-            images = list(generate(session.family, requests))
+            images = list(generate(session.family, requests, share=stack.share))
         stack.train(True)
         return list(zip([one.prompt for one in requests], images, strict=True))
 

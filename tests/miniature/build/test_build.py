@@ -17,8 +17,9 @@ from kaiffin.miniature.build.recipe import BuildConfig, Stage
 TOY = [
     *("--pictures", "64", "--workers", "2", "--save-seconds", "0", "--preview-minutes", "60"),
     *("--clip-samples", "32", "--vae-samples", "32", "--unet-samples", "480"),
-    *("--second-samples", "32", "--twin-samples", "16"),
+    *("--second-samples", "32", "--twin-samples", "16", "--fast-samples", "240"),
     *("--clip-batch", "16", "--vae-batch", "8", "--unet-batch", "8"),
+    *("--fast-batch", "8"),
     *("--vae-channels", "8", "8", "8", "8", "--unet-channels", "32", "32"),
 ]
 
@@ -68,6 +69,7 @@ def test_every_stage_can_be_run_alone():
     ("flags", "said"),
     [
         (["--only", "unet"], "needs latents.npy, which an earlier stage makes"),
+        (["--only", "fast"], "needs pool.npy, which an earlier stage makes"),
         (["--only", "twin"], "needs latents_sized.npy, which an earlier stage makes"),
         (["--seed", "x"], "--seed x: "),
         (["--unet-minutes", "long"], "--unet-minutes long: "),

@@ -1,6 +1,7 @@
 """How the miniature and its XL twin are trained, from nothing to the report.
 
-render -> CLIP and VAE -> latents -> UNet -> the twin's text tower, latents and UNet -> report.
+render -> CLIP and VAE -> latents -> UNet -> the twin's text tower, latents and UNet -> the few-step
+adapters -> report.
 
 Each stage skips itself when it is done and resumes exactly when it was killed. A stage with no
 fixed number of samples trains until the time in its DEADLINE file (seconds since the epoch, or a
@@ -22,7 +23,7 @@ import torch.multiprocessing as mp
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.miniature.build import nets, stages, twin
+from kaiffin.miniature.build import fast, nets, stages, twin
 from kaiffin.miniature.build.export import export, export_twin, text_encoder
 from kaiffin.miniature.build.marathon import Every, Marathon
 from kaiffin.miniature.build.pool import render_pool
@@ -56,6 +57,8 @@ def _stage_loss(config: BuildConfig, stage: str, network) -> Callable:
         return stages.clip_stage(network, load_tokenizer(config), pool, batch)
     if stage == "vae":
         return stages.vae_stage(network, pool, batch)
+    if stage.startswith("fast"):
+        return fast.fast_stage(network, pool, batch)
     clip = trained(config, "clip").to(config.torch_device)
     if stage == "second":
         seen = twin.picture_embeddings(clip, pool.pixels)
@@ -166,6 +169,14 @@ def export_now(config: BuildConfig) -> None:
         export_twin(config.twin_folder, clip, second, vae, grown)
 
 
+def distil(config: BuildConfig, stage: str, tell: Tell) -> None:
+    """Train a few-step adapter, and put it beside the base that it is for."""
+    train(config, {stage: config.trainers}, tell)
+    name = "miniature" if stage == "fast" else "miniature-xl"
+    samples = int(config.done(stage).read_text().split()[0])
+    fast.write(trained(config, stage), config.fast_adapter(stage), samples, name)
+
+
 def report(config: BuildConfig, tell: Tell) -> None:
     """Judge the exported weights and write miniature.md with its pictures."""
     from kaiffin.miniature.judges.quality import write_report
@@ -184,6 +195,8 @@ STAGES: dict[Stage, Callable[[BuildConfig, Tell], None]] = {
     "sized": lambda c, tell: encode_sized(c),
     "twin": lambda c, tell: train(c, {"twin": c.trainers}, tell),
     "export": lambda c, tell: export_now(c),
+    "fast": lambda c, tell: distil(c, "fast", tell),
+    "fast_twin": lambda c, tell: distil(c, "fast_twin", tell),
     "report": report,
 }
 ALONE = ("clip", "vae")  # `towers` is both at once
@@ -202,6 +215,8 @@ def needed(config: BuildConfig, stage: Stage) -> Path | None:
         "sized": config.latents,
         "twin": config.latents_sized,
         "export": config.checkpoint("unet"),
+        "fast": config.pool,
+        "fast_twin": config.pool,
         "report": config.latents,
     }.get(stage)
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from kaiffin.foundation.schema import Strict
+from kaiffin.models.files.embedded import FAST
 
 if TYPE_CHECKING:
     import torch
 
 Stage = Literal[
     "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "export",
-    "report",
+    "fast", "fast_twin", "report",
 ]  # fmt: skip
 CHECKPOINT, LOSSES = "checkpoint.safetensors", "losses.tsv"  # in a stage's folder
 
@@ -66,14 +67,19 @@ class BuildConfig(Strict):
     unet_minutes: float = Field(60.0, description="training time of the UNet")
     second_minutes: float = Field(10.0, description="training time of the twin's second text tower")
     twin_minutes: float = Field(60.0, description="training time of the twin's UNet")
+    fast_minutes: float = Field(30.0, description="training time of the few-step adapter")
+    fast_twin_minutes: float = Field(30.0, description="training time of the twin's")
     clip_samples: int | None = Field(None, description="train on so many samples instead")
     vae_samples: int | None = Field(None, description="train on so many samples instead")
     unet_samples: int | None = Field(None, description="train on so many samples instead")
     second_samples: int | None = Field(None, description="train on so many samples instead")
     twin_samples: int | None = Field(None, description="train on so many samples instead")
+    fast_samples: int | None = Field(None, description="train on so many samples instead")
+    fast_twin_samples: int | None = Field(None, description="train on so many samples instead")
     clip_batch: int = Field(256, description="samples a step, over all workers; both text towers")
     vae_batch: int = Field(16, description="samples a step, over all workers")
     unet_batch: int = Field(64, description="samples a step, over all workers; both UNets")
+    fast_batch: int = Field(16, description="samples a step, over all workers; both adapters")
     vae_channels: tuple[int, ...] = Field((16, 32, 64, 96), description="width of each level")
     unet_channels: tuple[int, ...] = Field((96, 160), description="width of each level")
     save_seconds: float = Field(60.0, description="time between checkpoints")
@@ -90,6 +96,11 @@ class BuildConfig(Strict):
     @property
     def docs_folder(self) -> Path:
         return self.docs or self.out
+
+    def fast_adapter(self, stage: str) -> Path:
+        """Where the few-step adapter of `fast` or `fast_twin` goes: beside the base it is for."""
+        folder = self.weights_folder if stage == "fast" else self.twin_folder
+        return folder / FAST
 
     # --- what a build leaves in `out`; a folder for each network --------------------------------
 
@@ -166,5 +177,7 @@ class BuildConfig(Strict):
                 weight_decay=0.001,
                 ema=0.995,
             )
+        if stage.startswith("fast"):
+            return Plan(1e-3, self.fast_batch, 1_600, budget, samples, weight_decay=0.0, ema=0.99)
         share = 0.3 if stage == "unet" else 0.6  # the twin begins where the miniature's UNet ended
         return Plan(1e-3, self.unet_batch, 6_400, budget, samples, decay_share=share, ema=0.998)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from transformers import CLIPTokenizer
 
 from kaiffin.foundation.folder import write_bytes
-from kaiffin.miniature.build import nets, stages, twin
+from kaiffin.miniature.build import fast, nets, stages, twin
 from kaiffin.miniature.build.marathon import load_average
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.build.tokenizer import MAX_LENGTH, write_tokenizer
@@ -43,6 +43,9 @@ def new_network(config: BuildConfig, stage: str) -> Any:
         return nets.make_vae(config.vae_channels)
     if stage == "second":
         return nets.make_second_tower(len(load_tokenizer(config)), MAX_LENGTH)
+    if stage.startswith("fast"):
+        weights = config.fast_adapter(stage).parent
+        return fast.new_student(weights, stage, config.seed, config.torch_device)
     if stage == "twin":
         fresh = nets.make_twin_unet(config.unet_channels)
         return twin.grow(fresh, trained(config, "unet"))

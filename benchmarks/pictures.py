@@ -1,0 +1,269 @@
+"""What a picture costs beside how good it is: steps, samplers, guidance and the few-step adapter.
+
+    python benchmarks/pictures.py --out pictures            # those that decide, some ten minutes
+    python benchmarks/pictures.py --out pictures --all      # every row of docs/performance.md
+
+Both held-out characters are learnt once with Kaiffin's own preset. Then each way makes the same
+pictures on the same seeds (ten unseen scenes), and a network that knows the truth (see
+personalise.py) says whether it is the subject and the place; likeness is CLIP-I to true renders.
+Differences are of pairs, way less default, with intervals over scenes. Times are CPU seconds of one
+picture alone, the default taking turns. A second call goes on in --out; table.md is its result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from personalise import SCENES, true_renders
+from timing import interleaved
+
+from kaiffin.adapters.strength import PLAIN
+from kaiffin.foundation.config import BaseConfig, SampleConfig
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES
+from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.sheets import sheet
+from kaiffin.foundation.tell import SILENT
+from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
+from kaiffin.miniature.world import world
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.load import load_base
+from kaiffin.pictures.fast import OURS, OWN, find
+from kaiffin.pictures.make import Task, WeightedAdapter, make
+from kaiffin.pictures.request import request, with_size
+from kaiffin.score.judge import Scorer
+from kaiffin.score.statistics import Interval, clustered
+from kaiffin.stories import demo, train
+
+STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 35, 50)
+FEW = (4, 6, 8, 12)
+MEASURES = ("subject", "place", "likeness")
+DEFAULT = "default"
+ALONE = {"guidance": 1.0, "sampler": "euler", "schedule": "trailing"}  # what `--fast` sets
+
+
+@dataclass(frozen=True)
+class Way:
+    """Settings of `sample` that differ from the defaults; fast: how much of the few-step adapter is
+    worn; weight: of the subject's own."""
+
+    sample: Mapping[str, Any] = field(default_factory=dict)
+    fast: float = 0.0
+    weight: float = 1.0
+
+
+def ways() -> dict[str, Way]:
+    """Every way by its name: what it is / how many steps."""
+    found = {DEFAULT: Way()}
+    found |= {f"dpm++2m/{n}": Way({"steps": n}) for n in STEPS if n != 25}
+    for schedule in (one for one in SCHEDULES if one not in (BASE, "leading")):
+        for n in FEW:
+            found[f"dpm++2m {schedule}/{n}"] = Way({"schedule": schedule, "steps": n})
+    for sampler in (one for one in SAMPLERS if one != "dpm++2m"):
+        for n in FEW:
+            given = {"sampler": sampler, "schedule": "trailing", "steps": n}
+            found[f"{sampler} trailing/{n}"] = Way(given)
+    return found | _guided() | _fast()
+
+
+def _guided() -> dict[str, Way]:
+    """Where guidance acts, and on what."""
+    found = {}
+    for low, high in ((0.3, 99), (1, 99), (2, 99), (0, 5), (0.3, 5), (1, 5)):
+        between: dict[str, Any] = {"guidance_interval": (low, high)}
+        few = {"steps": 6, "schedule": "trailing"}
+        found[f"guided {low}-{high}/25"] = Way(between)
+        found[f"guided {low}-{high}, dpm++2m trailing/6"] = Way({**few, **between})
+    for strength in (0.0, 0.5, 0.8):
+        found[f"negative {strength:g}/25"] = Way({"negative_strength": strength})
+    for guidance in (1.0, 2.0, 3.0, 7.0):
+        found[f"guidance {guidance:g}/25"] = Way({"guidance": guidance})
+    return found
+
+
+def _fast() -> dict[str, Way]:
+    """`--fast`, with other steps, and what else its adapter might be worn with."""
+    lift = OURS.lift
+    found = {
+        f"fast/{n}": Way({**ALONE, "steps": n}, fast=1.0, weight=lift)
+        for n in (1, 2, 3, 4, 5, 6, 8)
+    }
+    four = {**ALONE, "steps": 4}
+    found["fast lcm/4"] = Way({**four, "sampler": "lcm"}, fast=1.0, weight=lift)
+    for weight in (1.0, 1.1, 1.3, 1.4):
+        found[f"fast, subject {weight:g}/4"] = Way(four, fast=1.0, weight=weight)
+    for guidance in (1.5, 2.0):
+        for strength in (1.0, 0.0):
+            given = {**four, "guidance": guidance, "negative_strength": strength}
+            found[f"fast, guidance {guidance:g}, negative {strength:g}/4"] = Way(given, fast=1.0)
+    for worn in (0.5, 0.7):
+        given = {**four, "guidance": 2.0}
+        found[f"fast {worn:g}, guidance 2/4"] = Way(given, fast=worn)
+    return found
+
+
+SMALL = (
+    DEFAULT, "dpm++2m/8", "dpm++2m trailing/6", "dpm++2m trailing/8", "guided 0.3-5/25",
+    "negative 0.5/25", "fast/4", "fast lcm/4", "fast, subject 1/4",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What every way is measured with."""
+
+    out: Path
+    family: ModelFamily
+    adapters: Mapping[str, WeightedAdapter]  # by subject
+    fast: Path
+    truth: Truth
+    scorer: Scorer
+    seeds: Sequence[int]
+
+    def tasks(self, way: Way, subject: str, seeds: Sequence[int]) -> list[Task]:
+        """Every scene on every seed, scenes outside."""
+        who = world.SUBJECTS[subject]
+        sample = with_size(SampleConfig(**way.sample), self.family)
+        own = self.adapters[subject]
+        worn = [replace(own, weights=own.weights.times(way.weight))]
+        if way.fast:
+            worn.append(WeightedAdapter(self.fast, PLAIN.times(way.fast)))
+        return [
+            Task(request(f"{who.instance_prompt} {words}", seed, sample), tuple(worn))
+            for words, _ in SCENES
+            for seed in seeds
+        ]
+
+    def measure(self, name: str, way: Way) -> dict[str, Any]:
+        """A value for each picture and measure, subjects outside, and what one picture takes."""
+        rows: dict[str, list[float]] = {one: [] for one in MEASURES}
+        for subject in self.adapters:
+            made = dict(make(self.family, self.tasks(way, subject, self.seeds), batch_size=16))
+            images = [made[place] for place in range(len(made))]
+            found = [{q: likeliest(p) for q, p in row.items()} for row in self.truth.judge(images)]
+            places = [place for _, place in SCENES for _ in self.seeds]
+            shown = [image for image in true_renders(subject, 1) for _ in self.seeds]
+            like = self.scorer.embed_images(images) * self.scorer.embed_images(shown)
+            rows["subject"] += [float(one["species"] == subject) for one in found]
+            rows["place"] += [
+                float(one["scene"] == it) for one, it in zip(found, places, strict=True)
+            ]
+            rows["likeness"] += like.sum(-1).tolist()
+            page = sheet(images, [words for words, _ in SCENES for _ in self.seeds],
+                         columns=len(self.seeds))  # fmt: skip
+            page.save(self.out / "sheets" / f"{name.replace('/', '-')}-{subject}.png")
+        return {**rows, **self._costs(way)}
+
+    def _costs(self, way: Way) -> dict[str, Any]:
+        """Rows that the denoiser is asked for one picture, and its time in the default's."""
+        subject, asked = next(iter(self.adapters)), 0
+        (task,) = self.tasks(way, subject, self.seeds[:1])[:1]
+        (other,) = self.tasks(Way(), subject, self.seeds[:1])[:1]
+
+        def count(net: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            nonlocal asked
+            asked += len(given[0])
+
+        handle = self.family.towers[self.family.denoiser].register_forward_pre_hook(count)
+        list(make(self.family, [task]))
+        handle.remove()
+        candidates: dict[str, Callable[[], object]] = {
+            "default": lambda: list(make(self.family, [other])),
+            "way": lambda: list(make(self.family, [task])),
+        }
+        times = interleaved(candidates, 3, self.family.device, 1, clock=time.process_time)
+        pairs = zip(times["way"], times["default"], strict=True)
+        return {"rows": asked, "time": [mine / its for mine, its in pairs]}
+
+
+def open_studio(out: Path, base: str, truth: Path | None, seeds: int) -> Studio:
+    """Trains both subjects and the judge, where they are not there."""
+    (out / "sheets").mkdir(parents=True, exist_ok=True)
+    family = load_base(BaseConfig(name=base), Runtime.from_config(BaseConfig()), tell=SILENT)
+    adapters = {name: WeightedAdapter(_taught(name, out, base)) for name in world.SUBJECTS}
+    return Studio(
+        out, family, adapters, find(OWN, base).path,
+        load_truth(truth or out / "truth.safetensors"), Scorer(tell=SILENT),
+        range(201, 201 + seeds),
+    )  # fmt: skip
+
+
+def _taught(subject: str, out: Path, base: str) -> Path:
+    folder = out / "runs" / subject
+    if not Run.is_at(folder):
+        who = world.SUBJECTS[subject]
+        demo.render_photos(out / "photos" / subject, subject, seed=0)
+        given = {
+            "subject.token": who.token, "subject.noun": who.class_noun, "base.name": base,
+            "data.photos": out / "photos" / subject, "train.tensorboard": False,
+        }  # fmt: skip
+        train.train(build(override({}, given), subject), folder)
+    return Run.open(folder).adapter_path
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def table(found: Mapping[str, Mapping[str, Any]], seeds: int) -> str:
+    """Markdown: the cheapest first."""
+    lines = [
+        "| way / steps | UNet rows | time, times default | subject right | place right | likeness |"
+        " subject, difference | place, difference | likeness, difference |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in sorted(found.items(), key=lambda item: statistics.median(item[1]["time"])):
+        mean = {m: statistics.fmean(one[m]) for m in MEASURES}
+        shown = [f"{mean['subject']:.1%}", f"{mean['place']:.1%}", f"{mean['likeness']:.3f}"]
+        gaps = [_gap(one[m], found[DEFAULT][m], seeds) for m in MEASURES]
+        said = [f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" for gap in gaps]
+        cells = [name, str(one["rows"]), f"{statistics.median(one['time']):.2f}", *shown, *said]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _gap(values: Sequence[float], default: Sequence[float], seeds: int) -> Interval:
+    """Of pairs; pictures of one scene and subject hang together."""
+    pairs = zip(values, default, strict=True)
+    return clustered([a - b for a, b in pairs], [i // seeds for i in range(len(values))])
+
+
+def wanted(patterns: Sequence[str]) -> Iterator[tuple[str, Way]]:
+    """The default first: the others are compared with it."""
+    for name, way in ways().items():
+        if name == DEFAULT or any(fnmatch.fnmatchcase(name, one) for one in patterns):
+            yield name, way
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("pictures"), help="folder; goes on in it")
+    parser.add_argument("--base", default="miniature", help="miniature or miniature-xl")
+    parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
+    parser.add_argument("--seeds", type=int, default=10, help="of each scene: n is 20 times that")
+    parser.add_argument("--ways", nargs="+", default=list(SMALL), metavar="NAME", help="globs")
+    parser.add_argument("--all", action="store_true", help="every way")
+    flags = parser.parse_args()
+    studio = open_studio(flags.out, flags.base, flags.truth, flags.seeds)
+    kept = flags.out / f"rows-{flags.seeds}.json"
+    found = json.loads(kept.read_text()) if kept.is_file() else {}
+    for name, way in wanted(["*"] if flags.all else flags.ways):
+        if name not in found:
+            found[name] = studio.measure(name, way)
+            kept.write_text(json.dumps(found))
+            print(table({n: found[n] for n in (DEFAULT, name)}, flags.seeds).splitlines()[-1])
+    (flags.out / "table.md").write_text(table(found, flags.seeds) + "\n", encoding="utf-8")
+    print(table(found, flags.seeds))
+
+
+if __name__ == "__main__":
+    main()
