@@ -15,6 +15,7 @@ from PIL import Image, PngImagePlugin
 from pydantic import ValidationError
 
 from kaiffin import __version__
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.prompts import escaped
@@ -23,6 +24,7 @@ from kaiffin.foundation.schema import SEEDS
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import png
 from kaiffin.pictures.request import AdapterRef, Request, request
+from kaiffin.pictures.start import Start
 
 
 def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]
             "quantize": family.quantize,
         },
         "adapters": [asdict(adapter) for adapter in adapters],
-        "request": asdict(request) | {"schedule": _schedule(request, family)},
+        "request": request.as_json() | {"schedule": _schedule(request, family)},
     }
 
 
@@ -62,6 +64,7 @@ def parameters_text(recipe: dict[str, Any]) -> str:
         "CFG Rescale": f"{rescale:g}" if rescale else "",
         "Seed": request["seed"],
         "Size": f"{request['width']}x{request['height']}",
+        **(Start(**request["start"]).parameters() if request.get("start") else {}),
         "Model hash": base["revision"][:10],
         "Model": base["name"],
         "Clip skip": request["clip_skip"] + 1,
@@ -118,21 +121,21 @@ def read_recipe(path: Path) -> dict[str, Any]:
     that this Kaiffin could follow."""
     found = png.read(path)
     try:
-        _check(Request(**found["request"]))
+        _check(Request.of(found["request"]))
         [AdapterRef(**adapter) for adapter in found["adapters"]]
         str(found["base"]["name"]), str(found["base"]["revision"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise png.damaged(path, error) from None
     return found
 
 
 def _check(asked: Request) -> None:
     """ValueError where a setting is none that a person may give: a recipe may be a stranger's."""
-    options = asdict(asked)
-    prompt, seed = options.pop("prompt"), options.pop("seed")
+    options = asked.as_json()
+    prompt, seed, _ = options.pop("prompt"), options.pop("seed"), options.pop("start", None)
     options["size"] = (options.pop("width"), options.pop("height"))
     try:
-        same = request(prompt, seed, SampleConfig(**options)) == asked
+        same = request(prompt, seed, SampleConfig(**options), asked.start) == asked
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None

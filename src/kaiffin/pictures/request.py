@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from kaiffin.foundation.prompts import Prompt, read_as
 from kaiffin.foundation.samplers import BASE, SAMPLERS, taking
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.foundation.text import counted, decoded, is_text
+from kaiffin.pictures.start import Start
 
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
@@ -26,13 +27,13 @@ def refuse_large(seed: int, count: int) -> None:
         raise ConfigError(f"--seed {seed}: is too large.", f"Stay below {SEEDS}.")
 
 
-def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
+def request(prompt: str, seed: int, sample: SampleConfig, start: Start | None = None) -> Request:
     """One picture as `sample` says; its size may still be open."""
     width, height = sample.size or (0, 0)
     return Request(
         prompt, seed, width, height, sample.negative, sample.steps, sample.guidance,
         sample.sampler, sample.eta, sample.clip_skip, sample.schedule, sample.guidance_rescale,
-        sample.prompt_syntax,
+        sample.prompt_syntax, start,
     )  # fmt: skip
 
 
@@ -143,6 +144,25 @@ class Request:
     schedule: str = BASE
     guidance_rescale: float = 0.0
     prompt_syntax: str = "plain"  # as older recipes have it
+    start: Start | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Request:
+        """From what `as_json` wrote. Raises TypeError or ConfigError for what is none."""
+        asked, start = dict(data), data.get("start")
+        asked["start"] = None if start is None else Start.of("start.", **start)
+        return cls(**asked)
+
+    def as_json(self) -> dict[str, Any]:
+        data = {one.name: getattr(self, one.name) for one in fields(self)}
+        start = data.pop("start")
+        return data if start is None else {**data, "start": start.as_json()}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the picture that it becomes."""
+        asked = (self.width, self.height)
+        return self.start.size(*asked) if self.start else asked
 
     @property
     def read(self) -> tuple[Prompt, Prompt]:
@@ -179,4 +199,7 @@ class AdapterRef:
 def settings(request: Request) -> dict[str, Any]:
     """What must be equal in pictures that are computed together."""
     varying = ("prompt", "negative", "seed")
-    return {name: value for name, value in asdict(request).items() if name not in varying}
+    found = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in varying}
+    if request.start:
+        found["start"] = request.start.model_copy(update={"vary_seed": 0})
+    return found

@@ -17,7 +17,9 @@ from kaiffin.foundation.prompts import Spoken
 from kaiffin.foundation.runtime import randn
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.diffusion import samplers
+from kaiffin.pictures.passes import Pass, passes
 from kaiffin.pictures.request import Request, settings
+from kaiffin.pictures.tiles import joined
 
 OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
@@ -67,44 +69,82 @@ def _make(
     family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
     watch: Watch | None,
 ) -> list[Image.Image]:  # fmt: skip
-    """One batch through text encoder, sampler and decoder."""
-    first = batch[0]
-    if weigh:
-        weigh(0.0)
-    sigmas = family.schedule.sigmas(first.steps, first.schedule)
+    """One batch through text encoder, sampler and decoder, in as many passes as it takes."""
+    images: list[Image.Image] = []
     done = 0
-    told = _Told(family, batch)
-    denoise = samplers.denoiser(
-        lambda x_t, t: _predict(family, told.at(done), first, x_t, t), family.schedule
-    )
 
-    def noise(step: int | str) -> Tensor:
-        shape = (
-            family.latent_channels,
-            first.height // family.downscale,
-            first.width // family.downscale,
-        )
-        draws = [randn(shape, request.seed, "picture", step) for request in batch]
-        return torch.stack(draws).to(family.device)
-
-    x = family.schedule.first_noise(noise("start"), sigmas[0])
-
-    # One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
-    def draw(latents: Tensor) -> list[Image.Image]:
-        return [_picture(family.decode(latent[None])) for latent in latents]
-
-    def report(i: int, x0: Tensor) -> None:
+    def report(draw: Draw) -> None:
         nonlocal done
-        done = i + 1
+        done += 1
         if on_step:
             on_step(len(batch))
         if watch:
-            watch(batch, i + 1, lambda: draw(x0))
-        if weigh and i + 1 < first.steps:
-            weigh((i + 1) / (first.steps - 1))
+            watch(batch, done, draw)
 
-    x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **first.options)
-    return draw(x0)
+    for plan in passes(batch[0]):
+        if weigh:
+            weigh(0.0)
+        one = plan(family, batch, images)
+        done += one.skipped(batch[0].steps)
+        images = one.finish(_decoded(family, _sampled(family, batch, one, weigh, report)))
+    return images
+
+
+def _sampled(
+    family: ModelFamily, batch: list[Request], one: Pass, weigh: Weigh | None,
+    report: Callable[[Draw], None],
+) -> Tensor:  # fmt: skip
+    """The latents of one pass."""
+    first, skipped = batch[0], one.skipped(batch[0].steps)
+    sigmas = family.schedule.sigmas(first.steps, first.schedule)[skipped:]
+    now = skipped
+    told = [_Told(family, batch, facts) for facts in one.facts(family.downscale)]
+
+    def predict(x_t: Tensor, t: float) -> Tensor:
+        if not one.tiles:
+            return _predict(family, told[0].at(now), first, x_t, t)
+        by_tile = dict(zip(one.tiles, told, strict=True))
+        return joined(
+            lambda tile, x: _predict(family, by_tile[tile].at(now), first, x, t), x_t, one.tiles
+        )
+
+    def noise(step: int | str) -> Tensor:
+        width, height = (side // family.downscale for side in one.size)
+        shape = (family.latent_channels, height, width)
+        draws = [_noise(shape, request, one.name, step) for request in batch]
+        return torch.stack(draws).to(family.device)
+
+    x = one.first(family.schedule, noise("start"), sigmas[0])
+
+    def on_step(i: int, x0: Tensor) -> None:
+        nonlocal now
+        now = skipped + i + 1
+        report(lambda: _decoded(family, x0))
+        if weigh and now < first.steps:
+            weigh(now / (first.steps - 1))
+
+    if len(sigmas) == 1:  # no step at all: what it began from
+        return x.expand(len(batch), *x.shape[1:])
+    if weigh:
+        weigh(skipped / max(first.steps - 1, 1))
+    denoise = one.kept(samplers.denoiser(predict, family.schedule))
+    sampler = samplers.SAMPLERS[first.sampler]
+    return sampler(denoise, x, sigmas, lambda i: noise(skipped + i), on_step, **first.options)
+
+
+def _noise(shape: tuple[int, ...], request: Request, name: str, step: int | str) -> Tensor:
+    """Of one picture, at one step; the first of all on its way to that of another seed, if so
+    asked."""
+    own = randn(shape, request.seed, name, step)
+    start = request.start
+    if start is None or not start.vary or (name, step) != ("picture", "start"):
+        return own
+    return samplers.between(own, randn(shape, start.vary_seed, name, step), start.vary)
+
+
+# One by one: the decoder's memory is the largest of all, and its speed gains nothing here.
+def _decoded(family: ModelFamily, latents: Tensor) -> list[Image.Image]:
+    return [_picture(family.decode(latent[None])) for latent in latents]
 
 
 def _chunks(family: ModelFamily, request: Request) -> int:
@@ -116,9 +156,9 @@ def _chunks(family: ModelFamily, request: Request) -> int:
 class _Told:
     """What a batch is told at each step; each text is encoded once."""
 
-    def __init__(self, family: ModelFamily, batch: list[Request]) -> None:
+    def __init__(self, family: ModelFamily, batch: list[Request], facts: SizeFacts) -> None:
         self.family, self.first = family, batch[0]
-        self.facts = [SizeFacts.whole(self.first.height, self.first.width)] * len(batch)
+        self.facts = [facts] * len(batch)
         self.chunks = _chunks(family, self.first)  # in a batch they are equal
         read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
         self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))

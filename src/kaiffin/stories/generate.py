@@ -12,7 +12,7 @@ from PIL import Image
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files.open import peek
-from kaiffin.foundation.config import BaseConfig, Config
+from kaiffin.foundation.config import BaseConfig, Config, SampleConfig
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
@@ -26,11 +26,14 @@ from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures import canvas
+from kaiffin.pictures.closer import refuse_outside
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import adapters_of
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import Request, remarks, request, slug, with_size
-from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
+from kaiffin.pictures.source import checkpoint_of, find_adapter, find_photo, of_run, open_source
+from kaiffin.pictures.start import File, Start
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -49,7 +52,8 @@ class Order:
     whether each picture carries its recipe; embeddings: files of textual inversion; skip_unknown:
     whether to go on without what adapter files hold and Kaiffin does not apply; strength: of the
     run's own adapter; folders: where adapters lie that prompts name (<lora:NAME:0.8>), beside the
-    runs of the working folder; None where prompts may name none.
+    runs of the working folder; None where prompts may name none; start: another way in than noise;
+    of one that varies, `count` are neighbours of `seed` on the seeds from its `vary_seed` on.
     """
 
     source: str
@@ -67,6 +71,7 @@ class Order:
     skip_unknown: bool = False
     strength: float = 1.0
     folders: Sequence[Path] | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def generate(
     run, config = opened.run, opened.config
     panel = _open_panel(order, opened, tell)
     family = load_base(config.base, Runtime.from_config(config.base), tell)
-    tasks = tasks_of(order, opened, family)
+    tasks = tasks_of(order, opened, family, tell=tell)
     folder = order.out or (run.images if run else Path("images"))
     made = _write_pictures(family, tasks, folder, order.batch_size, order.metadata, tell)
     page = _new_name(folder, "sheet")
@@ -134,6 +139,7 @@ def open_order(
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
     adapters = _adapters(order, run)
+    canvas.refuse_unusable(order.start)
     texts = tuple(fill(prompt, config.subject) for prompt in order.prompts)
     named: list[tuple[WeightedAdapter, ...]] = []
     if order.folders is not None:
@@ -147,18 +153,61 @@ def open_order(
     return Opened(run, config, tuple(adapters), texts, tuple(named))
 
 
-def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
+def tasks_of(
+    order: Order, opened: Opened, family: ModelFamily, *, tell: Tell = SILENT
+) -> list[Task]:
     """Every picture of an order: blends outside, then prompts, then seeds."""
-    sample, seeds = with_size(opened.config.sample, family), range(order.count)
+    sample, start = _sized(opened.config.sample, order.start, family, tell)
     named = opened.named or [()] * len(opened.texts)
     wanted = [
-        (request(text, order.seed + k, sample), own)
+        (_closer(request(text, seed, sample, one), opened.config, family), own)
         for text, own in zip(opened.texts, named, strict=True)
-        for k in seeds
+        for seed, one in _seeds(order, start)
     ]
     mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
     words = tuple(order.embeddings)
     return [Task(one, (*mix, *own), words) for mix in mixes for one, own in wanted]
+
+
+def _sized(
+    sample: SampleConfig, start: Start | None, family: ModelFamily, tell: Tell
+) -> tuple[SampleConfig, Start | None]:
+    """With the size that is left open, and what follows from it."""
+    if start is None or start.image is None:
+        return with_size(sample, family), start
+    size = sample.size or canvas.own_size(start, family.native_size)
+    canvas.remarks(start, size, sample.steps, tell)
+    return sample.model_copy(update={"size": size}), canvas.fitted(start, size)
+
+
+def _closer(asked: Request, config: Config, family: ModelFamily) -> Request:
+    """With the words by which its prompt calls the subject, where a second pass is to find it.
+    ConfigError where it calls it nothing, and for a box outside."""
+    start = asked.start
+    if start is None or not start.is_closer:
+        return asked
+    refuse_outside(start, asked.width, asked.height)
+    if start.box:
+        return asked
+    prompt = asked.read[0].texts(asked.steps)[-1]
+    names = dict.fromkeys([fill(start.detail, config.subject), config.subject.noun])
+    said = next((name for name in names if family.places(prompt, name)), None)
+    if said is None:
+        raise ConfigError(
+            f"{asked.prompt!r} names no {' or '.join(names)} to be found in the picture.",
+            "Name it, or say where it is with a box.",
+        )
+    return replace(asked, start=start.model_copy(update={"detail": said}))
+
+
+def _seeds(order: Order, start: Start | None) -> list[tuple[int, Start | None]]:
+    """The seed of each picture, and its way in."""
+    if start is None or not start.vary:
+        return [(order.seed + k, start) for k in range(order.count)]
+    others = (
+        start.model_copy(update={"vary_seed": start.vary_seed + k}) for k in range(order.count)
+    )
+    return [(order.seed, one) for one in others]
 
 
 def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
@@ -214,12 +263,18 @@ def _write_pictures(
     with tell.progress("generating", len(tasks)) as wait:
         for place, image in make(family, tasks, batch_size, tell=tell):
             one, recipe = tasks[place].request, tasks[place].recipe(family)
-            path = _new_name(folder, f"{slug(one.prompt)}-seed{one.seed}")
+            path = _new_name(folder, f"{slug(one.prompt)}-{_called(one).replace(' ', '')}")
             save_png(image, path, recipe if metadata else None)
             made[place] = Picture(path, one, recipe)
             tell.picture(path, one.prompt)
             wait.advance()
     return [made[place] for place in range(len(tasks))]
+
+
+def _called(one: Request) -> str:
+    """By what it differs from the others of its prompt."""
+    varied = f" vary{one.start.vary_seed}" if one.start and one.start.vary else ""
+    return f"seed {one.seed}{varied}"
 
 
 def _new_name(folder: Path, stem: str) -> Path:
@@ -237,7 +292,7 @@ def _write_sheet(page: Path, made: Sequence[Picture], order: Order) -> None:
     marks = [f"  ·  blend {blend:g}" for blend in order.blends] or [""]
     each = len(made) // blends
     labels = [
-        f"{one.request.prompt}  ·  seed {one.request.seed}{marks[i // each]}"
+        f"{one.request.prompt}  ·  {_called(one.request)}{marks[i // each]}"
         for i, one in enumerate(made)
     ]
     places, columns = list(range(len(made))), order.count if order.count > 1 else None
@@ -306,8 +361,20 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
         for one in found["adapters"]
     ]
     words = [_found(picture, one, tell) for one in found.get("embeddings", ())]
-    task = Task(Request(**found["request"]), tuple(adapters), tuple(words))
+    asked = _with_photos(picture, Request.of(found["request"]), tell)
+    task = Task(asked, tuple(adapters), tuple(words))
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
+
+
+def _with_photos(picture: Path, asked: Request, tell: Tell) -> Request:
+    """With the photo and the mask of its recipe where they are now."""
+    now = {}
+    for name in ("image", "mask"):
+        one: File | None = getattr(asked.start, name, None)
+        if one is not None and (path := find_photo(picture, one)) != Path(one.path):
+            tell.note(f"note: its {name} {one.path} is now {path}")
+            now[name] = one.model_copy(update={"path": str(path)})
+    return replace(asked, start=asked.start.model_copy(update=now)) if asked.start else asked
 
 
 def _found(picture: Path, entry: Mapping[str, Any], tell: Tell) -> Path:
