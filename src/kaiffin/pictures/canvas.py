@@ -116,9 +116,9 @@ def mask(start: Start, size: tuple[int, int]) -> Tensor:
 
 
 def _mask(start: Start, size: tuple[int, int]) -> Image.Image:
-    """As the photo is before it is fitted. What is transparent counts as white."""
+    """As the photo is before it is fitted. What is transparent counts as black."""
     assert start.mask is not None
-    image = open_photo(Path(start.mask.path)).image.convert("L")
+    image = open_photo(Path(start.mask.path), "#000000").image.convert("L")
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 

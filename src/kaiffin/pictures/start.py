@@ -33,7 +33,7 @@ class File(Strict):
         return cls(path=str(path), name=path.name, sha256=content_sha256(path))
 
 
-class Start(Strict):
+class Ways(Strict):
     """The ways into a picture besides its prompt; what is left out has no effect.
 
     image: what is painted over, from the noise level on that `strength` of the steps have before
@@ -44,9 +44,9 @@ class Start(Strict):
     (left, top, width, height) says which part it is; second: the strength of second passes.
     """
 
-    image: File | None = None
+    image: Any = None
     strength: Share = 0.6
-    mask: File | None = None
+    mask: Any = None
     feather: Annotated[int, Field(ge=0, le=1024)] | None = None
     vary: Share = 0.0
     vary_seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
@@ -54,16 +54,6 @@ class Start(Strict):
     detail: Annotated[str, Field(max_length=2000)] = ""
     box: tuple[Side, Side, Side, Side] | None = None
     second: Share = 0.4
-
-    @classmethod
-    def of(cls, source: str, **given: Any) -> Start:
-        """Raises ConfigError that names `source` and what cannot be."""
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ConfigError(f"{source}{where}: {reason_of(first)}.") from None
 
     @property
     def is_larger(self) -> bool:
@@ -92,6 +82,23 @@ class Start(Strict):
             return width, height
         larger = (round(side * self.upscale / 8) * 8 for side in (width, height))
         return next(larger), next(larger)
+
+
+class Start(Ways):
+    """The same with the files themselves, as a request and its recipe have it."""
+
+    image: File | None = None
+    mask: File | None = None
+
+    @classmethod
+    def of(cls, source: str, **given: Any) -> Start:
+        """Raises ConfigError that names `source` and what cannot be."""
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])).replace("_", "-")
+            raise ConfigError(f"{source}{where}: {reason_of(first)}.") from None
 
     def as_json(self) -> dict[str, Any]:
         """All that has a value: what a default is later does not count."""

@@ -18,6 +18,7 @@ from kaiffin.serve.jobs import Job, NotFound
 from kaiffin.serve.keys import Caller, Scope
 from kaiffin.serve.requests import KINDS, Asked, Kind
 from kaiffin.serve.service import Service, require
+from kaiffin.serve.studio import begun_from
 
 NEEDED: dict[str, Scope] = {
     kind: "train" if kind in ("scan", "train", "sweep") else "generate" for kind in KINDS
@@ -64,6 +65,7 @@ def check(service: Service, owner: str, request: dict[str, Any]) -> None:
         "run": lambda id: run_job(service, owner, id),
         "image": lambda id: image_row(service, owner, id),
         "base": service.check_base,
+        "picture": lambda id: picture(service, owner, id),
     }
     for what, id in named(request):
         looks[what](id)
@@ -81,6 +83,7 @@ def named(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield from ((what, id) for id in request.get(name) or ())
     yield from (("adapter", worn["adapter"]) for worn in request.get("adapters") or ())
     yield from (("dataset", id) for id in (request.get("phase_datasets") or {}).values())
+    yield from (("picture", id) for _, id in begun_from(request))
     if "config" in request:
         yield "base", request["config"]["base"]["name"]
 
@@ -103,6 +106,14 @@ def image_row(service: Service, owner: str, id: str) -> dict[str, Any]:
     if not rows:
         raise NotFound(f"there is no picture {id[:40]}.", "The list of images has yours.")
     return dict(rows[0])
+
+
+def picture(service: Service, owner: str, id: str) -> None:
+    """NotFound where it is neither in the gallery nor an upload."""
+    with contextlib.suppress(NotFound):
+        image_row(service, owner, id)
+        return
+    service.uploads.get(owner, id)
 
 
 async def wait(service: Service, owner: str, id: str, seconds: float) -> Job:

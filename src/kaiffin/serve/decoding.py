@@ -16,14 +16,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaiffin.foundation.errors import PhotoError, UserError
+
+if TYPE_CHECKING:
+    from kaiffin.data.images import Photo
 
 MEMORY = 3 * 2**30  # bytes of address space: a photo of the most pixels, its copies, the libraries
 SECONDS = 60.0  # for one photo
 IDLE_S = 60  # then the child ends
 SHOWN, THUMB = 1280, 256  # pixels of the longer side
+LARGEST = 4096  # of one that is painted over
 AGAIN = "Export it anew, as JPEG or PNG."
 
 
@@ -58,6 +62,14 @@ class Decoder:
         order: dict[str, Any] = {"path": str(path), "shown": str(shown), "thumb": str(thumb)}
         if crop:
             order |= {"cut": str(crop[0]), "box": dict(crop[1])}
+        return await self._looked(order)
+
+    async def plain(self, path: Path, to: Path, *, clear: bool = False) -> Looked:
+        """The photo as a PNG of `LARGEST` pixels a side at most; clear: as a mask, white where the
+        photo is transparent. PhotoError as `look`, and for one without such a part."""
+        return await self._looked({"path": str(path), "plain": str(to), "clear": clear})
+
+    async def _looked(self, order: Mapping[str, Any]) -> Looked:
         async with self._turn:
             answer = await self._ask(order)
         if "problem" in answer:
@@ -152,15 +164,30 @@ def look(order: Mapping[str, Any]) -> dict[str, Any]:
         if photo.alpha:
             cut.putalpha(photo.alpha.crop(corners))
         cut.save(order["cut"], format="PNG")
+    if "plain" in order:
+        _save_plain(photo, order)
     for name, side in (("shown", SHOWN), ("thumb", THUMB)):
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        image.save(order[name], format="JPEG", quality=90)
+        if name in order:
+            image.thumbnail((side, side), Image.Resampling.LANCZOS)
+            image.save(order[name], format="JPEG", quality=90)
     with Image.open(path) as again:
         kind = again.format or ""
     return {
         "width": width, "height": height, "sha256": photo.sha256, "format": kind,
         "notes": list(photo.notes),
     }  # fmt: skip
+
+
+def _save_plain(photo: Photo, order: Mapping[str, Any]) -> None:
+    from PIL import Image, ImageChops
+
+    image = photo.image.copy()
+    if order["clear"]:
+        if photo.alpha is None:
+            raise PhotoError("has no transparent part, which is what a mask has here.")
+        image = ImageChops.invert(photo.alpha)
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    image.save(order["plain"], format="PNG")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.pictures.request import Request
+from kaiffin.pictures.start import File, Start
+from kaiffin.serve.studio import begun_from
 from kaiffin.serve.work import Task, picture_id
 from kaiffin.stories.generate import Order
 
@@ -21,9 +23,19 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         checkpoint=None if checkpoint is None else str(checkpoint), best=asked.get("best"),
         out=task.made / "pictures", strength=asked.get("strength", 1.0),
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
+        start=start_of(task),
     )  # fmt: skip
     sample = asked.get("sample") or {}
     return order, {f"sample.{name}": plain(value) for name, value in sample.items()}
+
+
+def start_of(task: Task) -> Start | None:
+    """Another way in than noise, with the pictures that were kept for it."""
+    if not task.request.get("start"):
+        return None
+    files = {name: File.at(task.made / f"{name}.png") for name, _ in begun_from(task.request)}
+    given = {name: value for name, value in task.request["start"].items() if value is not None}
+    return Start.of("start.", **(given | files))
 
 
 def source_of(task: Task) -> str:
@@ -39,11 +51,17 @@ def plain(value: Any) -> Any:
 
 def given_away(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A picture's recipe for its owner: files by their names, whatever folder they are in."""
-    named = {
+    named: dict[str, Any] = {
         field: [{**one, "path": Path(one["path"]).name} for one in recipe[field]]
         for field in ("adapters", "embeddings")
         if field in recipe
     }
+    start = {
+        name: {**value, "path": value["name"]} if name in ("image", "mask") else value
+        for name, value in recipe.get("request", {}).get("start", {}).items()
+    }
+    if start:
+        named["request"] = {**recipe["request"], "start": start}
     return {**recipe, **named}
 
 
@@ -51,5 +69,5 @@ def picture_facts(task: Task, number: int, request: Request) -> dict[str, Any]:
     """What the service knows of a picture without opening it."""
     return {
         "id": picture_id(task.id, number), "number": number, "prompt": request.prompt,
-        "seed": request.seed, "width": request.width, "height": request.height,
+        "seed": request.seed, "width": request.size[0], "height": request.size[1],
     }  # fmt: skip
