@@ -103,8 +103,11 @@ class Generate(Command):
         from kaiffin.stories.generate import Order, generate, remake
 
         if self.picture is not None:
-            if self.source or self.prompt or self.prompts:
-                raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
+            if self.source or self.prompt or self.prompts or self._start(0):
+                raise ConfigError(
+                    "--from remakes one picture, and takes no prompt and no other way in.",
+                    "Drop one.",
+                )
             folder = self.out or Path("images")
             made = remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell)
             self.answer(made, show.again)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def refuse_large(seed: int, count: int) -> None:
     """ConfigError where a generator does not take the last of `count` seeds from `seed` on."""
     if seed + count > SEEDS:
-        raise ConfigError(f"--seed {seed}: is too large.", f"Stay below {SEEDS}.")
+        raise ConfigError(f"seed {seed}: is too large.", f"Stay below {SEEDS}.")
 
 
 def request(prompt: str, seed: int, sample: SampleConfig, start: Start | None = None) -> Request:

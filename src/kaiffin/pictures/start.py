@@ -97,8 +97,9 @@ class Start(Ways):
             return cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])).replace("_", "-")
-            raise ConfigError(f"{source}{where}: {reason_of(first)}.") from None
+            name = ".".join(map(str, first["loc"])).replace("_", "-")
+            where = f"{source}{name}: " if name else ""
+            raise ConfigError(f"{where}{reason_of(first)}.") from None
 
     def as_json(self) -> dict[str, Any]:
         """All that has a value: what a default is later does not count."""

@@ -16,9 +16,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kaiffin.foundation.errors import PhotoError, UserError
+
+# What a picture is: a photo, or a mask, whose white (or, where it has one, opaque) part is meant;
+# inverted: the other part; clear: the part that is transparent.
+Kind = Literal["photo", "mask", "inverted", "clear"]
 
 if TYPE_CHECKING:
     from kaiffin.data.images import Photo
@@ -64,10 +68,10 @@ class Decoder:
             order |= {"cut": str(crop[0]), "box": dict(crop[1])}
         return await self._looked(order)
 
-    async def plain(self, path: Path, to: Path, *, clear: bool = False) -> Looked:
-        """The photo as a PNG of `LARGEST` pixels a side at most; clear: as a mask, white where the
-        photo is transparent. PhotoError as `look`, and for one without such a part."""
-        return await self._looked({"path": str(path), "plain": str(to), "clear": clear})
+    async def plain(self, path: Path, to: Path, kind: Kind) -> Looked:
+        """The photo as a PNG of `LARGEST` pixels a side at most, or what it means as a mask.
+        PhotoError as `look`, and for a mask that is to be clear somewhere and is not."""
+        return await self._looked({"path": str(path), "plain": str(to), "kind": kind})
 
     async def _looked(self, order: Mapping[str, Any]) -> Looked:
         async with self._turn:
@@ -181,11 +185,13 @@ def look(order: Mapping[str, Any]) -> dict[str, Any]:
 def _save_plain(photo: Photo, order: Mapping[str, Any]) -> None:
     from PIL import Image, ImageChops
 
-    image = photo.image.copy()
-    if order["clear"]:
-        if photo.alpha is None:
-            raise PhotoError("has no transparent part, which is what a mask has here.")
-        image = ImageChops.invert(photo.alpha)
+    kind: Kind = order["kind"]
+    if kind == "clear" and photo.alpha is None:
+        raise PhotoError("has no transparent part, which is what a mask has here.")
+    image = photo.image if kind == "photo" else photo.alpha or photo.image.convert("L")
+    if kind in ("clear", "inverted"):
+        image = ImageChops.invert(image)
+    image = image.copy()
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
     image.save(order["plain"], format="PNG")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastapi.concurrency import run_in_threadpool
 
 from kaiffin.serve.database import new_id
-from kaiffin.serve.decoding import Decoder
+from kaiffin.serve.decoding import Decoder, Kind
 from kaiffin.serve.jobs import NotFound
 from kaiffin.serve.studio import Studio
 
@@ -37,12 +37,11 @@ class Uploads:
     def __init__(self, studio: Studio, decoder: Decoder) -> None:
         self.studio, self.db, self.decoder = studio, studio.db, decoder
 
-    async def add(self, owner: str, incoming: Path, *, clear: bool = False) -> Upload:
-        """Out of a file that came in; clear: a mask, of which the transparent part is meant.
-        PhotoError for what is none."""
+    async def add(self, owner: str, incoming: Path, kind: Kind = "photo") -> Upload:
+        """Out of a file that came in. PhotoError for what is none."""
         id = new_id()
         place = self.studio.upload(id)
-        looked = await self.decoder.plain(incoming, place, clear=clear)
+        looked = await self.decoder.plain(incoming, place, kind)
         size, now = place.stat().st_size, time.time()
         made = Upload(id, size, looked.width, looked.height, now)
         await run_in_threadpool(self._keep, owner, made)

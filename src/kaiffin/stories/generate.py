@@ -18,7 +18,7 @@ from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.prompts import read_as
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime, contained
+from kaiffin.foundation.runtime import Runtime, contained, within_memory
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell
@@ -31,7 +31,7 @@ from kaiffin.pictures.closer import refuse_outside
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import adapters_of
 from kaiffin.pictures.recipe import read_recipe, save_png
-from kaiffin.pictures.request import Request, remarks, request, slug, with_size
+from kaiffin.pictures.request import Request, refuse_large, remarks, request, slug, with_size
 from kaiffin.pictures.source import checkpoint_of, find_adapter, find_photo, of_run, open_source
 from kaiffin.pictures.start import File, Start
 from kaiffin.score.judge import MINIATURE
@@ -204,6 +204,7 @@ def _seeds(order: Order, start: Start | None) -> list[tuple[int, Start | None]]:
     """The seed of each picture, and its way in."""
     if start is None or not start.vary:
         return [(order.seed + k, start) for k in range(order.count)]
+    refuse_large(start.vary_seed, order.count)
     others = (
         start.model_copy(update={"vary_seed": start.vary_seed + k}) for k in range(order.count)
     )
@@ -260,7 +261,10 @@ def _write_pictures(
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     made: dict[int, Picture] = {}
-    with tell.progress("generating", len(tasks)) as wait:
+    with (
+        tell.progress("generating", len(tasks)) as wait,
+        within_memory(_smaller(tasks[0].request, batch_size)),
+    ):
         for place, image in make(family, tasks, batch_size, tell=tell):
             one, recipe = tasks[place].request, tasks[place].recipe(family)
             path = _new_name(folder, f"{slug(one.prompt)}-{_called(one).replace(' ', '')}")
@@ -269,6 +273,13 @@ def _write_pictures(
             tell.picture(path, one.prompt)
             wait.advance()
     return [made[place] for place in range(len(tasks))]
+
+
+def _smaller(asked: Request, batch_size: int) -> str:
+    """What takes less memory than this picture, and as many at once."""
+    if asked.start and asked.start.is_larger:
+        return f"Take a smaller upscale, such as {(1 + asked.start.upscale) / 2:.3g}."
+    return "Take a smaller --size." if batch_size == 1 else "Take --batch-size 1."
 
 
 def _called(one: Request) -> str:
