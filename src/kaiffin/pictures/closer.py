@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -18,9 +17,8 @@ from kaiffin.pictures.start import Start
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-LOOKS = (0.3, 0.5, 0.7)  # how far on the way from noise the subject is looked for
-LOUD = 0.5  # of the way from where it is heard least to where most: it is there
-ROOM = 0.15  # around it, of its longer side
+LOOKS = (0.5, 0.7, 0.85)  # how far on the way from noise the subject is looked for
+SPREAD = 2.0  # standard deviations of where it is heard: a square of one loudness has 1.73 a side
 LEAST = 8  # pixels of a box's side
 
 
@@ -46,18 +44,25 @@ def by_hand(start: Start) -> Box:
 def by_words(family: ModelFamily, request: Request, image: Image.Image, words: str) -> Box:
     """The square around what hears `words` in the picture."""
     seen = look(family, request, _small(family, image), words)
-    rows, columns = _loud(seen)
-    down, across = image.height / seen.shape[0], image.width / seen.shape[1]
-    top, bottom = rows[0] * down, (rows[1] + 1) * down
-    left, right = columns[0] * across, (columns[1] + 1) * across
-    longer = max(bottom - top, right - left)
-    side = min(round(longer * (1 + 2 * ROOM)), *image.size)
-    middle = (left + right) / 2, (top + bottom) / 2
-    x, y = (
-        min(max(round(at - side / 2), 0), length - side)
-        for at, length in zip(middle, image.size, strict=True)
+    weights = (seen - seen.mean()).clamp(min=1e-12)
+    spans = [
+        _span(weights.sum(1 - axis) / weights.sum(), length)
+        for axis, length in ((1, image.width), (0, image.height))
+    ]
+    side = round(min(max(LEAST, *(end - begin for begin, end in spans)), *image.size))
+    left, top = (
+        min(max(round((begin + end - side) / 2), 0), length - side)
+        for (begin, end), length in zip(spans, image.size, strict=True)
     )
-    return x, y, x + side, y + side
+    return left, top, left + side, top + side
+
+
+def _span(shares: Tensor, length: int) -> tuple[float, float]:
+    """Where, in pixels of `length`, most of it is: the middle, and the spread to both sides."""
+    places = (torch.arange(len(shares)) + 0.5) * (length / len(shares))
+    middle = (shares * places).sum()
+    reach = SPREAD * (shares * (places - middle) ** 2).sum().sqrt()
+    return float(middle - reach), float(middle + reach)
 
 
 def _small(family: ModelFamily, image: Image.Image) -> Image.Image:
@@ -85,17 +90,6 @@ def look(family: ModelFamily, request: Request, image: Image.Image, words: str) 
         x_t, t = family.schedule.model_input(begin + sigma * eps, sigma)
         total += family.heard(x_t, torch.tensor([t], device=x_t.device), told, places)[0].cpu()
     return total / len(LOOKS)
-
-
-def _loud(seen: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last row and column of the cells around the loudest that are loud, too."""
-    from scipy.ndimage import label
-
-    values = seen.numpy()
-    low, high = values.min(), values.max()
-    regions, _ = label(values >= low + LOUD * (high - low))
-    rows, columns = np.nonzero(regions == regions.flat[values.argmax()])
-    return (int(rows.min()), int(rows.max())), (int(columns.min()), int(columns.max()))
 
 
 def size_of(boxes: Sequence[Box], image: Image.Image, native: int) -> tuple[int, int]:

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CROSS = "attn2"  # how diffusers calls an attention to the text
+COARSE = 64  # places: a layer of fewer says little about where
 
 
 def heard(
     net: nn.Module, predict: Callable[[], object], places: Sequence[int], size: tuple[int, int]
 ) -> Tensor:
     """How much each cell of a picture of `size` (h, w) hears of the tokens at `places`, (B, h, w):
-    attention while `predict` runs, as a mean over tokens, heads and layers. All 0 where there is no
-    such attention."""
+    attention while `predict` runs, as a mean over tokens, heads and layers that are not too coarse.
+    All 0 where there is no such attention."""
     layers = [one for name, one in net.named_modules() if name.rpartition(".")[2] == CROSS]
     seen: dict[nn.Module, Tensor] = {}
 
@@ -32,9 +33,11 @@ def heard(
     finally:
         for handle in handles:
             handle.remove()
+    fine = min(COARSE, max((seen[one.to_q].shape[1] for one in layers), default=0))
     maps = [
         _shaped(_attention(seen[one.to_q], seen[one.to_k], one.heads, places), size)
         for one in layers
+        if seen[one.to_q].shape[1] >= fine
     ]
     return torch.stack(maps).mean(0) if maps else torch.zeros(1, *size)
 
