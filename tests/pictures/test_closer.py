@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from kaiffin.foundation.config import BaseConfig
@@ -87,18 +86,6 @@ def test_words_are_found_in_the_prompt(family: ModelFamily) -> None:
     assert min(far) > 77
     read = Request("a (dog:1.3)", 1, **CALL, prompt_syntax="a1111").read[0].texts(4)[-1]
     assert family.places(read, "dog") == once
-
-
-def test_attention_is_a_share_of_all_that_is_heard(family: ModelFamily) -> None:
-    """Over all places of the context it adds up to 1, in each cell."""
-    image, request = grain(64, 48), Request("a dog", 1, 64, 48, steps=4)
-    one = closer.look(family, request, image, "dog")
-    assert one.shape == (6, 8)
-    assert (one > 0).all()
-    x, t = torch.randn(1, 4, 6, 8), torch.tensor([500])
-    told = family.encode_text(["a dog"], [closer.SizeFacts.whole(48, 64)])
-    all_of_it = family.heard(x, t, told, range(77))
-    assert torch.allclose(all_of_it * 77, torch.ones(1, 6, 8), atol=1e-4)
 
 
 def test_the_subject_is_where_it_is_drawn(miniature: ModelFamily) -> None:

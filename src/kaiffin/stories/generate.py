@@ -12,7 +12,7 @@ from PIL import Image
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files.open import peek
-from kaiffin.foundation.config import BaseConfig, Config, SampleConfig
+from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
@@ -27,17 +27,17 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import canvas
-from kaiffin.pictures.closer import refuse_outside
 from kaiffin.pictures.make import Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import adapters_of
 from kaiffin.pictures.recipe import read_recipe, save_png
-from kaiffin.pictures.request import Request, refuse_large, remarks, request, slug, with_size
-from kaiffin.pictures.source import checkpoint_of, find_adapter, find_photo, of_run, open_source
-from kaiffin.pictures.start import File, Start
+from kaiffin.pictures.request import Request, remarks, request, slug
+from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
+from kaiffin.pictures.start import Start
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
 from kaiffin.stories.rank import Ranking, ranking
+from kaiffin.stories.ways import called, closer_to, seeds, sized, smaller, with_photos
 
 
 @dataclass(frozen=True)
@@ -157,58 +157,16 @@ def tasks_of(
     order: Order, opened: Opened, family: ModelFamily, *, tell: Tell = SILENT
 ) -> list[Task]:
     """Every picture of an order: blends outside, then prompts, then seeds."""
-    sample, start = _sized(opened.config.sample, order.start, family, tell)
+    sample, start = sized(opened.config.sample, order.start, family, tell)
     named = opened.named or [()] * len(opened.texts)
     wanted = [
-        (_closer(request(text, seed, sample, one), opened.config, family), own)
+        (closer_to(request(text, seed, sample, one), opened.config, family), own)
         for text, own in zip(opened.texts, named, strict=True)
-        for seed, one in _seeds(order, start)
+        for seed, one in seeds(order.seed, order.count, start)
     ]
     mixes = [_blended(opened.adapters, blend) for blend in order.blends] or [opened.adapters]
     words = tuple(order.embeddings)
     return [Task(one, (*mix, *own), words) for mix in mixes for one, own in wanted]
-
-
-def _sized(
-    sample: SampleConfig, start: Start | None, family: ModelFamily, tell: Tell
-) -> tuple[SampleConfig, Start | None]:
-    """With the size that is left open, and what follows from it."""
-    if start is None or start.image is None:
-        return with_size(sample, family), start
-    size = sample.size or canvas.own_size(start, family.native_size)
-    canvas.remarks(start, size, sample.steps, tell)
-    return sample.model_copy(update={"size": size}), canvas.fitted(start, size)
-
-
-def _closer(asked: Request, config: Config, family: ModelFamily) -> Request:
-    """With the words by which its prompt calls the subject, where a second pass is to find it.
-    ConfigError where it calls it nothing, and for a box outside."""
-    start = asked.start
-    if start is None or not start.is_closer:
-        return asked
-    refuse_outside(start, asked.width, asked.height)
-    if start.box:
-        return asked
-    prompt = asked.read[0].texts(asked.steps)[-1]
-    names = dict.fromkeys([fill(start.detail, config.subject), config.subject.noun])
-    said = next((name for name in names if family.places(prompt, name)), None)
-    if said is None:
-        raise ConfigError(
-            f"{asked.prompt!r} names no {' or '.join(names)} to be found in the picture.",
-            "Name it, or say where it is with a box.",
-        )
-    return replace(asked, start=start.model_copy(update={"detail": said}))
-
-
-def _seeds(order: Order, start: Start | None) -> list[tuple[int, Start | None]]:
-    """The seed of each picture, and its way in."""
-    if start is None or not start.vary:
-        return [(order.seed + k, start) for k in range(order.count)]
-    refuse_large(start.vary_seed, order.count)
-    others = (
-        start.model_copy(update={"vary_seed": start.vary_seed + k}) for k in range(order.count)
-    )
-    return [(order.seed, one) for one in others]
 
 
 def _adapters(order: Order, run: Run | None) -> list[WeightedAdapter]:
@@ -263,29 +221,16 @@ def _write_pictures(
     made: dict[int, Picture] = {}
     with (
         tell.progress("generating", len(tasks)) as wait,
-        within_memory(_smaller(tasks[0].request, batch_size)),
+        within_memory(smaller(tasks[0].request, batch_size)),
     ):
         for place, image in make(family, tasks, batch_size, tell=tell):
             one, recipe = tasks[place].request, tasks[place].recipe(family)
-            path = _new_name(folder, f"{slug(one.prompt)}-{_called(one).replace(' ', '')}")
+            path = _new_name(folder, f"{slug(one.prompt)}-{called(one).replace(' ', '')}")
             save_png(image, path, recipe if metadata else None)
             made[place] = Picture(path, one, recipe)
             tell.picture(path, one.prompt)
             wait.advance()
     return [made[place] for place in range(len(tasks))]
-
-
-def _smaller(asked: Request, batch_size: int) -> str:
-    """What takes less memory than this picture, and as many at once."""
-    if asked.start and asked.start.is_larger:
-        return f"Take a smaller upscale, such as {(1 + asked.start.upscale) / 2:.3g}."
-    return "Take a smaller --size." if batch_size == 1 else "Take --batch-size 1."
-
-
-def _called(one: Request) -> str:
-    """By what it differs from the others of its prompt."""
-    varied = f" vary{one.start.vary_seed}" if one.start and one.start.vary else ""
-    return f"seed {one.seed}{varied}"
 
 
 def _new_name(folder: Path, stem: str) -> Path:
@@ -303,7 +248,7 @@ def _write_sheet(page: Path, made: Sequence[Picture], order: Order) -> None:
     marks = [f"  ·  blend {blend:g}" for blend in order.blends] or [""]
     each = len(made) // blends
     labels = [
-        f"{one.request.prompt}  ·  {_called(one.request)}{marks[i // each]}"
+        f"{one.request.prompt}  ·  {called(one.request)}{marks[i // each]}"
         for i, one in enumerate(made)
     ]
     places, columns = list(range(len(made))), order.count if order.count > 1 else None
@@ -372,20 +317,9 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
         for one in found["adapters"]
     ]
     words = [_found(picture, one, tell) for one in found.get("embeddings", ())]
-    asked = _with_photos(picture, Request.of(found["request"]), tell)
+    asked = with_photos(picture, Request.of(found["request"]), tell)
     task = Task(asked, tuple(adapters), tuple(words))
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
-
-
-def _with_photos(picture: Path, asked: Request, tell: Tell) -> Request:
-    """With the photo and the mask of its recipe where they are now."""
-    now = {}
-    for name in ("image", "mask"):
-        one: File | None = getattr(asked.start, name, None)
-        if one is not None and (path := find_photo(picture, one)) != Path(one.path):
-            tell.note(f"note: its {name} {one.path} is now {path}")
-            now[name] = one.model_copy(update={"path": str(path)})
-    return replace(asked, start=asked.start.model_copy(update=now)) if asked.start else asked
 
 
 def _found(picture: Path, entry: Mapping[str, Any], tell: Tell) -> Path:
