@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from kaiffin.cli.main import main
 from kaiffin.cli.pictures import numbers
 from kaiffin.cli.show import pictures as show
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.pictures.start import File, Start
 from kaiffin.stories import generate
 
 
@@ -89,3 +91,58 @@ def test_numbers() -> None:
     assert numbers("--blend", "0, 0.5,1") == [0, 0.5, 1]
     with pytest.raises(ConfigError, match="--blend '0;1' is not a list of numbers"):
         numbers("--blend", "0;1")
+
+
+# --- ways in ------------------------------------------------------------------------------------
+
+
+def test_ways_in_as_they_are_asked_for(asked: list[Any], tmp_path: Path) -> None:
+    photo, mask = tmp_path / "a.png", tmp_path / "m.png"
+    for path in (photo, mask):
+        Image.new("RGB", (8, 8)).save(path)
+    for words, start in (
+        (["--from-image", str(photo), "--strength", "0.3"],
+         Start(image=File.at(photo), strength=0.3)),
+        (["--from-image", str(photo), "--mask", str(mask), "--feather", "0"],
+         Start(image=File.at(photo), mask=File.at(mask), feather=0)),
+        (["--vary", "0.2"], Start(vary=0.2, vary_seed=6)),
+        (["--vary", "0.2", "--vary-seed", "1"], Start(vary=0.2, vary_seed=1)),
+        (["--upscale", "2", "--second", "0.3"], Start(upscale=2, second=0.3)),
+        (["--detail"], Start(detail="{token}")),
+        (["--box", "1,2,30,40"], Start(box=(1, 2, 30, 40))),
+        ([], None),
+    ):  # fmt: skip
+        assert main(["generate", "RUN", "a dog", "--seed", "5", *words]) == 0
+        assert asked.pop()[0].start == start
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--strength 0.5", "--strength has no effect without --from-image"),
+        ("--mask m.png", "--mask has no effect without --from-image"),
+        ("--from-image gone.jpg", "gone.jpg: is no picture"),
+        ("--feather 3", "--feather has no effect without --mask"),
+        ("--vary-seed 3", "--vary-seed has no effect without --vary"),
+        ("--second 0.3", "--second has no effect without a second pass"),
+        ("--detail --box 0,0,8,8", "--box says where, and so does --detail"),
+        ("--box 0,0,8", "is no box"), ("--box a,0,8,8", "is no box"),
+        ("--box 0,0,0,8", "a box has a width and a height"),
+        ("--upscale 5", "must be at most 4"), ("--vary 2", "must be at most 1"),
+        ("--strength -0.1", "must be at least 0"), ("--upscale x", "not a number"),
+    ],
+)  # fmt: skip
+def test_ways_in_without_a_meaning(
+    words: str, said: str, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "RUN", "a dog", *words.split()]) == 2
+    assert said in capsys.readouterr().err
+    assert not asked
+
+
+def test_a_picture_made_again_takes_no_other_way_in(
+    asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "--from", "a.png", "--upscale", "2"]) == 2
+    assert "no other way in" in capsys.readouterr().err
+    assert not asked

@@ -132,3 +132,52 @@ def test_it_is_off_unless_it_is_asked_for(world: World) -> None:
     found = application(world.service).openapi()["paths"]
     assert not [path for path in found if path.startswith("/sdapi")]
     assert "/v1/models" in found
+
+
+def encoded(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_img2img(world: World, webui: TestClient) -> None:
+    """As the web UI's own API takes it: more than a megabyte of base64, also as data: address."""
+    large = Image.effect_noise((1024, 1024), 60).convert("RGB")
+    mask = Image.new("L", (1024, 1024))
+    mask.paste(255, (0, 0, 512, 1024))
+    asked = {
+        "prompt": "a dog", "steps": 3, "width": 64, "height": 64, "seed": 5,
+        "init_images": [f"data:image/png;base64,{encoded(large)}"], "denoising_strength": 0.5,
+        "mask": encoded(mask), "inpainting_mask_invert": 1, "mask_blur": 4, "inpainting_fill": 1,
+        "resize_mode": 0,
+    }  # fmt: skip
+    with Hand(world):
+        got = webui.post("/sdapi/v1/img2img", json=asked)
+        plain = webui.post("/sdapi/v1/img2img", json={"init_images": [encoded(large)],
+                                                      "prompt": "a dog"})  # fmt: skip
+    assert got.status_code == plain.status_code == 200, got.text
+    assert opened(got.json()["images"][0]).size == (64, 64)
+    assert got.json()["parameters"]["init_images"] is None
+    job = json.loads(got.json()["info"])["job"]
+    start = world.studio.jobs.find(job).request["start"]
+    assert (start["strength"], start["feather"]) == (0.5, 4)
+    kept = Image.open(world.studio.made(job) / "mask.png")
+    assert (kept.getpixel((10, 10)), kept.getpixel((900, 10))) == (0, 255)
+    second = world.studio.jobs.find(json.loads(plain.json()["info"])["job"]).request["start"]
+    assert (second["strength"], second["mask"]) == (0.75, None)
+    for wrong in ({"init_images": ["%%"]}, {"init_images": []}, {"denoising_strength": 2}):
+        assert webui.post("/sdapi/v1/img2img", json=asked | wrong).status_code == 400
+
+
+def test_variations_and_hires_fix(world: World, webui: TestClient) -> None:
+    asked = {
+        "prompt": "a dog", "seed": 5, "subseed": 9, "subseed_strength": 0.2, "enable_hr": True,
+        "hr_scale": 1.5, "denoising_strength": 0.45,
+    }  # fmt: skip
+    with Hand(world):
+        got = webui.post("/sdapi/v1/txt2img", json=asked).json()
+        too_large = webui.post("/sdapi/v1/txt2img", json=asked | {"hr_scale": 4})
+    start = world.studio.jobs.find(json.loads(got["info"])["job"]).request["start"]
+    said = {name: start[name] for name in ("vary", "vary_seed", "upscale", "second")}
+    assert said == {"vary": 0.2, "vary_seed": 9, "upscale": 1.5, "second": 0.45}
+    assert too_large.status_code == 400

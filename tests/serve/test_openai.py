@@ -150,3 +150,45 @@ def test_a_job_that_fails_in_a_stream_raises(
         client.images.generate(prompt="a dog")
     with pytest.raises(openai.APIError, match="the base is gone"):
         list(client.images.generate(prompt="a dog", stream=True))
+
+
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
+
+
+def test_a_picture_is_edited(world: World, client: openai.OpenAI, ada: TestClient) -> None:
+    """As OpenAI has it: what is transparent in the mask is painted anew."""
+    photo, mask = Image.new("RGB", (64, 64), "red"), Image.new("RGBA", (64, 64), (255, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    made = client.images.edit(
+        model="miniature", image=("a.png", png(photo)), mask=("m.png", png(mask)),
+        prompt="a dog", n=2, quality="low", extra_body={"seed": 7},
+    )  # fmt: skip
+    assert made.data is not None
+    assert [one.seed for one in made.data] == [7, 8]  # ty: ignore[unresolved-attribute]
+    assert opened(made.data[0].b64_json).size == (64, 64)
+    job = ada.get("/api/v1/jobs?limit=1").json()["items"][0]
+    assert job["request"]["start"]["strength"] == 1.0
+    assert job["request"]["sample"] == {"steps": 10}
+    kept = Image.open(world.studio.made(job["id"]) / "mask.png")
+    assert (kept.getpixel((10, 10)), kept.getpixel((50, 10))) == (255, 0)
+
+    client.images.edit(image=[("a.png", png(photo))], prompt="a dog", extra_body={"strength": 0.3})
+    asked = ada.get("/api/v1/jobs?limit=1").json()["items"][0]["request"]["start"]
+    assert (asked["strength"], asked["mask"]) == (0.3, None)
+    stream = list(client.images.edit(image=png(photo), prompt="a dog", stream=True))
+    assert [one.type for one in stream] == ["image_edit.completed"]
+
+
+def test_what_cannot_be_edited(client: openai.OpenAI) -> None:
+    photo = png(Image.new("RGB", (64, 64)))
+    for given, said in (
+        ({"image": [photo, photo]}, "2 pictures are not painted over at once"),
+        ({"image": b"text"}, "photo"),
+        ({"image": photo, "mask": photo}, "has no transparent part"),
+        ({"image": photo, "extra_body": {"strength": 2}}, "strength"),
+    ):  # fmt: skip
+        with pytest.raises(openai.BadRequestError, match=said):
+            client.images.edit(prompt="a dog", **given)  # ty: ignore[no-matching-overload]

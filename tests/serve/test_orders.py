@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from asked import pictures
+from PIL import Image
 
 from kaiffin.pictures.fast import OWN
 from kaiffin.pictures.request import Request
+from kaiffin.pictures.start import File, Start
 from kaiffin.serve.orders import given_away, order_of, picture_facts
 from kaiffin.serve.studio import Studio
 from kaiffin.serve.work import House, Task, picture_id
@@ -39,6 +41,22 @@ def test_a_run_is_a_folder(tmp_path: Path) -> None:
 
 def test_few_steps_are_the_base_s_own(tmp_path: Path) -> None:
     assert order_of(task(tmp_path, fast=True))[0].fast == OWN
+
+
+def test_another_way_in_finds_what_the_job_has_kept(tmp_path: Path) -> None:
+    one = task(tmp_path, start={"image": "b" * 16, "mask": None, "strength": 0.3, "box": None})
+    one.made.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(one.made / "image.png")
+    start = Start(image=File.at(one.made / "image.png"), strength=0.3)
+    assert order_of(one)[0].start == start
+    assert order_of(task(tmp_path, start=None))[0].start is None
+    recipe = {"adapters": [], "request": Request("a", 1, 64, 64, start=start).as_json()}
+    given = given_away(recipe)["request"]["start"]
+    assert given["image"]["path"] == "image.png"
+    assert given["strength"] == 0.3
+    larger = Request("a car", 7, 64, 32, start=Start(upscale=2))
+    facts = picture_facts(one, 0, larger)
+    assert (facts["width"], facts["height"]) == (128, 64)
 
 
 def test_facts_of_a_picture(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from kaiffin.cli.settings import Command, SchemaCommand, argument, option
 from kaiffin.foundation.errors import ConfigError, SettingError
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.foundation.tell import Tell
+
+if TYPE_CHECKING:
+    from kaiffin.pictures.start import Start
 
 
 class Generate(Command):
@@ -34,6 +38,42 @@ class Generate(Command):
     batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
     picture: Path | None = option(
         None, "make this picture of Kaiffin's again", "--from", panel="Pictures"
+    )
+    from_image: Path | None = option(
+        None, "a photo that is painted over (img2img)", panel="Ways in"
+    )
+    strength: float | None = option(
+        None, "share of the steps that paint over it: 0 none, 1 from noise alone [0.6]", ge=0, le=1,
+        panel="Ways in",
+    )  # fmt: skip
+    mask: Path | None = option(
+        None, "of --from-image: white where it is painted over; the rest stays (inpaint)",
+        panel="Ways in",
+    )  # fmt: skip
+    feather: int | None = option(
+        None, "width of the mask's soft edge in pixels [a 32nd of the shorter side]", ge=0, le=1024,
+        panel="Ways in",
+    )  # fmt: skip
+    vary: float | None = option(
+        None, "neighbours of one seed: so far from it, 0 to 1", ge=0, le=1, panel="Ways in"
+    )
+    vary_seed: int | None = option(
+        None, "seed towards which --vary goes; of -n the next are +1 [the seed + 1]", ge=0,
+        le=SEEDS - 1, panel="Ways in",
+    )  # fmt: skip
+    upscale: float | None = option(
+        None, "so many times the size, in a second pass", ge=1, le=4, panel="Ways in"
+    )
+    detail: bool = option(
+        False, "a second pass over the subject's part, found by its word in the prompt",
+        panel="Ways in",
+    )  # fmt: skip
+    box: str | None = option(
+        None, "a second pass over this part, in pixels", metavar="LEFT,TOP,WIDTH,HEIGHT",
+        panel="Ways in",
+    )  # fmt: skip
+    second: float | None = option(
+        None, "strength of the second passes [0.4]", ge=0, le=1, panel="Ways in"
     )
     adapter: list[str] = option(
         [], "another adapter; weights such as 0.8, unet=0.8,text=0.4 or 1..0.3; repeatable",
@@ -81,8 +121,11 @@ class Generate(Command):
         from kaiffin.stories.generate import Order, generate, remake
 
         if self.picture is not None:
-            if self.source or self.prompt or self.prompts:
-                raise ConfigError("--from remakes one picture and takes no prompt.", "Drop one.")
+            if self.source or self.prompt or self.prompts or self._start(0):
+                raise ConfigError(
+                    "--from remakes one picture, and takes no prompt and no other way in.",
+                    "Drop one.",
+                )
             folder = self.out or Path("images")
             made = remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell)
             self.answer(made, show.again)
@@ -100,6 +143,7 @@ class Generate(Command):
             read_prompts(self.prompt, self.prompts),
             count=self.count,
             seed=seed,
+            start=self._start(seed),
             adapters=self.adapter,
             library=Library(tuple(self.adapters)),
             blends=numbers("--blend", self.blend),
@@ -114,6 +158,35 @@ class Generate(Command):
             fast=self.fast,
         )
         self.answer(generate(order, changes=self.settings, tell=self.tell), show.made)
+
+    def _start(self, seed: int) -> Start | None:
+        """The way in that is asked for. ConfigError for a flag without effect."""
+        from kaiffin.pictures.start import File, Start
+
+        for name, other in (
+            ("strength", "from_image"), ("mask", "from_image"), ("feather", "mask"),
+            ("vary_seed", "vary"),
+        ):  # fmt: skip
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                own, missing = (f"--{one.replace('_', '-')}" for one in (name, other))
+                raise ConfigError(f"{own} has no effect without {missing}.", "Give both.")
+        if self.second is not None and not (self.upscale or self.detail or self.box):
+            raise ConfigError(
+                "--second has no effect without a second pass.", "Add --upscale, --detail or --box."
+            )
+        if self.detail and self.box:
+            raise ConfigError("--box says where, and so does --detail.", "Give one of them.")
+        numbers = ("strength", "feather", "vary", "vary_seed", "upscale", "second")
+        given = {name: getattr(self, name) for name in numbers} | {
+            "image": self.from_image and File.at(self.from_image),
+            "mask": self.mask and File.at(self.mask),
+            "detail": "{token}" if self.detail else None,
+            "box": box(self.box),
+        }
+        if self.vary and self.vary_seed is None:
+            given["vary_seed"] = (seed + 1) % SEEDS
+        given = {name: value for name, value in given.items() if value is not None}
+        return Start.of("--", **given) if given else None
 
 
 def drawn(seed: int, tell: Tell) -> int:
@@ -136,6 +209,16 @@ def with_own(words: Sequence[str]) -> Iterator[str]:
     for word, after in zip_longest(words, words[1:], fillvalue=""):
         alone = word == "--fast" and not is_file(after)
         yield "--fast=own" if alone else word
+
+
+def box(text: str | None) -> tuple[int, ...] | None:
+    """`10,20,64,64` as whole numbers."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise ConfigError(f"--box {text!r} is no box.", "Write LEFT,TOP,WIDTH,HEIGHT in pixels.")
+    return tuple(map(int, parts))
 
 
 def numbers(flag: str, text: str | None) -> list[float]:

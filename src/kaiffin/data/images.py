@@ -318,7 +318,7 @@ class Crop:
 
 def square_crop(size: tuple[int, int], resolution: int) -> Crop:
     """The middle square of a photo of `size` (width, height), at `resolution` pixels."""
-    return _covering(size, (resolution, resolution))
+    return covering(size, (resolution, resolution))
 
 
 def buckets(resolution: int, step: int) -> list[tuple[int, int]]:
@@ -341,10 +341,10 @@ def bucket_crop(size: tuple[int, int], resolution: int, step: int = 64) -> Crop:
     def distance(bucket: tuple[int, int]) -> tuple[float, int]:
         return abs(np.log(bucket[0] / bucket[1]) - aspect), -bucket[0] * bucket[1]
 
-    return _covering(size, min(buckets(resolution, step), key=distance))
+    return covering(size, min(buckets(resolution, step), key=distance))
 
 
-def _covering(size: tuple[int, int], target: tuple[int, int]) -> Crop:
+def covering(size: tuple[int, int], target: tuple[int, int]) -> Crop:
     """Scaled to just cover `target`, cut in the middle."""
     scale = max(target[0] / size[0], target[1] / size[1])
     resized = tuple(max(t, round(s * scale)) for s, t in zip(size, target, strict=True))
@@ -356,12 +356,14 @@ def is_upscaled(size: tuple[int, int], crop: Crop) -> bool:
     return crop.resized[0] > size[0] or crop.resized[1] > size[1]
 
 
-def apply(image: Image.Image, crop: Crop) -> Image.Image:
-    """The cropped picture, resampled once (Lanczos)."""
+def apply(
+    image: Image.Image, crop: Crop, how: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
+    """The cropped picture, resampled once."""
     if crop.resized[0] * crop.resized[1] <= MAX_PIXELS:
-        return image.resize(crop.resized, Image.Resampling.LANCZOS).crop(crop.box)
+        return image.resize(crop.resized, how).crop(crop.box)
     # A strip: enlarged whole it would fill the memory, and nearly all of it is cut off.
     across, down = (new / old for new, old in zip(crop.resized, image.size, strict=True))
     left, top, right, bottom = crop.box
     box = (left / across, top / down, right / across, bottom / down)
-    return image.resize(crop.size, Image.Resampling.LANCZOS, box=box)
+    return image.resize(crop.size, how, box=box)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kaiffin.foundation.config import SMALL_BASE, BaseConfig
-from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.errors import ConfigError, UserError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -103,6 +103,18 @@ def contained() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(strictness)
         torch.backends.cudnn.benchmark = searches
+
+
+@contextlib.contextmanager
+def within_memory(fix: str) -> Iterator[None]:
+    """UserError with this way out where there is no memory for what is computed."""
+    try:
+        yield
+    except RuntimeError as error:  # of a GPU its own kind, of the CPU a text
+        is_memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if not is_memory:
+            raise
+        raise UserError("this does not fit into the memory there is.", fix) from error
 
 
 def choose_threads(native_size: int, device: torch.device) -> None:

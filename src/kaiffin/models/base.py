@@ -149,3 +149,12 @@ class ModelFamily(Protocol):
         the family's dtype; gradients flow to `x_t`, `cond` and adapters.
         """
         ...
+
+    def places(self, prompt: str | Spoken, words: str) -> list[int]:
+        """Where in the prompt's context the tokens of `words` stand, wherever they are said."""
+        ...
+
+    def heard(self, x_t: Tensor, t: Tensor, cond: Conditioning, places: Sequence[int]) -> Tensor:
+        """How much each cell of x_t hears of those places of the context while it is predicted: (B,
+        h, w), all 0 where the denoiser cannot be asked."""
+        ...

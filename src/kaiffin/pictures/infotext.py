@@ -13,6 +13,7 @@ from typing import Any
 from kaiffin.adapters import strength
 from kaiffin.foundation.prompts import escaped, in_tag, untagged
 from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES, elsewhere
+from kaiffin.pictures.start import Start
 
 NEGATIVE = "Negative prompt:"
 FACT = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
@@ -48,6 +49,7 @@ def written(recipe: Mapping[str, Any]) -> str:
         **_part_of_guidance(request),
         "Seed": request["seed"],
         "Size": f"{request['width']}x{request['height']}",
+        **(Start(**request["start"]).parameters() if request.get("start") else {}),
         "Model hash": base["revision"][:10],
         "Model": base["name"],
         "Clip skip": request["clip_skip"] + 1,

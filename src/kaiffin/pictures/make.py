@@ -27,7 +27,8 @@ from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.recipe import recipe
 from kaiffin.pictures.regions import Region, shares, written
 from kaiffin.pictures.request import AdapterRef, Request, settings
-from kaiffin.pictures.sample import OnStep, Part, Share, Watch, Weigh, generate
+from kaiffin.pictures.sample import OnStep, Watch, Weigh, generate
+from kaiffin.pictures.told import Part, Share
 
 
 @dataclass(frozen=True)

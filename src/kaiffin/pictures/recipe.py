@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from pydantic import ValidationError
 
 from kaiffin import __version__
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.samplers import BASE
@@ -37,7 +38,7 @@ def recipe(request: Request, family: ModelFamily, adapters: Sequence[AdapterRef]
             "quantize": family.quantize,
         },
         "adapters": [asdict(adapter) for adapter in adapters],
-        "request": asdict(request) | {"schedule": _schedule(request, family)},
+        "request": request.as_json() | {"schedule": _schedule(request, family)},
     }
 
 
@@ -65,22 +66,22 @@ def read_recipe(path: Path) -> dict[str, Any]:
     that this Kaiffin could follow."""
     found = png.read(path)
     try:
-        _check(Request(**found["request"]))
+        _check(Request.of(found["request"]))
         [AdapterRef(**adapter) for adapter in found["adapters"]]
         regions.read(found.get("regions", ()), len(found["adapters"]))
         str(found["base"]["name"]), str(found["base"]["revision"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise png.damaged(path, error) from None
     return found
 
 
 def _check(asked: Request) -> None:
     """ValueError where a setting is none that a person may give: a recipe may be a stranger's."""
-    options = asdict(asked)
-    prompt, seed = options.pop("prompt"), options.pop("seed")
+    options = asked.as_json()
+    prompt, seed, _ = options.pop("prompt"), options.pop("seed"), options.pop("start", None)
     options["size"] = (options.pop("width"), options.pop("height"))
     try:
-        same = request(prompt, seed, SampleConfig(**options)) == asked
+        same = request(prompt, seed, SampleConfig(**options), asked.start) == asked
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None

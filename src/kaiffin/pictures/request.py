@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from kaiffin.foundation.prompts import Prompt, read_as
 from kaiffin.foundation.samplers import BASE, SAMPLERS, taking
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.foundation.text import counted, decoded, is_text
+from kaiffin.pictures.start import Start
 
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
 def refuse_large(seed: int, count: int) -> None:
     """ConfigError where a generator does not take the last of `count` seeds from `seed` on."""
     if seed + count > SEEDS:
-        raise ConfigError(f"--seed {seed}: is too large.", f"Stay below {SEEDS}.")
+        raise ConfigError(f"seed {seed}: is too large.", f"Stay below {SEEDS}.")
 
 
-def request(prompt: str, seed: int, sample: SampleConfig) -> Request:
+def request(prompt: str, seed: int, sample: SampleConfig, start: Start | None = None) -> Request:
     """One picture as `sample` says; its size may still be open."""
     width, height = sample.size or (0, 0)
     return Request(
         prompt, seed, width, height, sample.negative, sample.steps, sample.guidance,
         sample.sampler, sample.eta, sample.clip_skip, sample.schedule, sample.guidance_rescale,
-        sample.prompt_syntax, sample.guidance_interval, sample.negative_strength,
+        sample.prompt_syntax, sample.guidance_interval, sample.negative_strength, start,
     )  # fmt: skip
 
 
@@ -149,6 +150,7 @@ class Request:
     prompt_syntax: str = "plain"  # as older recipes have it
     guidance_interval: tuple[float, float] | None = None
     negative_strength: float = 1.0
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.guidance_interval, list):  # a recipe's
@@ -159,6 +161,24 @@ class Request:
         2404.07724): outside its interval the prompt alone is asked."""
         low, high = self.guidance_interval or (0.0, math.inf)
         return self.guidance != 1 and low < sigma <= high
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Request:
+        """From what `as_json` wrote. Raises TypeError or ConfigError for what is none."""
+        asked, start = dict(data), data.get("start")
+        asked["start"] = None if start is None else Start.of("start.", **start)
+        return cls(**asked)
+
+    def as_json(self) -> dict[str, Any]:
+        data = {one.name: getattr(self, one.name) for one in fields(self)}
+        start = data.pop("start")
+        return data if start is None else {**data, "start": start.as_json()}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the picture that it becomes."""
+        asked = (self.width, self.height)
+        return self.start.size(*asked) if self.start else asked
 
     @property
     def read(self) -> tuple[Prompt, Prompt]:
@@ -195,4 +215,7 @@ class AdapterRef:
 def settings(request: Request) -> dict[str, Any]:
     """What must be equal in pictures that are computed together."""
     varying = ("prompt", "negative", "seed")
-    return {name: value for name, value in asdict(request).items() if name not in varying}
+    found = {f.name: getattr(request, f.name) for f in fields(request) if f.name not in varying}
+    if request.start:
+        found["start"] = request.start.model_copy(update={"vary_seed": 0})
+    return found

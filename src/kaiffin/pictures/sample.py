@@ -7,41 +7,28 @@ does not depend on the batch it was made in, beyond float rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from kaiffin.foundation.prompts import Spoken
 from kaiffin.foundation.runtime import randn
-from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion import samplers
+from kaiffin.pictures.passes import Pass, passes
 from kaiffin.pictures.request import Request, settings
+from kaiffin.pictures.told import Part, Says, Share, num_chunks
 
 OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
-Share = Callable[..., None]  # told the adapters' strength in each of so many equal parts of a batch
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
-# What texts were encoded to in this call, by all that it depends on; a row of each.
-Known = dict[tuple[Hashable, Spoken, float], Conditioning]
-MOST_KNOWN = 256
 # Pixels that are decoded together at most: the decoder's memory is the largest of all. More is
 # quicker where pictures are small.
 DECODED = 512 * 512
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of every picture, with words and adapters of its own. share: (h, w), how much of each
-    latent cell it is; wear: puts its adapters on, and takes those of other parts off."""
-
-    prompt: str
-    share: Tensor
-    wear: Callable[[], None]
 
 
 def generate(
@@ -63,9 +50,10 @@ def generate(
     its own prompt in place of the requests'.
     """
     share, known = share or (lambda *shares: None), {}
+    answers = functools.partial(Says, family, share=share, known=known, parts=parts)
     try:
         for batch in _batches(family, requests, batch_size):
-            yield from _make(family, batch, on_step, weigh, watch, share, known, parts)
+            yield from _make(family, batch, answers, on_step, weigh, watch)
     finally:
         share(1.0)
 
@@ -77,7 +65,7 @@ def _batches(
     batch: list[Request] = []
     kind: object = None
     for request in requests:
-        own = (settings(request), _chunks(family, request))
+        own = (settings(request), num_chunks(family, request))
         if batch and (own != kind or len(batch) == size):
             yield batch
             batch = []
@@ -89,152 +77,77 @@ def _batches(
 
 @torch.no_grad()
 def _make(
-    family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
-    watch: Watch | None, share: Share, known: Known, parts: Sequence[Part],
+    family: ModelFamily, batch: list[Request], answers: Callable[..., Says],
+    on_step: OnStep | None, weigh: Weigh | None, watch: Watch | None,
 ) -> list[Image.Image]:  # fmt: skip
-    """One batch through text encoder, sampler and decoder."""
-    first = batch[0]
-    if weigh:
-        weigh(0.0)
-    sigmas = family.schedule.sigmas(first.steps, first.schedule)
+    """One batch through text encoder, sampler and decoder, in as many passes as it takes."""
+    images: list[Image.Image] = []
     done = 0
-    says = _Says(family, batch, sigmas, share, known, parts)
-    denoise = samplers.denoiser(lambda x_t, t: says.at(done, x_t, t), family.schedule)
 
-    def noise(step: int | str) -> Tensor:
-        shape = (
-            family.latent_channels,
-            first.height // family.downscale,
-            first.width // family.downscale,
-        )
-        draws = [randn(shape, request.seed, "picture", step) for request in batch]
-        return torch.stack(draws).to(family.device)
-
-    x = family.schedule.first_noise(noise("start"), sigmas[0])
-
-    def draw(latents: Tensor) -> list[Image.Image]:
-        together = max(1, DECODED // (first.height * first.width))
-        parts = (family.decode(part) for part in latents.split(together))
-        return [_picture(pixels) for part in parts for pixels in part]
-
-    def report(i: int, x0: Tensor) -> None:
+    def report(draw: Draw) -> None:
         nonlocal done
-        done = i + 1
+        done += 1
         if on_step:
             on_step(len(batch))
         if watch:
-            watch(batch, i + 1, lambda: draw(x0))
-        if weigh and i + 1 < first.steps:
-            weigh((i + 1) / (first.steps - 1))
+            watch(batch, done, draw)
 
-    x0 = samplers.SAMPLERS[first.sampler](denoise, x, sigmas, noise, report, **first.options)
-    return draw(x0)
-
-
-def _chunks(family: ModelFamily, request: Request) -> int:
-    """How many blocks of tokens its longest words need, at any step."""
-    texts = (one for read in request.read for one in read.texts(request.steps))
-    return family.num_chunks(list(dict.fromkeys(texts)))
+    for plan in passes(batch[0]):
+        if weigh:
+            weigh(0.0)
+        one = plan(family, batch, images)
+        done += one.skipped(batch[0].steps)
+        images = one.finish(_decoded(family, _sampled(family, batch, one, answers, weigh, report)))
+    return images
 
 
-class _Told:
-    """What a batch is told at each step; each text is encoded once, for the batches to come too.
+def _sampled(
+    family: ModelFamily, batch: list[Request], one: Pass, answers: Callable[..., Says],
+    weigh: Weigh | None, report: Callable[[Draw], None],
+) -> Tensor:  # fmt: skip
+    """The latents of one pass."""
+    first, skipped = batch[0], one.skipped(batch[0].steps)
+    sigmas = family.schedule.sigmas(first.steps, first.schedule)
+    says, sigmas, now = answers(batch, one, sigmas), sigmas[skipped:], skipped
 
-    The adapters are as strong in the negative half as the request says (Park et al. 2025, arXiv
-    2508.00319), also where its text is encoded.
-    """
+    def noise(step: int | str) -> Tensor:
+        width, height = (side // family.downscale for side in one.size)
+        shape = (family.latent_channels, height, width)
+        draws = [_noise(shape, request, one.name, step) for request in batch]
+        return torch.stack(draws).to(family.device)
 
-    def __init__(
-        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share,
-        known: Known,
-    ) -> None:  # fmt: skip
-        self.family, self.first = family, batch[0]
-        self.guided = [self.first.guided(sigma) for sigma in sigmas]
-        self.strengths = (1.0, self.first.negative_strength)
-        self.share = share
-        self.facts = SizeFacts.whole(self.first.height, self.first.width)
-        self.chunks = _chunks(family, self.first)  # in a batch they are equal
-        self.kind = (self.facts, self.chunks, self.first.clip_skip)
-        if len(known) > MOST_KNOWN:
-            known.clear()
-        self.known = known
-        read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
-        self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
-        self.negatives = list(zip(*(negative for _, negative in read), strict=True))
-        self.told: dict[tuple[tuple[Spoken, ...], ...], Conditioning] = {}
+    x = one.first(family.schedule, noise("start"), sigmas[0])
 
-    def at(self, step: int) -> Conditioning:
-        """The prompts, and behind them the negative ones where there is guidance."""
-        halves = [self.prompts, self.negatives][: 2 if self.guided[step] else 1]
-        texts = tuple(half[step] for half in halves)
-        if texts not in self.told:
-            asked = [
-                (text, strength)
-                for half, strength in zip(texts, self.strengths, strict=False)
-                for text in half
-            ]
-            for strength in dict.fromkeys(self.strengths):
-                self._learn([text for text, its in asked if its == strength], strength)
-            self.told[texts] = Conditioning.cat([self.known[self.kind, *one] for one in asked])
-        self.share(*self.strengths[: len(halves)])
-        return self.told[texts]
+    def on_step(i: int, x0: Tensor) -> None:
+        nonlocal now
+        now = skipped + i + 1
+        report(lambda: _decoded(family, x0))
+        if weigh and now < first.steps:
+            weigh(now / (first.steps - 1))
 
-    def _learn(self, texts: Sequence[Spoken], strength: float) -> None:
-        """Encodes those that are not known."""
-        new = [one for one in dict.fromkeys(texts) if (self.kind, one, strength) not in self.known]
-        if not new:
-            return
-        self.share(strength)
-        found = self.family.encode_text(
-            new, [self.facts] * len(new), chunks=self.chunks, clip_skip=self.first.clip_skip
-        )
-        for row, text in enumerate(new):
-            states = found.map(lambda value, row=row: value[row : row + 1])
-            self.known[self.kind, text, strength] = states
+    if len(sigmas) == 1:  # no step at all: what it began from
+        return x.expand(len(batch), *x.shape[1:])
+    if weigh:
+        weigh(skipped / max(first.steps - 1, 1))
+    denoise = one.kept(samplers.denoiser(lambda x, t: says.at(now, x, t), family.schedule))
+    sampler = samplers.SAMPLERS[first.sampler]
+    return sampler(denoise, x, sigmas, lambda i: noise(skipped + i), on_step, **first.options)
 
 
-class _Says:
-    """What the model answers a batch at each step: of parts, each where its share is, so that no
-    adapter moves what is another's."""
-
-    def __init__(
-        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share,
-        known: Known, parts: Sequence[Part],
-    ) -> None:  # fmt: skip
-        self.family, self.first, self.parts = family, batch[0], parts
-        if not parts:
-            self.told = [_Told(family, batch, sigmas, share, known)]
-            return
-        # Adapters differ from part to part, and with them what a text is encoded to.
-        self.told = [
-            _Told(family, [replace(one, prompt=part.prompt) for one in batch], sigmas, share, {})
-            for part in parts
-        ]
-
-    def at(self, step: int, x_t: Tensor, t: float) -> Tensor:
-        if not self.parts:
-            return _predict(self.family, self.told[0].at(step), self.first, x_t, t)
-        output = torch.zeros_like(x_t)
-        for part, told in zip(self.parts, self.told, strict=True):
-            part.wear()
-            output += part.share * _predict(self.family, told.at(step), self.first, x_t, t)
-        return output
+def _noise(shape: tuple[int, ...], request: Request, name: str, step: int | str) -> Tensor:
+    """Of one picture, at one step; the first of all on its way to that of another seed, if so
+    asked."""
+    own = randn(shape, request.seed, name, step)
+    start = request.start
+    if start is None or not start.vary or (name, step) != ("picture", "start"):
+        return own
+    return samplers.between(own, randn(shape, start.vary_seed, name, step), start.vary)
 
 
-def _predict(
-    family: ModelFamily, told: Conditioning, asked: Request, x_t: Tensor, t: float
-) -> Tensor:
-    """The model's output with classifier-free guidance, both halves in one forward pass; plain
-    where `told` has no other half."""
-    # A whole number goes in as the integer the model was trained with.
-    value = torch.tensor(int(t) if t == int(t) else t, device=x_t.device)
-    if len(next(iter(told.values()))) == len(x_t):
-        return family.predict(x_t, value.expand(len(x_t)), told)
-    output = family.predict(torch.cat([x_t, x_t]), value.expand(2 * len(x_t)), told)
-    prompt, other = output.chunk(2)
-    output = samplers.guided(prompt, other, asked.guidance)
-    share = asked.guidance_rescale
-    return samplers.rescaled(output, prompt, share) if share else output
+def _decoded(family: ModelFamily, latents: Tensor) -> list[Image.Image]:
+    height, width = (cells * family.downscale for cells in latents.shape[-2:])
+    parts = latents.split(max(1, DECODED // (height * width)))
+    return [_picture(pixels) for part in parts for pixels in family.decode(part)]
 
 
 def _picture(pixels: Tensor) -> Image.Image:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kaiffin.adapters.files import subject
 from kaiffin.adapters.files.open import peek
 from kaiffin.adapters.files.reading import PEFT_FILE
+from kaiffin.data.formats import is_photo
 from kaiffin.foundation.config import BaseConfig, Config, SubjectConfig
 from kaiffin.foundation.errors import ConfigError, RunError, UserError
 from kaiffin.foundation.phases import expand
@@ -21,6 +22,7 @@ from kaiffin.foundation.text import counted
 from kaiffin.foundation.whereabouts import base_now, content_sha256
 from kaiffin.models.files.embedded import EMBEDDED, FAST
 from kaiffin.pictures.make import WeightedAdapter
+from kaiffin.pictures.start import File
 
 # A run's pictures lie up to so many folders below it (grids/<name>/pictures).
 LEVELS = 4
@@ -99,20 +101,51 @@ def find_adapter(picture: Path, adapter: Mapping[str, Any]) -> Path:
     was looked for.
     """
     recorded, wanted = Path(adapter["path"]), adapter["sha256"]
-    above = (place / recorded for place in picture.resolve().parents[:LEVELS])
-    for path in dict.fromkeys([recorded, *above]):
-        if content_sha256(path) == wanted:
-            return path
-    near = sorted(_adapters_near(picture), key=lambda path: path.name != recorded.name)
-    for path in near:
-        if content_sha256(path) == wanted:
-            return path
+    near = _adapters_near(picture)
+    path, count = _find(picture, recorded, wanted, near)
+    if path is not None:
+        return path
     raise UserError(
         f"{picture}: its adapter {adapter['name']} (SHA-256 {wanted[:12]}) is missing or has"
-        f" changed: it is neither {recorded} nor any of {counted(len(near), 'adapter')} around the"
+        f" changed: it is neither {recorded} nor any of {counted(count, 'adapter')} around the"
         " picture, in the working folder and in runs/ below it.",
         "Put it beside the picture, under any name.",
     )
+
+
+def find_photo(picture: Path, photo: File) -> Path:
+    """The same for what a picture was painted over: looked for where the recipe says, beside the
+    picture, and in the working folder."""
+    recorded = Path(photo.path)
+    near = (
+        path
+        for place in (picture.resolve().parent, Path.cwd())
+        for path in sorted(place.iterdir())
+        if path.is_file() and is_photo(path)
+    )
+    path, count = _find(picture, recorded, photo.sha256, near)
+    if path is not None:
+        return path
+    raise UserError(
+        f"{picture}: {photo.name}, which it was painted over (SHA-256 {photo.sha256[:12]}), is"
+        f" missing or has changed: it is neither {recorded} nor any of"
+        f" {counted(count, 'picture')} beside this one and in the working folder.",
+        "Put it beside the picture, under any name.",
+    )
+
+
+def _find(
+    picture: Path, recorded: Path, wanted: str, near: Iterable[Path]
+) -> tuple[Path | None, int]:
+    """Where a file of this content is: as recorded, also from the folders above the picture, else
+    among those near it; and how many those were."""
+    above = (place / recorded for place in picture.resolve().parents[:LEVELS])
+    for path in dict.fromkeys([recorded, *above]):
+        if content_sha256(path) == wanted:
+            return path, 0
+    others = sorted(near, key=lambda path: path.name != recorded.name)
+    found = next((path for path in others if content_sha256(path) == wanted), None)
+    return found, len(others)
 
 
 def _adapters_near(picture: Path) -> Iterator[Path]:

@@ -6,11 +6,14 @@ something is concern the caller's own jobs alone. Torch-free.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +21,7 @@ from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.samplers import SAMPLERS, SCHEDULES, elsewhere
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.serve import asking, openai
+from kaiffin.serve.decoding import Kind
 from kaiffin.serve.errors import Refused
 from kaiffin.serve.keys import Caller
 from kaiffin.serve.named import known_names
@@ -50,7 +54,23 @@ class Txt2Img(BaseModel):
     sampler_name: Annotated[str, Field(max_length=100)] | None = None
     scheduler: Annotated[str, Field(max_length=100)] | None = None
     clip_skip: Annotated[int, Field(ge=1, le=CLIP_SKIPS)] | None = None
+    subseed: Annotated[int, Field(ge=-1, lt=SEEDS - PICTURES)] | None = -1
+    subseed_strength: Annotated[float, Field(ge=0, le=1)] | None = 0
+    enable_hr: bool | None = False
+    hr_scale: Annotated[float, Field(ge=0, le=100)] | None = 2
+    denoising_strength: Annotated[float, Field(ge=0, le=1)] | None = None
     override_settings: dict[str, Any] | None = None
+
+
+class Img2Img(Txt2Img):
+    """The same over a picture, in base64; a mask is white where it is painted over."""
+
+    init_images: Annotated[list[str], Field(min_length=1, max_length=1)]
+    denoising_strength: Annotated[float, Field(ge=0, le=1)] | None = 0.75
+    mask: str | None = None
+    inpainting_mask_invert: bool | Literal[0, 1] | None = 0
+    include_init_images: bool | None = False
+    mask_blur: Annotated[int, Field(ge=0, le=1024)] | None = None
 
 
 # --- what there is ------------------------------------------------------------------------------
@@ -165,8 +185,52 @@ def _id(title: str) -> str:
 @router.post("/txt2img")
 async def txt2img(body: Txt2Img, caller: Painter, service: Served) -> dict[str, Any]:
     """Pictures in base64, as PNG."""
+    return await _painted(service, caller, body, _varied(body) | _larger(body))
+
+
+@router.post("/img2img")
+async def img2img(body: Img2Img, caller: Painter, service: Served) -> dict[str, Any]:
+    """A picture painted over, or what is white in its mask."""
+    kind: Kind = "inverted" if body.inpainting_mask_invert else "mask"
+    start = _varied(body) | {
+        "image": await _sent(service, caller, body.init_images[0]),
+        "mask": body.mask and await _sent(service, caller, body.mask, kind),
+        "strength": body.denoising_strength, "feather": body.mask_blur if body.mask else None,
+    }  # fmt: skip
+    answer = await _painted(service, caller, body, start)
+    said = answer["parameters"] | {"init_images": None, "mask": None}
+    return answer if body.include_init_images else answer | {"parameters": said}
+
+
+def _varied(body: Txt2Img) -> dict[str, Any]:
+    if not body.subseed_strength:
+        return {}
+    seed = secrets.randbelow(2**32) if body.subseed in (None, -1) else body.subseed
+    return {"vary": body.subseed_strength, "vary_seed": seed}
+
+
+def _larger(body: Txt2Img) -> dict[str, Any]:
+    """Hires fix."""
+    if not body.enable_hr:
+        return {}
+    return {"upscale": body.hr_scale or 2, "second": body.denoising_strength}
+
+
+async def _sent(service: Service, caller: Caller, text: str, kind: Kind = "photo") -> str:
+    """The id of a picture in base64, also as a data: address."""
+    try:
+        data = base64.b64decode(text.rpartition(",")[2], validate=True)
+    except ValueError:
+        raise Refused(400, "a picture is no base64.", field="init_images") from None
+    file = UploadFile(io.BytesIO(data), size=len(data))
+    return await openai.uploaded(service, caller, file, kind)
+
+
+async def _painted(
+    service: Service, caller: Caller, body: Txt2Img, start: Mapping[str, Any]
+) -> dict[str, Any]:
     set_here = await run_in_threadpool(options, caller, service)
-    asked = await run_in_threadpool(_translated, service, caller, body, set_here)
+    asked = await run_in_threadpool(_translated, service, caller, body, set_here, start)
     job = await run_in_threadpool(asking.submit, service, caller, "generate", asked)
     done = await openai.finished(service, caller, job)
     rows = openai.pictures(service, done)
@@ -182,8 +246,9 @@ async def txt2img(body: Txt2Img, caller: Painter, service: Served) -> dict[str, 
 
 
 def _translated(
-    service: Service, caller: Caller, body: Txt2Img, set_here: Mapping[str, Any]
-) -> Generate:
+    service: Service, caller: Caller, body: Txt2Img, set_here: Mapping[str, Any],
+    start: Mapping[str, Any],
+) -> Generate:  # fmt: skip
     model = (body.override_settings or {}).get(MODEL) or set_here[MODEL]
     sampler, schedule = elsewhere(body.sampler_name or "", body.scheduler or "")
     sample: dict[str, Any] = {
@@ -197,6 +262,7 @@ def _translated(
         prompts=(body.prompt,), count=(body.batch_size or 1) * (body.n_iter or 1),
         seed=-1 if body.seed is None else body.seed,
         sample=Sampling.model_validate({k: v for k, v in sample.items() if v is not None}),
+        start=openai.way_in(start),
         **openai.source_of(service, caller.owner, _id(str(model))),
     )  # fmt: skip
 

@@ -29,6 +29,7 @@ from kaiffin.serve.routes import (
     reports,
     runs,
     session,
+    uploads,
     votes,
 )  # fmt: skip
 from kaiffin.serve.routes.common import FAILURES
@@ -38,7 +39,8 @@ from kaiffin.serve.service import Service
 ROUTERS = (
     session.router, keys.router, datasets.router, jobs.router, runs.router, adapters.router,
     images.router, events.router, plans.router, page.router, about.router, openai.router,
-    known.router, pieces.router, recipes.router, reports.router, votes.router,
+    known.router, pieces.router, recipes.router, reports.router, uploads.router,
+    votes.router,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from kaiffin.serve.keys import Caller, Scope
 from kaiffin.serve.named import names_of
 from kaiffin.serve.requests import KINDS, Asked, Kind
 from kaiffin.serve.service import Service, require
+from kaiffin.serve.studio import begun_from
 
 NEEDED: dict[str, Scope] = {
     kind: "train" if kind in ("scan", "train", "sweep") else "generate" for kind in KINDS
@@ -83,6 +84,7 @@ def check(service: Service, owner: str, request: dict[str, Any], *, drawn: bool 
         "image": lambda id: image_row(service, owner, id),
         "named": lambda id: _named(service, owner, id),
         "base": service.check_base,
+        "picture": lambda id: picture(service, owner, id),
     }
     for what, id in named(request):
         looks[what](id)
@@ -101,6 +103,7 @@ def named(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("adapter", worn["adapter"]) for worn in request.get("adapters") or ())
     yield from (("named", id) for id in (request.get("names") or {}).values())
     yield from (("dataset", id) for id in (request.get("phase_datasets") or {}).values())
+    yield from (("picture", id) for _, id in begun_from(request))
     if "config" in request:
         yield "base", request["config"]["base"]["name"]
 
@@ -140,6 +143,14 @@ def image_row(service: Service, owner: str, id: str) -> dict[str, Any]:
     if not rows:
         raise NotFound(f"there is no picture {id[:40]}.", "The list of images has yours.")
     return dict(rows[0])
+
+
+def picture(service: Service, owner: str, id: str) -> None:
+    """NotFound where it is neither in the gallery nor an upload."""
+    with contextlib.suppress(NotFound):
+        image_row(service, owner, id)
+        return
+    service.uploads.get(owner, id)
 
 
 async def wait(service: Service, owner: str, id: str, seconds: float) -> Job:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kaiffin.foundation.errors import RunError
-from kaiffin.serve.tables import INDEXES, TABLES, VOTES
+from kaiffin.serve.tables import INDEXES, TABLES, UPLOADS, VOTES
 
 # Each makes the tables of the version before into its own; those of a release are never edited.
 VERSIONS = (
@@ -76,6 +76,7 @@ VERSIONS = (
     TABLES,
     INDEXES,
     VOTES,
+    UPLOADS,
 )
 
 LETTERS = string.ascii_lowercase + string.digits

@@ -17,14 +17,22 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kaiffin.foundation.errors import PhotoError, UserError
+
+# What a picture is: a photo, or a mask, whose white (or, where it has one, opaque) part is meant;
+# inverted: the other part; clear: the part that is transparent.
+Kind = Literal["photo", "mask", "inverted", "clear"]
+
+if TYPE_CHECKING:
+    from kaiffin.data.images import Photo
 
 MEMORY = 3 * 2**30  # bytes of address space: a photo of the most pixels, its copies, the libraries
 SECONDS = 60.0  # for one photo
 IDLE_S = 60  # then the child ends
 SHOWN, THUMB = 1280, 256  # pixels of the longer side
+LARGEST = 4096  # of one that is painted over
 AGAIN = "Export it anew, as JPEG or PNG."
 
 
@@ -60,6 +68,14 @@ class Decoder:
         order: dict[str, Any] = {"path": str(path), "shown": str(shown), "thumb": str(thumb)}
         if crop:
             order |= {"cut": str(crop[0]), "box": dict(crop[1])}
+        return await self._looked(order)
+
+    async def plain(self, path: Path, to: Path, kind: Kind) -> Looked:
+        """The photo as a PNG of `LARGEST` pixels a side at most, or what it means as a mask.
+        PhotoError as `look`, and for a mask that is to be clear somewhere and is not."""
+        return await self._looked({"path": str(path), "plain": str(to), "kind": kind})
+
+    async def _looked(self, order: Mapping[str, Any]) -> Looked:
         async with self._turn:
             answer = await self._ask(order)
         if number := answer.get("errno"):
@@ -158,15 +174,32 @@ def look(order: Mapping[str, Any]) -> dict[str, Any]:
         if photo.alpha:
             cut.putalpha(photo.alpha.crop(corners))
         cut.save(order["cut"], format="PNG")
+    if "plain" in order:
+        _save_plain(photo, order)
     for name, side in (("shown", SHOWN), ("thumb", THUMB)):
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        image.save(order[name], format="JPEG", quality=90)
+        if name in order:
+            image.thumbnail((side, side), Image.Resampling.LANCZOS)
+            image.save(order[name], format="JPEG", quality=90)
     with Image.open(path) as again:
         kind = again.format or ""
     return {
         "width": width, "height": height, "sha256": photo.sha256, "format": kind,
         "notes": list(photo.notes),
     }  # fmt: skip
+
+
+def _save_plain(photo: Photo, order: Mapping[str, Any]) -> None:
+    from PIL import Image, ImageChops
+
+    kind: Kind = order["kind"]
+    if kind == "clear" and photo.alpha is None:
+        raise PhotoError("has no transparent part, which is what a mask has here.")
+    image = photo.image if kind == "photo" else photo.alpha or photo.image.convert("L")
+    if kind in ("clear", "inverted"):
+        image = ImageChops.invert(image)
+    image = image.copy()
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    image.save(order["plain"], format="PNG")
 
 
 if __name__ == "__main__":

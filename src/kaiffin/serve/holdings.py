@@ -32,7 +32,8 @@ class Holdings:
         sent = self.studio.db.rows(
             "SELECT (SELECT IFNULL(SUM(p.bytes), 0) FROM photos p JOIN datasets d"
             " ON d.id = p.dataset WHERE d.owner = ?1)"
-            " + (SELECT IFNULL(SUM(bytes), 0) FROM adapters WHERE owner = ?1) AS bytes",
+            " + (SELECT IFNULL(SUM(bytes), 0) FROM adapters WHERE owner = ?1)"
+            " + (SELECT IFNULL(SUM(bytes), 0) FROM uploads WHERE owner = ?1) AS bytes",
             (owner,),
         )
         jobs = self.studio.db.rows(

@@ -11,11 +11,11 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image
@@ -24,11 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.serve import asking
+from kaiffin.serve.decoding import Kind
 from kaiffin.serve.errors import Refused, answer
 from kaiffin.serve.jobs import Job, NotFound
 from kaiffin.serve.keys import Caller
-from kaiffin.serve.requests import PICTURES, SIDE, Generate, Prompt, Sampling, Worn
-from kaiffin.serve.routes.common import FOREIGN_FAILURES, sends
+from kaiffin.serve.requests import PICTURES, SIDE, Generate, Prompt, Sampling, WayIn, Worn
+from kaiffin.serve.routes.common import FOREIGN_FAILURES, incoming, sends
 from kaiffin.serve.security import is_https, prefix_of
 from kaiffin.serve.service import Painter, Reader, Served, Service
 
@@ -58,6 +59,15 @@ class Wanted(BaseModel):
     negative: Annotated[str, Field(max_length=2000)] | None = None
     sampler: Annotated[str, Field(max_length=40)] | None = None
     weights: Annotated[str, Field(max_length=100)] | None = None
+
+
+class Edited(Wanted):
+    """What `client.images.edit` sends, as a form; strength is ours."""
+
+    image: Annotated[UploadFile | None, Field(description="what is painted over")] = None
+    images: Annotated[list[UploadFile], Field(alias="image[]", max_length=16)] = []
+    mask: Annotated[UploadFile | None, Field(description="painted over where transparent")] = None
+    strength: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Model(BaseModel):
@@ -105,6 +115,38 @@ def model(id: str, caller: Reader, service: Served) -> Model:
 async def generations(body: Wanted, request: Request, caller: Painter, service: Served) -> Response:
     """Pictures, as one answer or as a stream with partial ones."""
     asked = await run_in_threadpool(translated, service, caller, body)
+    return await _made(service, caller, asked, body, request)
+
+
+@router.post("/images/edits", responses=sends("text/event-stream"))
+async def edits(
+    body: Annotated[Edited, Form(media_type="multipart/form-data")], request: Request,
+    caller: Painter, service: Served,
+) -> Response:  # fmt: skip
+    """A picture painted over: all of it at `strength`, or anew what is transparent in the mask."""
+    given = [one for one in (body.image, *body.images) if one is not None]
+    if len(given) != 1:
+        raise Refused(400, f"{len(given)} pictures are not painted over at once.", "Send one.",
+                      field="image")  # fmt: skip
+    image = await uploaded(service, caller, given[0])
+    mask = await uploaded(service, caller, body.mask, "clear") if body.mask else None
+    strength = body.strength if body.strength is not None else 1.0 if mask else None
+    start = {"image": image, "mask": mask, "strength": strength}
+    asked = await run_in_threadpool(translated, service, caller, body, start)
+    return await _made(service, caller, asked, body, request)
+
+
+async def uploaded(service: Service, caller: Caller, file: UploadFile, kind: Kind = "photo") -> str:
+    """The id of a picture that came in."""
+    await run_in_threadpool(service.holdings.refuse, caller, file.size or 0)
+    async with incoming(service, file) as path:
+        return (await service.uploads.add(caller.owner, path, kind)).id
+
+
+async def _made(
+    service: Service, caller: Caller, asked: Generate, body: Wanted, request: Request
+) -> Response:
+    """Pictures, as one answer or as a stream."""
     seen = service.studio.events.last(caller.owner)
     job = await run_in_threadpool(asking.submit, service, caller, "generate", asked)
     if body.stream:
@@ -115,7 +157,9 @@ async def generations(body: Wanted, request: Request, caller: Painter, service: 
     return JSONResponse(await run_in_threadpool(_answer, service, done, body, request))
 
 
-def translated(service: Service, caller: Caller, body: Wanted) -> Generate:
+def translated(
+    service: Service, caller: Caller, body: Wanted, start: Mapping[str, Any] | None = None
+) -> Generate:
     """OpenAI's words as ours. NotFound for a model that is none."""
     sample: dict[str, Any] = {"steps": body.steps or STEPS.get(body.quality or "")}
     sample |= {name: getattr(body, name) for name in ("guidance", "negative", "sampler")}
@@ -124,8 +168,15 @@ def translated(service: Service, caller: Caller, body: Wanted) -> Generate:
     given = {name: value for name, value in sample.items() if value is not None}
     return Generate(
         prompts=(body.prompt,), count=body.n or 1, seed=-1 if body.seed is None else body.seed,
-        sample=Sampling.model_validate(given), preview_every=_every(body, given), **source,
+        sample=Sampling.model_validate(given), preview_every=_every(body, given),
+        start=way_in(start), **source,
     )  # fmt: skip
+
+
+def way_in(given: Mapping[str, Any] | None) -> WayIn | None:
+    """Of what was said."""
+    said = {name: value for name, value in (given or {}).items() if value is not None}
+    return WayIn.model_validate(said) if said else None
 
 
 def _every(body: Wanted, given: dict[str, Any]) -> int:
@@ -241,17 +292,21 @@ async def _stream(
     try:
         async for path, place in _partials(service, job, seen):
             text = await run_in_threadpool(encoded, path, kind)
-            yield _event("image_generation.partial_image", b64_json=text, partial_image_index=place,
+            yield _event(f"{_kind(body)}.partial_image", b64_json=text, partial_image_index=place,
                          size=body.size or "auto", **about)  # fmt: skip
         done = await finished(service, caller, job)
         for row in pictures(service, done):
             text = await run_in_threadpool(encoded, service.studio.image(row["id"]), kind)
             size = f"{row['width']}x{row['height']}"
-            yield _event("image_generation.completed", b64_json=text, size=size, usage=_usage(),
+            yield _event(f"{_kind(body)}.completed", b64_json=text, size=size, usage=_usage(),
                          seed=row["seed"], **about)  # fmt: skip
     except UserError as error:
         yield f"event: error\ndata: {bytes(answer(error, '/v1/').body).decode()}\n\n"
     yield "data: [DONE]\n\n"
+
+
+def _kind(body: Wanted) -> str:
+    return "image_edit" if isinstance(body, Edited) else "image_generation"
 
 
 async def _partials(service: Service, job: Job, seen: int) -> AsyncIterator[tuple[Path, int]]:

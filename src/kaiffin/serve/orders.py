@@ -10,7 +10,8 @@ from kaiffin.foundation.run import Run
 from kaiffin.pictures.fast import OWN
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.request import Request
-from kaiffin.serve.studio import Studio
+from kaiffin.pictures.start import File, Start
+from kaiffin.serve.studio import Studio, begun_from
 from kaiffin.serve.work import Task, picture_id
 from kaiffin.stories.generate import Order
 
@@ -28,6 +29,7 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         library=Library(given={name: _file(studio, id) for name, id in _names(asked)}),
         regions=asked.get("regions") or (),
         fast=OWN if asked.get("fast") else None,
+        start=start_of(task),
     )  # fmt: skip
     sample = asked.get("sample") or {}
     return order, {f"sample.{name}": plain(value) for name, value in sample.items()}
@@ -43,6 +45,15 @@ def _file(studio: Studio, id: str) -> Path:
     return Run.open(run).adapter_path if Run.is_at(run) else studio.adapter(id)
 
 
+def start_of(task: Task) -> Start | None:
+    """Another way in than noise, with the pictures that were kept for it."""
+    if not task.request.get("start"):
+        return None
+    files = {name: File.at(task.made / f"{name}.png") for name, _ in begun_from(task.request)}
+    given = {name: value for name, value in task.request["start"].items() if value is not None}
+    return Start.of("start.", **(given | files))
+
+
 def source_of(task: Task) -> str:
     """The run or the base that pictures are made with."""
     run = task.request.get("run")
@@ -56,11 +67,17 @@ def plain(value: Any) -> Any:
 
 def given_away(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A picture's recipe for its owner: files by their names, whatever folder they are in."""
-    named = {
+    named: dict[str, Any] = {
         field: [{**one, "path": Path(one["path"]).name} for one in recipe[field]]
         for field in ("adapters", "embeddings")
         if field in recipe
     }
+    start = {
+        name: {**value, "path": value["name"]} if name in ("image", "mask") else value
+        for name, value in recipe.get("request", {}).get("start", {}).items()
+    }
+    if start:
+        named["request"] = {**recipe["request"], "start": start}
     return {**recipe, **named}
 
 
@@ -68,5 +85,5 @@ def picture_facts(task: Task, number: int, request: Request) -> dict[str, Any]:
     """What the service knows of a picture without opening it."""
     return {
         "id": picture_id(task.id, number), "number": number, "prompt": request.prompt,
-        "seed": request.seed, "width": request.width, "height": request.height,
+        "seed": request.seed, "width": request.size[0], "height": request.size[1],
     }  # fmt: skip

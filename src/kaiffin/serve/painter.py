@@ -89,7 +89,7 @@ class Painter:
         order, changes = order_of(task)
         opened = open_order(order, changes, tell=self.tell)
         family = self._loaded(opened.config.base)
-        pictures = tasks_of(order, opened, family)
+        pictures = tasks_of(order, opened, family, tell=self.tell)
         self.todo = [one for one in self.todo if one.task.id != task.id]  # given a second time
         self.todo += [Wanted(task, number, one) for number, one in enumerate(pictures)]
         self.left[task.id] = len(pictures)
@@ -130,7 +130,8 @@ class Painter:
         assert self.family is not None
         asked, parts = picture.request, len(picture.regions)
         place = f"{self.family.revision[:12]} {self.family.device.type} {self.family.dtype}"
-        return f"{place} {asked.width}x{asked.height}" + (f" in {parts} parts" if parts else "")
+        size = f"{place} {asked.size[0]}x{asked.size[1]}"
+        return size + (f" in {parts} parts" if parts else "")
 
     def _make(self, batch: Sequence[Wanted], key: str) -> None:
         assert self.family is not None

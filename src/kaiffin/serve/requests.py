@@ -16,6 +16,7 @@ from kaiffin.foundation.config import Config, PhaseConfig, SampleConfig, ScoreCo
 from kaiffin.foundation.errors import ConfigError, nearest
 from kaiffin.foundation.schema import SEEDS, Strict, leaves
 from kaiffin.foundation.settings import build, override
+from kaiffin.pictures.start import Ways
 from kaiffin.serve.narrow import LONGEST, MANY, narrow
 
 PICTURES = 64  # of one job
@@ -154,6 +155,15 @@ class Pictured(Asked):
         return self
 
 
+class WayIn(Ways):
+    """Another way into pictures than noise: over a picture of the gallery or an upload, within its
+    mask, between two seeds; and second passes."""
+
+    image: Id | None = Field(None, description="an upload or a picture, which is painted over")
+    mask: Id | None = Field(None, description="another: white where that is painted over")
+    upscale: float = Field(1.0, ge=1, le=2, description="times the size, in a second pass")
+
+
 class Generate(Pictured):
     """Make pictures."""
 
@@ -176,6 +186,7 @@ class Generate(Pictured):
         False, description="few steps: the base's own few-step adapter, with the settings it wants"
     )
     best: int | None = Field(None, ge=1, le=PICTURES, description="choose so many, by score")
+    start: WayIn | None = Field(None, description="another way in than noise")
     preview_every: int = Field(0, ge=0, le=150, description="steps between partial pictures")
 
     @model_validator(mode="after")

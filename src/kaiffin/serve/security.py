@@ -35,7 +35,10 @@ UPLOADS = {
     re.compile(r"/api/v1/datasets/[^/]+/photos"): 100 * MB,
     re.compile(r"/api/v1/adapters"): 2048 * MB,
     re.compile(r"/api/v1/recipes"): 100 * MB,
+    re.compile(r"/api/v1/uploads"): 100 * MB,
+    re.compile(r"/v1/images/edits"): 100 * MB,
 }
+LARGE_JSON = {"/sdapi/v1/img2img": 64 * MB}  # with pictures in base64
 SAFE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none';"
@@ -197,11 +200,12 @@ class Gate:
         wanted = "multipart/form-data" if limit else "application/json"
         if kind != wanted:
             raise Refused(415, f"the body is {kind or 'of no type'}.", f"Send {wanted}.")
-        if length.isdecimal() and int(length) > (limit or JSON_BYTES):
-            _refuse_large(limit or JSON_BYTES)
+        most = limit or LARGE_JSON.get(scope["path"], JSON_BYTES)
+        if length.isdecimal() and int(length) > most:
+            _refuse_large(most)
         if limit:
             return _counted(receive, limit)
-        body = await _read(receive)
+        body = await _read(receive, most)
         _refuse_bad_json(body)
         return _replayed(body, receive)
 
@@ -235,7 +239,7 @@ def _counted(receive: Receive, limit: int) -> Receive:
     return counting
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     parts, size, more = [], 0, True
     while more:
         message = await receive()
@@ -243,8 +247,8 @@ async def _read(receive: Receive) -> bytes:
             raise Refused(400, "the body ended early.", "Send it again.")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > JSON_BYTES:
-            _refuse_large(JSON_BYTES)
+        if size > most:
+            _refuse_large(most)
         more = message.get("more_body", False)
     return b"".join(parts)
 

@@ -19,6 +19,7 @@ from kaiffin.serve.holdings import Holdings
 from kaiffin.serve.keys import Caller, Keys, Scope
 from kaiffin.serve.planning import Planner
 from kaiffin.serve.studio import Studio
+from kaiffin.serve.uploads import Uploads
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.keys, self.decoder = Keys(self.studio.db), Decoder()
+        self.uploads = Uploads(self.studio, self.decoder)
         self.planner = Planner(self.studio.work / "plans")
         self.datasets = Datasets(self.studio, self.decoder)
         self.adapters, self.holdings = Adapters(self.studio), Holdings(self.studio)

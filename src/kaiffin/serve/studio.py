@@ -4,6 +4,7 @@
     datasets/<id>/  runs/<id>/              photos, and trainings (see foundation.run)
     images/<aa>/<id>.png  thumbs/           pictures with their recipes
     adapters/<id>.safetensors               that were imported
+    uploads/<id>.png                        what is painted over, for a day
     made/<id>/                              what other jobs made, and the photos as they were when
                                             a job was submitted, by the job's id
     work/                                   jobs at their workers (see experiments.work)
@@ -43,7 +44,8 @@ class Studio(Folder):
         """The data folder at `path`, made where there is none. RunError where another server has
         it, or where it is of a newer Kaiffin."""
         studio = cls(path)
-        for name in ("", "datasets", "runs", "images", "thumbs", "adapters", "made", "work/jobs"):
+        for name in ("", "datasets", "runs", "images", "thumbs", "adapters", "uploads", "made",
+                     "work/jobs"):  # fmt: skip
             studio.folder(name)
         try:
             studio._open.enter_context(studio.lock())
@@ -71,6 +73,8 @@ class Studio(Folder):
         try:
             for name, dataset in _photos_of(job.request):
                 self._copy(dataset, self.made(job.id) / name)
+            for name, id in begun_from(job.request):
+                self._keep(id, self.made(job.id) / f"{name}.png")
         except BaseException:
             shutil.rmtree(self.made(job.id), ignore_errors=True)
             raise
@@ -84,6 +88,15 @@ class Studio(Folder):
             for file in source.iterdir():
                 if file.is_file():
                     _link(file, copy / file.name)
+
+    def _keep(self, id: str, copy: Path) -> None:
+        """A picture of the gallery, or one that was uploaded."""
+        source = next((p for p in (self.image(id), self.upload(id)) if p.is_file()), None)
+        if source is None:
+            raise NotFound(f"there is no picture {id}.", "Send it again.")
+        with explained(copy):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
 
     def _tidy(self) -> None:
         """Removes the photos of jobs whose submission was not written down."""
@@ -114,6 +127,9 @@ class Studio(Folder):
     def image(self, id: str) -> Path:
         return self.path / "images" / _checked(id)[:2] / f"{id}.png"
 
+    def upload(self, id: str) -> Path:
+        return self.path / "uploads" / f"{_checked(id)}.png"
+
     def made(self, id: str) -> Path:
         """The folder of what the job `id` made."""
         return self.path / "made" / _checked(id)
@@ -130,6 +146,12 @@ def _photos_of(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, request[field]
     for phase, dataset in (request.get("phase_datasets") or {}).items():
         yield f"phase-{phase}", dataset
+
+
+def begun_from(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(image or mask, the id of the picture that it is)"""
+    start = request.get("start") or {}
+    yield from ((name, start[name]) for name in ("image", "mask") if start.get(name))
 
 
 def _link(file: Path, copy: Path) -> None:

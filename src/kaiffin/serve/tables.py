@@ -89,6 +89,19 @@ INDEXES = """
     CREATE INDEX images_liked ON images (owner, number) WHERE vote = 1;
 """
 
+UPLOADS = """
+    CREATE TABLE uploads (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        created REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX uploads_by_owner ON uploads (owner, number);
+"""
+
 VOTES = """
     CREATE TABLE votes (
         owner TEXT NOT NULL,

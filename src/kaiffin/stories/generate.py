@@ -17,7 +17,7 @@ from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime, contained
+from kaiffin.foundation.runtime import Runtime, contained, within_memory
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import plain_prompt
@@ -26,19 +26,21 @@ from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures import fast
+from kaiffin.pictures import canvas, fast
 from kaiffin.pictures.make import Embedding, Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.regions import described, regions_of, shares, subjects_of
 from kaiffin.pictures.regions import read as read_regions
-from kaiffin.pictures.request import Request, remarks, request, slug, with_size
+from kaiffin.pictures.request import Request, remarks, request, slug
 from kaiffin.pictures.said import Reader, Said, refuse_twice
 from kaiffin.pictures.source import checkpoint_of, find_adapter, of_run, open_source
+from kaiffin.pictures.start import Start
 from kaiffin.score.judge import MINIATURE
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
 from kaiffin.stories.rank import Ranking, ranking
+from kaiffin.stories.ways import called, closer_to, seeds, sized, smaller, with_photos
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Order:
     apply; strength: of the run's own adapter; library: the adapters (<lora:NAME:0.8>) and
     embeddings that prompts may name, None where they may name none; fast: a few-step adapter,
     FILE[:WEIGHTS] or "own", which brings its settings along; regions: where each adapter acts,
-    `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere.
+    `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere; start:
+    another way in than noise; of one that varies, `count` are neighbours of `seed` on the seeds
+    from its `vary_seed` on.
     """
 
     source: str
@@ -75,6 +79,7 @@ class Order:
     library: Library | None = None
     regions: Sequence[str] = ()
     fast: str | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def generate(
     run, config = opened.run, opened.config
     panel = _open_panel(order, opened, tell)
     family = load_base(config.base, Runtime.from_config(config.base), tell)
-    tasks = tasks_of(order, opened, family)
+    tasks = tasks_of(order, opened, family, tell=tell)
     folder = order.out or (run.images if run else Path("images"))
     made = _write_pictures(family, tasks, folder, order.batch_size, order.metadata, tell)
     page = _new_name(folder, "sheet")
@@ -142,6 +147,7 @@ def open_order(
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
     config, few, lift = _few_steps(order, config, changes or {}, tell)
+    canvas.refuse_unusable(order.start)
     adapters = _adapters(replace(order, strength=lift * order.strength), run)
     worn, once = [one.path for one in adapters], Once(tell)
     if not order.blends:
@@ -161,6 +167,10 @@ def _in_regions(order: Order, said: Said, worn: Sequence[Path], tell: Tell) -> S
         return said
     if order.blends:
         raise ConfigError("--region and --blend do not go together.", "Give one of them.")
+    if order.start and order.start.is_closer:
+        raise ConfigError(
+            "--region and a second pass over a part do not go together.", "Give one of them."
+        )
     worn = [*worn, *(one.path for one in said.adapters)]
     found = tuple(regions_of(order.regions, said.text, subjects_of(worn, order.regions)))
     for line in described(found, worn):
@@ -181,9 +191,11 @@ def _few_steps(
     return changed(config, **fast.settings(found, given)), (worn,), found.kind.lift
 
 
-def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
+def tasks_of(
+    order: Order, opened: Opened, family: ModelFamily, *, tell: Tell = SILENT
+) -> list[Task]:
     """Every picture of an order: blends outside, then prompts, then seeds."""
-    sample, seeds = with_size(opened.config.sample, family), range(order.count)
+    sample, start = sized(opened.config.sample, order.start, family, tell)
     for one in opened.prompts if order.regions else ():
         picture = request(one.text, order.seed, sample)
         shares(one.regions, picture.height // family.downscale, picture.width // family.downscale)
@@ -191,14 +203,14 @@ def tasks_of(order: Order, opened: Opened, family: ModelFamily) -> list[Task]:
     words = tuple(map(Embedding, order.embeddings))
     return [
         Task(
-            request(one.text, order.seed + k, sample),
+            closer_to(request(one.text, seed, sample, way), opened.config, family),
             (*mix, *one.adapters, *opened.fast),
             (*words, *one.embeddings),
             one.regions,
         )
         for mix in mixes
         for one in opened.prompts
-        for k in seeds
+        for seed, way in seeds(order.seed, order.count, start)
     ]
 
 
@@ -252,10 +264,13 @@ def _write_pictures(
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     made: dict[int, Picture] = {}
-    with tell.progress("generating", len(tasks)) as wait:
+    with (
+        tell.progress("generating", len(tasks)) as wait,
+        within_memory(smaller(tasks[0].request, batch_size)),
+    ):
         for place, image in make(family, tasks, batch_size, tell=tell):
             one, recipe = tasks[place].request, tasks[place].recipe(family)
-            path = _new_name(folder, f"{slug(one.prompt)}-seed{one.seed}")
+            path = _new_name(folder, f"{slug(one.prompt)}-{called(one).replace(' ', '')}")
             save_png(image, path, recipe if metadata else None)
             made[place] = Picture(path, one, recipe)
             tell.picture(path, one.prompt)
@@ -278,7 +293,7 @@ def _write_sheet(page: Path, made: Sequence[Picture], order: Order) -> None:
     marks = [f"  ·  blend {blend:g}" for blend in order.blends] or [""]
     each = len(made) // blends
     labels = [
-        f"{one.request.prompt}  ·  seed {one.request.seed}{marks[i // each]}"
+        f"{one.request.prompt}  ·  {called(one.request)}{marks[i // each]}"
         for i, one in enumerate(made)
     ]
     places, columns = list(range(len(made))), order.count if order.count > 1 else None
@@ -353,7 +368,8 @@ def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILE
         Embedding(_found(picture, one, tell), one["name"]) for one in found.get("embeddings", ())
     ]
     regions = read_regions(found.get("regions", ()), len(adapters))
-    task = Task(Request(**found["request"]), tuple(adapters), tuple(words), regions)
+    asked = with_photos(picture, Request.of(found["request"]), tell)
+    task = Task(asked, tuple(adapters), tuple(words), regions)
     return _write_pictures(family, [task], out, 1, metadata, tell)[0]
 
 

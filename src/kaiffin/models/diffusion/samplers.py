@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from kaiffin.models.diffusion.schedule import Schedule
@@ -254,6 +255,17 @@ def sample_lcm(
         if on_step:
             on_step(i, x0)
     return x
+
+
+def between(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """Noise on the arc from one to the other (Shoemake 1985): as far from the origin as noise is,
+    which a straight line would cut short."""
+    angle = torch.acos(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), 0))
+    if angle < 1e-3:  # hardly two
+        return torch.lerp(one, other, share)
+    return (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(
+        angle
+    )
 
 
 def guided(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:

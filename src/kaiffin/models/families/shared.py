@@ -14,7 +14,7 @@ from kaiffin.foundation.prompts import Spoken
 from kaiffin.models import parts
 from kaiffin.models.base import Conditioning, SizeFacts
 from kaiffin.models.diffusion.schedule import NoiseSchedule, Schedule
-from kaiffin.models.families import text
+from kaiffin.models.families import attention, text
 from kaiffin.models.words import Words
 
 
@@ -132,6 +132,13 @@ class LatentDiffusion(ABC):
             leaning = [isinstance(one, Spoken) and one.leaning for one in prompts]
             states = text.weighted(states, weights, empty, leaning)
         return states.to(self.device), None if pooled is None else pooled.to(self.device)
+
+    def places(self, prompt: str | Spoken, words: str) -> list[int]:
+        return text.places(self.words, self.tokenizers["text_encoder"], prompt, words)
+
+    def heard(self, x_t: Tensor, t: Tensor, cond: Conditioning, places: Sequence[int]) -> Tensor:
+        size = (x_t.shape[-2], x_t.shape[-1])
+        return attention.heard(self.net, lambda: self.predict(x_t, t, cond), places, size)
 
     def enable_gradient_checkpointing(self) -> None:
         """Trades about a third of the speed for most of the activations' memory."""

@@ -56,6 +56,19 @@ def _blocks(words: Words, tokenizer: Any, prompt: str | Spoken) -> list[list[tup
     return found
 
 
+def places(words: Words, tokenizer: Any, prompt: str | Spoken, wanted: str) -> list[int]:
+    """Where in the joined states the tokens of `wanted` stand, all of them, each time in a row."""
+    ids = words.ids(tokenizer, wanted)
+    found: list[int] = []
+    for number, block in enumerate(_blocks(words, tokenizer, prompt)):
+        said = [id for id, _ in block]
+        for begin in range(len(said) - len(ids) + 1):
+            if ids and said[begin : begin + len(ids)] == ids:
+                first = number * tokenizer.model_max_length + 1 + begin  # behind the begin token
+                found += range(first, first + len(ids))
+    return found
+
+
 def weighted(states: Tensor, weights: Tensor, empty: Tensor, leaning: Sequence[bool]) -> Tensor:
     """states (B, blocks * 77, D) by the weights of their tokens (B, blocks, 77); a block in which
     all are 1 stays as it is.
