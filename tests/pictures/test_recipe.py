@@ -56,7 +56,7 @@ def test_values_with_commas_are_quoted(sd: ModelFamily) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "written"),
+    ("prompt", "said"),
     [
         ("a (kaiffin:1.3) bird in [snow]", r"a \(kaiffin:1.3\) bird in \[snow\]"),
         ("a bird <lora:other:0.8>", "a bird <lora\\:other:0.8>"), ("<a:b>", "<a\\:b>"),
@@ -64,10 +64,10 @@ def test_values_with_commas_are_quoted(sd: ModelFamily) -> None:
         (r"a \(bird\), BREAKfast", r"a \\\(bird\\\), BREAKfast"),
     ],
 )  # fmt: skip
-def test_what_was_plain_words_is_so_elsewhere(sd: ModelFamily, prompt: str, written: str) -> None:
+def test_what_was_plain_words_is_so_elsewhere(sd: ModelFamily, prompt: str, said: str) -> None:
     made = recipe(Request(prompt, 0, negative=prompt, **CALL), sd, [])
     first, second, *_ = written(made).split("\n")
-    assert (first, second) == (written, f"Negative prompt: {written}")
+    assert (first, second) == (said, f"Negative prompt: {said}")
     assert made["request"]["prompt"] == prompt
 
 

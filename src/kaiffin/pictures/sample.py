@@ -50,7 +50,7 @@ def generate(
     its own prompt in place of the requests'.
     """
     share, known = share or (lambda *shares: None), {}
-    answers = functools.partial(Says, family, share=share, known=known, parts=parts)
+    answers = functools.partial(Says, share=share, known=known, parts=parts)
     try:
         for batch in _batches(family, requests, batch_size):
             yield from _make(family, batch, answers, on_step, weigh, watch)
@@ -97,18 +97,18 @@ def _make(
             weigh(0.0)
         one = plan(family, batch, images)
         done += one.skipped(batch[0].steps)
-        images = one.finish(_decoded(family, _sampled(family, batch, one, answers, weigh, report)))
+        images = one.finish(_decoded(family, _sampled(family, batch, one, weigh, report, answers)))
     return images
 
 
 def _sampled(
-    family: ModelFamily, batch: list[Request], one: Pass, answers: Callable[..., Says],
-    weigh: Weigh | None, report: Callable[[Draw], None],
+    family: ModelFamily, batch: list[Request], one: Pass, weigh: Weigh | None,
+    report: Callable[[Draw], None], answers: Callable[..., Says] = Says,
 ) -> Tensor:  # fmt: skip
     """The latents of one pass."""
     first, skipped = batch[0], one.skipped(batch[0].steps)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
-    says, sigmas, now = answers(batch, one, sigmas), sigmas[skipped:], skipped
+    says, sigmas, now = answers(family, batch, one, sigmas), sigmas[skipped:], skipped
 
     def noise(step: int | str) -> Tensor:
         width, height = (side // family.downscale for side in one.size)

@@ -100,9 +100,10 @@ class Says:
 
     def __init__(
         self, family: ModelFamily, batch: Sequence[Request], one: Pass, sigmas: Sequence[float],
-        share: Share, known: Known, parts: Sequence[Part],
+        share: Share = lambda *shares: None, known: Known | None = None, parts: Sequence[Part] = (),
     ) -> None:  # fmt: skip
         self.family, self.first, self.parts, self.tiles = family, batch[0], parts, one.tiles
+        known = {} if known is None else known
 
         def told(batch: Sequence[Request], known: Known) -> list[Told]:
             places = one.facts(family.downscale)

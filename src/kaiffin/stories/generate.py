@@ -57,9 +57,9 @@ class Order:
     apply; strength: of the run's own adapter; library: the adapters (<lora:NAME:0.8>) and
     embeddings that prompts may name, None where they may name none; fast: a few-step adapter,
     FILE[:WEIGHTS] or "own", which brings its settings along; regions: where each adapter acts,
-    `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere; start:
-    another way in than noise; of one that varies, `count` are neighbours of `seed` on the seeds
-    from its `vary_seed` on.
+    `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere;
+    start: another way in than noise; of one that varies, `count` are neighbours of `seed` on the
+    seeds from its `vary_seed` on.
     """
 
     source: str
