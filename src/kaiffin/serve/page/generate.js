@@ -217,7 +217,7 @@ async function showJob(job, place, signal, acting, beside) {
 				const seen = [...partial.values()][i];
 				return h("div.gone.making", seen ? h("img", { src: `api/v1/jobs/${job.id}/partial/${seen.number}?${seen.step}`, alt: G.partial }) : h("span", G.waiting));
 			}));
-		put(status, now.state !== "done" && standing(now), beside && soft(G.varied), scores.size > 0 && soft(G.scored));
+		put(status, now.state !== "done" && standing(partial.size && !now.progress?.what ? { ...now, progress: { what: G.drawing } } : now), beside && soft(G.varied), scores.size > 0 && soft(G.scored));
 	}
 	const asked = (image) => job.request.prompts.indexOf(image.prompt);
 	const rank = (scores, image) => [...scores.keys()].indexOf(image.id) + (scores.get(image.id)?.chosen ? 0 : 1000);
