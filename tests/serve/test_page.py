@@ -168,6 +168,13 @@ def test_a_gallery_of_thousands_holds_what_is_seen(browser: Browser, world: Worl
             page.wait_for_timeout(150)
         assert page.locator(".gallery .photos").count() > 1
         assert page.locator(".gallery .pic").count() < 600
+        page.get_by_role("button", name="Choose several").click()
+        page.get_by_role("button", name="Choose all of these").click()
+        zips = page.get_by_role("link", name="Download as zip, ").all()
+        parts = [len((zip.get_attribute("href") or "").split(",")) for zip in zips]
+        assert len(parts) > 1
+        assert max(parts) == 200  # what a file takes: the rest is in others, and nothing is lost
+        expect(page.get_by_text(f"{sum(parts)} chosen")).to_be_visible()
 
 
 def test_the_line_breaks_and_comes_back(browser: Browser, world: World, at: str) -> None:
