@@ -9,6 +9,7 @@ Chromium, and ends the service. It takes some minutes: the miniature learns for 
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -32,7 +33,8 @@ PROMPT = "a photo of kaiffin penguin in the snow\na photo of kaiffin penguin in 
 def served(folder: Path) -> Iterator[str]:
     """The address of a service, with the token that opens it once."""
     command = [sys.executable, "-m", "kaiffin", "serve", "--data", str(folder), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    lively = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=lively)
     try:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
@@ -59,7 +61,7 @@ def photos(page: Page) -> None:
     page.get_by_role("button", name="Try it with Kaiffin").click()
     page.get_by_role("button", name="Check photos").click()
     expect(page.get_by_text("Nothing to mend.")).to_be_visible()
-    keep(page, "dataset", ".bar")
+    keep(page, "dataset", ".told")
 
 
 def training(page: Page) -> None:
