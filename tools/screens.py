@@ -17,13 +17,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-DESK = {"width": 1100, "height": 760}
-PHONE = {"width": 390, "height": 760}
+DESK: ViewportSize = {"width": 1100, "height": 760}
+PHONE: ViewportSize = {"width": 390, "height": 760}
 PATIENCE = 1_800_000  # ms, for what the machine computes
 LITTLE = {"train.steps": "160", "score.candidates": "3", "score.seeds": "2"}
 PROMPT = "a photo of kaiffin penguin in the snow\na photo of kaiffin penguin in space"
@@ -90,7 +91,7 @@ def pictures(page: Page) -> None:
     keep(page, "generate", "main")
 
 
-def opened(browser: Browser, viewport: dict[str, int], **options: object) -> BrowserContext:
+def opened(browser: Browser, viewport: ViewportSize, **options: Any) -> BrowserContext:
     made = browser.new_context(viewport=viewport, reduced_motion="reduce", **options)
     made.set_default_timeout(PATIENCE)
     return made
