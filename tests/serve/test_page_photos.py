@@ -57,8 +57,8 @@ def test_all_that_a_phone_holds_is_dropped(
             expect(told).to_contain_text(
                 f"No photo: {name}. Photos are files such as JPEG, PNG, WebP and HEIC."
             )
-        while told.get_by_role("button", name="Fine").count():
-            told.get_by_role("button", name="Fine").first.click()
+        while told.get_by_role("button", name="OK").count():
+            told.get_by_role("button", name="OK").first.click()
         expect(told).to_be_empty()
         dataset = page.url.rpartition("/")[2]
         seen = {photo["name"]: (photo["width"], photo["height"]) for photo in mine.photos(dataset)}

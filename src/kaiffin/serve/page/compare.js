@@ -1,5 +1,5 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
-import { Problem, api, every, fileOf, get, nameOf, on, submit, whoOf } from "./api.js";
+import { Problem, api, every, fileOf, get, isLive, nameOf, on, submit, whoOf } from "./api.js";
 import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, option, pic, put, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
 import { small } from "./gallery.js";
 import { linesOf, models, picked, stages } from "./generate.js";
@@ -58,10 +58,15 @@ const scatter = (text) => [...text].reduce((sum, letter) => (Math.imul(sum, 31) 
 
 async function shown(root, ids, query, runs, signal) {
 	const blind = query.get("blind") === "1";
+	/** Trainings of one name are told apart by their time. */
+	const called = (id) => {
+		const run = runs.find((one) => one.id === id), name = run && nameOf(run);
+		return runs.filter((one) => nameOf(one) === name).length > 1 ? `${name} (${new Date(1000 * run.created).toLocaleString()})` : name;
+	};
 	const rivals = await Promise.all(ids.map(async (id) => {
-		const job = await get(`jobs/${id}`, signal), run = runs.find((one) => one.id === job.request.run);
+		const job = await get(`jobs/${id}`, signal), run = called(job.request.run);
 		const step = job.request.checkpoint;
-		return { id, job, name: run ? `${nameOf(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
+		return { id, job, name: run ? `${run}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
 	}));
 	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
 	root.append(inRow(link(C.other, "#/compare", { class: "button" }), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
@@ -135,17 +140,18 @@ async function shown(root, ids, query, runs, signal) {
 	}
 	for (const rival of rivals) await load(rival);
 	const trained = [...new Set(rivals.map((one) => one.job.request.run).filter(Boolean))];
-	if (trained.length > 1) judged(scores, trained, signal);
+	if (trained.length > 1) await judged(scores, trained, called, signal);
 }
 
 /** Scores of whole trainings against each other, with their intervals. */
-async function judged(place, runs, signal) {
+async function judged(place, runs, called, signal) {
 	const spot = h("div"), result = h("div", { "aria-live": "polite" });
 	const before = (await get("jobs?kind=compare&limit=100", signal)).items.find((job) => job.request.runs.join() === runs.join());
 	const draw = (job) => {
+		begin.hidden = isLive(job);
 		if (job.state !== "done") return put(result, standing(job));
-		const { runs: names, differences, titles, note, files } = job.result;
-		return put(result, table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
+		const { differences, titles, note, files } = job.result, [first, ...others] = runs.map(called);
+		return put(result, table([C.measure, ...others.map((name) => C.against(name, first))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
 			...differences.map((one) => one[measure] && [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)])))),
 			note && soft(sentence(note)), h("img.whole-sheet", { src: fileOf(job, files[0]), alt: C.sheet }));
 	};
