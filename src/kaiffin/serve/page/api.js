@@ -95,7 +95,7 @@ export function hear(job) {
 	return jobs.get(job.id);
 }
 
-const refresh = async (id) => hear(await get(`jobs/${id}`));
+export const refresh = async (id) => hear(await get(`jobs/${id}`));
 
 export async function loadJobs() {
 	for (const job of (await get("jobs?limit=100")).items.reverse()) hear(job);

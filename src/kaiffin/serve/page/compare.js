@@ -1,5 +1,5 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
-import { Problem, api, every, fileOf, get, isLive, nameOf, on, submit, whoOf } from "./api.js";
+import { Problem, api, every, fileOf, get, hear, isLive, nameOf, on, submit, whoOf } from "./api.js";
 import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, option, pic, put, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
 import { small } from "./gallery.js";
 import { linesOf, models, picked, stages } from "./generate.js";
@@ -155,8 +155,8 @@ async function judged(place, runs, called, signal) {
 			...differences.map((one) => one[measure] && [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)])))),
 			note && soft(sentence(note)), h("img.whole-sheet", { src: fileOf(job, files[0]), alt: C.sheet }));
 	};
-	const watch = (job) => { draw(job); follow(job.id, signal, (now) => draw({ ...job, ...now })); };
+	const watch = (job) => follow(job.id, signal, draw);
 	const begin = doer(C.score, spot, async () => watch(await submit("compare", { runs })));
 	put(place, h2(C.scores), soft(C.scoresLead), begin, spot, result);
-	if (before) watch(before);
+	if (before) watch(hear(before));
 }

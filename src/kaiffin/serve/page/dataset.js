@@ -1,5 +1,5 @@
 // Dataset: photos in, looked at, mended.
-import { every, get, isLive, nameOf, on, patch, post, remove, submit } from "./api.js";
+import { every, get, hear, isLive, nameOf, on, patch, post, remove, submit } from "./api.js";
 import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
@@ -66,7 +66,7 @@ async function one(root, id, signal) {
 	}
 
 	const next = link(D.next, `#/tune?dataset=${id}`, { class: "button" });
-	const watch = (job) => { state.scan = job; draw(); follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); }); };
+	const watch = (job) => follow(job.id, signal, (now) => { state.scan = now; draw(); });
 	const check = doer(D.check, spot, async () => watch(await submit("scan", { dataset: id, config: { ...configOf(state.set), data: { skip_bad: true } } })));
 	root.append(
 		...heading(link(D.all, "#/dataset"), nameOf(state.set)),
@@ -80,7 +80,7 @@ async function one(root, id, signal) {
 			location.hash = "#/dataset";
 		})), soft(D.removeNote))),
 	);
-	if (scan) watch(scan);
+	if (scan) watch(hear(scan));
 	else draw();
 }
 

@@ -1,5 +1,5 @@
 // One training: while it learns, and what came of it.
-import { fileOf, get, isLive, nameOf, on, submit } from "./api.js";
+import { fileOf, get, isLive, nameOf, on, refresh, submit } from "./api.js";
 import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, pic, plot, put, say, sentence, soft, throttled } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
@@ -35,13 +35,12 @@ export async function run(root, id, signal) {
 	};
 
 	const redo = (job, before) => {
-		state.job = { ...state.job, ...job };
+		state.job = job;
 		status(state, parts.status);
 		if (before && before.state !== job.state && !isLive(job)) whole().catch((error) => say(parts.files, error));
 		else if (isLive(job)) live();
 	};
-	state.job = await get(`jobs/${id}`, signal);
-	redo(state.job);
+	await refresh(id);
 	follow(id, signal, redo);
 	on("job", ({ job, before }) => {
 		if (job.kind !== "choose" || job.request?.run !== id || job.created < state.choosing?.created) return;
