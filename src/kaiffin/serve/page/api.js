@@ -26,7 +26,7 @@ export async function api(path, { method = "GET", body, key, signal } = {}) {
 	if (key) headers["idempotency-key"] = key;
 	let answer;
 	try {
-		answer = await fetch(`api/v1/${path}`, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+		answer = await fetch(`api/v1/${path}`, { method, headers, signal, keepalive: method === "PATCH", body: body === undefined ? undefined : JSON.stringify(body) });
 	} catch (error) {
 		if (error.name === "AbortError") throw error;
 		tell("line", false);

@@ -20,6 +20,8 @@ function place() {
 }
 
 async function show() {
+	typed();
+	for (const box of document.querySelectorAll("dialog:not(.gate)")) box.close();
 	leaving.abort();
 	leaving = new AbortController();
 	const { signal } = leaving, { part, id, query } = place();
@@ -43,6 +45,9 @@ async function show() {
 		say(spot, error);
 	}
 }
+
+/** What is being typed is sent before its place is gone. */
+const typed = () => main.contains(document.activeElement) && document.activeElement.blur();
 
 /** The head is in the document, so that it is seen before any script has come. */
 function head() {
@@ -130,4 +135,5 @@ on("line", line);
 on("job", finished);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { unseen = false; finished(); } });
 addEventListener("hashchange", show);
+addEventListener("pagehide", typed);
 begin().catch((error) => say(main, error));

@@ -1,6 +1,6 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, hear, isLive, nameOf, on, patch, post, remove, submit } from "./api.js";
-import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, sentence, soft, sure, trouble } from "./dom.js";
+import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
 import { dismiss, dropPlace, take, there, uploads } from "./uploads.js";
@@ -49,12 +49,12 @@ async function one(root, id, signal) {
 	function draw() {
 		const by = findings(state);
 		const order = [...state.photos].sort((a, b) => weight(by, a) - weight(by, b));
-		// A card that says the same stays as it is, with what is being typed into it.
 		order.forEach((photo, at) => {
-			const found = by.get(photo.id) || [], key = JSON.stringify([photo, found, state.set.subject, state.set.noun]);
-			if (cards.get(photo.id)?.key !== key) cards.set(photo.id, { key, made: card(state, photo, found, draw) });
-			const { made } = cards.get(photo.id);
-			if (sheet.children[at] !== made) sheet.insertBefore(made, sheet.children[at] || null);
+			if (!cards.has(photo.id)) cards.set(photo.id, card(state, photo, draw));
+			const made = cards.get(photo.id), there = sheet.children[at] || null;
+			made.show(photo, by.get(photo.id) || []);
+			// What is moved, and not put in anew, keeps the focus.
+			if (there !== made) sheet[made.isConnected && sheet.moveBefore ? "moveBefore" : "insertBefore"](made, there);
 		});
 		while (sheet.children.length > order.length) sheet.lastChild.remove();
 		const used = state.photos.filter((photo) => !photo.left_out).length;
@@ -87,20 +87,22 @@ async function one(root, id, signal) {
 /** The word for the subject, and what it is. */
 function words(state, root, signal) {
 	const spot = h("div"), common = h("div", { role: "status" });
-	/** A word that the base has as one piece means something already. */
+	/** A word that a base has as one piece means something already. */
 	const read = async () => {
-		const texts = [state.set.subject], [base] = await get("bases", signal);
-		const { pieces } = await post("pieces", { base: base.name, texts }, { signal });
-		put(common, pieces === 1 && h("p.finding.warning", bold(D.common(texts[0])), ` ${D.commonFix}`));
+		const { subject } = state.set, bases = await get("bases", signal);
+		const one = (base) => post("pieces", { base: base.name, texts: [subject] }, { signal }).then(({ pieces }) => pieces === 1, () => false);
+		put(common, (await Promise.all(bases.map(one))).includes(true) && h("p.finding.warning", bold(D.common(subject)), ` ${D.commonFix}`));
 	};
+	// At its end, too: a word that could not be kept is tried again.
 	const save = (name) => (event) => busy(null, spot, async () => {
 		const said = { [name]: event.target.value.trim() };
+		if (said[name] === state.set[name]) return;
 		await patch(`datasets/${state.set.id}`, said);
 		Object.assign(state.set, said);
 		read().catch(() => {});
 		root.querySelector("h1").textContent = nameOf(state.set);
 	});
-	const box = (name, placeholder) => h("input", { value: state.set[name], placeholder, maxlength: 80, autocapitalize: "off", onchange: save(name) });
+	const box = (name, placeholder) => h("input", { value: state.set[name], placeholder, maxlength: 80, autocapitalize: "off", onchange: save(name), onblur: save(name) });
 	read().catch(() => {});
 	return h("div.words", field(D.subject, box("subject", "kaiffin"), D.subjectHint), field(D.noun, box("noun", D.nounExample), D.nounHint), common, spot);
 }
@@ -146,36 +148,46 @@ function summary(told, state, by, signal) {
 		soft(D.checked(ago(job.ended)), later && ` ${D.stale}`)));
 }
 
-function card(state, photo, found, draw) {
-	const spot = h("div");
-	const base = `datasets/${state.set.id}/photos/${photo.id}`;
-	const act = (name, work) => doer(name, spot, work, { "aria-label": W.of(name, photo.name) });
-	const change = (changes) => async () => { replace(state, await patch(base, changes)); draw(); };
-	const caption = h("textarea", { value: photo.caption, rows: 2, maxlength: 2000, placeholder: D.captionHint(state.set.subject || "kaiffin", state.set.noun), "aria-label": D.captionOf(photo.name),
-		onchange: (event) => busy(null, spot, async () => {
-			const now = await patch(base, { caption: event.target.value.trim() });
-			Object.assign(photo, now);
-			note(D.saved);
-		}) });
-	const wrong = found.filter((one) => one.level !== "info");
-	return h(`li.shot${photo.left_out ? ".out" : ""}${wrong.length ? `.${wrong[0].level}` : ""}`,
-		h("div.holder", shaped(pic(() => crop(state, photo, draw),
-			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: W.of(D.crop, photo.name), loading: "lazy", width: photo.width, height: photo.height }),
-			frame(photo, photo.crop || middle(photo)), photo.left_out && h("span.badge", D.out)), photo, "13rem")),
-		h("p.soft.name", photo.name || photo.id, ` · ${photo.width} × ${photo.height}`),
-		wrong.map((one) => finding(state, one)), caption,
-		inRow(
+/** A photo; `show` says what is new about it, and leaves alone what is being typed. */
+function card(state, { id, name, caption: first }, draw) {
+	const picture = h("div.holder"), wrong = h("div"), acts = h("div"), spot = h("div"), base = `datasets/${state.set.id}/photos/${id}`;
+	const act = (text, work) => doer(text, spot, work, { "aria-label": W.of(text, name) });
+	const change = (changes) => async () => { await patch(base, changes); replace(state, id, changes); draw(); };
+	let saved = first;
+	const caption = h("textarea", { value: first, rows: 2, maxlength: 2000, "aria-label": D.captionOf(name), onblur: () => busy(null, spot, async () => {
+		const now = caption.value.trim();
+		if (now === saved) return;
+		await patch(base, { caption: now });
+		saved = now;
+		replace(state, id, { caption: now });
+		note(D.saved);
+	}) });
+	const made = h("li", picture, h("p.soft.name"), wrong, caption, acts, spot);
+	made.show = (photo, found) => {
+		const bad = found.filter((one) => one.level !== "info"), { subject, noun } = state.set, key = JSON.stringify([photo.left_out, photo.crop, bad, subject, noun]);
+		if (made.key === key) return;
+		made.key = key;
+		made.className = `shot ${photo.left_out ? "out" : ""} ${bad[0]?.level || ""}`;
+		caption.placeholder = D.captionHint(subject || "kaiffin", noun);
+		put(picture, shaped(pic(() => crop(state, photo, draw),
+			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: W.of(D.crop, name), loading: "lazy", width: photo.width, height: photo.height }),
+			frame(photo, photo.crop || middle(photo)), photo.left_out && h("span.badge", D.out)), photo, "13rem"));
+		made.children[1].textContent = `${name || id} · ${photo.width} × ${photo.height}`;
+		put(wrong, bad.map((one) => finding(state, one)));
+		redrawn(acts, () => put(acts, inRow(
 			act(D.crop, () => crop(state, photo, draw)),
 			photo.left_out ? act(D.putBack, change({ left_out: false })) : act(D.leaveOut, change({ left_out: true })),
 			photo.left_out && act(D.delete, async () => {
-				if (!(await sure(D.deleteSure(photo.name), D.delete))) return;
+				if (!(await sure(D.deleteSure(name), D.delete))) return;
 				await remove(base);
-				state.photos = state.photos.filter((one) => one.id !== photo.id);
+				state.photos = state.photos.filter((one) => one.id !== id);
 				draw();
-			})), spot);
+			}))));
+	};
+	return made;
 }
 
-const replace = (state, photo) => { state.photos = state.photos.map((one) => (one.id === photo.id ? photo : one)); };
+const replace = (state, id, changes) => { state.photos = state.photos.map((one) => (one.id === id ? { ...one, ...changes } : one)); };
 
 /** The part that is learnt from, moved by hand, by arrows or by sliders. */
 function crop(state, photo, draw) {
@@ -215,7 +227,7 @@ function crop(state, photo, draw) {
 	});
 	stage.addEventListener("pointerup", () => { from = null; });
 	const store = (name, value, props) => doer(name, spot, async () => {
-		replace(state, await patch(`datasets/${state.set.id}/photos/${photo.id}`, { crop: value }));
+		replace(state, photo.id, { crop: (await patch(`datasets/${state.set.id}/photos/${photo.id}`, { crop: value })).crop });
 		window_.close();
 		draw();
 	}, props);

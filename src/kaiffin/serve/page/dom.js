@@ -110,6 +110,18 @@ export function redrawn(place, draw) {
 	if (at) [...place.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
 }
 
+/** What was typed into `place` and not sent, until the tab is closed: back, forward and reload find it as it was there, and who comes
+ * to the part anew finds the last. `read` says what stands there, `keep` is for what is no typing. */
+export function typing(place, read) {
+	if (!history.state) history.replaceState(String(Date.now()), "");
+	const part = location.hash.match(/^#\/\w+/)[0], at = [history.state, part];
+	const keep = () => { try { for (const one of at) sessionStorage.setItem(one, JSON.stringify(read())); } catch { /* a browser that keeps nothing */ } };
+	for (const what of ["input", "change"]) place.addEventListener(what, keep);
+	let typed = null;
+	try { typed = JSON.parse(sessionStorage.getItem(at[0]) || (part === location.hash && sessionStorage.getItem(part))); } catch { /* nothing is kept */ }
+	return { keep, typed };
+}
+
 /** A word that goes by itself; with a way back while it is there. */
 export function note(text, undo) {
 	const made = h("div.note-card", h("span", text), undo && button(W.undo, () => { clearTimeout(gone); made.remove(); undo(); }));

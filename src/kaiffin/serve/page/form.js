@@ -51,10 +51,10 @@ const nest = (values) => {
 	return made;
 };
 
-/** {element, values(): nested settings that differ from the defaults}; `changed` hears of each. */
-export function settings(schema, { without = [], changed = () => {} } = {}) {
-	const all = leaves(schema, without), values = new Map();
-	const rows = all.map((leaf) => row(leaf, undefined, (value) => {
+/** {element, values(): nested settings that differ from the defaults, given(): the same as pairs}; `changed` hears of each. */
+export function settings(schema, { without = [], changed = () => {}, given = [] } = {}) {
+	const all = leaves(schema, without), values = new Map(given);
+	const rows = all.map((leaf) => row(leaf, values.get(leaf.name), (value) => {
 		keep(values, leaf.name, value);
 		count();
 		changed();
@@ -86,7 +86,7 @@ export function settings(schema, { without = [], changed = () => {} } = {}) {
 
 	count();
 	const element = h("div.settings", inRow(search, ticked(S.only, only), button(S.reset, () => { for (const one of rows) one.reset(); })), told, groups.map((one) => one.group));
-	return { element, values: () => nest(values) };
+	return { element, values: () => nest(values), given: () => [...values] };
 }
 
 function row(leaf, given, change) {
@@ -104,7 +104,7 @@ function row(leaf, given, change) {
 
 	const isGood = () => (leaf.kind === "rows" ? [...control.querySelectorAll("input")].every((one) => one.checkValidity()) : control.reportValidity());
 	control.addEventListener("change", () => isGood() && update(read(control, leaf)));
-	mark.hidden = reset.hidden = true;
+	mark.hidden = reset.hidden = given === undefined;
 	write(control, leaf, given ?? leaf.default);
 	return { element, name: leaf.name, section: leaf.name.split(".")[0], text: `${leaf.name.replace(/[._]/g, " ")} ${leaf.help}`.toLowerCase(), reset: restore };
 }
@@ -144,7 +144,7 @@ function rowsOf(leaf, shared) {
 	const list = h("div"), box = h("div", { role: "group", "aria-label": label(leaf.name), ...shared }, list, button(S.add, () => add({})));
 	const tell = () => box.dispatchEvent(new Event("change"));
 	function add(given) {
-		const own = new Map(), inner = leaf.parts.map((part) => row(part, given[part.name], (value) => { keep(own, part.name, value); tell(); }).element);
+		const own = new Map(Object.entries(given)), inner = leaf.parts.map((part) => row(part, given[part.name], (value) => { keep(own, part.name, value); tell(); }).element);
 		list.append(h("div.part-of", inner, button(S.drop, (event) => { event.target.parentNode.remove(); tell(); })));
 		list.lastChild.own = own;
 	}

@@ -1,6 +1,6 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
 import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, refresh, submit, upload, whoOf } from "./api.js";
-import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft } from "./dom.js";
+import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft, typing } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
 import { begin, follow, standing } from "./jobs.js";
 import { W } from "./words.js";
@@ -58,7 +58,7 @@ export function picked(model, checkpoint) {
 function asking(runs, bases, schema, query, signal, job) {
 	const spot = h("div");
 	const sample = schema.$defs.Sampling.properties;
-	const source = models(runs, bases, null, () => sourced()), checkpoint = h("select");
+	const source = models(runs, bases, null, () => busy(null, spot, sourced)), checkpoint = h("select");
 	const prompt = h("textarea", { rows: 3, required: true, placeholder: G.promptExample, oninput: () => { drafted(); counted(); } });
 	const chips = h("div.chips"), pieces = h("p.soft.hint");
 	const count = numbered({ value: 4, min: 1, max: 64, required: true }), best = numbered({ min: 1, max: 64, placeholder: G.all });
@@ -100,7 +100,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		drafted();
 		counted();
 	}
-	const drafted = () => { try { localStorage.setItem(DRAFT, prompt.value); } catch { /* a browser that keeps nothing */ } };
+	const drafted = () => { keep(); try { localStorage.setItem(DRAFT, prompt.value); } catch { /* a browser that keeps nothing */ } };
 	const lines = () => linesOf(prompt);
 	const counted = settled(() => busy(null, spot, async () => { pieces.textContent = (await post("pieces", { base: read_by, texts: lines() }, { signal })).said; }), 300);
 
@@ -114,7 +114,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		};
 	}
 
-	function fill(given) {
+	async function fill(given, asked = true) {
 		if (given.run || given.base) {
 			const value = given.run ? `run:${given.run}` : `base:${given.base}`;
 			if ([...source.querySelectorAll("option")].some((one) => one.value === value)) source.value = value;
@@ -123,14 +123,14 @@ function asking(runs, bases, schema, query, signal, job) {
 		prompt.value = (given.prompts || []).join("\n");
 		if (given.count) count.value = given.count;
 		best.value = given.best ?? "";
-		if (given.seed !== undefined) seed.value = given.seed;
+		seed.value = given.seed ?? "";
 		const own = given.sample || {};
 		for (const [name, control] of Object.entries(sampled)) if (own[name] !== undefined) control.value = own[name];
 		[width.value, height.value] = own.size || ["", ""];
 		strength.value = given.strength ?? 1;
 		strengthened();
-		drafted();
-		return sourced();
+		await sourced();
+		if (asked) drafted();
 	}
 
 	const dropped = h("input", { type: "file", accept: "image/png", hidden: true, onchange: () => read(dropped.files[0]) });
@@ -154,16 +154,17 @@ function asking(runs, bases, schema, query, signal, job) {
 		note(G.filled);
 	});
 
-	if (job?.kind === "generate") fill(job.request);
-	else {
+	const { keep, typed } = typing(element, () => ({ ...request(), prompts: prompt.value.split("\n"), seed: seed.value || undefined }));
+	busy(null, spot, () => {
+		if (typed || job?.kind === "generate") return fill(typed || job.request, false);
 		let draft = "";
 		try { draft = localStorage.getItem(DRAFT) || ""; } catch { /* nothing is kept */ }
 		prompt.value = draft;
 		if (query.get("run")) { source.value = `run:${query.get("run")}`; prompt.value = ""; }
 		if (query.get("base")) source.value = `base:${query.get("base")}`;
 		had = query.get("checkpoint");
-		sourced();
-	}
+		return sourced();
+	});
 	strengthened();
 	return { element, fill, request, focus: () => { element.scrollIntoView({ block: "start" }); prompt.focus(); } };
 }

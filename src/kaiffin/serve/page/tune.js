@@ -1,6 +1,6 @@
 // Fine-tune: what it will take, first; then the start.
 import { get, nameOf, post } from "./api.js";
-import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, nothing, option, put, say, sentence, settled, soft } from "./dom.js";
+import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, nothing, option, put, say, sentence, settled, soft, typing } from "./dom.js";
 import { configOf } from "./dataset.js";
 import { settings } from "./form.js";
 import { begin } from "./jobs.js";
@@ -28,12 +28,13 @@ function row(one) {
 }
 
 function start(sets, bases, schema, query, signal) {
-	const spot = h("div"), planned = h("div.plan", { "aria-live": "polite" });
+	const spot = h("div"), planned = h("div.plan", { "aria-live": "polite" }), place = h("div.start");
+	const { typed } = typing(place, () => ({ dataset: which.value, base: base.value, name: name.value, given: form.given() }));
 	const chosen = () => sets.find((set) => set.id === which.value);
-	const which = h("select", { onchange: () => plan() }, sets.map((set) => option(set.id, `${nameOf(set)} (${W.photos(set.photos)})`, query.get("dataset"))));
-	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name)));
-	const name = h("input", { maxlength: 80, placeholder: T.nameExample });
-	const form = settings(schema, { without: ELSEWHERE, changed: () => plan() });
+	const which = h("select", { onchange: () => plan() }, sets.map((set) => option(set.id, `${nameOf(set)} (${W.photos(set.photos)})`, query.get("dataset") || typed?.dataset)));
+	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name, typed?.base)));
+	const name = h("input", { maxlength: 80, placeholder: T.nameExample, value: typed?.name });
+	const form = settings(schema, { without: ELSEWHERE, changed: () => plan(), given: typed?.given });
 	const go = doer(T.start, spot, () => begin("train", request()), { class: "main" });
 
 	function request() {
@@ -56,11 +57,12 @@ function start(sets, bases, schema, query, signal) {
 
 	put(planned, soft(T.planning), h("progress", { "aria-label": T.planning }));
 	plan();
-	return h("div.start",
+	place.append(
 		h("div.words", field(T.photos, which, T.photosHint), field(T.base, base, T.baseHint)),
 		planned,
 		h("div.row.go", go, aside(T.startNote)), spot,
 		h("details.all", h("summary", T.settings), soft(T.settingsLead), field(T.name, name), form.element));
+	return place;
 }
 
 function plans(found, set) {

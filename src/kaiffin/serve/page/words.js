@@ -54,7 +54,7 @@ export const W = {
 		all: "All photos", sheet: "contact sheet", more: "More", remove: "Remove this set", removeSure: (name) => `Remove ${name} with all its photos?`,
 		removeNote: "Trainings that were made with it stay.",
 		subject: "A word for it", subjectHint: "A rare word that will mean it. A common one keeps its old meaning.",
-		common: (word) => `${word} is a word that the base model knows.`, commonFix: "Choose a rarer one.",
+		common: (word) => `${word} means something already.`, commonFix: "Choose a rarer one.",
 		noun: "What it is", nounHint: "Its kind, in one or two words.", nounExample: "puffin, dog, teapot",
 		count: (used, out) => `${many(used, "photo")} to learn from${out ? `, ${out} left out` : ""}`, none: "No photos yet.",
 		next: "Next: Fine-tune", check: "Check photos", checking: "Looking at every photo …",
