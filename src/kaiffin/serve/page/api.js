@@ -55,6 +55,9 @@ export async function submit(kind, request) {
 	}
 }
 
+/** The newest job of a kind whose request fits. */
+export const newest = async (kind, fits, signal) => (await get(`jobs?kind=${kind}&limit=200`, signal)).items.find(({ request }) => fits(request));
+
 export const act = async (job, what) => hear(await post(`jobs/${job}/${what}`));
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
