@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,6 +107,20 @@ class Mine:
     def on_the_disk(self, dataset: str) -> list[str]:
         return sorted(path.stem for path in self.world.studio.dataset(dataset).iterdir())
 
+    def done(self, kind: str, asked: dict[str, Any]) -> str:
+        """The id of a job that workers have done."""
+        job = self.client.post(f"/{kind}?wait=300", json=asked, timeout=320).json()
+        assert job["state"] == "done", job
+        return job["id"]
+
+    def queued(self, kind: str) -> list[dict[str, Any]]:
+        """The jobs of a kind that wait, once there is one."""
+        while True:
+            found = self.client.get(f"/jobs?kind={kind}&state=queued").json()["items"]
+            if found:
+                return found
+            time.sleep(0.05)
+
     def trained(self, dataset: str, name: str = "") -> str:
         """A training that is over, with what a page asks for, and without weights."""
         asked = {"dataset": dataset, "name": name}
@@ -134,10 +149,8 @@ def furnish(world: World, at: str, user: str) -> str:
     world.studio.jobs.fail(
         failed, "photo.jpg: 64x64 is too small for 512 px.", "Use a larger photo."
     )
-    done = client.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a dog"]}).json()[
-        "id"
-    ]
-    world.paint(world.owner(client), done, 2)
+    pictures = {"base": "miniature", "prompts": ["a dog"], "count": 2}
+    client.post("/api/v1/generate?wait=20", json=pictures).raise_for_status()
     return client.headers["authorization"].partition(" ")[2]
 
 

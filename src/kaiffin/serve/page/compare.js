@@ -1,5 +1,5 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
-import { Problem, api, every, fileOf, get, nameOf, on, submit, whoOf } from "./api.js";
+import { Problem, api, every, fileOf, get, hear, isLive, nameOf, newest, on, submit, whoOf } from "./api.js";
 import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, option, pic, put, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
 import { small } from "./gallery.js";
 import { linesOf, models, picked, stages } from "./generate.js";
@@ -31,6 +31,7 @@ function asking(runs, bases) {
 			if (!run) return;
 			put(checkpoint, stages(await get(`runs/${run}`)));
 			checkpoint.value = stage;
+			if (checkpoint.selectedIndex < 0) checkpoint.value = "";
 		};
 		const row = h("div.rival", model, checkpoint, button(C.drop, () => { row.remove(); changed(); }));
 		row.read = () => picked(model, checkpoint);
@@ -41,7 +42,7 @@ function asking(runs, bases) {
 	const first = runs[0];
 	const prompts = h("textarea", { rows: 4, required: true, value: typed?.prompts ?? C.prompts(first ? whoOf(first) : "kaiffin penguin") });
 	const count = numbered({ min: 1, max: 8, value: typed?.count ?? 2, required: true }), blind = h("input", { type: "checkbox", checked: typed?.blind });
-	for (const one of typed?.rivals || [{}, { base: first ? first.base : bases.at(-1).name }]) add(one);
+	for (const one of typed?.rivals || [{ checkpoint: "best" }, { base: first ? first.base : bases.at(-1).name }]) add(one);
 	more.hidden = list.children.length >= MOST;
 	place.append(form(C.go, async () => {
 		const rows = [...list.children], made = [];
@@ -58,13 +59,18 @@ const scatter = (text) => [...text].reduce((sum, letter) => (Math.imul(sum, 31) 
 
 async function shown(root, ids, query, runs, signal) {
 	const blind = query.get("blind") === "1";
+	/** Trainings of one name are told apart by their time. */
+	const called = (id) => {
+		const run = runs.find((one) => one.id === id), name = run && nameOf(run);
+		return runs.filter((one) => nameOf(one) === name).length > 1 ? `${name} (${new Date(1000 * run.created).toLocaleString()})` : name;
+	};
 	const rivals = await Promise.all(ids.map(async (id) => {
-		const job = await get(`jobs/${id}`, signal), run = runs.find((one) => one.id === job.request.run);
+		const job = await get(`jobs/${id}`, signal), run = called(job.request.run);
 		const step = job.request.checkpoint;
-		return { id, job, name: run ? `${nameOf(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
+		return { id, job, name: run ? `${run}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
 	}));
-	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
-	root.append(inRow(link(C.other, "#/compare", { class: "button" }), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
+	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section.scores");
+	root.append(inRow(link(C.other, "#/compare", "button"), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
 
 	async function load(one) {
 		one.images = (await get(`images?job=${one.id}&limit=200`, signal)).items;
@@ -135,22 +141,23 @@ async function shown(root, ids, query, runs, signal) {
 	}
 	for (const rival of rivals) await load(rival);
 	const trained = [...new Set(rivals.map((one) => one.job.request.run).filter(Boolean))];
-	if (trained.length > 1) judged(scores, trained, signal);
+	if (trained.length > 1) await judged(scores, trained, called, signal);
 }
 
 /** Scores of whole trainings against each other, with their intervals. */
-async function judged(place, runs, signal) {
+async function judged(place, runs, called, signal) {
 	const spot = h("div"), result = h("div", { "aria-live": "polite" });
-	const before = (await get("jobs?kind=compare&limit=100", signal)).items.find((job) => job.request.runs.join() === runs.join());
+	const before = await newest("compare", (asked) => asked.runs.join() === runs.join(), signal);
 	const draw = (job) => {
+		begin.hidden = isLive(job);
 		if (job.state !== "done") return put(result, standing(job));
-		const { runs: names, differences, titles, note, files } = job.result;
-		return put(result, table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
+		const { differences, titles, note, files } = job.result, [first, ...others] = runs.map(called);
+		return put(result, table([C.measure, ...others.map((name) => C.against(name, first))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
 			...differences.map((one) => one[measure] && [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)])))),
 			note && soft(sentence(note)), h("img.whole-sheet", { src: fileOf(job, files[0]), alt: C.sheet }));
 	};
-	const watch = (job) => { draw(job); follow(job.id, signal, (now) => draw({ ...job, ...now })); };
+	const watch = (job) => follow(job.id, signal, draw);
 	const begin = doer(C.score, spot, async () => watch(await submit("compare", { runs })));
 	put(place, h2(C.scores), soft(C.scoresLead), begin, spot, result);
-	if (before) watch(before);
+	if (before) watch(hear(before));
 }

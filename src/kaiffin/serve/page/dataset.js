@@ -1,5 +1,5 @@
 // Dataset: photos in, looked at, mended.
-import { every, get, isLive, nameOf, on, patch, post, remove, submit } from "./api.js";
+import { every, get, hear, isLive, nameOf, newest, on, patch, post, remove, submit } from "./api.js";
 import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
@@ -35,12 +35,11 @@ async function one(root, id, signal) {
 	const add = (some) => { state.photos.push(...some.filter((photo) => !state.photos.some((one) => one.id === photo.id))); };
 	// Before the list is asked for: what comes meanwhile is not missed.
 	uploading(id, arriving, (photo) => { add([photo]); if (state.set) draw(); }, signal);
-	const [set, listed, scans] = await Promise.all([get(`datasets/${id}`, signal), every(`datasets/${id}/photos`), get("jobs?kind=scan&limit=200", signal)]);
+	const [set, listed, scan] = await Promise.all([get(`datasets/${id}`, signal), every(`datasets/${id}/photos`), newest("scan", (asked) => asked.dataset === id, signal)]);
 	const early = state.photos.splice(0);
 	add(listed);
 	add(early);
 	there(id, state.photos.map((photo) => photo.id));
-	const scan = scans.items.find((job) => job.request.dataset === id);
 	state.set = set;
 	const sheet = h("ul.plain.sheet-live", { "aria-label": D.sheet });
 	const told = h("section.told", { "aria-live": "polite" });
@@ -65,8 +64,8 @@ async function one(root, id, signal) {
 		next.classList.toggle("main", Boolean(state.scan));
 	}
 
-	const next = link(D.next, `#/tune?dataset=${id}`, { class: "button" });
-	const watch = (job) => { state.scan = job; draw(); follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); }); };
+	const next = link(D.next, `#/tune?dataset=${id}`, "button");
+	const watch = (job) => follow(job.id, signal, (now) => { state.scan = now; draw(); });
 	const check = doer(D.check, spot, async () => watch(await submit("scan", { dataset: id, config: { ...configOf(state.set), data: { skip_bad: true } } })));
 	root.append(
 		...heading(link(D.all, "#/dataset"), nameOf(state.set)),
@@ -80,7 +79,7 @@ async function one(root, id, signal) {
 			location.hash = "#/dataset";
 		})), soft(D.removeNote))),
 	);
-	if (scan) watch(scan);
+	if (scan) watch(hear(scan));
 	else draw();
 }
 
@@ -233,7 +232,7 @@ function crop(state, photo, draw) {
 	}, props);
 	const window_ = dialog(W.of(D.crop, photo.name), h("div.cropper", stage,
 		h("div", soft(D.cropLead), parts.map((part) => part.field),
-			inRow(store(D.cropSave, now, { class: "main" }), photo.crop && store(D.whole, null)), spot)));
+			inRow(store(D.cropSave, now, "main"), photo.crop && store(D.whole, null)), spot)));
 	redraw();
 }
 

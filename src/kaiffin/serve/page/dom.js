@@ -23,8 +23,10 @@ export const put = (place, ...inside) => place.replaceChildren(...inner(inside))
 let number = 0;
 export const fresh = (word) => `${word}-${(number += 1)}`;
 
-export const button = (text, press, props = {}) => h("button", { type: "button", ...props, onclick: press }, text);
-export const link = (text, href, props = {}) => h("a", { href, ...props }, text);
+/** look: a class, or props. */
+export const button = (text, press, look) => h("button", { type: "button", ...looks(look), onclick: press }, text);
+export const link = (text, href, look) => h("a", { href, ...looks(look) }, text);
+const looks = (look) => (typeof look === "string" ? { class: look } : look);
 /** A picture that opens large. */
 export const pic = (press, ...inside) => h("button.pic", { type: "button", onclick: press }, ...inside);
 
@@ -38,7 +40,7 @@ export const line = (head, ...cells) => h("tr", h("th", { scope: "row" }, head),
 export const inRow = (...inside) => h("div.row", ...inside);
 export const pair = (...inside) => h("div.pair-of", ...inside);
 /** Where there is nothing yet: what it needs, and where that is. */
-export const nothing = (text, name, href) => h("div.nothing", h("p", text), link(name, href, { class: "button main" }));
+export const nothing = (text, name, href) => h("div.nothing", h("p", text), link(name, href, "button main"));
 export const heading = (over, title, lead) => [h("p.over", over), h("h1", title), lead ? h("p.lead", lead) : ""];
 
 /** A button that is held while its work goes on; what goes wrong is said in `place`. */
@@ -144,7 +146,7 @@ export function dialog(title, ...inside) {
 /** Asks before what cannot be taken back. */
 export function sure(question, yes) {
 	return new Promise((resolve) => {
-		const box = dialog(question, inRow(button(yes, () => { resolve(true); box.close(); }, { class: "main" }), button(W.cancel, () => box.close())));
+		const box = dialog(question, inRow(button(yes, () => { resolve(true); box.close(); }, "main"), button(W.cancel, () => box.close())));
 		box.addEventListener("close", () => resolve(false));
 	});
 }

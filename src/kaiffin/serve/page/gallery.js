@@ -123,7 +123,7 @@ export function open(images, at, acting) {
 		hearted();
 		const does = (text, work, props) => doer(text, spot, async () => { await work(image); viewer.close(); }, props);
 		return [inRow(
-			does(Y.use, acting.use, { class: "main" }), does(Y.again, acting.again), does(Y.vary, acting.vary),
+			does(Y.use, acting.use, "main"), does(Y.again, acting.again), does(Y.vary, acting.vary),
 			doer(Y.compare, spot, () => withBase(image, acting, beside)), heart,
 			link(Y.download, `api/v1/images/${image.id}/file`, { class: "button", download: `kaiffin-${image.seed}.png` }),
 			acting.hide && button(Y.delete, () => { acting.hide([image.id]); viewer.drop(); })), spot, beside, facts];

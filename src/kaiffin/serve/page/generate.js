@@ -1,5 +1,5 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
-import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, submit, upload, whoOf } from "./api.js";
+import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, refresh, submit, upload, whoOf } from "./api.js";
 import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft, typing } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
 import { begin, follow, standing } from "./jobs.js";
@@ -10,7 +10,7 @@ const DRAFT = "kaiffin-prompt";
 
 export async function view(root, id, query, signal) {
 	const [runs, bases, schema] = await Promise.all([every("runs"), get("bases", signal), get("schema", signal)]);
-	const job = id ? jobs.get(id) || (await get(`jobs/${id}`, signal)) : null;
+	const job = id && (jobs.get(id) || (await refresh(id)));
 	const ready = runs.filter((one) => one.state === "done");
 	const ask = asking(ready, bases, schema.kinds.generate, query, signal, job), acting = actions(ask);
 	const result = h("section.result", { "aria-live": "polite" }), made = h("section");
@@ -27,7 +27,7 @@ function actions(ask) {
 		if (kind !== "generate") throw new Problem(G.noRequest);
 		return { ...request, prompts: [image.prompt], seed: image.seed, count: 1, best: null };
 	};
-	const go = (request, more) => begin("generate", clean(request), more);
+	const go = (request, more) => begin("generate", request, more);
 	return {
 		use: async (image) => { ask.fill(await asked(image)); ask.focus(); note(G.filled); },
 		again: async (image) => go({ ...(await asked(image)), seed: chance(), count: 4 }),
@@ -35,14 +35,13 @@ function actions(ask) {
 		compare: async (image) => {
 			const request = await asked(image);
 			const base = request.base || (await get(`runs/${request.run}`)).base;
-			return submit("generate", clean({ ...request, run: null, base, checkpoint: null, strength: 1, adapters: [], embeddings: [] }));
+			return submit("generate", { ...request, run: null, base, checkpoint: null, strength: 1, adapters: [], embeddings: [] });
 		},
 	};
 }
 
 export const linesOf = (box) => box.value.split("\n").map((line) => line.trim()).filter(Boolean);
 const chance = () => Math.floor(Math.random() * 1e9);
-const clean = (request) => Object.fromEntries(Object.entries(request).filter(([, value]) => value !== null && value !== undefined));
 
 /** What pictures can be made with: trainings, and bases as they are; the stages of a training; which are picked. */
 export const models = (runs, bases, chosen, onchange, label) => h("select", { onchange, "aria-label": label },
@@ -109,10 +108,10 @@ function asking(runs, bases, schema, query, signal, job) {
 		const model = picked(source, checkpoint);
 		const sample = Object.fromEntries(Object.entries(sampled).map(([name, control]) => [name, control.type === "number" ? Number(control.value) : control.value]));
 		if (width.value && height.value) sample.size = [Number(width.value), Number(height.value)];
-		return clean({
+		return {
 			...model, prompts: lines(), count: Number(count.value), seed: seed.value === "" ? chance() : Number(seed.value),
-			best: best.value ? Number(best.value) : null, strength: model.run ? Number(strength.value) : null, preview_every: best.value ? 0 : 5, sample,
-		});
+			best: best.value ? Number(best.value) : null, strength: model.run && Number(strength.value), preview_every: best.value ? 0 : 5, sample,
+		};
 	}
 
 	async function fill(given, asked = true) {
@@ -182,14 +181,13 @@ function gridAsk(request) {
 	const part = ({ name, values }) => ({ name: name.value, values: values.value.split(/[,|]/).map((one) => one.trim()).filter(Boolean) });
 	const box = dialog(G.gridTitle, form(G.gridGo, async () => {
 		const { run, base, sample, seed, prompts } = request();
-		await begin("grid", clean({ run, base, sample, seed, prompt: prompts[0], count: 1, x: part(x), y: y.name.value === x.name.value ? null : part(y) }));
+		await begin("grid", { run, base, sample, seed, prompt: prompts[0], count: 1, x: part(x), y: y.name.value === x.name.value ? null : part(y) });
 		box.close();
 	}, [soft(G.gridLead), pair(field(G.across, x.name), field(G.values, x.values)), pair(field(G.down, y.name), field(G.values, y.values))]));
 }
 
 function showGrid(job, place, signal) {
 	follow(job.id, signal, draw);
-	jobs.has(job.id) || draw(job);
 	function draw(now) {
 		if (now.state !== "done") return put(place, standing(now, G.gridMaking));
 		const sheets = now.result.files.filter((name) => name.endsWith(".png")).map((name) => fileOf(now, name));
@@ -208,7 +206,7 @@ async function showJob(job, place, signal, acting, beside) {
 	put(place, h2(G.result), h("p.soft.prompt-said", job.request.prompts.join(" · ")), status, tiles);
 
 	function draw() {
-		const now = jobs.get(job.id) || job;
+		const now = jobs.get(job.id);
 		const scores = new Map((now.result?.rankings || []).flat().map((one) => [one.image, one]));
 		const order = scores.size ? [...images].sort((a, b) => rank(scores, a) - rank(scores, b)) : [...images].sort((a, b) => asked(a) - asked(b) || a.seed - b.seed);
 		const waiting = isLive(now) || !loaded ? total - images.length : 0;
@@ -218,7 +216,7 @@ async function showJob(job, place, signal, acting, beside) {
 				const seen = [...partial.values()][i];
 				return h("div.gone.making", seen ? h("img", { src: `api/v1/jobs/${job.id}/partial/${seen.number}?${seen.step}`, alt: G.partial }) : h("span", G.waiting));
 			}));
-		put(status, now.state !== "done" && standing(now), beside && soft(G.varied), scores.size > 0 && soft(G.scored));
+		put(status, now.state !== "done" && standing(partial.size && !now.progress?.what ? { ...now, progress: { what: G.drawing } } : now), beside && soft(G.varied), scores.size > 0 && soft(G.scored));
 	}
 	const asked = (image) => job.request.prompts.indexOf(image.prompt);
 	const rank = (scores, image) => [...scores.keys()].indexOf(image.id) + (scores.get(image.id)?.chosen ? 0 : 1000);
@@ -237,8 +235,7 @@ async function showJob(job, place, signal, acting, beside) {
 		await load();
 		draw();
 	}, signal);
-	follow(job.id, signal, draw);
-	draw(); // places for the pictures, so that nothing jumps when they come
+	follow(job.id, signal, draw); // at once, with places for the pictures: nothing jumps when they come
 	if (beside) first.push(await get(`images/${beside}`, signal));
 	await load();
 	loaded = true;
@@ -247,7 +244,7 @@ async function showJob(job, place, signal, acting, beside) {
 	if (isLive(job)) {
 		await ended(job.id, signal);
 		await load();
-		jobs.has(job.id) && draw();
+		draw();
 	}
 }
 

@@ -46,7 +46,7 @@ function card(job) {
 /** A job's place on a page: how far it is, what went wrong, what can be done. */
 export function standing(job, title = "") {
 	const spot = h("div");
-	return h(title ? "div.verdict" : "div", title && h("p", bold(title)), progress(job), wrong(job), inRow(acts(job, spot)), spot);
+	return h(title ? `div.verdict.${job.state}` : "div", title && h("p", bold(title)), progress(job), wrong(job), inRow(acts(job, spot)), spot);
 }
 
 /** A browser's own message, where it was allowed. */

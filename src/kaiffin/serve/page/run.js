@@ -1,5 +1,5 @@
 // One training: while it learns, and what came of it.
-import { fileOf, get, isLive, nameOf, on, submit } from "./api.js";
+import { fileOf, get, isLive, nameOf, newest, on, refresh, submit } from "./api.js";
 import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, pic, plot, put, say, sentence, soft, throttled } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
@@ -12,7 +12,7 @@ export async function run(root, id, signal) {
 	const state = { id, signal, run: await get(`runs/${id}`, signal), job: null, choosing: null };
 	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "given"].map((name) => [name, h(`section.${name}`)]));
 	root.append(...heading(link(R.all, "#/tune"), nameOf(state.run)), ...Object.values(parts));
-	state.choosing = (await get("jobs?kind=choose&limit=100", signal)).items.find((job) => job.request.run === id);
+	state.choosing = await newest("choose", (asked) => asked.run === id, signal);
 
 	let drawn = -1;
 	const live = throttled(async () => {
@@ -35,13 +35,12 @@ export async function run(root, id, signal) {
 	};
 
 	const redo = (job, before) => {
-		state.job = { ...state.job, ...job };
+		state.job = job;
 		status(state, parts.status);
 		if (before && before.state !== job.state && !isLive(job)) whole().catch((error) => say(parts.files, error));
 		else if (isLive(job)) live();
 	};
-	state.job = await get(`jobs/${id}`, signal);
-	redo(state.job);
+	await refresh(id);
 	follow(id, signal, redo);
 	on("job", ({ job, before }) => {
 		if (job.kind !== "choose" || job.request?.run !== id || job.created < state.choosing?.created) return;
@@ -58,7 +57,7 @@ function status(state, place) {
 	const { job } = state;
 	if (job.state === "done") {
 		return put(place, h("p.lead", R.done(duration((job.ended || 0) - (job.begun || 0)))),
-			inRow(link(R.generate, `#/generate?run=${state.id}`, { class: "button main" })));
+			inRow(link(R.generate, `#/generate?run=${state.id}`, "button main")));
 	}
 	return put(place, standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) && soft(R.leave));
 }
@@ -96,7 +95,7 @@ function slider(state, place) {
 		h("figcaption", one.prompt, aside(W.seed(one.seed)))));
 	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
 	const bar = h("div.slider", h("label", { for: "checkpoint" }, R.checkpoint), h("p.said", bold(), " ", aside()), range, h("div.stops", { "aria-hidden": "true" }));
-	const use = link(R.useThis, "#/generate", { class: "button" });
+	const use = link(R.useThis, "#/generate", "button");
 	put(place, h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div.cards.small", cards));
 	const made = stopsSlider(bar, stops, (stop, number) => {
 		at = number;
@@ -114,7 +113,7 @@ function choice(state, place) {
 	}
 	if (!one.finished || !one.candidates.length) return put(place);
 	return put(place, h("div.verdict", h("p", bold(R.chooseTitle)), h("p", R.chooseLead(one.candidates.length)),
-		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), { class: "main" })), spot));
+		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), "main")), spot));
 }
 
 const WHERE = ["best.safetensors", "adapter.safetensors", "comfyui.json"];

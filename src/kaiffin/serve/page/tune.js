@@ -35,7 +35,7 @@ function start(sets, bases, schema, query, signal) {
 	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name, typed?.base)));
 	const name = h("input", { maxlength: 80, placeholder: T.nameExample, value: typed?.name });
 	const form = settings(schema, { without: ELSEWHERE, changed: () => plan(), given: typed?.given });
-	const go = doer(T.start, spot, () => begin("train", request()), { class: "main" });
+	const go = doer(T.start, spot, () => begin("train", request()), "main");
 
 	function request() {
 		const config = form.values(), own = configOf(chosen());

@@ -53,7 +53,7 @@ addEventListener("beforeunload", (event) => { if (under) event.preventDefault();
 export function dropPlace(use, slim = false) {
 	const pick = (text, look, props) => {
 		const input = h("input", { type: "file", hidden: true, multiple: true, onchange: () => { use([...input.files]); input.value = ""; }, ...props });
-		return [button(text, () => input.click(), { class: look }), input];
+		return [button(text, () => input.click(), look), input];
 	};
 	const place = h(slim ? "div.drop.slim" : "div.drop", { ondragover: (event) => { event.preventDefault(); place.classList.add("over-it"); },
 		ondragleave: () => place.classList.remove("over-it"),

@@ -30,7 +30,7 @@ export const W = {
 	},
 	acts: { cancel: "Stop", pause: "Pause", resume: "Go on", retry: "Try again" }, actOn: (act, title) => `${act}: ${title}`, of: (act, name) => `${act} ${name}`,
 	ahead: (count) => `Waits behind ${many(count, "other job")}.`, next: "Is next.",
-	progress: (done, total, what) => [what.replace(/^training\b.*/, "learning").replace(/^class pictures$/, "pictures of its kind, so that the others stay as they are") || "starting", total ? `${done} of ${total}` : done || ""].filter(Boolean).join(" · "), left: (text) => `about ${text} left`,
+	progress: (done, total, what) => [what.replace(/^training\b.*/, "step").replace(/^class pictures$/, "pictures of its kind, so that the others stay as they are:") || "starting", total ? `${done} of ${total}` : done || ""].filter(Boolean).join(" "), left: (text) => `about ${text} left`,
 	tellMe: "Tell me when something is done", told: "Your browser will say it when this page is not looked at.", notTold: "Your browser does not allow it.", isOver: (job) => `${W.jobTitle(job)}: ${W.states[job.state]}`,
 	noJobs: "Nothing yet. What you ask for appears here, and goes on when this page is closed.",
 	now: "Now", troubled: "Needs a look", over: "Finished",
@@ -116,15 +116,15 @@ export const W = {
 	generate: {
 		title: "Make pictures", with: "With", yours: "What you taught", plainBases: "As it was, without learning", checkpoint: "Checkpoint", last: "last step", best: "chosen",
 		prompt: "What to draw", promptHint: "One prompt on each line.", promptExample: "a penguin on an icy cliff", firstPrompt: (who) => `a photo of ${who} on an icy cliff`,
-		scenes: ["in the snow", "on the beach", "in a forest", "in space", "at night"], add: (text) => `add "${text}"`,
+		scenes: ["in the snow", "in a forest", "in space", "on the beach", "at night"], add: (text) => `add "${text}"`,
 		original: "the first one", varied: "The first one, and the next four seeds with the same settings. Another seed is another picture, not a small change.",
 		count: "How many", keep: "Keep the best", keepHint: "By score; empty keeps all.", all: "all", strength: "Strength", strengthHint: "How much of what was learnt is used.",
 		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What to stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
 		guidance: "Guidance", guidanceHint: "Higher keeps closer to the words.", sampler: "Sampler", seed: "Seed", seedHint: "The same number gives the same picture.", chance: "by chance", size: "Size: width and height", width: "width in pixels", height: "height in pixels", own: "the base's own",
 		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.",
 		filled: "The form has its settings.", noRequest: "It came with a grid: this form has no place for that.", noRuns: "Nothing has been taught yet. You can draw with the plain base meanwhile.", toTune: "Teach it something",
-		result: "Your pictures", waiting: "waiting", partial: "a picture in the making", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
-		chosen: (prompt, like) => `kept · ${W.generate.score(prompt, like)}`, score: (prompt, like) => `${score(prompt)}${score(like, " · ")}`,
+		result: "Your pictures", waiting: "waiting", partial: "a picture in the making", drawing: "drawing", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
+		chosen: (...some) => `kept · ${W.generate.score(...some)}`, score: (...some) => some.filter(Number.isFinite).map((one) => one.toFixed(2)).join(" · "),
 		gridButton: "Grid …", gridTitle: "Grid", gridLead: "The first prompt on one seed, with two settings changed step by step.", gridGo: "Make the grid", gridMaking: "Drawing the grid …", across: "Across", down: "Down", values: "Values", gridAlt: (axes) => `grid of pictures: ${axes}`, gridNote: "Press to download.",
 		axes: { guidance: ["guidance", "3, 5, 8"], steps: ["steps", "8, 15, 25"], seed: ["seed", "1, 2, 3"], sampler: ["sampler", "ddim, euler, dpm++2m"] },
 	},
@@ -137,7 +137,7 @@ export const W = {
 	},
 	compare: {
 		over: "Compare", title: "Which one is better?", lead: "The same scenes, drawn from the same start, side by side.", models: "What is compared", model: "model", checkpoint: "checkpoint", add: "Add another", drop: "Remove",
-		prompts: (who) => [`a photo of ${who} in the snow`, `a photo of ${who} in a forest`, `a photo of ${who} in space`].join("\n"), promptsLabel: "Prompts", promptsHint: "One on each line.", count: "Pictures of each prompt",
+		prompts: (who) => W.generate.scenes.slice(0, 3).map((where) => `a photo of ${who} ${where}`).join("\n"), promptsLabel: "Prompts", promptsHint: "One on each line.", count: "Pictures of each prompt",
 		blind: "Blind: names are hidden until I have voted everywhere", go: "Make the pictures", two: "Name at least two.", other: "Another comparison", blindLead: "Names are hidden until every row has a vote.", openLead: "Vote for the best of each row.",
 		letter: (i) => `picture ${"ABCDEF"[i]}`, coming: "waiting", vote: "This one", voted: "✓ This one", voteFor: (name, prompt, seed) => `this one: ${name}, ${prompt}, seed ${seed}`, left: (count) => `${many(count, "row")} without a vote.`,
 		votes: "Your votes", preferred: "preferred", interval: "with more votes it would be", wonOf: (won, of) => `${won} of ${of}`, between: (low, high) => `${percent(low)} to ${percent(high)}`, more: "clearly more than chance", less: "clearly less than chance", unclear: "could be chance", votesNote: "95 % intervals (Wilson).",
@@ -153,7 +153,3 @@ export const W = {
 		mostPictures: "Pictures a day at most", mostQueued: "Jobs at a time at most", any: "any number", make: "Make the key", keyMade: "The new key", keyOnce: "Copy it now: it is not shown again.", copy: "Copy",
 	},
 };
-
-function score(value, before = "") {
-	return typeof value === "number" ? `${before}${value.toFixed(2)}` : "";
-}
