@@ -97,6 +97,8 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
         if page == f"{name}.md":
             folder, source[0] = REPO, (REPO / outside).read_text(encoding="utf-8")
     source[0] = ELSEWHERE.sub("", source[0])
+    if name == "options":  # a long choice may break between its words
+        source[0] = source[0].replace("\\|", "\\|&#8203;")
     source[0] = re.sub(
         r"(?<!!)\[([^\]]+)\]\(([^)#:]+)(#[^)]*)?\)",
         lambda link: linked(link[0], link[1], folder, link[2], link[3] or "", HERE / name),
