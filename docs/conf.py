@@ -32,6 +32,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["figures", "README.md"]
 root_doc = "index"
 
+highlight_language = "none"  # commands, most of all; where it is code the page says so
+smartquotes = False  # `--` in a table is a flag, not a dash
 myst_heading_anchors = 4  # as GitHub names them
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
@@ -44,7 +46,7 @@ html_theme = "furo"
 html_title = "Kaiffin"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 html_copy_source = False
 html_extra_path = []
 
@@ -74,6 +76,8 @@ STORIES = (
 )  # fmt: skip
 # Pages that lie beside this folder, as people look for them there.
 OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+# A line for readers of the Markdown, where a page that moves cannot stand.
+ELSEWHERE = re.compile(r"^\*On the site a slider.*\*\n", re.MULTILINE)
 
 
 def read(app: Sphinx, name: str, source: list[str]) -> None:
@@ -93,6 +97,9 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
     for outside, page in OUTSIDE.items():
         if page == f"{name}.md":
             folder, source[0] = REPO, (REPO / outside).read_text(encoding="utf-8")
+    source[0] = ELSEWHERE.sub("", source[0])
+    if name == "options":  # a long choice may break between its words
+        source[0] = source[0].replace("\\|", "\\|&#8203;")
     source[0] = re.sub(
         r"(?<!!)\[([^\]]+)\]\(([^)#:]+)(#[^)]*)?\)",
         lambda link: linked(link[0], link[1], folder, link[2], link[3] or "", HERE / name),

@@ -252,10 +252,11 @@ grid(order, changes={"base.dtype": DTYPE})
 # A sampler is a way to walk down the ladder. All of them ask the UNet the same question; they
 # differ in what they do with the answer. **Euler** and **DDIM** (Song et al. 2021,
 # [arXiv 2010.02502](https://arxiv.org/abs/2010.02502)) go straight, and in these coordinates are one
-# and the same. **DPM++ 2M** (Lu et al. 2022, [arXiv 2211.01095](https://arxiv.org/abs/2211.01095))
-# remembers the last answer and takes a curve. **DDPM** and the **SDE** kind throw in fresh noise at
-# each step: with other numbers of steps they come to other pictures, such as the blue sky below, and
-# they want more steps.
+# and the same. **Heun** looks twice in each step, which costs twice the time. **DPM++ 2M** (Lu et al. 2022,
+# [arXiv 2211.01095](https://arxiv.org/abs/2211.01095)) remembers the last answer and takes a curve, and
+# **UniPC** (Zhao et al. 2023, [arXiv 2302.04867](https://arxiv.org/abs/2302.04867)) corrects it by the next
+# one. The last three throw in fresh noise at each step: with other numbers of steps they come to other
+# pictures, and they want more of them.
 
 # %%
 from kaiffin.models.diffusion.samplers import SAMPLERS, denoiser
@@ -274,14 +275,16 @@ def walk(name, steps):
     return SAMPLERS[name](denoiser(predict, family.schedule), start, sigmas, fresh)
 
 # %%
+print("all:", *SAMPLERS)
 budgets = [2, 3] if STEPS < 20 else [4, 8, 16]
-walks = {(name, n): walk(name, n) for n in budgets for name in SAMPLERS}
+ways = ("euler", "ddim", "heun", "dpm++2m", "unipc", "euler-a", "ddpm", "dpm++2m-sde")
+walks = {(name, n): walk(name, n) for n in budgets for name in ways}
 names = [f"{name}, {n} steps" for name, n in walks]
-sheet([picture(x) for x in walks.values()], names, columns=len(SAMPLERS))
+sheet([picture(x) for x in walks.values()], names, columns=len(ways))
 
 # %% [markdown]
 # How good is a cheap walk? Take a fine one, five times as many steps, as the truth, and measure
-# how far each ends from it. The two that throw noise have no one truth to come to, so they are no lines here.
+# how far each ends from it. Those that throw noise have no one truth to come to, so they are no lines here.
 # With eight steps and more DPM++ 2M is nearer than Euler for the same work, which is why it is the
 # default; with four its curve is a guess from too little, and straight is better.
 

@@ -79,7 +79,7 @@ from kaiffin.stories.prepare import prepare
 given = {
     "base.name": BASE, "base.dtype": DTYPE, "data.photos": PHOTOS,
     "subject.token": "kaiffin", "subject.noun": "penguin",
-    "train.steps": 160 if SIDE == 64 else 600, "train.lr": 3e-3 if SIDE == 64 else 1e-4,
+    "train.steps": 120 if SIDE == 64 else 600, "train.lr": 3e-3 if SIDE == 64 else 1e-4,
 } | QUICK
 config = changed(Config(), **given)
 found = prepare(config, WORK / "prepared")

@@ -152,7 +152,7 @@ for i, (image, caption) in enumerate(subject_photos("kaiffin", 9, size=SIDE)):
 config = changed(Config(), **{
     "base.name": BASE, "base.dtype": DTYPE, "data.photos": PHOTOS, "score.like": HELD_OUT,
     "subject.token": "kaiffin", "subject.noun": "penguin", "score.judge": JUDGE,
-    "train.steps": 160 if SIDE == 64 else 600, "score.candidates": 4,
+    "train.steps": 120 if SIDE == 64 else 600, "score.candidates": 3,
     "train.lr": 3e-3 if SIDE == 64 else 1e-4,
 } | QUICK)
 trained = train(config, WORK / "run", tell=Notebook())
@@ -160,7 +160,7 @@ trained = train(config, WORK / "run", tell=Notebook())
 # %%
 from kaiffin.stories.generate import Order, generate
 
-settings = {"base.dtype": DTYPE, "sample.steps": 2 if QUICK else 20}
+settings = {"base.dtype": DTYPE, "sample.steps": 2 if QUICK else 10 if SIDE == 64 else 20}
 prompts = ["a photo of kaiffin penguin in the snow", "a photo of a penguin in the snow"]
 order = Order(str(trained.run.path), prompts, count=8, seed=1, out=WORK / "sixteen")
 paths = generate(order, changes=settings).paths
@@ -227,7 +227,7 @@ for gain in ranking.gains:
 # %% [markdown]
 # ## Which of two models: intervals
 #
-# The training kept four adapters on its way. Is the last better than the one before? Make the same
+# The training kept three adapters on its way. Is the last better than the one before? Make the same
 # pictures with both, score, compare the means... and make others tomorrow, and the means are others.
 # So a mean comes with an interval. The bootstrap (Efron 1979) needs no theory: draw from your own
 # pictures, with replacement, a thousand times, and see how far the mean wanders.

@@ -44,7 +44,7 @@ def calls() -> dict[str, str | None]:
     """Every command with an argument, and who else runs it."""
     found = [re.split(r"\s{2,}", call)[0] for page in TOLD for call in said(page)]
     whole = [c for c in found if c.count(" ") > 1 and not re.search(r" \.\.\.|COMMAND|SHELL", c)]
-    fragment = re.compile(r"kaiffin \S+ (--[a-z-]+|adapter [a-z]+|sks)$|--help(-all)?$")
+    fragment = re.compile(r"^kaiffin (\S+ --[a-z-]+|adapter [a-z-]+)$|--help(-all)?$")
     return {
         call: next((who for what, who in ELSEWHERE.items() if re.search(what, call)), None)
         for call in whole if not fragment.search(call)
@@ -99,9 +99,10 @@ def test_a_command(call: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         words += SHORT.get(words[0], [])
     if words[0] in ("train", "compare", "import"):
         words += ["--out", f"runs/{out}"]
-    if "--x" in words and "runs/kaiffin" not in words:
+    is_unsaid = "--into" in words and "--out" not in words
+    if is_unsaid or ("--x" in words and "runs/kaiffin" not in words):
         words += ["--out", out]
-    if words[:2] == ["adapter", "merge"] or words[0] == "publish":
-        at = words.index("--to" if words[0] == "publish" else "--out") + 1
-        words[at] = f"{out}.safetensors" if words[at].endswith(".safetensors") else out
+    for flag in ("--to", "--out"):  # folders that there are already
+        if flag in words and words[words.index(flag) + 1] == "made":
+            words[words.index(flag) + 1] = out
     assert main(words) == 0, words

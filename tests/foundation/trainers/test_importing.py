@@ -89,6 +89,22 @@ def test_a_toml_of_sd_scripts_with_sections(photos: Path, tmp_path: Path) -> Non
     assert {"optimizer_type", "network_args"} <= told(made, "none")
 
 
+def test_what_stands_behind_a_prompt(photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    source = f"train_network.py --train_data_dir={photos} --sample_prompts={file}"
+    file.write_text(
+        "# two\nkaiffin puffin asleep --n blurred --s 12 --l 4 --ss euler_a\na puffin\n"
+    )
+    sample = take(source).config.sample
+    assert sample.preview_prompts == ("{token} {noun} asleep", "a puffin")
+    assert (sample.negative, sample.steps, sample.guidance) == ("blurred", 12, 4)
+    assert sample.sampler == "euler-a"
+    file.write_text("a puffin --ss pndm\n")
+    made = take(source)
+    assert made.config.sample.sampler == "dpm++2m"
+    assert "sample_prompts" in told(made, "none")
+
+
 def test_the_gui_of_kohya(photos: Path, tmp_path: Path) -> None:
     file = kohyas_gui(tmp_path, photos, "sdxl", side=1024)
     config = take(str(file)).config

@@ -256,7 +256,7 @@ def scheduler(draft: Draft, theirs: str, name: str, cycles: float | None) -> Non
         draft.miss(theirs, NO_SCHEDULE)
 
 
-_OPTION = re.compile(r" --([a-z]+) ([^-]*(?:-(?!-)[^-]*)*)")
+_OPTION = re.compile(r"\s--([a-z]+)\s((?:(?!\s--[a-z]).)*)")
 _MARKS = {"n": "sample.negative", "l": "sample.guidance", "g": "sample.guidance",
           "s": "sample.steps", "d": "sample.preview_seed"}  # fmt: skip
 

@@ -59,7 +59,9 @@ else:  # {"kind": "scan", "request": {...}}, one model for each kind
         create_model(f"{kind.capitalize()}Job", __base__=Body, kind=Literal[kind], request=asked)
         for kind, asked in KINDS.items()
     )
-    AnyJob = RootModel[Annotated[reduce(or_, _BODIES), Field(discriminator="kind")]]
+
+    class AnyJob(RootModel[Annotated[reduce(or_, _BODIES), Field(discriminator="kind")]]):
+        """A job of any kind."""
 
 
 class Progress(BaseModel):
