@@ -1,4 +1,4 @@
-"""Prompts, understood: whose {token} it is, the adapters and embeddings that they name, and once."""
+"""Prompts, understood: whose {token} it is, and the adapters and embeddings that they name."""
 
 import json
 from collections.abc import Sequence
