@@ -333,13 +333,13 @@ class _Reader:
             fields.append(self.parts(":|]"))
             mark = self._taken()
             if mark is None or mark[0] == "]":
-                return self._closed(fields, marks)
+                return self._closed(fields, marks, turns=mark is not None)
             if mark[1] and self.text[self.place : self.place + 1] == "]" and "|" not in marks:
                 self.place += 1
                 if marks in ("", ":"):
                     before = fields[0] if marks else ()
                     return Change(before, fields[-1], float(mark[1]))
-                return self._closed([*fields, (mark[1],)], marks + ":")
+                return self._closed([*fields, (mark[1],)], marks + ":", turns=False)
             marks += mark[0][0]
             if mark[1]:
                 self.place = mark.start() + 1
@@ -347,8 +347,9 @@ class _Reader:
                 self._refuse_meant(start)
 
     @staticmethod
-    def _closed(fields: Sequence[tuple[Part, ...]], marks: str) -> Part:
-        if marks and set(marks) == {"|"}:
+    def _closed(fields: Sequence[tuple[Part, ...]], marks: str, *, turns: bool) -> Part:
+        """turns: whether its fields may be taken in turns; else they are words."""
+        if turns and set(marks) == {"|"}:
             return Turns(tuple(fields))
         joined: list[Part] = list(fields[0])
         for mark, field in zip(marks, fields[1:], strict=True):
