@@ -118,7 +118,7 @@ def test_a_word_is_the_same_composed_or_not(
     (again,) = read_bundle(bundled, family)
     assert again.word == "\u00e9t\u00e9"
     save_file(token.alone(), tmp_path / f"{named}.safetensors", {"kaiffin.word": "\u00e9t\u00e9"})
-    stack = load_embedding(tmp_path / f"{named}.safetensors", family)
+    stack = load_embedding(tmp_path / f"{named}.safetensors", family, named)
     assert [one.word for one in stack.tokens] == ["\u00e9t\u00e9"]
     stack.tokens[0].inject(family)
     typed = states(family, "a photo of \u00e9t\u00e9", "a photo of E\u0301te\u0301")

@@ -9,6 +9,7 @@ from kaiffin.cli.main import main
 from kaiffin.cli.pictures import numbers
 from kaiffin.cli.show import pictures as show
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.pictures.named import Library
 from kaiffin.stories import generate
 
 
@@ -30,7 +31,7 @@ def test_an_order_is_all_that_was_asked(asked: list[Any]) -> None:
     ((order, more),) = asked
     assert order == generate.Order(
         "RUN", ["a dog"], count=3, seed=7, adapters=["a:0.5", "b"], blends=[0, 0.5],
-        checkpoint="best", out=Path("here"), metadata=False, folders=[],
+        checkpoint="best", out=Path("here"), metadata=False, library=Library(()),
     )  # fmt: skip
     assert more["changes"] == {"sample.steps": "9", "sample.eta": "0.1"}
 
