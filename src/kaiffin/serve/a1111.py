@@ -50,6 +50,7 @@ class Txt2Img(BaseModel):
     sampler_name: Annotated[str, Field(max_length=100)] | None = None
     scheduler: Annotated[str, Field(max_length=100)] | None = None
     clip_skip: Annotated[int, Field(ge=1, le=CLIP_SKIPS)] | None = None
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
     override_settings: dict[str, Any] | None = None
 
 
@@ -188,7 +189,7 @@ def _translated(
     sampler, schedule = elsewhere(body.sampler_name or "", body.scheduler or "")
     sample: dict[str, Any] = {
         "steps": body.steps, "guidance": body.cfg_scale, "negative": body.negative_prompt,
-        "sampler": sampler, "schedule": schedule,
+        "sampler": sampler, "schedule": schedule, "eta": body.eta,
         "clip_skip": None if body.clip_skip is None else min(body.clip_skip - 1, SKIPPED),
     }  # fmt: skip
     if body.width and body.height:
