@@ -118,7 +118,7 @@ def test_a_word_is_the_same_composed_or_not(
     (again,) = read_bundle(bundled, family)
     assert again.word == "\u00e9t\u00e9"
     save_file(token.alone(), tmp_path / f"{named}.safetensors", {"kaiffin.word": "\u00e9t\u00e9"})
-    stack = load_embedding(tmp_path / f"{named}.safetensors", family)
+    stack = load_embedding(tmp_path / f"{named}.safetensors", family, named)
     assert [one.word for one in stack.tokens] == ["\u00e9t\u00e9"]
     stack.tokens[0].inject(family)
     typed = states(family, "a photo of \u00e9t\u00e9", "a photo of E\u0301te\u0301")
@@ -274,12 +274,13 @@ def test_pictures_with_an_embedding(
     assert pixels(third) == pixels(new)
     assert [one["name"] for one in read_recipe(third)["embeddings"]] == ["BAD"]
     assert 'TI hashes: "BAD: ' in Image.open(third).text["parameters"]
-    assert main(["generate", "--from", str(new), "--out", str(tmp_path / "moved")]) == 0
-    (found,) = (tmp_path / "moved").glob("*.png")
-    assert pixels(found) == pixels(new), "found by what it holds, and called as it was"
     plainly = ["--adapters", str(tmp_path / "folder"), "--sample.prompt_syntax", "plain"]
     assert main([*call, *plainly]) == 0
     assert pixels(out / "a-dog-seed0-5.png") == pixels(plain)
+    (tmp_path / "folder" / "BAD.safetensors").rename(out / "other.safetensors")
+    assert main(["generate", "--from", str(new), "--out", str(tmp_path / "moved")]) == 0
+    (found,) = (tmp_path / "moved").glob("*.png")
+    assert pixels(found) == pixels(new), "found by what it holds, and called as it was"
 
 
 def test_a_word_that_the_base_knows_is_said_to_mean_something_else(

@@ -101,13 +101,17 @@ def test_kohya_folders(tmp_path: Path) -> None:
     photo(tmp_path / "1_dog" / "c.png")
     photo(tmp_path / "reg" / "d.png")
     photo(tmp_path / "loose.png")
+    (tmp_path / "loose.txt").write_text("a caption of its own")
     found = read(DataConfig(photos=tmp_path), SubjectConfig(token="sks", noun="dog"))
     assert found.format == "kohya"
     assert captions(found) == {
         "a.png": ("sks dog",), "b.png": ("sks dog asleep",), "c.png": ("dog",),
     }  # fmt: skip
     assert {s.path.name: s.repeats for s in found.sources} == {"a.png": 10, "b.png": 10, "c.png": 1}
-    assert [one.names for one in found.left_out] == [("reg/d.png",), ("loose.png",)]
+    assert [one.names for one in found.left_out] == [
+        ("reg/d.png",), ("loose.png",), ("loose.txt",)
+    ]  # fmt: skip
+    assert found.left_out[-1].kind is formats.FOLLOWING, "it is named like its photo"
 
 
 @pytest.mark.parametrize(

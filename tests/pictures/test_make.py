@@ -18,8 +18,8 @@ from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.run import Run
 from kaiffin.models.base import ModelFamily
+from kaiffin.pictures import infotext
 from kaiffin.pictures import make as module
-from kaiffin.pictures.infotext import written
 from kaiffin.pictures.make import Task, Wardrobe, WeightedAdapter, make
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import generate
@@ -120,7 +120,7 @@ def test_the_hash_by_which_others_know_an_adapter(
     assert safe.model_hash(other) == "c" * 64
     assert safe.model_hash(tmp_path) == ""
     task = Task(Request("x", 0, **CALL), (WeightedAdapter(run.adapter_path),))
-    assert f"kaiffin: {expected[:12]}" in written(task.recipe(sd))
+    assert f"kaiffin: {expected[:12]}" in infotext.written(task.recipe(sd))
 
 
 def test_an_adapter_of_other_weights_is_said(run: Run, sd: ModelFamily, tmp_path: Path) -> None:

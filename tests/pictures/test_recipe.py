@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from kaiffin.foundation.errors import RunError, UserError
 from kaiffin.models.base import ModelFamily
-from kaiffin.pictures.infotext import written
+from kaiffin.pictures import infotext
 from kaiffin.pictures.recipe import read_recipe, recipe, save_png
 from kaiffin.pictures.request import AdapterRef, Request
 from kaiffin.pictures.sample import generate
@@ -51,7 +51,7 @@ def test_metadata_round_trip(sd: ModelFamily, tmp_path: Path) -> None:
 
 def test_values_with_commas_are_quoted(sd: ModelFamily) -> None:
     refs = [AdapterRef("a", "one", "1" * 64, 1.0), AdapterRef("b", "two", "2" * 64, 0.5)]
-    text = written(recipe(Request("x", 0, **CALL), sd, refs))
+    text = infotext.written(recipe(Request("x", 0, **CALL), sd, refs))
     assert 'Lora hashes: "one: 111111111111, two: 222222222222"' in text
 
 
@@ -66,7 +66,7 @@ def test_values_with_commas_are_quoted(sd: ModelFamily) -> None:
 )  # fmt: skip
 def test_what_was_plain_words_is_so_elsewhere(sd: ModelFamily, prompt: str, said: str) -> None:
     made = recipe(Request(prompt, 0, negative=prompt, **CALL), sd, [])
-    first, second, *_ = written(made).split("\n")
+    first, second, *_ = infotext.written(made).split("\n")
     assert (first, second) == (said, f"Negative prompt: {said}")
     assert made["request"]["prompt"] == prompt
 
@@ -74,7 +74,7 @@ def test_what_was_plain_words_is_so_elsewhere(sd: ModelFamily, prompt: str, said
 def test_hashes_are_those_that_other_programs_look_up(sd: ModelFamily) -> None:
     """By A1111's own pattern of the entry; an older recipe has but the hash of the file."""
     refs = [AdapterRef("a", "a: b, c", "1" * 64, 1.0, "a" * 64), AdapterRef("b", "d", "2" * 64, 1)]
-    text = written(recipe(Request("x", 0, **CALL), sd, refs))
+    text = infotext.written(recipe(Request("x", 0, **CALL), sd, refs))
     quoted = re.search(r'Lora hashes: ("(?:\\.|[^\\"])+")', text)
     assert quoted is not None
     entries = [re.match(r"\s*([^:]+):\s*(.*)", one) for one in json.loads(quoted[1]).split(",")]
@@ -154,4 +154,6 @@ def test_what_was_read_is_written_as_it_was_typed(sd: ModelFamily) -> None:
     """So that the web UI reads it as we did."""
     typed = "a (dog:1.3) [in|at] snow BREAK AND \\(x\\) <a:b>"
     made = recipe(Request(typed, 0, **CALL, prompt_syntax="a1111"), sd, [])
-    assert written(made).split("\n")[0] == typed.replace("AND", "and").replace("a:", "a\\:")
+    assert infotext.written(made).split("\n")[0] == typed.replace("AND", "and").replace(
+        "a:", "a\\:"
+    )

@@ -12,6 +12,7 @@ from served import Hand, World, listening
 from starlette.testclient import TestClient
 
 from kaiffin.serve.keys import Quotas
+from kaiffin.serve.requests import Sampling
 
 # The client's own retries would hide what the service answers.
 ONCE = {"max_retries": 0, "timeout": 60}
@@ -45,6 +46,19 @@ def test_pictures(client: openai.OpenAI) -> None:
     small = client.images.generate(prompt="a dog", output_format="webp")
     assert small.data is not None
     assert opened(small.data[0].b64_json).format == "WEBP"
+
+
+def test_every_setting_of_a_picture(world: World, client: openai.OpenAI) -> None:
+    """What OpenAI has no word for goes along; a name that is none is refused."""
+    more = {"schedule": "karras", "prompt_syntax": "comfyui", "guidance_rescale": 0.7,
+            "guidance_interval": [0.3, 5.0], "negative_strength": 0.5, "clip_skip": 1, "eta": 0.5,
+            "sampler": "ddim", "guidance": 3.0, "negative": "x"}  # fmt: skip
+    assert set(more) == set(Sampling.model_fields) - {"steps", "size"}
+    made = client.images.generate(prompt="a dog", quality="low", extra_body=more)
+    job = world.studio.jobs.find(made.job)  # ty: ignore[unresolved-attribute]
+    assert job.request["sample"] == {"steps": 10, **more}
+    with pytest.raises(openai.BadRequestError, match="schedule"):
+        client.images.generate(prompt="a dog", extra_body={"schedule": "karas"})
 
 
 def test_an_address_instead(world: World, ada: TestClient) -> None:

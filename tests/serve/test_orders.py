@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from asked import pictures
+from made_run import made_run
 from PIL import Image
 
 from kaiffin.pictures.fast import OWN
+from kaiffin.pictures.named import Library
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.start import File, Start
 from kaiffin.serve.orders import given_away, order_of, picture_facts
@@ -23,6 +25,7 @@ def test_ids_become_files(tmp_path: Path) -> None:
     one = task(tmp_path, adapters=worn, embeddings=["c" * 16], count=3, seed=5, checkpoint=120,
                sample={"steps": 9, "size": [64, 32]}, regions=["columns"])  # fmt: skip
     order, changes = order_of(one)
+    assert order.library is not None
     adapters = tmp_path / "adapters"
     assert order.source == "/models/x", "what the operator calls so"
     assert order.adapters == [f"{adapters / ('b' * 16)}.safetensors:unet=0.8,text=0.4"]
@@ -31,6 +34,14 @@ def test_ids_become_files(tmp_path: Path) -> None:
     assert order.regions == ["columns"]
     assert order.out == tmp_path / "made" / ("a" * 16) / "pictures"
     assert changes == {"sample.steps": 9, "sample.size": (64, 32)}
+
+
+def test_names_are_files_of_adapters_and_runs(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "runs" / ("b" * 16))
+    order, _ = order_of(task(tmp_path, names={"toy": "c" * 16, "puffin": "b" * 16}))
+    assert order.library == Library(
+        given={"toy": tmp_path / "adapters" / f"{'c' * 16}.safetensors", "puffin": run.adapter_path}
+    )
 
 
 def test_a_run_is_a_folder(tmp_path: Path) -> None:
@@ -60,11 +71,14 @@ def test_another_way_in_finds_what_the_job_has_kept(tmp_path: Path) -> None:
 
 
 def test_facts_of_a_picture(tmp_path: Path) -> None:
-    facts = picture_facts(task(tmp_path), 2, Request("a car", 7, 64, 32))
+    asked = task(tmp_path, count=2, prompts=["a dog", "a <lora:toy:0.8> {noun} <lora:x>"])
+    facts = picture_facts(asked, 2, Request("a car", 7, 64, 32))
     assert facts == {
-        "id": picture_id("a" * 16, 2), "number": 2, "prompt": "a car", "seed": 7, "width": 64,
-        "height": 32,
+        "id": picture_id("a" * 16, 2), "number": 2, "prompt": "a car <lora:toy:0.8> <lora:x>",
+        "seed": 7, "width": 64, "height": 32,
     }  # fmt: skip
+    plain = picture_facts(asked, 3, Request("a <lora:toy:0.8> car <lora:x>", 7, 64, 32))
+    assert plain["prompt"] == "a <lora:toy:0.8> car <lora:x>", "where they are words"
 
 
 def test_a_recipe_names_files_and_no_folder() -> None:

@@ -101,6 +101,22 @@ def test_pictures_of_many_that_agree_are_computed_together(
         assert read_recipe(made) == given_away(read_recipe(path))
 
 
+def test_a_prompt_names_its_adapter(
+    studio: Studio, run: str, sd_path: Path, easel: Easel, tmp_path: Path
+) -> None:
+    """The picture is that of the run itself at that weight."""
+    prompt = "a {token} <lora:toy:0.5>"
+    easel.give("e" * 16, base=sd_path, prompts=[prompt], names={"toy": run})
+    assert easel.paint() == {"e" * 16: {}}
+    order = Order(str(studio.run(run)), ["a {token}"], strength=0.5, out=tmp_path / "alone")
+    (path,) = generate(order, changes={"sample.steps": 2}).paths
+    made = studio.image(picture_id("e" * 16, 0))
+    assert np.abs(pixels(made) - pixels(path)).max() <= 1
+    recipe = read_recipe(made)
+    assert recipe["request"]["prompt"] == "a kai"
+    assert [(one["name"], one["weight"]) for one in recipe["adapters"]] == [("toy", 0.5)]
+
+
 def test_bases_and_adapters_stay_warm(
     run: str, easel: Easel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,20 @@ def difference(one: Path, other: Path) -> int:
     return int(np.abs(images[0] - images[1]).max())
 
 
+def test_a_base_with_adapters_is_of_the_first_s_subject(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a seed of -1 is drawn, said and written."""
+    base, axis = trained.config.base.name, ["--x", f"adapter=base,{trained.adapter_path}"]
+    assert called(base, PROMPT, tmp_path, *axis, "--seed", "-1") == 0
+    said, rows = " ".join(capsys.readouterr().out.split()), table(tmp_path)
+    assert {row["prompt"] for row in rows} == {"a photo of kaiffin thing"}
+    assert "{token} is 'kaiffin' and {noun} is 'thing'" in said
+    assert {f"seed {row['seed']}, drawn as --seed -1 asks" in said for row in rows} == {True}
+    assert called(base, PROMPT, tmp_path, "--x", "steps=1,2") == 2
+    assert "a base has no subject" in " ".join(capsys.readouterr().err.split())
+
+
 def test_checkpoints_and_other_adapters(trained: Run, tmp_path: Path) -> None:
     assert [step for step, _ in trained.candidates()] == [1, 2]
     assert called(trained.path, PROMPT, tmp_path, "--x", "checkpoint=base,all") == 0

@@ -93,14 +93,14 @@ def account(top: Path, used: Collection[Path], *, below: bool = True) -> list[Le
     """Every file in `top`, and below it, that is not in `used`, by what it is."""
     used = set(used)
     found: dict[Kind, list[str]] = defaultdict(list)
-    photos = [path for path in used if is_photo(path)]
-    stems = {same(path.stem) for path in photos}
-    captioned = {(path.parent, same(name)) for path in photos for name in (path.stem, path.name)}
-    for path in walk(top):
+    there = list(walk(top))
+    stems = {same(path.stem) for path in used if is_photo(path)}
+    captioned = _beside({*there} - used, formats.FOLLOWING) | _beside(used, formats.SECOND)
+    for path in there:
         if path not in used and (below or path.parent == top):
             kind = _unused(path, top, stems)
-            if kind is formats.CAPTIONS and (path.parent, same(path.stem)) in captioned:
-                kind = formats.SECOND
+            if kind is formats.CAPTIONS:
+                kind = captioned.get((path.parent, same(path.stem)), kind)
             found[kind].append(shown(path, top))
     order = (
         formats.PHOTOS,
@@ -108,11 +108,18 @@ def account(top: Path, used: Collection[Path], *, below: bool = True) -> list[Le
         formats.MASKS,
         formats.LINKS,
         formats.CAPTIONS,
+        formats.FOLLOWING,
         formats.SECOND,
         *formats.KNOWN,
         formats.OTHERS,
     )
     return [LeftOut(kind, tuple(found[kind])) for kind in order if kind in found]
+
+
+def _beside(photos: Collection[Path], kind: Kind) -> dict[tuple[Path, str], Kind]:
+    """What a caption file is, by its folder and name, beside the photos among these files."""
+    named = ((path, name) for path in photos if is_photo(path) for name in (path.stem, path.name))
+    return {(path.parent, same(name)): kind for path, name in named}
 
 
 def _unused(path: Path, top: Path, stems: Collection[str]) -> Kind:

@@ -62,6 +62,9 @@ CAPTIONS = Kind(
     "caption files", CAPTION_SUFFIXES, "are not used",
     "Name each like its photo, where the layout takes captions from such files.",
 )  # fmt: skip
+FOLLOWING = Kind(
+    "caption files of photos that are not used", (), "are not used", "They go with their photos.",
+)  # fmt: skip
 SECOND = Kind(
     "caption files of photos that have their captions from elsewhere", (), "are not used",
     "A table (metadata.jsonl, metadata.csv, results.csv) has the word where there is one; of two"

@@ -46,10 +46,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Spoken:
-    """A prompt at one step. leaning: weights act as ComfyUI's, not as A1111's."""
+    """A prompt at one step. leaning: weights act as ComfyUI's, not as A1111's; commas: a block of
+    tokens that is full ends behind its last comma, as A1111's do."""
 
     pieces: tuple[Piece, ...]
     leaning: bool = False
+    commas: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,21 +97,23 @@ Part = str | Weighted | Change | Turns | Break
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that was read. open: brackets that nobody closed; leaning: see `Spoken`; bare: its
-    text without tags."""
+    """A prompt that was read. open: brackets that nobody closed; leaning, commas: see `Spoken`;
+    bare: its text without tags."""
 
     parts: tuple[Part, ...]
     tags: tuple[Tag, ...] = ()
     open: int = 0
     leaning: bool = False
+    commas: bool = False
     bare: str = ""
 
     def texts(self, steps: int) -> list[Spoken]:
         """What is said at each of `steps`."""
-        first = Spoken(self.at(1, steps), self.leaning)
-        if not self.changes:
-            return [first] * steps
-        return [Spoken(self.at(i, steps), self.leaning) for i in range(1, steps + 1)]
+        different = steps if self.changes else 1
+        spoken = [
+            Spoken(self.at(i, steps), self.leaning, self.commas) for i in range(1, different + 1)
+        ]
+        return spoken if self.changes else spoken * steps
 
     def at(self, step: int, steps: int) -> tuple[Piece, ...]:
         """The words of step `step`, from 1 on, of `steps`; neighbours of one weight joined."""
@@ -196,7 +200,7 @@ def read_as(text: str, syntax: str) -> Prompt:
     """As `sample.prompt_syntax` says; raises as `read`."""
     if syntax == "plain":
         return Prompt((text,), bare=text)
-    return replace(read(text), leaning=syntax == "comfyui")
+    return replace(read(text), leaning=syntax == "comfyui", commas=syntax == "a1111")
 
 
 def escaped(text: str) -> str:
@@ -333,13 +337,13 @@ class _Reader:
             fields.append(self.parts(":|]"))
             mark = self._taken()
             if mark is None or mark[0] == "]":
-                return self._closed(fields, marks)
+                return self._closed(fields, marks, turns=mark is not None)
             if mark[1] and self.text[self.place : self.place + 1] == "]" and "|" not in marks:
                 self.place += 1
                 if marks in ("", ":"):
                     before = fields[0] if marks else ()
                     return Change(before, fields[-1], float(mark[1]))
-                return self._closed([*fields, (mark[1],)], marks + ":")
+                return self._closed([*fields, (mark[1],)], marks + ":", turns=False)
             marks += mark[0][0]
             if mark[1]:
                 self.place = mark.start() + 1
@@ -347,8 +351,9 @@ class _Reader:
                 self._refuse_meant(start)
 
     @staticmethod
-    def _closed(fields: Sequence[tuple[Part, ...]], marks: str) -> Part:
-        if marks and set(marks) == {"|"}:
+    def _closed(fields: Sequence[tuple[Part, ...]], marks: str, *, turns: bool) -> Part:
+        """turns: whether its fields may be taken in turns; else they are words."""
+        if turns and set(marks) == {"|"}:
             return Turns(tuple(fields))
         joined: list[Part] = list(fields[0])
         for mark, field in zip(marks, fields[1:], strict=True):

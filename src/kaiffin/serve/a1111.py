@@ -59,6 +59,7 @@ class Txt2Img(BaseModel):
     enable_hr: bool | None = False
     hr_scale: Annotated[float, Field(ge=0, le=100)] | None = 2
     denoising_strength: Annotated[float, Field(ge=0, le=1)] | None = None
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
     override_settings: dict[str, Any] | None = None
 
 
@@ -253,7 +254,7 @@ def _translated(
     sampler, schedule = elsewhere(body.sampler_name or "", body.scheduler or "")
     sample: dict[str, Any] = {
         "steps": body.steps, "guidance": body.cfg_scale, "negative": body.negative_prompt,
-        "sampler": sampler, "schedule": schedule,
+        "sampler": sampler, "schedule": schedule, "eta": body.eta,
         "clip_skip": None if body.clip_skip is None else min(body.clip_skip - 1, SKIPPED),
     }  # fmt: skip
     if body.width and body.height:

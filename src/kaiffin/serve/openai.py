@@ -35,6 +35,10 @@ from kaiffin.serve.service import Painter, Reader, Served, Service
 
 router = APIRouter(prefix="/v1", tags=["openai"], responses=FOREIGN_FAILURES)
 STEPS = {"low": 10, "medium": 25, "high": 50, "standard": 25, "hd": 50}
+SAMPLED = (  # settings that OpenAI has no word for
+    "guidance", "negative", "sampler", "schedule", "prompt_syntax", "guidance_rescale",
+    "guidance_interval", "negative_strength", "clip_skip", "eta",
+)  # fmt: skip
 PATIENCE = 590.0  # seconds; OpenAI's clients wait 600
 LOOK_S = 5.0
 
@@ -58,6 +62,13 @@ class Wanted(BaseModel):
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     negative: Annotated[str, Field(max_length=2000)] | None = None
     sampler: Annotated[str, Field(max_length=40)] | None = None
+    schedule: Annotated[str, Field(max_length=40)] | None = None
+    prompt_syntax: Annotated[str, Field(max_length=40)] | None = None
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)] | None = None
+    guidance_interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    negative_strength: Annotated[float, Field(ge=0, le=2)] | None = None
+    clip_skip: Annotated[int, Field(ge=0, le=4)] | None = None
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
     weights: Annotated[str, Field(max_length=100)] | None = None
 
 
@@ -162,7 +173,7 @@ def translated(
 ) -> Generate:
     """OpenAI's words as ours. NotFound for a model that is none."""
     sample: dict[str, Any] = {"steps": body.steps or STEPS.get(body.quality or "")}
-    sample |= {name: getattr(body, name) for name in ("guidance", "negative", "sampler")}
+    sample |= {name: getattr(body, name) for name in SAMPLED}
     sample["size"] = size_of(body.size)
     source = source_of(service, caller.owner, body.model or next(iter(service.bases)), body.weights)
     given = {name: value for name, value in sample.items() if value is not None}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kaiffin.foundation.prompts import TAG
 from kaiffin.foundation.run import Run
 from kaiffin.pictures.fast import OWN
 from kaiffin.pictures.named import Library
@@ -82,8 +83,12 @@ def given_away(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def picture_facts(task: Task, number: int, request: Request) -> dict[str, Any]:
-    """What the service knows of a picture without opening it."""
+    """What the service knows of a picture without opening it. Its prompt has the tags again that
+    were read, so that it can be asked for once more."""
+    typed = task.request["prompts"][number // task.request["count"]]
+    tags = [one[0] for one in TAG.finditer(typed) if one[0] not in request.prompt]
     return {
-        "id": picture_id(task.id, number), "number": number, "prompt": request.prompt,
-        "seed": request.seed, "width": request.size[0], "height": request.size[1],
+        "id": picture_id(task.id, number), "number": number,
+        "prompt": " ".join([request.prompt, *tags]), "seed": request.seed,
+        "width": request.size[0], "height": request.size[1],
     }  # fmt: skip

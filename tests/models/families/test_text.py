@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kaiffin.foundation.prompts import Spoken, read
+from kaiffin.foundation.prompts import Spoken, read, read_as
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.text import canonical, num_blocks, token_blocks, weighted
 
@@ -70,3 +70,29 @@ def test_break_begins_another_block(sd: ModelFamily) -> None:
     for block, text in enumerate(("ab", "cd")):
         alone, _ = token_blocks(sd.words, tokenizer, [text], 1)
         assert torch.equal(ids[0, block], alone[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "syntax", "cut"),
+    [
+        (60, 30, "a1111", 61),  # behind the comma, 15 tokens back
+        (55, 30, "a1111", 56),  # 20 back
+        (54, 30, "a1111", 75),  # too far back
+        (74, 30, "a1111", 75),  # the comma ends the block
+        (75, 30, "a1111", 75),  # the comma begins the next one
+        (60, 30, "comfyui", 75), (60, 30, "plain", 75),
+    ],
+)  # fmt: skip
+def test_a_full_block_ends_behind_its_last_comma(
+    sd: ModelFamily, before: int, after: int, syntax: str, cut: int
+) -> None:
+    """As the web UI does it by default; each letter is a token here, and so is the comma."""
+    tokenizer = sd.tokenizers["text_encoder"]
+    text = f"{'a' * before},{'b' * after}"
+    (said,) = read_as(text, syntax).texts(1)
+    ids, _ = token_blocks(sd.words, tokenizer, [said], 2)
+    letters = sd.words.ids(tokenizer, text)
+    assert len(letters) == before + 1 + after
+    assert ids[0, 0, 1 : cut + 1].tolist() == letters[:cut]
+    assert ids[0, 0, cut + 1 :].eq(END).all()
+    assert ids[0, 1, 1 : 1 + len(letters) - cut].tolist() == letters[cut:]

@@ -1,7 +1,8 @@
 """Prompts into token blocks, and blocks into hidden states; shared by all CLIP-text families.
 
 A prompt longer than one block of 77 is cut into blocks of 75 tokens, each with its own begin and
-end token, encoded alone, and the states are joined: what A1111's users expect of long prompts.
+end token, encoded alone, and the states are joined: what A1111's users expect of long prompts. As
+there, a prompt of theirs is cut behind a comma, where one is near.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from kaiffin.foundation.prompts import Piece, Spoken
 from kaiffin.models.words import Words
+
+NEAR = 20  # tokens: so far back a comma is looked for; A1111's default
 
 
 def num_blocks(words: Words, tokenizer: Any, prompts: Sequence[str | Spoken]) -> int:
@@ -45,13 +48,15 @@ def token_blocks(
 def _blocks(words: Words, tokenizer: Any, prompt: str | Spoken) -> list[list[tuple[int, float]]]:
     """Tokens with their weights, as many a block as there is room for; BREAK begins another."""
     room = tokenizer.model_max_length - 2
+    spoken = Spoken((Piece(prompt),)) if isinstance(prompt, str) else prompt
+    comma = tokenizer.convert_tokens_to_ids(",</w>") if spoken.commas else None
     found: list[list[tuple[int, float]]] = [[]]
-    for piece in [Piece(prompt)] if isinstance(prompt, str) else prompt.pieces:
+    for piece in spoken.pieces:
         if piece.text is None:
             found.append([])
         for id in words.ids(tokenizer, piece.text or ""):
             if len(found[-1]) == room:
-                found.append([])
+                found.append([] if id == comma else _behind(comma, found[-1]))
             found[-1].append((id, piece.weight))
     return found
 
@@ -67,6 +72,15 @@ def places(words: Words, tokenizer: Any, prompt: str | Spoken, wanted: str) -> l
                 first = number * tokenizer.model_max_length + 1 + begin  # behind the begin token
                 found += range(first, first + len(ids))
     return found
+
+
+def _behind(comma: int | None, block: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Taken out of a full block: what stands behind its last comma, where that is near."""
+    places = [place for place, (id, _) in enumerate(block) if id == comma]
+    start = places[-1] + 1 if places and len(block) - places[-1] <= NEAR else len(block)
+    taken = block[start:]
+    del block[start:]
+    return taken
 
 
 def weighted(states: Tensor, weights: Tensor, empty: Tensor, leaning: Sequence[bool]) -> Tensor:
