@@ -20,6 +20,7 @@ from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.diffusion import samplers
 from kaiffin.pictures.request import Request, settings
 
+LAYOUT = 0.4  # of the steps, in which parts see the whole picture: they agree on horizon and light
 OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
@@ -30,10 +31,13 @@ Watch = Callable[[Sequence[Request], int, Draw], None]
 @dataclass(frozen=True)
 class Part:
     """A part of every picture, with words and adapters of its own. share: (h, w), how much of each
-    latent cell it is; wear: puts its adapters on, and takes those of other parts off."""
+    latent cell it is; window: rows and columns of cells, which hold all of it, and through which
+    the model sees the picture once its layout is there; wear: puts its adapters on, and takes those
+    of other parts off."""
 
     prompt: str
     share: Tensor
+    window: tuple[slice, slice]
     wear: Callable[[], None]
 
 
@@ -163,12 +167,15 @@ def _whole(family: ModelFamily, batch: list[Request]) -> Says:
 def _in_parts(family: ModelFamily, batch: list[Request], parts: Sequence[Part]) -> Says:
     """Each part's output where its share is, so that no adapter moves what is another's."""
     own = [_whole(family, [replace(one, prompt=part.prompt) for one in batch]) for part in parts]
+    layout = LAYOUT * batch[0].steps
 
     def says(step: int, x_t: Tensor, t: float) -> Tensor:
         output = torch.zeros_like(x_t)
         for part, one in zip(parts, own, strict=True):
             part.wear()
-            output += part.share * one(step, x_t, t)
+            rows, columns = part.window if step >= layout else (slice(None), slice(None))
+            seen = x_t[..., rows, columns]
+            output[..., rows, columns] += part.share[rows, columns] * one(step, seen, t)
         return output
 
     return says
