@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,11 @@ REPO = Path(__file__).parents[1]
 MEASURED = REPO / "docs" / "measured" / "together.json"
 PICTURE = REPO / "docs" / "images" / "guides" / "together.webp"
 SEEDS = (101, 102, 103, 104)
-WAYS: dict[str, tuple[str, ...]] = {"both everywhere": (), "`--region columns`": ("columns",)}
+# How strong both are, and their regions.
+WAYS: dict[str, tuple[float, tuple[str, ...]]] = {
+    "both everywhere": (1.0, ()), "both everywhere, at 0.5": (0.5, ()),
+    "`--region columns`": (1.0, ("columns",)),
+}  # fmt: skip
 SHOWN = 5  # places in the page's picture
 
 
@@ -81,8 +86,9 @@ def measured(
     family = load_base(base, Runtime.from_config(base), tell=SILENT)
     worn = [WeightedAdapter(run.adapter_path) for run in runs]
     found, images, labels = {}, [], []
-    for way, regions in WAYS.items():
-        made = pictures(family, worn, regions, sample, seeds)
+    for way, (strong, regions) in WAYS.items():
+        so = [replace(one, weights=one.weights.times(strong)) for one in worn]
+        made = pictures(family, so, regions, sample, seeds)
         found[way] = judged(made, truth)
         some = range(0, len(made), 2 * len(seeds))
         images += [made[i] for i in some][:SHOWN]

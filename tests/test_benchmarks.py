@@ -165,7 +165,7 @@ def test_two_subjects_beside_each_other(tmp_path: Path, monkeypatch: pytest.Monk
     runs = [together.taught(who, tmp_path, "miniature", {}) for who in world.SUBJECTS]
     sample = runs[0].config.sample.model_copy(update={"size": (128, 64)})
     found, page = together.measured(runs, truth, sample, seeds=[101])
-    everywhere, columns = (found[way] for way in together.WAYS)
+    everywhere, _, columns = (found[way] for way in together.WAYS)
     assert columns["pictures"] == 10
     assert columns["subjects"] >= 7
     assert everywhere["subjects"] < columns["subjects"]

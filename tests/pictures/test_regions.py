@@ -13,7 +13,7 @@ from kaiffin.foundation.errors import UserError
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import regions as module
 from kaiffin.pictures.make import Task, Wardrobe, WeightedAdapter, make
-from kaiffin.pictures.regions import Region, Subject, regions_of, shares, subjects_of
+from kaiffin.pictures.regions import Region, Subject, regions_of, shares, subjects_of, window
 from kaiffin.pictures.request import Request
 
 ONE = Subject(("kaiffin penguin", "kaiffin"), (0,))
@@ -112,6 +112,14 @@ def test_each_cell_is_shared_by_those_that_hold_it() -> None:
         shares([Region((0, 0, 0.1, 1), "", (0,))], 2, 4)
 
 
+def test_a_window_is_around_its_region_within_the_picture() -> None:
+    share = torch.zeros(8, 16)
+    share[2:4, 14:16] = 1
+    assert window(share, 4) == (slice(1, 5), slice(12, 16))
+    assert window(share, 1) == (slice(2, 4), slice(14, 16))
+    assert window(share, 12) == (slice(0, 8), slice(4, 16))
+
+
 # --- pictures ---------------------------------------------------------------------------------
 
 
@@ -135,35 +143,59 @@ def latents(family: ModelFamily, task: Task, wardrobe: Wardrobe | None = None) -
     return seen[-1]
 
 
-def wide(prompt: str, steps: int = 1) -> Request:
-    return Request(prompt, 1, width=128, height=64, steps=steps)
+def asked(prompt: str, width: int = 128, steps: int = 1) -> Request:
+    return Request(prompt, 1, width=width, height=64, steps=steps)
 
 
 def test_an_adapter_moves_nothing_outside_its_region(family: ModelFamily, tmp_path: Path) -> None:
-    """At a step, bit for bit: each half is that of a picture with its own adapter and prompt
-    alone. Over the steps the halves see each other."""
+    """At a step, bit for bit: in the base's own size, each half is that of a picture with its own
+    adapter and prompt alone. Over the steps the halves see each other."""
     one, two, both = (adapter(family, tmp_path / f"{i}.safetensors", i) for i in (1, 2, 3))
     regions = (Region(LEFT, "kaiffin", (0,)), Region(RIGHT, "tobbul", (1,)))
     wardrobe = Wardrobe(family, most=3)
-    found = latents(family, Task(wide("x"), (one, two, both), regions=regions), wardrobe)
+    found = latents(family, Task(asked("x", 64), (one, two, both), regions=regions), wardrobe)
     halves = found.chunk(2, dim=-1)
     for half, text, worn in zip(halves, ("kaiffin", "tobbul"), ((one, both), (two, both)),
                                 strict=True):  # fmt: skip
-        alone = latents(family, Task(wide(text), worn))
+        alone = latents(family, Task(asked(text, 64), worn))
         assert torch.equal(half, alone.chunk(2, dim=-1)[text == "tobbul"])
-    stacked = latents(family, Task(wide("kaiffin"), (one, two, both)), wardrobe)
+    stacked = latents(family, Task(asked("kaiffin", 64), (one, two, both)), wardrobe)
     assert not torch.equal(stacked.chunk(2, dim=-1)[0], halves[0])
-    again = latents(family, Task(wide("kaiffin"), (one, two, both)))
+    again = latents(family, Task(asked("kaiffin", 64), (one, two, both)))
     assert torch.equal(stacked, again), "who was worn in parts is worn whole again"
+
+
+def test_a_larger_picture_is_seen_whole_and_then_through_windows(
+    family: ModelFamily, tmp_path: Path
+) -> None:
+    """Of the base's own size. At a step another adapter there changes nothing here; over the steps
+    the parts see each other."""
+    one, two, other = (adapter(family, tmp_path / f"{i}.safetensors", i) for i in (1, 2, 3))
+    regions = (Region(LEFT, "kaiffin", (0,)), Region(RIGHT, "tobbul", (1,)))
+    seen: list[int] = []
+    hook = family.towers["unet"].register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].shape[-1])
+    )
+
+    def right(steps: int, *worn: WeightedAdapter) -> Tensor:
+        task = Task(asked("x", steps=steps), worn, regions=regions)
+        return latents(family, task).chunk(2, dim=-1)[1]
+
+    assert torch.equal(right(1, one, two), right(1, other, two))
+    assert not torch.equal(right(1, one, two), right(1, one, other))
+    seen.clear()
+    assert not torch.equal(right(5, one, two), right(5, other, two))
+    hook.remove()
+    assert seen == ([16] * 4 + [8] * 6) * 2
 
 
 def test_a_region_that_is_the_whole_picture_is_the_plain_picture(
     family: ModelFamily, tmp_path: Path
 ) -> None:
     worn = (adapter(family, tmp_path / "a.safetensors", 1),)
-    asked = wide("a (photo:1.2) of [kaiffin|tobbul]", steps=3)
-    plain = Task(asked, worn)
-    whole = Task(asked, worn, regions=(Region((0, 0, 1, 1), asked.prompt, (0,)),))
+    one = asked("a (photo:1.2) of [kaiffin|tobbul]", steps=3)
+    plain = Task(one, worn)
+    whole = Task(one, worn, regions=(Region((0, 0, 1, 1), one.prompt, (0,)),))
     (_, first), (_, second) = make(family, [plain, whole])
     assert first.tobytes() == second.tobytes()
 

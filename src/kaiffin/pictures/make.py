@@ -25,7 +25,7 @@ from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.pictures.recipe import recipe
-from kaiffin.pictures.regions import Region, shares, written
+from kaiffin.pictures.regions import Region, shares, window, written
 from kaiffin.pictures.request import AdapterRef, Request, settings
 from kaiffin.pictures.sample import OnStep, Watch, Weigh, generate
 from kaiffin.pictures.told import Part, Share
@@ -216,6 +216,7 @@ def _weigh(stacks: Sequence[Stack]) -> Weigh:
 def _parts(family: ModelFamily, task: Task, stacks: Sequence[Stack]) -> list[Part]:
     """The regions of a task; adapters of none act in each."""
     asked, cell = task.request, family.downscale
+    native = family.native_size // cell
     bound = {place for region in task.regions for place in region.adapters}
 
     def wear(region: Region) -> None:
@@ -224,8 +225,14 @@ def _parts(family: ModelFamily, task: Task, stacks: Sequence[Stack]) -> list[Par
 
     cells = shares(task.regions, asked.height // cell, asked.width // cell) if task.regions else []
     return [
-        Part(region.prompt, share.to(family.device), functools.partial(wear, region))
+        Part(
+            region.prompt,
+            share.to(family.device),
+            window(share, native),
+            functools.partial(wear, region),
+        )
         for region, share in zip(task.regions, cells, strict=True)
+        if share.any()
     ]
 
 

@@ -2,8 +2,9 @@
 subject alone.
 
 A region is where the model's output is that of one prompt with the adapters of that region, and
-elsewhere it counts for nothing: composition of the outputs at each step, as Latent Couple and
-MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113) have it, with each adapter in its own output.
+elsewhere it counts for nothing: composition of the outputs at each step, each through a window of
+about the base's own size, as MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113) has it, with
+each adapter in its own output.
 """
 
 from __future__ import annotations
@@ -259,6 +260,20 @@ def shares(regions: Sequence[Region], height: int, width: int) -> list[Tensor]:
         inside[i] / taken.clamp(min=1) if one.adapters else (taken == 0).float()
         for i, one in enumerate(regions)
     ]
+
+
+def window(share: Tensor, native: int) -> tuple[slice, slice]:
+    """Rows and columns around all cells of a share, `native` of each where the picture has them: a
+    model draws best what is as large as what it was taught."""
+    return _around(share.any(1), native), _around(share.any(0), native)
+
+
+def _around(held: Tensor, native: int) -> slice:
+    places = held.nonzero().flatten().tolist()
+    first, last = places[0], places[-1] + 1
+    size = min(max(last - first, native), len(held))
+    start = min(max((first + last - size) // 2, 0), len(held) - size)
+    return slice(start, start + size)
 
 
 def written(regions: Sequence[Region]) -> list[dict[str, Any]]:

@@ -20,15 +20,19 @@ Share = Callable[..., None]  # told the adapters' strength in each of so many eq
 # What texts were encoded to in this call, by all that it depends on; a row of each.
 Known = dict[tuple[Hashable, Spoken, float], Conditioning]
 MOST_KNOWN = 256
+LAYOUT = 0.4  # of the steps, in which parts see the whole picture: they agree on horizon and light
 
 
 @dataclass(frozen=True)
 class Part:
     """A part of every picture, with words and adapters of its own. share: (h, w), how much of each
-    latent cell it is; wear: puts its adapters on, and takes those of other parts off."""
+    latent cell it is; window: rows and columns of cells, which hold all of it, and through which
+    the model sees the picture once its layout is there; wear: puts its adapters on, and takes those
+    of other parts off."""
 
     prompt: str
     share: Tensor
+    window: tuple[slice, slice]
     wear: Callable[[], None]
 
 
@@ -119,8 +123,13 @@ class Says:
         output = torch.zeros_like(x_t)
         for part, told in zip(self.parts, self.told, strict=True):
             part.wear()
-            share = interpolate(part.share[None, None], x_t.shape[-2:], mode="bilinear")
-            output += share * self._joined(told, step, x_t, t)
+            share, rows, columns = part.share, slice(None), slice(None)
+            if self.tiles:
+                (share,) = interpolate(share[None, None], x_t.shape[-2:], mode="bilinear")[0]
+            elif step >= LAYOUT * self.first.steps:
+                rows, columns = part.window
+            said = self._joined(told, step, x_t[..., rows, columns], t)
+            output[..., rows, columns] += share[rows, columns] * said
         return output
 
     def _joined(self, told: Sequence[Told], step: int, x_t: Tensor, t: float) -> Tensor:
