@@ -21,6 +21,8 @@ from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
 from kaiffin.miniature.judges.truth import ANSWERS, Truth
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures.make import WeightedAdapter
+from kaiffin.score.judge import Scorer
 
 
 def opened(name: str) -> ModuleType:
@@ -43,7 +45,7 @@ def opened(name: str) -> ModuleType:
             ["floor", "bound", "plain", "ours", "dora", "oft"],
             "floor",
         ),
-        ("generate.py", ["--steps", "2"], ["unet", "ours", "diffusers"], "unet"),
+        ("generate.py", ["--steps", "2"], ["unet", "bare", "ours", "diffusers"], "unet"),
     ],
 )
 def test_a_benchmark(
@@ -141,6 +143,33 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     (row,) = personalise.table([found]).splitlines()[2:]
     assert row.startswith("| plush |")
     assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row
+
+
+def test_ways_to_a_picture_are_measured_in_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two scenes, one seed, a judge of random weights: every measure has a value for each."""
+    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
+    bench = opened("pictures")
+    renders = bench.true_renders
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    monkeypatch.setattr(bench, "SCENES", bench.SCENES[:2])
+    monkeypatch.setattr(bench, "true_renders", lambda *a: renders(*a)[:2])
+    own = WeightedAdapter(bench.find(bench.OWN, "miniature").path)  # in a subject's place
+    (tmp_path / "sheets").mkdir()
+    torch.manual_seed(0)
+    studio = bench.Studio(
+        tmp_path, family, {"plush": own}, own.path, Truth(Judge(ANSWERS)), Scorer(tell=SILENT), [1]
+    )
+    few = {"default": bench.Way({"steps": 2}), "fast/1": bench.ways()["fast/1"]}
+    found = {name: studio.measure(name, way) for name, way in few.items()}
+    assert {name: one["rows"] for name, one in found.items()} == {"default": 4, "fast/1": 1}
+    assert all(len(one[measure]) == 2 for one in found.values() for measure in bench.MEASURES)
+    rows = [line.split("|") for line in bench.table(found, 1).splitlines()[2:]]
+    assert {row[1].strip() for row in rows} == set(few)
+    (same,) = [row for row in rows if row[1].strip() == "default"]
+    assert all(cell.strip() == "+0.000 [+0.000, +0.000]" for cell in same[-4:-1])
+    assert set(bench.SMALL) <= set(bench.ways())
 
 
 @pytest.mark.slow
