@@ -25,9 +25,7 @@ Share = Callable[..., None]  # told the adapters' strength in each of so many eq
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
-# What texts were encoded to in this call, by all that it depends on; a row of each.
-Known = dict[tuple[Hashable, Spoken, float], Conditioning]
-MOST_KNOWN = 256
+MOST_KNOWN = 256  # texts whose states are kept in a call
 # Pixels that are decoded together at most: the decoder's memory is the largest of all. More is
 # quicker where pictures are small.
 DECODED = 512 * 512
@@ -49,12 +47,12 @@ def generate(
     level. weigh: sets the adapters' weights before each denoising step; share: their strength in
     the halves of guidance. What `on_step` or `watch` raises ends the making.
     """
-    share, known = share or (lambda *shares: None), {}
+    texts = _Texts(family, share or (lambda *shares: None))
     try:
         for batch in _batches(family, requests, batch_size):
-            yield from _make(family, batch, on_step, weigh, watch, share, known)
+            yield from _make(texts, batch, on_step, weigh, watch)
     finally:
-        share(1.0)
+        texts.share(1.0)
 
 
 def _batches(
@@ -76,16 +74,16 @@ def _batches(
 
 @torch.no_grad()
 def _make(
-    family: ModelFamily, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
-    watch: Watch | None, share: Share, known: Known,
+    texts: _Texts, batch: list[Request], on_step: OnStep | None, weigh: Weigh | None,
+    watch: Watch | None,
 ) -> list[Image.Image]:  # fmt: skip
     """One batch through text encoder, sampler and decoder."""
-    first = batch[0]
+    family, first = texts.family, batch[0]
     if weigh:
         weigh(0.0)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
     done = 0
-    told = _Told(family, batch, sigmas, share, known)
+    told = _Told(texts, batch)
     denoise = samplers.denoiser(
         lambda x_t, t: _predict(family, told.at(done), first, x_t, t), family.schedule
     )
@@ -126,60 +124,66 @@ def _chunks(family: ModelFamily, request: Request) -> int:
     return family.num_chunks(list(dict.fromkeys(texts)))
 
 
-class _Told:
-    """What a batch is told at each step; each text is encoded once, for the batches to come too.
+class _Texts:
+    """What texts were encoded to in this call, and the adapters' strength in them.
 
-    The adapters are as strong in the negative half as the request says (Park et al. 2025, arXiv
-    2508.00319), also where its text is encoded.
+    The adapters are as strong in the negative half of guidance as the request says (Park et al.
+    2025, arXiv 2508.00319), also where its text is encoded.
     """
 
-    def __init__(
-        self, family: ModelFamily, batch: list[Request], sigmas: Sequence[float], share: Share,
-        known: Known,
-    ) -> None:  # fmt: skip
-        self.family, self.first = family, batch[0]
+    def __init__(self, family: ModelFamily, share: Share) -> None:
+        self.family, self.share = family, share
+        self.known: dict[Hashable, Conditioning] = {}  # by all that it depends on; a row of each
+
+    def encoded(
+        self, asked: Sequence[tuple[Spoken, float]], facts: SizeFacts, chunks: int, clip_skip: int
+    ) -> Conditioning:
+        """A row for each text at its strength; what is new is encoded, all at once."""
+        keys = [(text, strength, facts, chunks, clip_skip) for text, strength in asked]
+        for strength in dict.fromkeys(strength for _, strength in asked):
+            new = [key for key in dict.fromkeys(keys) if key[1] == strength]
+            new = [key for key in new if key not in self.known]
+            if not new:
+                continue
+            self.share(strength)
+            found = self.family.encode_text(
+                [key[0] for key in new], [facts] * len(new), chunks=chunks, clip_skip=clip_skip
+            )
+            for row, key in enumerate(new):
+                self.known[key] = found.map(lambda value, row=row: value[row : row + 1])
+        rows = [self.known[key] for key in keys]
+        if len(self.known) > MOST_KNOWN:
+            self.known.clear()
+        return Conditioning.cat(rows)
+
+
+class _Told:
+    """What a batch is told at each step."""
+
+    def __init__(self, texts: _Texts, batch: list[Request]) -> None:
+        self.texts, self.first = texts, batch[0]
+        sigmas = texts.family.schedule.sigmas(self.first.steps, self.first.schedule)
         self.guided = [self.first.guided(sigma) for sigma in sigmas]
-        self.strengths = (1.0, self.first.negative_strength)
-        self.share = share
         self.facts = SizeFacts.whole(self.first.height, self.first.width)
-        self.chunks = _chunks(family, self.first)  # in a batch they are equal
-        self.kind = (self.facts, self.chunks, self.first.clip_skip)
-        if len(known) > MOST_KNOWN:
-            known.clear()
-        self.known = known
+        self.chunks = _chunks(texts.family, self.first)  # in a batch they are equal
         read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
         self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
         self.negatives = list(zip(*(negative for _, negative in read), strict=True))
-        self.told: dict[tuple[tuple[Spoken, ...], ...], Conditioning] = {}
+        self.told: dict[Hashable, Conditioning] = {}
 
     def at(self, step: int) -> Conditioning:
         """The prompts, and behind them the negative ones where there is guidance."""
-        halves = [self.prompts, self.negatives][: 2 if self.guided[step] else 1]
-        texts = tuple(half[step] for half in halves)
-        if texts not in self.told:
-            asked = [
-                (text, strength)
-                for half, strength in zip(texts, self.strengths, strict=False)
-                for text in half
-            ]
-            for strength in dict.fromkeys(self.strengths):
-                self._learn([text for text, its in asked if its == strength], strength)
-            self.told[texts] = Conditioning.cat([self.known[self.kind, *one] for one in asked])
-        self.share(*self.strengths[: len(halves)])
-        return self.told[texts]
-
-    def _learn(self, texts: Sequence[Spoken], strength: float) -> None:
-        """Encodes those that are not known."""
-        new = [one for one in dict.fromkeys(texts) if (self.kind, one, strength) not in self.known]
-        if not new:
-            return
-        self.share(strength)
-        found = self.family.encode_text(
-            new, [self.facts] * len(new), chunks=self.chunks, clip_skip=self.first.clip_skip
-        )
-        for row, text in enumerate(new):
-            states = found.map(lambda value, row=row: value[row : row + 1])
-            self.known[self.kind, text, strength] = states
+        halves = [(self.prompts[step], 1.0)]
+        if self.guided[step]:
+            halves.append((self.negatives[step], self.first.negative_strength))
+        key = tuple(halves)
+        if key not in self.told:
+            asked = [(text, strength) for half, strength in halves for text in half]
+            self.told[key] = self.texts.encoded(
+                asked, self.facts, self.chunks, self.first.clip_skip
+            )
+        self.texts.share(*(strength for _, strength in halves))
+        return self.told[key]
 
 
 def _predict(
