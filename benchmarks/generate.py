@@ -1,20 +1,22 @@
 """Our generation beside the diffusers pipeline on the same weights, and beside the bare UNet.
 
-    python benchmarks/generate.py [--base miniature] [--steps 25] [--rounds 5] [--json out.json]
+    python benchmarks/generate.py [--base miniature] [--steps 25] [--count 1] [--rounds 5]
 
 - unet: the UNet calls alone (two halves of guidance in one batch), no text, sampler or VAE
-- ours: kaiffin.generate, one picture
-- diffusers: its pipeline with DPM++ 2M, one picture
+- bare: those, each text encoded once, and the decoder's calls: what no program can leave out
+- ours: kaiffin.generate, `count` pictures of one prompt, at most 16 together
+- diffusers: its pipeline with DPM++ 2M, the same
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from timing import interleaved, table, write_json
+from timing import CALLS, interleaved, table, write_json
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
@@ -24,6 +26,7 @@ from kaiffin.models.files.load import load
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import generate
 
+TOGETHER = 16
 PROMPT = "a photo of a penguin on the beach"
 
 
@@ -31,7 +34,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default="miniature", help="an SD-1.x base")
     parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--count", type=int, default=1, help="pictures: 1 or a multiple of 16")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=CALLS, help="of each in a round")
     parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
     base = BaseConfig(name=flags.base)
@@ -44,29 +49,49 @@ def main() -> None:
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     side = family.native_size
-    request = Request(PROMPT, 1, side, side, steps=flags.steps)
-    shape = (2, family.latent_channels, side // family.downscale, side // family.downscale)
+    requests = [Request(PROMPT, i, side, side, steps=flags.steps) for i in range(flags.count)]
+    together = min(flags.count, TOGETHER)
+    batches = flags.count // together
+    cell = side // family.downscale
+    shape = (2 * together, family.latent_channels, cell, cell)
     x = torch.randn(shape, device=runtime.device, dtype=runtime.base_dtype)
-    with torch.no_grad():
-        context = family.encode_text([PROMPT, ""], [])["context"]
+
+    @torch.no_grad()
+    def texts() -> torch.Tensor:
+        return family.encode_text([PROMPT, ""], [])["context"]
+
+    context = texts().repeat_interleave(together, 0)
 
     @torch.no_grad()
     def unet() -> None:
-        for t in range(flags.steps):
+        for t in list(range(flags.steps)) * batches:
             family.towers["unet"](x, t, encoder_hidden_states=context)
 
-    candidates = {
+    @torch.no_grad()
+    def bare() -> None:
+        texts()
+        unet()
+        for _ in range(batches):
+            family.decode(x[:together])
+
+    candidates: dict[str, Callable[[], object]] = {
         "unet": unet,
-        "ours": lambda: next(generate(family, [request])),
-        "diffusers": lambda: pipe(
-            PROMPT, num_inference_steps=flags.steps, guidance_scale=5.0, height=side, width=side
-        ),
-    }
-    times = interleaved(candidates, flags.rounds, runtime.device)
+        "bare": bare,
+        "ours": lambda: list(generate(family, requests, batch_size=together)),
+        "diffusers": lambda: [
+            pipe(
+                PROMPT, num_images_per_prompt=together, num_inference_steps=flags.steps,
+                guidance_scale=5.0, height=side, width=side,
+            )
+            for _ in range(batches)
+        ],
+    }  # fmt: skip
+    times = interleaved(candidates, flags.rounds, runtime.device, flags.calls)
     print(f"{flags.base}, {flags.steps} steps, guidance 5, {runtime.device.type}")
+    print(f"pictures: {flags.count}, {together} together")
     print(table(times, "unet"))
     if flags.json:
-        write_json(flags.json, times, base=flags.base, steps=flags.steps)
+        write_json(flags.json, times, base=flags.base, steps=flags.steps, count=flags.count)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from kaiffin.miniature.judges.judge import Judge
 from kaiffin.miniature.judges.truth import ANSWERS, Truth, load_truth
 from kaiffin.miniature.world import world
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures.make import WeightedAdapter
+from kaiffin.score.judge import Scorer
 
 
 def opened(name: str) -> ModuleType:
@@ -44,7 +46,7 @@ def opened(name: str) -> ModuleType:
             ["floor", "bound", "plain", "ours", "dora", "oft"],
             "floor",
         ),
-        ("generate.py", ["--steps", "2"], ["unet", "ours", "diffusers"], "unet"),
+        ("generate.py", ["--steps", "2"], ["unet", "bare", "ours", "diffusers"], "unet"),
     ],
 )
 def test_a_benchmark(
@@ -200,6 +202,33 @@ def test_halves_are_judged_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     all_right = {"pictures": 10, "subjects": 10, "place": 10, "both": 10}
     assert judged("kaiffin", "plush") == judged("plush", "kaiffin") == all_right
     assert judged("plush", "plush") == all_right | {"subjects": 0, "both": 0}
+
+
+def test_ways_to_a_picture_are_measured_in_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two scenes, one seed, a judge of random weights: every measure has a value for each."""
+    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
+    bench = opened("pictures")
+    renders = bench.true_renders
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    monkeypatch.setattr(bench, "SCENES", bench.SCENES[:2])
+    monkeypatch.setattr(bench, "true_renders", lambda *a: renders(*a)[:2])
+    own = WeightedAdapter(bench.find(bench.OWN, "miniature").path)  # in a subject's place
+    (tmp_path / "sheets").mkdir()
+    torch.manual_seed(0)
+    studio = bench.Studio(
+        tmp_path, family, {"plush": own}, own.path, Truth(Judge(ANSWERS)), Scorer(tell=SILENT), [1]
+    )
+    few = {"default": bench.Way({"steps": 2}), "fast/1": bench.ways()["fast/1"]}
+    found = {name: studio.measure(name, way) for name, way in few.items()}
+    assert {name: one["rows"] for name, one in found.items()} == {"default": 4, "fast/1": 1}
+    assert all(len(one[measure]) == 2 for one in found.values() for measure in bench.MEASURES)
+    rows = [line.split("|") for line in bench.table(found, 1).splitlines()[2:]]
+    assert {row[1].strip() for row in rows} == set(few)
+    (same,) = [row for row in rows if row[1].strip() == "default"]
+    assert all(cell.strip() == "+0.000 [+0.000, +0.000]" for cell in same[-4:-1])
+    assert set(bench.SMALL) <= set(bench.ways())
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion import samplers
 from kaiffin.pictures.passes import Pass, passes
 from kaiffin.pictures.request import Request, settings
-from kaiffin.pictures.told import Part, Says, Share, num_chunks
+from kaiffin.pictures.told import Part, Says, Share, Texts, num_chunks
 
 OnStep = Callable[[int], None]  # told after each denoising step of how many pictures it was
 Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
@@ -49,13 +49,13 @@ def generate(
     the halves of guidance. What `on_step` or `watch` raises ends the making. parts: each is told
     its own prompt in place of the requests'.
     """
-    share, known = share or (lambda *shares: None), {}
-    answers = functools.partial(Says, share=share, known=known, parts=parts)
+    texts = [Texts(family, share) for _ in parts or [None]]
+    answers = functools.partial(Says, texts=texts, parts=parts)
     try:
         for batch in _batches(family, requests, batch_size):
             yield from _make(family, batch, answers, on_step, weigh, watch)
     finally:
-        share(1.0)
+        texts[0].share(1.0)
 
 
 def _batches(
@@ -108,7 +108,7 @@ def _sampled(
     """The latents of one pass."""
     first, skipped = batch[0], one.skipped(batch[0].steps)
     sigmas = family.schedule.sigmas(first.steps, first.schedule)
-    says, sigmas, now = answers(family, batch, one, sigmas), sigmas[skipped:], skipped
+    says, sigmas, now = answers(family, batch, one), sigmas[skipped:], skipped
 
     def noise(step: int | str) -> Tensor:
         width, height = (side // family.downscale for side in one.size)

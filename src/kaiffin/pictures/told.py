@@ -17,9 +17,7 @@ from kaiffin.pictures.request import Request
 from kaiffin.pictures.tiles import joined
 
 Share = Callable[..., None]  # told the adapters' strength in each of so many equal parts of a batch
-# What texts were encoded to in this call, by all that it depends on; a row of each.
-Known = dict[tuple[Hashable, Spoken, float], Conditioning]
-MOST_KNOWN = 256
+MOST_KNOWN = 256  # texts whose states are kept in a call
 LAYOUT = 0.4  # of the steps, in which parts see the whole picture: they agree on horizon and light
 
 
@@ -42,60 +40,65 @@ def num_chunks(family: ModelFamily, request: Request) -> int:
     return family.num_chunks(list(dict.fromkeys(texts)))
 
 
-class Told:
-    """What a batch is told at each step; each text is encoded once, for the batches to come too.
+class Texts:
+    """What texts were encoded to in this call, and the adapters' strength in them.
 
-    The adapters are as strong in the negative half as the request says (Park et al. 2025, arXiv
-    2508.00319), also where its text is encoded.
+    The adapters are as strong in the negative half of guidance as the request says (Park et al.
+    2025, arXiv 2508.00319), also where its text is encoded.
     """
 
-    def __init__(
-        self, family: ModelFamily, batch: Sequence[Request], facts: SizeFacts,
-        sigmas: Sequence[float], share: Share, known: Known,
-    ) -> None:  # fmt: skip
-        self.family, self.first = family, batch[0]
+    def __init__(self, family: ModelFamily, share: Share | None = None) -> None:
+        self.family, self.share = family, share or (lambda *shares: None)
+        self.known: dict[Hashable, Conditioning] = {}  # by all that it depends on; a row of each
+
+    def encoded(
+        self, asked: Sequence[tuple[Spoken, float]], facts: SizeFacts, chunks: int, clip_skip: int
+    ) -> Conditioning:
+        """A row for each text at its strength; what is new is encoded, all at once."""
+        keys = [(text, strength, facts, chunks, clip_skip) for text, strength in asked]
+        for strength in dict.fromkeys(strength for _, strength in asked):
+            new = [key for key in dict.fromkeys(keys) if key[1] == strength]
+            new = [key for key in new if key not in self.known]
+            if not new:
+                continue
+            self.share(strength)
+            found = self.family.encode_text(
+                [key[0] for key in new], [facts] * len(new), chunks=chunks, clip_skip=clip_skip
+            )
+            for row, key in enumerate(new):
+                self.known[key] = found.map(lambda value, row=row: value[row : row + 1])
+        rows = [self.known[key] for key in keys]
+        if len(self.known) > MOST_KNOWN:
+            self.known.clear()
+        return Conditioning.cat(rows)
+
+
+class Told:
+    """What a batch is told at each step."""
+
+    def __init__(self, texts: Texts, batch: Sequence[Request], facts: SizeFacts) -> None:
+        self.texts, self.first, self.facts = texts, batch[0], facts
+        sigmas = texts.family.schedule.sigmas(self.first.steps, self.first.schedule)
         self.guided = [self.first.guided(sigma) for sigma in sigmas]
-        self.strengths = (1.0, self.first.negative_strength)
-        self.share = share
-        self.facts = facts
-        self.chunks = num_chunks(family, self.first)  # in a batch they are equal
-        self.kind = (self.facts, self.chunks, self.first.clip_skip)
-        if len(known) > MOST_KNOWN:
-            known.clear()
-        self.known = known
+        self.chunks = num_chunks(texts.family, self.first)  # in a batch they are equal
         read = [[one.texts(self.first.steps) for one in request.read] for request in batch]
         self.prompts = list(zip(*(prompt for prompt, _ in read), strict=True))
         self.negatives = list(zip(*(negative for _, negative in read), strict=True))
-        self.told: dict[tuple[tuple[Spoken, ...], ...], Conditioning] = {}
+        self.told: dict[Hashable, Conditioning] = {}
 
     def at(self, step: int) -> Conditioning:
         """The prompts, and behind them the negative ones where there is guidance."""
-        halves = [self.prompts, self.negatives][: 2 if self.guided[step] else 1]
-        texts = tuple(half[step] for half in halves)
-        if texts not in self.told:
-            asked = [
-                (text, strength)
-                for half, strength in zip(texts, self.strengths, strict=False)
-                for text in half
-            ]
-            for strength in dict.fromkeys(self.strengths):
-                self._learn([text for text, its in asked if its == strength], strength)
-            self.told[texts] = Conditioning.cat([self.known[self.kind, *one] for one in asked])
-        self.share(*self.strengths[: len(halves)])
-        return self.told[texts]
-
-    def _learn(self, texts: Sequence[Spoken], strength: float) -> None:
-        """Encodes those that are not known."""
-        new = [one for one in dict.fromkeys(texts) if (self.kind, one, strength) not in self.known]
-        if not new:
-            return
-        self.share(strength)
-        found = self.family.encode_text(
-            new, [self.facts] * len(new), chunks=self.chunks, clip_skip=self.first.clip_skip
-        )
-        for row, text in enumerate(new):
-            states = found.map(lambda value, row=row: value[row : row + 1])
-            self.known[self.kind, text, strength] = states
+        halves = [(self.prompts[step], 1.0)]
+        if self.guided[step]:
+            halves.append((self.negatives[step], self.first.negative_strength))
+        key = tuple(halves)
+        if key not in self.told:
+            asked = [(text, strength) for half, strength in halves for text in half]
+            self.told[key] = self.texts.encoded(
+                asked, self.facts, self.chunks, self.first.clip_skip
+            )
+        self.texts.share(*(strength for _, strength in halves))
+        return self.told[key]
 
 
 class Says:
@@ -103,19 +106,17 @@ class Says:
     that no adapter moves what is another's; of tiles, each where it lies."""
 
     def __init__(
-        self, family: ModelFamily, batch: Sequence[Request], one: Pass, sigmas: Sequence[float],
-        share: Share = lambda *shares: None, known: Known | None = None, parts: Sequence[Part] = (),
+        self, family: ModelFamily, batch: Sequence[Request], one: Pass,
+        texts: Sequence[Texts] | None = None, parts: Sequence[Part] = (),
     ) -> None:  # fmt: skip
+        """texts: of each part, whose adapters differ, and with them what a text is encoded to."""
         self.family, self.first, self.parts, self.tiles = family, batch[0], parts, one.tiles
-        known = {} if known is None else known
-
-        def told(batch: Sequence[Request], known: Known) -> list[Told]:
-            places = one.facts(family.downscale)
-            return [Told(family, batch, facts, sigmas, share, known) for facts in places]
-
-        # Adapters differ from part to part, and with them what a text is encoded to.
-        own = ([replace(one, prompt=part.prompt) for one in batch] for part in parts)
-        self.told = [told(batch, {}) for batch in own] or [told(batch, known)]
+        places = one.facts(family.downscale)
+        own = [[replace(asked, prompt=part.prompt) for asked in batch] for part in parts] or [batch]
+        self.told = [
+            [Told(known, said, facts) for facts in places]
+            for known, said in zip(texts or [Texts(family)], own, strict=True)
+        ]
 
     def at(self, step: int, x_t: Tensor, t: float) -> Tensor:
         if not self.parts:
