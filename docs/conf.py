@@ -56,7 +56,7 @@ CONTENTS = {
         "ideas/lora", "ideas/dreambooth", "ideas/min-snr", "ideas/clip", "ideas/memorising",
     ],
     "Guides": [
-        "guides/what-you-want", "photos", "guides/captions", "guides/recipes", "guides/troubles",
+        "guides/what-you-want", "photos", "guides/captions", "guides/ways-in", "guides/recipes", "guides/troubles",
         "choosing", "experiments", "adapters", "bases", "studio", "serving",
     ],
     "Reference": [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPO
+from PIL import Image
 from test_docs import DOCS, said
 
 from kaiffin.cli.main import main
@@ -56,6 +57,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             call = ["train", "my-photos", "--class", "penguin", *SHORT["train"]]
             assert main([*call, "--out", f"runs/{name}"]) == 0
         assert main(["generate", "runs/kaiffin", "a", "--steps", "2", "--out", "made"]) == 0
+        Image.effect_noise((64, 64), 60).convert("RGB").save(folder / "photo.jpg")
+        Image.new("L", (64, 64), 255).save(folder / "mask.png")
         next((folder / "made").glob("a-*.png")).rename(folder / "made" / "a.png")
     return folder
 

@@ -1,4 +1,4 @@
-"""The figures of docs/ideas, computed on the miniature: `make figures`, about fifteen minutes.
+"""The figures of docs/ideas and some of the guides, computed on the miniature: `make figures`, about fifteen minutes.
 
     python tools/figures [NAME...]
 
@@ -11,6 +11,7 @@ import sys
 
 import learning
 import process
+import ways
 import words
 
 FIGURES = {
@@ -25,6 +26,7 @@ FIGURES = {
     "clip": words.clip,
     "memorising": learning.memorising,
     "captions": learning.captions,
+    "ways": ways.ways,
 }
 
 if __name__ == "__main__":
