@@ -56,8 +56,8 @@ CONTENTS = {
         "ideas/lora", "ideas/dreambooth", "ideas/min-snr", "ideas/clip", "ideas/memorising",
     ],
     "Guides": [
-        "guides/what-you-want", "photos", "guides/captions", "guides/ways-in", "guides/recipes", "guides/troubles",
-        "choosing", "experiments", "adapters", "bases", "studio", "serving",
+        "guides/what-you-want", "photos", "guides/captions", "guides/ways-in", "guides/recipes",
+        "guides/troubles", "choosing", "experiments", "adapters", "bases", "studio", "serving",
     ],
     "Reference": [
         "reference/commands", "options", "reference/python", "reference/files", "reference/http",

@@ -1,8 +1,8 @@
-"""The figures of docs/ideas and some of the guides, computed on the miniature: `make figures`, about fifteen minutes.
+"""The figures of docs/ideas and of a guide, on the miniature: `make figures`, about fifteen minutes.
 
     python tools/figures [NAME...]
 
-Writes docs/images/ideas/ and docs/measured/figures.json. Trainings are kept in build/figures.
+Writes docs/images/ and docs/measured/figures.json. Trainings are kept in build/figures.
 """
 
 from __future__ import annotations
