@@ -1,4 +1,4 @@
-"""The figures of docs/ideas and of a guide, on the miniature: `make figures`, about fifteen minutes.
+"""The figures of docs/ideas and of a guide, on the miniature: `make figures`, fifteen minutes.
 
     python tools/figures [NAME...]
 
