@@ -73,15 +73,23 @@ def between() -> None:
 
 
 def further() -> None:
-    """Twice the size, plainly and in a second pass; and the subject from closer."""
-    (plain,) = made(asked(PENGUIN, 3))
-    (larger,) = made(asked(PENGUIN, 3, Start(upscale=2)))
-    (close,) = made(asked(PENGUIN, 3, Start(upscale=2, detail="penguin")))
-    box = closer.by_words(stage.family(), asked(PENGUIN, 3), larger, "penguin")
-    shown = larger.copy()
-    ImageDraw.Draw(shown).rectangle(box, outline="red")
-    enlarged = plain.resize(larger.size, Image.Resampling.LANCZOS)
-    images = [one.resize((256, 256), Image.Resampling.NEAREST)
-              for one in (enlarged, larger, shown, close)]  # fmt: skip
-    labels = ["enlarged (Lanczos)", "--upscale 2", "where the penguin is", "--upscale 2 --detail"]
+    """A small picture larger, and a small subject from closer: both as the miniature knows things,
+    whole and of 64 pixels."""
+    drawn = world.render(world.Spec("bear", "yellow", "forest"))
+    photo = drawn.resize((32, 32), Image.Resampling.BOX)
+    enlarged = photo.resize((64, 64), Image.Resampling.LANCZOS)
+    start = Start(image=kept("small.png", photo), strength=0, upscale=2)
+    prompt = "a photo of a yellow bear in the forest"
+    whole = with_size(SampleConfig(), stage.family())
+    sample = whole.model_copy(update={"size": (32, 32)})
+    (larger,) = made(request(prompt, 1, sample, start))
+    far = world.render(world.Spec("bear", "yellow", "forest", size=0.4, x=0.3))
+    over = Start(image=kept("far.png", far), strength=0.3)
+    (before,) = made(asked(prompt, 1, over))
+    (close,) = made(asked(prompt, 1, over.model_copy(update={"detail": "bear"})))
+    box = closer.by_words(stage.family(), asked(prompt, 1), before, "bear")
+    shown = large(before)
+    ImageDraw.Draw(shown).rectangle([3 * side for side in box], outline="red", width=2)
+    images = [large(enlarged), large(larger), shown, large(close)]
+    labels = ["32 pixels, enlarged", "--upscale 2", "where the bear is", "--detail"]
     save("ways-passes", images, labels, folder=GUIDES, columns=4)
