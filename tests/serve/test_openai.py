@@ -178,9 +178,12 @@ class Edits:
 @pytest.fixture(scope="module")
 def edits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edits]:
     world = World(tmp_path_factory.mktemp("edits") / "studio")
-    with Hand(world), listening(world) as at:
-        with openai.OpenAI(base_url=f"{at}/v1", api_key=world.key("ada"), **ONCE) as client:
-            yield Edits(world, client, at)
+    with (
+        Hand(world),
+        listening(world) as at,
+        openai.OpenAI(base_url=f"{at}/v1", api_key=world.key("ada"), **ONCE) as client,
+    ):
+        yield Edits(world, client, at)
     world.studio.close()
 
 
