@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 from elsewhere_trainings import kohyas_toml
+from PIL import Image
 from test_docs import TOLD, said
 
 from kaiffin.cli.main import main
@@ -77,6 +78,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         call = ["train", "my-photos", "--subject", "tobbul", "--class", "bear", *SHORT["train"]]
         assert main([*call, "--out", "runs/plush"]) == 0
         assert main(["generate", "runs/kaiffin", "a", "--steps", "2", "--out", "made"]) == 0
+        Image.effect_noise((64, 64), 60).convert("RGB").save(folder / "photo.jpg")
+        Image.new("L", (64, 64), 255).save(folder / "mask.png")
         next((folder / "made").glob("a-*.png")).rename(folder / "made" / "a.png")
         kohyas_toml(folder, folder / "my-photos", "miniature")
         assert main(["import", "kohya.toml", "--subject", "kaiffin"]) == 0

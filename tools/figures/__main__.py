@@ -1,8 +1,8 @@
-"""The figures of docs/ideas, computed on the miniature: `make figures`, about fifteen minutes.
+"""The figures of docs/ideas and of a guide, on the miniature: `make figures`, fifteen minutes.
 
     python tools/figures [NAME...]
 
-Writes docs/images/ideas/ and docs/measured/figures.json. Trainings are kept in build/figures.
+Writes docs/images/ and docs/measured/figures.json. Trainings are kept in build/figures.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 
 import learning
 import process
+import ways
 import words
 
 FIGURES = {
@@ -25,6 +26,7 @@ FIGURES = {
     "clip": words.clip,
     "memorising": learning.memorising,
     "captions": learning.captions,
+    "ways": ways.ways,
 }
 
 if __name__ == "__main__":

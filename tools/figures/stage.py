@@ -32,6 +32,7 @@ from kaiffin.stories import train
 
 REPO = Path(__file__).parents[2]
 IDEAS = REPO / "docs" / "images" / "ideas"
+GUIDES = IDEAS.with_name("guides")
 NUMBERS = REPO / "docs" / "measured" / "figures.json"
 WORK = REPO / "build" / "figures"  # trainings and the judge, kept
 TAUGHT = ("meadow", "beach", "kitchen")
@@ -139,10 +140,14 @@ def named(images: Sequence[Image.Image]) -> list[dict[str, str]]:
 # --- what is left of it -------------------------------------------------------------------------
 
 
-def save(name: str, images: Sequence[Image.Image], labels: Sequence[str], **layout: Any) -> None:
-    """A labelled sheet as docs/images/ideas/<name>.webp."""
-    IDEAS.mkdir(parents=True, exist_ok=True)
-    sheet(images, labels, **layout).save(IDEAS / f"{name}.webp", quality=88, method=6)
+def save(
+    name: str, images: Sequence[Image.Image], labels: Sequence[str], *, folder: Path | None = None,
+    **layout: Any,
+) -> None:  # fmt: skip
+    """A labelled sheet as <name>.webp, in docs/images/ideas unless another folder is named."""
+    folder = folder or IDEAS
+    folder.mkdir(parents=True, exist_ok=True)
+    sheet(images, labels, **layout).save(folder / f"{name}.webp", quality=88, method=6)
 
 
 def strip(name: str, images: Sequence[Image.Image]) -> None:

@@ -203,7 +203,7 @@ def tasks_of(
     words = tuple(map(Embedding, order.embeddings))
     return [
         Task(
-            closer_to(request(one.text, seed, sample, way), opened.config, family),
+            closer_to(request(one.text, seed, sample, way), one.subject, family),
             (*mix, *one.adapters, *opened.fast),
             (*words, *one.embeddings),
             one.regions,

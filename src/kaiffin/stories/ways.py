@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from kaiffin.foundation.config import Config, SampleConfig
+from kaiffin.foundation.config import SampleConfig, SubjectConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import Tell
@@ -28,7 +28,7 @@ def sized(
     return sample.model_copy(update={"size": size}), canvas.fitted(start, size)
 
 
-def closer_to(asked: Request, config: Config, family: ModelFamily) -> Request:
+def closer_to(asked: Request, subject: SubjectConfig, family: ModelFamily) -> Request:
     """With the words by which its prompt calls the subject, where a second pass is to find it.
     ConfigError where it calls it nothing, and for a box outside."""
     start = asked.start
@@ -38,7 +38,7 @@ def closer_to(asked: Request, config: Config, family: ModelFamily) -> Request:
     if start.box:
         return asked
     prompt = asked.read[0].texts(asked.steps)[-1]
-    names = list(filter(None, [fill(start.detail, config.subject), config.subject.noun]))
+    names = list(filter(None, [fill(start.detail, subject), subject.noun]))
     said = next((name for name in names if family.places(prompt, name)), None)
     if said is None:
         raise ConfigError(
