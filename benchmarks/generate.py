@@ -41,13 +41,7 @@ def main() -> None:
     flags = parser.parse_args()
     base = BaseConfig(name=flags.base)
     runtime = Runtime.from_config(base)
-    family = load(base, runtime, tell=SILENT)
-    folder: Path = resolve.locate(flags.base, half=False, tell=SILENT).path
-    pipe = StableDiffusionPipeline.from_pretrained(
-        str(folder), safety_checker=None, torch_dtype=runtime.base_dtype
-    ).to(runtime.device)
-    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
+    family, pipe = load(base, runtime, tell=SILENT), of_diffusers(flags.base, runtime)
     side = family.native_size
     requests = [Request(PROMPT, i, side, side, steps=flags.steps) for i in range(flags.count)]
     together = min(flags.count, TOGETHER)
@@ -92,6 +86,17 @@ def main() -> None:
     print(table(times, "unet"))
     if flags.json:
         write_json(flags.json, times, base=flags.base, steps=flags.steps, count=flags.count)
+
+
+def of_diffusers(base: str, runtime: Runtime) -> StableDiffusionPipeline:
+    """The same base in diffusers, with the same sampler."""
+    folder: Path = resolve.locate(base, half=False, tell=SILENT).path
+    pipe = StableDiffusionPipeline.from_pretrained(
+        str(folder), safety_checker=None, torch_dtype=runtime.base_dtype
+    ).to(runtime.device)
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 if __name__ == "__main__":

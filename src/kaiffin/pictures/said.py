@@ -25,8 +25,8 @@ class Said:
 
     text: str
     subject: SubjectConfig
-    adapters: tuple[WeightedAdapter, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
+    adapters: tuple[WeightedAdapter, ...] = ()
     regions: tuple[Region, ...] = ()
 
     @property
@@ -68,7 +68,7 @@ class Reader:
         given = {content_sha256(path) for path in embeddings}
         found = self.library.embeddings(both, steps)
         words = tuple(one for one in found if content_sha256(one.path) not in given)
-        return Said(both[0].bare, subject, own, words)
+        return Said(both[0].bare, subject, words, own)
 
 
 def refuse_twice(worn: Sequence[Path]) -> None:
