@@ -116,7 +116,7 @@ def test_back_closes_what_is_open(browser: Any, at: str, mine: Mine) -> None:
 
 
 def test_what_is_pasted(browser: Any, at: str, mine: Mine) -> None:
-    """A prompt of 10,000 characters: said, and kept."""
+    """A prompt of 10,000 characters: said, and kept for whoever typed it."""
     long = "word " * 2000
     with opened(browser, at, mine.key) as one:
         page = one.go("generate")
@@ -128,6 +128,9 @@ def test_what_is_pasted(browser: Any, at: str, mine: Mine) -> None:
         expect(box).to_have_value(long)
         page.reload()
         expect(page.get_by_label("What to draw")).to_have_value(long)
+        one.go("settings").get_by_role("button", name="Log out").click()
+        expect(page.get_by_label("Key", exact=True)).to_be_visible()
+        assert page.evaluate("[sessionStorage.length, localStorage.length]") == [0, 0]
 
 
 def test_a_base_that_is_gone(browser: Any, world: World, at: str, mine: Mine) -> None:

@@ -74,6 +74,7 @@ function login() {
 
 export async function logOut() {
 	await remove("session");
+	for (const kept of ["sessionStorage", "localStorage"]) try { globalThis[kept].clear(); } catch { /* nothing is kept */ }
 	location.reload();
 }
 
