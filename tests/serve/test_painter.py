@@ -109,6 +109,10 @@ def test_a_prompt_names_its_adapter(
     """The picture is that of the run itself at that weight."""
     prompt = "a {token} <lora:toy:0.5>"
     easel.give("e" * 16, base=sd_path, prompts=[prompt], names={"toy": run})
+    easel.turn()
+    (news,) = [facts for _, _, which, facts in easel.spool.news() if which == "note"]
+    assert any("the prompt's adapter toy is" in text for text in news["notes"])
+    assert any("{token} is 'kai'" in text for text in news["notes"])
     assert easel.paint() == {"e" * 16: {}}
     order = Order(str(studio.run(run)), ["a {token}"], strength=0.5, out=tmp_path / "alone")
     (path,) = generate(order, changes={"sample.steps": 2}).paths

@@ -113,8 +113,11 @@ def linger(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pictures_are_in_the_table_as_they_come(house: House) -> None:
     job = house.submit("generate", count=2)
     assert [id for id, _ in house.painter.taken()] == [job.id]
+    house.painter.say(job.id, "note", {"notes": ["read: 1 weight", "guidance 1"]})
     house.paint(job, 0, end=False)
     house.look()
+    heard = [e.data for e in house.studio.events.since("ann", 0) if e.what == "note"]
+    assert heard == [{"job": job.id, "text": text} for text in ("read: 1 weight", "guidance 1")]
     assert house.images(job) == [picture_id(job.id, 0)]
     assert house.jobs.find(job.id).progress["done"] == 1
     house.paint(job, 0, 1)  # the first once more, as after a death

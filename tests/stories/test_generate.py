@@ -20,7 +20,7 @@ from kaiffin.foundation.settings import changed
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe
 from kaiffin.stories import generate as module
-from kaiffin.stories.generate import Order, generate, remake
+from kaiffin.stories.generate import Order, generate, open_order, remake
 from kaiffin.stories.prepare import prepare
 from kaiffin.train.session import open_session
 
@@ -232,6 +232,9 @@ def test_a_prompt_names_its_adapter(
     assert pixels(remake(one.path, tmp_path / "again").path) == pixels(one.path)
     with pytest.raises(ConfigError, match="an adapter cannot be named in this prompt"):
         generate(replace(named, library=None), changes=TWO)
+    heard = Heard()
+    open_order(replace(named, prompts=["a {token} <lora:toy:0.5>"] * 3), tell=heard)
+    assert len(heard.notes) == 2, "said once"
     twice = replace(named, adapters=["loras/toy.safetensors"])
     with pytest.raises(AdapterError, match="are the same adapter: its strength would add up"):
         generate(twice, changes=TWO)

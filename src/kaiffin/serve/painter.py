@@ -45,6 +45,16 @@ class Unwanted(Exception):
     """All pictures of a batch were cancelled."""
 
 
+class Noted(Tell):
+    """Keeps the notes that are for whoever has asked."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A picture that is still to be made."""
@@ -87,7 +97,11 @@ class Painter:
 
     def _open(self, task: Task) -> None:
         order, changes = order_of(task)
-        opened = open_order(order, changes, tell=self.tell)
+        heard = Noted()
+        opened = open_order(order, changes, tell=heard)
+        if heard.notes:
+            notes = [self.said(text) for text in heard.notes]
+            self.spool.say(task.id, "note", {"notes": notes})
         family = self._loaded(opened.config.base)
         pictures = tasks_of(order, opened, family, tell=self.tell)
         self.todo = [one for one in self.todo if one.task.id != task.id]  # given a second time

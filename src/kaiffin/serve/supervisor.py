@@ -228,6 +228,10 @@ class Supervisor:
             else:
                 self.jobs.finish(id, {"images": work.picture_ids(job)})
             return True
+        if which == "note":
+            for text in facts["notes"]:
+                self.studio.events.add(job.owner, "note", {"job": id, "text": text}, about=id)
+            return False
         if job.state not in ("running", "pausing"):
             return False
         if which.endswith(".partial"):

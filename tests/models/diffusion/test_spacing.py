@@ -1,11 +1,14 @@
 """Noise levels against diffusers' where it has the same, and by numbers worked out by hand."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 from diffusers.schedulers import AysSchedules
 from scipy.special import betainc
 
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.samplers import BASE, SCHEDULES
 from kaiffin.models.diffusion.schedule import NoiseSchedule
 from kaiffin.models.diffusion.spacing import ALIGNED_XL, SPACINGS, aligned
@@ -72,3 +75,16 @@ def test_the_base_says_what_base_means() -> None:
         schedule = NoiseSchedule.from_config({"timestep_spacing": said})
         assert schedule.sigmas(7, BASE) == schedule.sigmas(7, name)
         assert schedule.spacing == name
+
+
+def test_more_steps_than_noise_levels_are_refused() -> None:
+    """Of 1000 steps that leave out the noisiest end, two would be the same; no step may be of no
+    length."""
+    for name in set(SCHEDULES) - {BASE, "leading"}:
+        levels = SCHEDULE.sigmas(1000, name)
+        assert all(more > less for more, less in pairwise(levels)), name
+    assert len(SCHEDULE.sigmas(999, "leading")) == 1000
+    for name in (BASE, "leading"):
+        with pytest.raises(ConfigError, match="the schedule leading has 999 noise levels") as error:
+            SCHEDULE.sigmas(1000, name)
+        assert error.value.fix == "Take 999 steps at most, or another --schedule."

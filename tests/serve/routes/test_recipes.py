@@ -1,6 +1,7 @@
 """The settings inside a PNG: Kaiffin's own, A1111's, and none."""
 
 import io
+import json
 
 import pytest
 from PIL import Image
@@ -38,6 +39,28 @@ def test_settings_of_a_picture(world: World, ada: TestClient) -> None:
         "sample": {"negative": "blur,\ngrey", "steps": 20, "guidance": 7.5, "sampler": "dpm++2m",
                    "schedule": "karras", "size": [512, 768]},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("adapters", "syntax", "expected"),
+    [
+        ([("toy", "b" * 16, 0.8)], "a1111", ("a dog <lora:toy:0.8>", "miniature")),
+        ([("b" * 16, "b" * 16, "unet=1,text=0.5")], "a1111",
+         (f"a dog <lora:{'b' * 16}:0.5:1>", "miniature")),
+        ([("kai", "kai", 1.0), ("toy", "b" * 16, 1.0)], "a1111", ("a dog <lora:toy:1>", None)),
+        ([("toy", "b" * 16, 0.8)], "plain", ("a dog", None)),
+        ([], "a1111", ("a dog", "miniature")),
+    ],
+)  # fmt: skip
+def test_adapters_that_a_prompt_named(
+    ada: TestClient, adapters: list, syntax: str, expected: tuple
+) -> None:
+    worn = [{"name": n, "path": f"{p}.safetensors", "weight": w} for n, p, w in adapters]
+    asked = {"prompt": "a dog", "seed": 1, "width": 8, "height": 8, "prompt_syntax": syntax}
+    recipe = {"base": {"name": "miniature"}, "adapters": worn, "request": asked}
+    file = {"file": ("a.png", png(kaiffin=json.dumps(recipe)))}
+    got = ada.post("/api/v1/recipes", files=file).json()
+    assert (got["prompts"][0], got["base"]) == expected
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.samplers import BASE
 from kaiffin.models.diffusion.loss import min_snr_weight
 from kaiffin.models.diffusion.spacing import ALIGNED, SPACINGS, aligned
@@ -216,8 +217,15 @@ class NoiseSchedule:
         kind = self.spacing if spacing == BASE else spacing
         spaced = {**SPACINGS, "ays": aligned(self.aligned)}
         if kind in spaced:
-            return [*spaced[kind](self.sigma_table(), num_steps), 0.0]
-        return [self.sigma(t) for t in self.timesteps(num_steps, kind)] + [0.0]
+            levels = spaced[kind](self.sigma_table(), num_steps)
+        else:
+            levels = [self.sigma(t) for t in self.timesteps(num_steps, kind)]
+        if (there := len(set(levels))) < num_steps:  # no sampler can take a step of no length
+            raise ConfigError(
+                f"sample.steps {num_steps}: the schedule {kind} has {there} noise levels.",
+                f"Take {there} steps at most, or another --schedule.",
+            )
+        return [*levels, 0.0]
 
     def _at(self, t: Tensor) -> Tensor:
         return self.alphas_cumprod.to(t.device)[t.long()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 from kaiffin.foundation.errors import UserError
 from kaiffin.pictures import infotext, png
-from kaiffin.serve.requests import Sampling
+from kaiffin.serve.requests import ID, Sampling
 from kaiffin.serve.routes.common import incoming
 from kaiffin.serve.service import Painter, Served
 
@@ -50,13 +51,25 @@ def _of_file(path: Path) -> Recipe:
 
 
 def _own(found: Any) -> Recipe:
-    asked = found["request"]
-    base = None if found["adapters"] else found["base"]["name"]
+    """Adapters that a prompt or an id named are named again; a run's is not known by its file."""
+    asked, worn = found["request"], found["adapters"]
+    is_read = asked.get("prompt_syntax", "plain") != "plain"
+    named = [one for one in worn if is_read and _is_named(one)]
+    tags = [infotext.tag(one["name"], one["weight"]) for one in named]
+    base = found["base"]["name"] if len(named) == len(worn) else None
     sample = {name: asked[name] for name in KEPT if name in asked}
     size = [asked["width"], asked["height"]]
     return Recipe(
-        base=base, prompts=[asked["prompt"]], seed=asked["seed"], sample={**sample, "size": size}
+        base=base,
+        prompts=[" ".join([asked["prompt"], *tags])],
+        seed=asked["seed"],
+        sample={**sample, "size": size},
     )
+
+
+def _is_named(adapter: Any) -> bool:
+    name = adapter["name"]
+    return name != Path(adapter["path"]).stem or re.fullmatch(ID, name) is not None
 
 
 def _a1111(text: str) -> Recipe:
