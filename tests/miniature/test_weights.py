@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.files.embedded import WEIGHTS
 
 LIMIT_MB = 30
@@ -56,7 +57,7 @@ def test_the_pipeline_draws_and_repeats(pipeline):
         return pipeline(prompt, num_inference_steps=4, generator=generator).images[0]
 
     first = draw("a photo of a red cat in the snow")
-    assert first.size == (64, 64)
+    assert first.size == (SIDE, SIDE)
     assert first.tobytes() == draw("a photo of a red cat in the snow").tobytes()
     assert first.tobytes() != draw("a photo of a blue owl in space").tobytes()
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 Stage = Literal[
-    "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "export",
-    "report",
+    "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "grow",
+    "export", "report",
 ]  # fmt: skip
 CHECKPOINT, LOSSES = "checkpoint.safetensors", "losses.tsv"  # in a stage's folder
 
@@ -66,14 +66,21 @@ class BuildConfig(Strict):
     unet_minutes: float = Field(60.0, description="training time of the UNet")
     second_minutes: float = Field(10.0, description="training time of the twin's second text tower")
     twin_minutes: float = Field(60.0, description="training time of the twin's UNet")
+    grow_minutes: float = Field(60.0, description="training time of the VAE at twice the pixels")
     clip_samples: int | None = Field(None, description="train on so many samples instead")
     vae_samples: int | None = Field(None, description="train on so many samples instead")
     unet_samples: int | None = Field(None, description="train on so many samples instead")
     second_samples: int | None = Field(None, description="train on so many samples instead")
     twin_samples: int | None = Field(None, description="train on so many samples instead")
+    grow_samples: int | None = Field(None, description="train on so many samples instead")
     clip_batch: int = Field(256, description="samples a step, over all workers; both text towers")
     vae_batch: int = Field(16, description="samples a step, over all workers")
     unet_batch: int = Field(64, description="samples a step, over all workers; both UNets")
+    grow_batch: int = Field(8, description="samples a step, over all workers")
+    grow_pictures: int = Field(12_000, description="pictures to render at twice the pixels")
+    grow_sharp: int = Field(
+        20_000, description="samples of the grown VAE after which a critic makes it draw sharply"
+    )
     vae_channels: tuple[int, ...] = Field((16, 32, 64, 96), description="width of each level")
     unet_channels: tuple[int, ...] = Field((96, 160), description="width of each level")
     save_seconds: float = Field(60.0, description="time between checkpoints")
@@ -97,6 +104,11 @@ class BuildConfig(Strict):
     def pool(self) -> Path:
         """The pictures, (N, SIZE, SIZE, 3) uint8."""
         return self.out / "pool.npy"
+
+    @property
+    def large_pool(self) -> Path:
+        """The same world at twice the pixels."""
+        return self.out / "pool_large.npy"
 
     @property
     def latents(self) -> Path:
@@ -165,6 +177,10 @@ class BuildConfig(Strict):
                 decay_share=0.5,
                 weight_decay=0.001,
                 ema=0.995,
+            )
+        if stage == "grow":
+            return Plan(
+                1e-3, self.grow_batch, 1_600, budget, samples, weight_decay=0.001, ema=0.998
             )
         share = 0.3 if stage == "unet" else 0.6  # the twin begins where the miniature's UNet ended
         return Plan(1e-3, self.unet_batch, 6_400, budget, samples, decay_share=share, ema=0.998)

@@ -90,19 +90,21 @@ def _edges(images: Tensor) -> tuple[Tensor, Tensor]:
     return images.diff(dim=-1), images.diff(dim=-2)
 
 
-def vae_loss(vae, pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """L1 + 2 L2 + L1 of edges and of 4 x 4 means, and a little KL.
-
-    Edges keep eyes sharp, means keep colours right; the KL only keeps latents from drifting.
-    """
-    pixels = pixels.to(vae.device)
-    posterior = vae.encode(pixels).latent_dist
-    made = vae.decode(posterior.sample(generator)).sample
+def likeness(made: Tensor, pixels: Tensor) -> Tensor:
+    """L1 + 2 L2 + L1 of edges and of 4 x 4 means. Edges keep eyes sharp, means colours right."""
     error = made - pixels
     edges = sum((a - b).abs().mean() for a, b in zip(_edges(made), _edges(pixels), strict=True))
     means = F.avg_pool2d(error, 4).abs().mean()
+    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 0.5 * means
+
+
+def vae_loss(vae, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """`likeness` of the reconstruction, and a little KL that only keeps latents from drifting."""
+    pixels = pixels.to(vae.device)
+    posterior = vae.encode(pixels).latent_dist
+    made = vae.decode(posterior.sample(generator)).sample
     kl = posterior.kl().mean() / posterior.mean[0].numel()
-    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 0.5 * means + 1e-4 * kl
+    return likeness(made, pixels) + 1e-4 * kl
 
 
 def vae_stage(vae, pool: Pool, batch: int):

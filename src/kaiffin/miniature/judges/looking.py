@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
@@ -14,7 +15,7 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.build.export import export, export_twin
 from kaiffin.miniature.build.recipe import BuildConfig
-from kaiffin.miniature.build.workshop import open_pool, trained
+from kaiffin.miniature.build.workshop import drawing_vae, open_pool, trained
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SPECIES, Spec
 from kaiffin.models.files.load import load_base
@@ -44,7 +45,9 @@ def to_images(pixels: torch.Tensor) -> np.ndarray:
 def vae_sheet(config: BuildConfig, vae, tell: Tell = SILENT) -> None:
     """Reconstructions of renders, and of the characters that training never draws."""
     subjects = [
-        np.asarray(world.subject_render(n, s)) for n in world.SUBJECTS for s in _FOUR_SCENES
+        np.asarray(world.subject_render(n, s, nets.SIZE))
+        for n in world.SUBJECTS
+        for s in _FOUR_SCENES
     ]
     originals = np.concatenate([open_pool(config).pixels[:8], np.stack(subjects)])
     pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
@@ -57,6 +60,38 @@ def vae_sheet(config: BuildConfig, vae, tell: Tell = SILENT) -> None:
     page = sheet(np.concatenate([originals, to_images(made)]), 8)
     page.resize((page.width * 2, page.height * 2), 0).save(config.out / "vae" / "preview.png")
     tell.picture(config.out / "vae" / "preview.png", "vae")
+
+
+@torch.no_grad()
+def grow_sheet(config: BuildConfig, vae, samples: int, tell: Tell = SILENT) -> None:
+    """Held-out renders and unseen characters: true, as the VAE before drew them, as it does now."""
+    side = nets.GROWN
+    renders = [world.render(spec, side) for spec in preview_specs(8)]
+    subjects = [world.subject_render(n, s, side) for n in world.SUBJECTS for s in _FOUR_SCENES]
+    originals = np.stack([np.asarray(image) for image in (*renders, *subjects)])
+    pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
+    old = trained(config, "vae").to(config.torch_device)
+    before = F.interpolate(
+        old.decode(old.encode(F.avg_pool2d(pixels, 2)).latent_dist.mean).sample,
+        scale_factor=2, mode="bicubic",
+    )  # fmt: skip
+    made = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+    psnr = [
+        10 * torch.log10(4 / (drawn.clamp(-1, 1) - pixels)[at].square().mean())
+        for drawn in (made, before)
+        for at in (slice(0, 8), slice(8, None))
+    ]
+    tell.note(
+        f"grow  PSNR {psnr[0]:.2f} dB (enlarged {psnr[2]:.2f}), "
+        f"unseen characters {psnr[1]:.2f} dB ({psnr[3]:.2f})"
+    )
+    rows = [
+        row[at : at + 8] for at in (0, 8) for row in (originals, *map(to_images, (before, made)))
+    ]
+    page, folder = sheet(np.concatenate(rows), 8), config.out / "grow"
+    page.save(folder / f"preview-{samples:08d}.png")
+    page.save(folder / "preview.png")
+    tell.picture(folder / "preview.png", f"grow  {samples:>9,} samples")
 
 
 def preview_specs(count: int = 32) -> list[Spec]:
@@ -96,7 +131,7 @@ def size_sheet(weights: Path) -> Image.Image:
 
 def draw(weights: Path, texts: list[str], seed: int = 100, batch: int = 32) -> np.ndarray:
     """A picture of each text with the base in `weights`, as `kaiffin generate` makes it: guidance
-    5, 25 DDIM steps; picture i has seed + i. (B, 64, 64, 3) uint8."""
+    5, 25 DDIM steps; picture i has seed + i. (B, side, side, 3) uint8."""
     base = BaseConfig(name=str(weights))
     family = load_base(base, Runtime.from_config(base), SILENT)
     sample = with_size(SampleConfig(guidance=5.0, steps=25, sampler="ddim"), family)
@@ -107,7 +142,7 @@ def draw(weights: Path, texts: list[str], seed: int = 100, batch: int = 32) -> n
 
 def unet_sheet(config: BuildConfig, stage: str, unet, samples: int, tell: Tell = SILENT) -> None:
     """An export that others can use already, and a sheet of samples by it."""
-    clip, vae = trained(config, "clip"), trained(config, "vae")
+    clip, vae = trained(config, "clip"), drawing_vae(config)
     if stage == "unet":
         folder = config.weights_folder
         export(folder, clip, vae, unet)
