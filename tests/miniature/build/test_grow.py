@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from kaiffin.foundation.errors import UserError
 from kaiffin.miniature.build import nets, stages, workshop
 from kaiffin.miniature.build.build import ORDER
-from kaiffin.miniature.build.grow import Growing, drawn, grow, grow_stage
+from kaiffin.miniature.build.grow import Growing, grow, grow_stage
 from kaiffin.miniature.build.marathon import Every, Marathon, Plan
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.world import world
@@ -51,15 +51,6 @@ def test_what_is_too_narrow_to_grow_says_so() -> None:
 def pool(count: int = 6, side: int = 32) -> stages.Pool:
     specs = [world.training_spec(1, index) for index in range(count)]
     return stages.Pool(np.stack([np.asarray(world.render(spec, side)) for spec in specs]), 1)
-
-
-def test_every_second_picture_is_doodled_on_anew() -> None:
-    pictures, picks = pool(), np.array([4, 4, 2, 2])
-    seen = [drawn(pictures, step, picks) for step in (3, 3, 4)]
-    assert torch.equal(seen[0], seen[1])
-    plain = pictures.images(picks)
-    assert [torch.equal(a, b) for a, b in zip(seen[0], plain, strict=True)] == [True, False] * 2
-    assert not torch.equal(seen[0][1], seen[2][1])
 
 
 def trained(folder: Path, dies_at: int | None = None) -> Growing:

@@ -10,7 +10,6 @@ stage to read it.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from kaiffin.foundation.errors import UserError
 from kaiffin.miniature.build import nets, stages
 from kaiffin.miniature.build.critic import Critic, hinge, pull, weighed
-from kaiffin.miniature.world.doodle import doodle
 
 SHARPNESS = 0.4  # the critic's gradient at the picture, as a share of the other losses'
 RAMP = 4_000  # samples over which it comes in, while the critic learns its part
@@ -102,14 +100,6 @@ class Growing(nn.Module):
             part.requires_grad_(True)
 
 
-def drawn(pool: stages.Pool, step: int, picks: np.ndarray) -> Tensor:
-    """The pictures of a step, every second one doodled on anew; (B, 3, H, W) in -1..1."""
-    pixels = np.array(pool.pixels[picks])
-    for row in range(1, len(picks), 2):
-        pixels[row] = doodle(pixels[row], step, int(picks[row]))
-    return nets.to_pixels(torch.from_numpy(pixels))
-
-
 def grow_stage(
     growing: Growing, old: Any, pool: stages.Pool, batch: int, sharp_from: int
 ) -> Callable[[int, slice], Tensor]:
@@ -119,11 +109,10 @@ def grow_stage(
     vae, device = growing.vae, old.device
 
     def loss(step: int, part: slice) -> Tensor:
-        images = drawn(pool, step, pool.draw(8, step, batch, part)).to(device)
-        generator = torch.Generator().manual_seed(pool.seed * 1_000_003 + step * 64 + part.start)
+        images = stages.doodled(pool, step, pool.draw(8, step, batch, part)).to(device)
         with torch.no_grad():
             told = old.encode(F.avg_pool2d(images, 2)).latent_dist
-            latents = told.sample(generator)
+            latents = told.sample(stages.noise_of(pool, step, part))
         with torch.autocast(device.type, torch.bfloat16):  # on a CPU 1.8 times as fast
             made = vae.decode(latents).sample.float()
             few = -(-len(images) // 8)  # the stem has little to learn

@@ -107,16 +107,25 @@ def vae_loss(vae, pixels: Tensor, generator: torch.Generator) -> Tensor:
     return likeness(made, pixels) + 1e-4 * kl
 
 
+def doodled(pool: Pool, step: int, picks: np.ndarray) -> Tensor:
+    """Pictures of which three in four are doodled on, anew at each visit; (B, 3, H, W) in -1..1."""
+    pixels = np.array(pool.pixels[picks])
+    for row in (row for row in range(len(picks)) if row % 4):
+        pixels[row] = doodle(pixels[row], step, int(picks[row]))
+    return nets.to_pixels(torch.from_numpy(pixels))
+
+
+def noise_of(pool: Pool, step: int, part: slice) -> torch.Generator:
+    """What the latents of a VAE's step are drawn with."""
+    return torch.Generator().manual_seed(pool.seed * 1_000_003 + step * 64 + part.start)
+
+
 def vae_stage(vae, pool: Pool, batch: int):
-    """The loss of one VAE step; three in four pictures are doodled on, anew at each visit."""
+    """The loss of one VAE step."""
 
     def loss(step: int, part: slice) -> Tensor:
-        picks = pool.draw(2, step, batch, part)
-        pixels = np.array(pool.pixels[picks])
-        for row in (row for row in range(len(picks)) if row % 4):
-            pixels[row] = doodle(pixels[row], step, int(picks[row]))
-        generator = torch.Generator().manual_seed(pool.seed * 1_000_003 + step * 64 + part.start)
-        return vae_loss(vae, nets.to_pixels(torch.from_numpy(pixels)), generator)
+        pixels = doodled(pool, step, pool.draw(2, step, batch, part))
+        return vae_loss(vae, pixels, noise_of(pool, step, part))
 
     return loss
 
