@@ -52,14 +52,17 @@ def vae_sheet(config: BuildConfig, vae, tell: Tell = SILENT) -> None:
     originals = np.concatenate([open_pool(config).pixels[:8], np.stack(subjects)])
     pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
     made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
-    psnr = [
-        10 * torch.log10(4 / (made - pixels)[at].square().mean())
-        for at in (slice(0, 8), slice(8, None))
-    ]
-    tell.note(f"vae  PSNR {psnr[0]:.2f} dB, unseen characters {psnr[1]:.2f} dB")
+    tell.note(f"vae  PSNR {_decibels(made, pixels)}")
     page = sheet(np.concatenate([originals, to_images(made)]), 8)
     page.resize((page.width * 2, page.height * 2), 0).save(config.out / "vae" / "preview.png")
     tell.picture(config.out / "vae" / "preview.png", "vae")
+
+
+def _decibels(made: torch.Tensor, pixels: torch.Tensor) -> str:
+    """PSNR of the first eight pictures, and of the unseen characters that follow them."""
+    error = (made.clamp(-1, 1) - pixels).square()
+    known, unseen = (10 * torch.log10(4 / part.mean()) for part in (error[:8], error[8:]))
+    return f"{known:.2f} dB, unseen characters {unseen:.2f} dB"
 
 
 @torch.no_grad()
@@ -76,15 +79,7 @@ def grow_sheet(config: BuildConfig, vae, samples: int, tell: Tell = SILENT) -> N
         scale_factor=2, mode="bicubic",
     )  # fmt: skip
     made = vae.decode(vae.encode(pixels).latent_dist.mean).sample
-    psnr = [
-        10 * torch.log10(4 / (drawn.clamp(-1, 1) - pixels)[at].square().mean())
-        for drawn in (made, before)
-        for at in (slice(0, 8), slice(8, None))
-    ]
-    tell.note(
-        f"grow  PSNR {psnr[0]:.2f} dB (enlarged {psnr[2]:.2f}), "
-        f"unseen characters {psnr[1]:.2f} dB ({psnr[3]:.2f})"
-    )
+    tell.note(f"grow  PSNR {_decibels(made, pixels)}; enlarged {_decibels(before, pixels)}")
     rows = [
         row[at : at + 8] for at in (0, 8) for row in (originals, *map(to_images, (before, made)))
     ]
@@ -106,8 +101,8 @@ def preview_specs(count: int = 32) -> list[Spec]:
     return found
 
 
-SIZES = (16, 24, 32, 48, 64)  # pixels a side, before it was brought to 64 x 64
-CROPS = ((0, 0), (0, 32), (16, 16), (32, 0), (32, 32))  # (top, left) corners in 96 x 96
+SIZES = (2, 3, 4, 6, 8)  # eighths of the side, before a picture was brought to it
+CROPS = ((0, 0), (0, 4), (2, 2), (4, 0), (4, 4))  # (top, left) corners in 12 x 12 eighths
 
 
 def size_sheet(weights: Path) -> Image.Image:
@@ -115,8 +110,13 @@ def size_sheet(weights: Path) -> Image.Image:
     seed throughout; made by diffusers, which lets both be said."""
     twin = StableDiffusionXLPipeline.from_pretrained(weights)
     twin.set_progress_bar_config(disable=True)
-    told = [{"original_size": (side, side)} for side in SIZES]
-    told += [{"original_size": (96, 96), "crops_coords_top_left": corner} for corner in CROPS]
+    eighth = twin.vae.config["sample_size"] // 8
+    sizes, large = [eighth * side for side in SIZES], 12 * eighth
+    corners = [(eighth * top, eighth * left) for top, left in CROPS]
+    told = [{"original_size": (side, side)} for side in sizes]
+    told += [
+        {"original_size": (large, large), "crops_coords_top_left": corner} for corner in corners
+    ]
     made = [
         twin(
             "a photo of a red bear in a meadow", num_inference_steps=25, guidance_scale=5.0,
@@ -124,8 +124,8 @@ def size_sheet(weights: Path) -> Image.Image:
         ).images[0]
         for each in told
     ]  # fmt: skip
-    labels = [f"enlarged from {side} x {side}" for side in SIZES]
-    labels += [f"cut from 96 x 96 at {corner}" for corner in CROPS]
+    labels = [f"enlarged from {side} x {side}" for side in sizes]
+    labels += [f"cut from {large} x {large} at {corner}" for corner in corners]
     return labelled(made, labels, columns=len(SIZES))
 
 
