@@ -32,6 +32,7 @@ from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make
 from kaiffin.pictures.request import request, with_size
@@ -44,7 +45,7 @@ SEEDS = (101, 102, 103, 104)
 SHOWN = 5  # places in a guide's picture, each with its first seed
 # What follows from a base of 64 pixels, in every recipe: rates and layers are the preset's there.
 SMALL = {
-    "base.name": "miniature", "base.vae": None, "base.dtype": "auto", "data.resolution": 64,
+    "base.name": "miniature", "base.vae": None, "base.dtype": "auto", "data.resolution": SIDE,
     "data.upscale": False, "adapter.targets": None, "train.lr": None, "train.text_lr": None,
     "train.batch_size": 4, "train.gradient_checkpointing": False, "train.tensorboard": False,
     "sample.preview_every": None, "sample.size": None,

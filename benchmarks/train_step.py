@@ -168,7 +168,7 @@ def candidates(flags: argparse.Namespace, scratch: Path) -> tuple[dict[str, Any]
         dtype = "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
     base = BaseConfig(name=name, dtype="auto" if torch.cuda.is_available() else dtype)
     runtime = Runtime.from_config(base)
-    for i, (image, _) in enumerate(world.subject_photos("kaiffin", PHOTOS, size=64)):
+    for i, (image, _) in enumerate(world.subject_photos("kaiffin", PHOTOS)):
         image.save(scratch / f"{i}.png")
     family = load(base, runtime, tell=SILENT)
     side = flags.resolution or family.native_size

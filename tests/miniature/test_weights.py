@@ -15,6 +15,7 @@ from kaiffin.foundation.config import BaseConfig, SampleConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import FAST, WEIGHTS
 from kaiffin.models.files.load import load_base
@@ -65,7 +66,7 @@ def test_the_pipeline_draws_and_repeats(pipeline):
         return pipeline(prompt, num_inference_steps=4, generator=generator).images[0]
 
     first = draw("a photo of a red cat in the snow")
-    assert first.size == (64, 64)
+    assert first.size == (SIDE, SIDE)
     assert first.tobytes() == draw("a photo of a red cat in the snow").tobytes()
     assert first.tobytes() != draw("a photo of a blue owl in space").tobytes()
 

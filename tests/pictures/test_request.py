@@ -135,6 +135,12 @@ def test_a_request_has_all_settings_and_the_base_s_own_size(sd: ModelFamily) -> 
     assert with_size(wide, sd) is wide
 
 
+def test_a_size_is_made_of_whole_cells(sd: ModelFamily, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sd, "downscale", 16)
+    with pytest.raises(ConfigError, match=r"72x128: this base draws multiples of 16.*64x128"):
+        with_size(SampleConfig(size=(72, 128)), sd)
+
+
 def test_pictures_of_other_prompts_and_seeds_go_together() -> None:
     one = Request("a dog", 1, 64, 64, negative="x")
     assert settings(one) == settings(Request("a cat", 2, 64, 64))

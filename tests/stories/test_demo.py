@@ -16,7 +16,7 @@ from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
-from kaiffin.miniature.world.vocabulary import SCENES
+from kaiffin.miniature.world.vocabulary import SCENES, SIDE
 from kaiffin.pictures.request import slug
 from kaiffin.score.judge import Scorer
 from kaiffin.stories import demo
@@ -143,7 +143,7 @@ def the_card_works(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run)
     names: dict = {}
     exec(code, names)
-    assert names["image"].size == (64, 64)
+    assert names["image"].size == (SIDE, SIDE)
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -39,8 +39,18 @@ def request(prompt: str, seed: int, sample: SampleConfig, start: Start | None = 
 
 
 def with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
-    side = family.native_size
-    return sample if sample.size else sample.model_copy(update={"size": (side, side)})
+    """With the base's own size where none is asked for. ConfigError for one that is not made of
+    whole cells of the latents, which are 8 pixels a side, or 16."""
+    side, cell = family.native_size, family.downscale
+    if sample.size is None:
+        return sample.model_copy(update={"size": (side, side)})
+    whole = tuple(max(cell, round(asked / cell) * cell) for asked in sample.size)
+    if whole != sample.size:
+        raise ConfigError(
+            f"--size {sample.size[0]}x{sample.size[1]}: this base draws multiples of {cell}.",
+            f"The nearest is {whole[0]}x{whole[1]}.",
+        )
+    return sample
 
 
 def slug(prompt: str) -> str:

@@ -12,6 +12,7 @@ from kaiffin.miniature.build.recipe import BuildConfig
 def test_all_that_a_build_makes_lies_in_its_folder() -> None:
     config = BuildConfig(out=Path("here"))
     made = [config.pool, config.latents, config.latents_sized, config.whitened, config.judge,
+            config.large_pool,
             config.checkpoint("unet"), config.done("unet"), config.weights_folder,
             config.twin_folder]  # fmt: skip
     assert all(path.is_relative_to("here") for path in made)

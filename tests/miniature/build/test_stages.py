@@ -69,7 +69,9 @@ def test_whitening_changes_latents_and_not_reconstructions():
 
 def pictures(count: int, seed: int = 1) -> stages.Pool:
     specs = [world.training_spec(seed, index) for index in range(count)]
-    return stages.Pool(np.stack([np.asarray(world.render(spec)) for spec in specs]), seed)
+    return stages.Pool(
+        np.stack([np.asarray(world.render(spec, nets.SIZE)) for spec in specs]), seed
+    )
 
 
 def test_a_caption_is_of_the_picture_in_the_pool() -> None:

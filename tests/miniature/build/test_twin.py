@@ -71,6 +71,25 @@ def test_pictures_are_what_their_sizes_say() -> None:
     assert small.astype(int).std() < whole.astype(int).std() + 1
 
 
+@torch.no_grad()
+def test_told_of_twice_the_pixels_it_draws_the_same() -> None:
+    """What the UNet hears of whole pictures is as before, and of the others much nearer to it than
+    by the doubled numbers alone."""
+    unet = randomised(nets.make_twin_unet((32, 32)), 3)
+    facts = [twin.size_of(1, index) for index in (0, *range(1, 200, 4))]
+    told = torch.tensor([[*f.original, *f.crop, *f.target] for f in facts]).float()
+
+    def heard(sizes: torch.Tensor) -> torch.Tensor:
+        waves = unet.add_time_proj(sizes.flatten()).reshape(len(facts), -1)
+        return unet.add_embedding.linear_1(torch.cat([torch.ones(len(facts), 128), waves], 1))
+
+    before, doubled = heard(told), heard(2 * told)
+    twin.tell_larger(unet, 1)
+    after = heard(2 * told)
+    torch.testing.assert_close(after[0], before[0], rtol=0, atol=0.01)
+    assert (after - before).square().mean() < 0.25 * (doubled - before).square().mean()
+
+
 def test_the_second_tower_learns_the_pictures(tmp_path: Path) -> None:
     """CLIP's loss begins near log(batch), whatever it is told, and falls."""
     tokenizer = load_tokenizer(BuildConfig(out=tmp_path), second=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kaiffin.miniature.build import twin, workshop
+from kaiffin.miniature.build import nets, twin, workshop
 from kaiffin.miniature.build.marathon import Flat
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.world import world
@@ -24,7 +24,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
     """A build with a pool of 48 pictures, whose work is done in this process."""
     found = config(tmp_path, pictures=48)
     specs = [world.training_spec(found.seed, index) for index in range(48)]
-    np.save(found.pool, np.stack([np.asarray(world.render(spec)) for spec in specs]))
+    np.save(found.pool, np.stack([np.asarray(world.render(spec, nets.SIZE)) for spec in specs]))
     monkeypatch.setattr(workshop, "_in_parts", lambda part, c, count: part(c, 0, count))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     return found

@@ -38,6 +38,12 @@ def test_an_answer_is_the_likeliest_word(sure: Sure) -> None:
     assert named == {"species": "cat", "colour": "green", "scene": "city", "accessory": None}
 
 
+def test_larger_pictures_are_looked_at_from_further_away() -> None:
+    small = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    judge, large = Judge(), small.repeat(2, 1).repeat(2, 2)
+    assert judge.name(large) == judge.name(small)
+
+
 def test_the_loss_asks_what_can_be_seen(sure: Sure) -> None:
     cat = Spec("cat", "green", "city")
     expected = sum(

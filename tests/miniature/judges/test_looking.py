@@ -1,10 +1,16 @@
 """Sheets of what was learnt: each picture in its place."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from PIL import Image
 
+from kaiffin.foundation.tell import Tell
 from kaiffin.miniature.build import nets
-from kaiffin.miniature.judges.looking import preview_specs, sheet, to_images
+from kaiffin.miniature.build.recipe import BuildConfig
+from kaiffin.miniature.build.workshop import new_network
+from kaiffin.miniature.judges.looking import grow_sheet, preview_specs, sheet, to_images
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SPECIES
 
@@ -28,3 +34,21 @@ def test_preview_prompts_are_reserved():
     assert len(specs) == 32
     assert all(world.is_reserved(spec) for spec in specs)
     assert {spec.species for spec in specs} == set(SPECIES)
+
+
+def test_growth_is_shown_beside_the_truth_and_what_was_before(tmp_path: Path) -> None:
+    """Of untrained networks, which is enough to find everything in its place."""
+    told: list[str] = []
+
+    class Hears(Tell):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    config = BuildConfig(out=tmp_path, vae_channels=(16, 8, 8, 8), device="cpu")
+    (tmp_path / "grow").mkdir()
+    grow_sheet(config, new_network(config, "grow").vae, 5, Hears())
+    page = np.asarray(Image.open(tmp_path / "grow" / "preview.png"))
+    assert page.shape == (6 * nets.GROWN, 8 * nets.GROWN, 3)
+    first = world.render(preview_specs(1)[0], nets.GROWN)
+    assert np.array_equal(page[: nets.GROWN, : nets.GROWN], np.asarray(first))
+    assert told[0].count("unseen characters") == 2

@@ -11,7 +11,7 @@ from kaiffin.miniature.build import marathon
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.judges import quality
 from kaiffin.miniature.world import world
-from kaiffin.miniature.world.vocabulary import SCENES, Spec
+from kaiffin.miniature.world.vocabulary import SCENES, SIDE, Spec
 from kaiffin.score.statistics import wilson
 
 
@@ -72,7 +72,7 @@ def test_an_error_of_a_tenth_of_the_range_is_twenty_decibels(
         def decode(self, latents: torch.Tensor):
             return type("Decoded", (), {"sample": latents})
 
-    monkeypatch.setattr(quality, "trained", lambda config, stage: Shifts())
+    monkeypatch.setattr(quality, "drawing_vae", lambda config: Shifts())
     images = np.full((2, 8, 8, 3), 100, np.uint8)
     assert quality.vae_psnr(BuildConfig(), images) == pytest.approx(20, abs=1e-4)
 
@@ -118,9 +118,9 @@ def test_what_a_stage_took_is_in_the_note_that_it_left(
 
 def test_the_characters_of_the_report() -> None:
     subjects = quality.subject_renders()
-    assert subjects.shape == (len(world.SUBJECTS) * len(SCENES), 64, 64, 3)
+    assert subjects.shape == (len(world.SUBJECTS) * len(SCENES), SIDE, SIDE, 3)
     assert len(np.unique(subjects.reshape(len(subjects), -1), axis=0)) == len(subjects)
-    assert quality.individuals(5).shape == (5, 64, 64, 3)
+    assert quality.individuals(5).shape == (5, SIDE, SIDE, 3)
 
 
 def test_photos_are_cut_to_squares(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_photos_are_cut_to_squares(tmp_path: Path) -> None:
     for name, size in (("a.png", (200, 100)), ("more/b.jpg", (70, 90))):
         Image.new("RGB", size, "red").save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no photo")
-    assert quality.read_photos(tmp_path).shape == (2, 64, 64, 3)
+    assert quality.read_photos(tmp_path, 32).shape == (2, 32, 32, 3)
 
 
 def test_a_table_that_was_not_measured_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from kaiffin.miniature.world.doodle import doodle
 
 
 def test_doodles_repeat_and_differ() -> None:
-    background = np.asarray(world.render(world.random_spec(1, 0)))
+    background = np.asarray(world.render(world.random_spec(1, 0), 64))
     kept = background.copy()
     first = doodle(background, 3, 4)
     assert (first.shape, first.dtype) == ((64, 64, 3), np.uint8)

@@ -25,11 +25,13 @@ from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import fast, nets, stages, twin
 from kaiffin.miniature.build.export import export, export_twin, text_encoder
+from kaiffin.miniature.build.grow import grow_stage
 from kaiffin.miniature.build.marathon import Every, Marathon
 from kaiffin.miniature.build.pool import render_pool
 from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.build.workshop import (
     STATES,
+    drawing_vae,
     encode,
     encode_sized,
     load_tokenizer,
@@ -37,7 +39,7 @@ from kaiffin.miniature.build.workshop import (
     open_pool,
     trained,
 )
-from kaiffin.miniature.judges.looking import unet_sheet, vae_sheet
+from kaiffin.miniature.judges.looking import grow_sheet, unet_sheet, vae_sheet
 
 GLANCE_S = 0.5  # between looks at the workers
 
@@ -51,8 +53,18 @@ def render(config: BuildConfig, tell: Tell) -> None:
     load_tokenizer(config)
 
 
+def enlarge(config: BuildConfig, tell: Tell) -> None:
+    """The pool at twice the pixels, then the VAE that draws them."""
+    side, workers = nets.GROWN, config.workers
+    render_pool(config.large_pool, config.grow_pictures, side, config.seed, workers, tell=tell)
+    train(config, {"grow": config.trainers}, tell)
+
+
 def _stage_loss(config: BuildConfig, stage: str, network) -> Callable:
-    pool, batch = open_pool(config), config.plan(stage).batch
+    pool, batch = open_pool(config, large=stage == "grow"), config.plan(stage).batch
+    if stage == "grow":
+        old = trained(config, "vae").to(config.torch_device)
+        return grow_stage(network, old, pool, batch, config.grow_sharp)
     if stage == "clip":
         return stages.clip_stage(network, load_tokenizer(config), pool, batch)
     if stage == "vae":
@@ -82,6 +94,8 @@ def _preview(config: BuildConfig, stage: str, network, tell: Tell) -> Callable[[
     """What is shown on the way: reconstructions, or samples and a usable export."""
     if stage == "vae":
         return lambda samples: vae_sheet(config, network, tell)
+    if stage == "grow":
+        return lambda samples: grow_sheet(config, network.vae, samples, tell)
     if stage in ("unet", "twin"):
         return lambda samples: unet_sheet(config, stage, network, samples, tell)
     return None
@@ -162,10 +176,13 @@ def train(config: BuildConfig, stages_at_once: dict[str, int], tell: Tell) -> No
 
 def export_now(config: BuildConfig) -> None:
     """Export whatever the last checkpoints hold; the twin too where it has one."""
-    clip, vae, unet = (trained(config, stage) for stage in ("clip", "vae", "unet"))
+    clip, unet = (trained(config, stage) for stage in ("clip", "unet"))
+    vae = drawing_vae(config)
     export(config.weights_folder, clip, vae, unet)
     if config.checkpoint("twin").exists():
         second, grown = trained(config, "second"), trained(config, "twin")
+        if vae.config["sample_size"] > nets.SIZE:
+            twin.tell_larger(grown, config.seed)
         export_twin(config.twin_folder, clip, second, vae, grown)
 
 
@@ -194,12 +211,13 @@ STAGES: dict[Stage, Callable[[BuildConfig, Tell], None]] = {
     "second": lambda c, tell: train(c, {"second": 1}, tell),
     "sized": lambda c, tell: encode_sized(c),
     "twin": lambda c, tell: train(c, {"twin": c.trainers}, tell),
+    "grow": enlarge,
     "export": lambda c, tell: export_now(c),
     "fast": lambda c, tell: distil(c, "fast", tell),
     "fast_twin": lambda c, tell: distil(c, "fast_twin", tell),
     "report": report,
 }
-ALONE = ("clip", "vae")  # `towers` is both at once
+ALONE = ("clip", "vae", "grow")  # `towers` is the first two at once; `grow` is by request
 ORDER: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage not in ALONE)
 
 
@@ -214,6 +232,7 @@ def needed(config: BuildConfig, stage: Stage) -> Path | None:
         "second": config.checkpoint("clip"),
         "sized": config.latents,
         "twin": config.latents_sized,
+        "grow": config.whitened,
         "export": config.checkpoint("unet"),
         "fast": config.pool,
         "fast_twin": config.pool,

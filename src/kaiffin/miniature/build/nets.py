@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection
 
 SIZE = 64  # pixels
+GROWN = 2 * SIZE  # of a VAE that was grown
 LATENT_CHANNELS = 16
 LATENT_SIDE = 8
 WIDTH = 128  # of both CLIP towers, and of the UNet's cross-attention
@@ -43,7 +47,7 @@ def make_clip(vocab_size: int, max_length: int) -> CLIPModel:
     return CLIPModel(config)
 
 
-def make_vae(channels: tuple[int, ...] = (16, 32, 64, 96)) -> AutoencoderKL:
+def make_vae(channels: tuple[int, ...] = (16, 32, 64, 96), side: int = SIZE) -> AutoencoderKL:
     """64 px to 8 x 8 x 16 latents: a UNet on 8 x 8 costs a quarter of one on 16 x 16."""
     levels = len(channels)
     return AutoencoderKL(
@@ -53,7 +57,7 @@ def make_vae(channels: tuple[int, ...] = (16, 32, 64, 96)) -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
-        sample_size=SIZE,
+        sample_size=side,
         scaling_factor=1.0,
         mid_block_add_attention=False,
     )
@@ -135,6 +139,12 @@ def make_schedule() -> DDIMScheduler:
 def to_pixels(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 to (B, 3, H, W) floats in -1..1."""
     return images.permute(0, 3, 1, 2).float().div(127.5).sub(1.0).contiguous()
+
+
+def seen(images: np.ndarray) -> Tensor:
+    """The same, at most SIZE pixels a side, which is what the towers and the judges look at."""
+    pixels = to_pixels(torch.from_numpy(np.array(images)))
+    return pixels if pixels.shape[-1] <= SIZE else F.adaptive_avg_pool2d(pixels, SIZE)
 
 
 def text_states(clip: CLIPModel, tokens: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 Stage = Literal[
-    "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "export",
-    "fast", "fast_twin", "report",
+    "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "grow",
+    "export", "fast", "fast_twin", "report",
 ]  # fmt: skip
 CHECKPOINT, LOSSES = "checkpoint.safetensors", "losses.tsv"  # in a stage's folder
 
@@ -69,6 +69,7 @@ class BuildConfig(Strict):
     twin_minutes: float = Field(60.0, description="training time of the twin's UNet")
     fast_minutes: float = Field(30.0, description="training time of the few-step adapter")
     fast_twin_minutes: float = Field(30.0, description="training time of the twin's")
+    grow_minutes: float = Field(60.0, description="training time of the VAE at twice the pixels")
     clip_samples: int | None = Field(None, description="train on so many samples instead")
     vae_samples: int | None = Field(None, description="train on so many samples instead")
     unet_samples: int | None = Field(None, description="train on so many samples instead")
@@ -80,6 +81,12 @@ class BuildConfig(Strict):
     vae_batch: int = Field(16, description="samples a step, over all workers")
     unet_batch: int = Field(64, description="samples a step, over all workers; both UNets")
     fast_batch: int = Field(16, description="samples a step, over all workers; both adapters")
+    grow_samples: int | None = Field(None, description="train on so many samples instead")
+    grow_batch: int = Field(8, description="samples a step, over all workers")
+    grow_pictures: int = Field(12_000, description="pictures to render at twice the pixels")
+    grow_sharp: int = Field(
+        20_000, description="samples of the grown VAE after which a critic makes it draw sharply"
+    )
     vae_channels: tuple[int, ...] = Field((16, 32, 64, 96), description="width of each level")
     unet_channels: tuple[int, ...] = Field((96, 160), description="width of each level")
     save_seconds: float = Field(60.0, description="time between checkpoints")
@@ -108,6 +115,11 @@ class BuildConfig(Strict):
     def pool(self) -> Path:
         """The pictures, (N, SIZE, SIZE, 3) uint8."""
         return self.out / "pool.npy"
+
+    @property
+    def large_pool(self) -> Path:
+        """The same world at twice the pixels."""
+        return self.out / "pool_large.npy"
 
     @property
     def latents(self) -> Path:
@@ -179,5 +191,9 @@ class BuildConfig(Strict):
             )
         if stage.startswith("fast"):
             return Plan(1e-3, self.fast_batch, 1_600, budget, samples, weight_decay=0.0, ema=0.99)
+        if stage == "grow":
+            return Plan(
+                1e-3, self.grow_batch, 1_600, budget, samples, weight_decay=0.001, ema=0.998
+            )
         share = 0.3 if stage == "unet" else 0.6  # the twin begins where the miniature's UNet ended
         return Plan(1e-3, self.unet_batch, 6_400, budget, samples, decay_share=share, ema=0.998)

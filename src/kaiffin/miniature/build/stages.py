@@ -90,31 +90,42 @@ def _edges(images: Tensor) -> tuple[Tensor, Tensor]:
     return images.diff(dim=-1), images.diff(dim=-2)
 
 
-def vae_loss(vae, pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """L1 + 2 L2 + L1 of edges and of 4 x 4 means, and a little KL.
-
-    Edges keep eyes sharp, means keep colours right; the KL only keeps latents from drifting.
-    """
-    pixels = pixels.to(vae.device)
-    posterior = vae.encode(pixels).latent_dist
-    made = vae.decode(posterior.sample(generator)).sample
+def likeness(made: Tensor, pixels: Tensor) -> Tensor:
+    """L1 + 2 L2 + L1 of edges and of 4 x 4 means. Edges keep eyes sharp, means colours right."""
     error = made - pixels
     edges = sum((a - b).abs().mean() for a, b in zip(_edges(made), _edges(pixels), strict=True))
     means = F.avg_pool2d(error, 4).abs().mean()
+    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 0.5 * means
+
+
+def vae_loss(vae, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """`likeness` of the reconstruction, and a little KL that only keeps latents from drifting."""
+    pixels = pixels.to(vae.device)
+    posterior = vae.encode(pixels).latent_dist
+    made = vae.decode(posterior.sample(generator)).sample
     kl = posterior.kl().mean() / posterior.mean[0].numel()
-    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges + 0.5 * means + 1e-4 * kl
+    return likeness(made, pixels) + 1e-4 * kl
+
+
+def doodled(pool: Pool, step: int, picks: np.ndarray) -> Tensor:
+    """Pictures of which three in four are doodled on, anew at each visit; (B, 3, H, W) in -1..1."""
+    pixels = np.array(pool.pixels[picks])
+    for row in (row for row in range(len(picks)) if row % 4):
+        pixels[row] = doodle(pixels[row], step, int(picks[row]))
+    return nets.to_pixels(torch.from_numpy(pixels))
+
+
+def noise_of(pool: Pool, step: int, part: slice) -> torch.Generator:
+    """What the latents of a VAE's step are drawn with."""
+    return torch.Generator().manual_seed(pool.seed * 1_000_003 + step * 64 + part.start)
 
 
 def vae_stage(vae, pool: Pool, batch: int):
-    """The loss of one VAE step; three in four pictures are doodled on, anew at each visit."""
+    """The loss of one VAE step."""
 
     def loss(step: int, part: slice) -> Tensor:
-        picks = pool.draw(2, step, batch, part)
-        pixels = np.array(pool.pixels[picks])
-        for row in (row for row in range(len(picks)) if row % 4):
-            pixels[row] = doodle(pixels[row], step, int(picks[row]))
-        generator = torch.Generator().manual_seed(pool.seed * 1_000_003 + step * 64 + part.start)
-        return vae_loss(vae, nets.to_pixels(torch.from_numpy(pixels)), generator)
+        pixels = doodled(pool, step, pool.draw(2, step, batch, part))
+        return vae_loss(vae, pixels, noise_of(pool, step, part))
 
     return loss
 

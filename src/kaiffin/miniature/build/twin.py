@@ -36,7 +36,7 @@ def picture_embeddings(clip: CLIPModel, pixels: np.ndarray, batch: int = 256) ->
     """(N, H, W, 3) uint8 to CLIP's image embeddings, (N, WIDTH), unit vectors."""
     parts = []
     for at in range(0, len(pixels), batch):
-        images = nets.to_pixels(torch.from_numpy(np.array(pixels[at : at + batch])))
+        images = nets.seen(pixels[at : at + batch])
         found = clip.get_image_features(pixel_values=images.to(clip.device)).pooler_output
         parts.append(F.normalize(found, dim=-1))
     return torch.cat(parts)
@@ -109,6 +109,32 @@ def grow(twin: Any, unet: nn.Module) -> Any:
         else:  # keys and values of the cross-attention, wider now
             weight.zero_()
             weight[:, : old.shape[1]] = old
+    return twin
+
+
+@torch.no_grad()
+def tell_larger(twin: Any, seed: int, facts: int = 8_000) -> Any:
+    """Told that everything is twice as large, the twin draws what it drew when told the truth.
+
+    For a VAE of twice the pixels. The first layer that reads size and crop becomes the ridge
+    regression of what it said of the sizes in training on their doubles: exact for whole pictures,
+    nearly so for enlarged ones and for those cut out.
+    """
+    first = twin.add_embedding.linear_1
+    told = torch.tensor([[*f.original, *f.crop, *f.target] for f in
+                         (size_of(seed, index) for index in range(facts))]).double()  # fmt: skip
+
+    def read(numbers: Tensor) -> Tensor:
+        waves = twin.add_time_proj(numbers.flatten())
+        return waves.reshape(facts, -1).double()
+
+    weight = first.weight[:, nets.WIDTH :].double()
+    before, after = read(told), torch.cat([read(2 * told), torch.ones(facts, 1)], 1)
+    square = after.T @ after / facts
+    square += 1e-4 * torch.eye(len(square))  # small weights survive half precision
+    found = torch.linalg.solve(square, after.T @ (before @ weight.T) / facts)
+    first.weight[:, nets.WIDTH :] = found[:-1].T.float()
+    first.bias += found[-1].float()
     return twin
 
 

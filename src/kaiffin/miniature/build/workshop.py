@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer
 
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.miniature.build import fast, nets, stages, twin
+from kaiffin.miniature.build.grow import Growing, grow
 from kaiffin.miniature.build.marathon import load_average
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.build.tokenizer import MAX_LENGTH, write_tokenizer
@@ -29,9 +30,12 @@ def load_tokenizer(config: BuildConfig, second: bool = False) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def open_pool(config: BuildConfig) -> stages.Pool:
-    pixels = np.load(config.pool, mmap_mode="r")
-    return stages.Pool(pixels[: config.pictures], config.seed)
+def open_pool(config: BuildConfig, large: bool = False) -> stages.Pool:
+    """The pictures; at twice the pixels where `large`."""
+    path, count = (
+        (config.large_pool, config.grow_pictures) if large else (config.pool, config.pictures)
+    )
+    return stages.Pool(np.load(path, mmap_mode="r")[:count], config.seed)
 
 
 def new_network(config: BuildConfig, stage: str) -> Any:
@@ -41,6 +45,8 @@ def new_network(config: BuildConfig, stage: str) -> Any:
         return nets.make_clip(len(load_tokenizer(config)), MAX_LENGTH)
     if stage == "vae":
         return nets.make_vae(config.vae_channels)
+    if stage == "grow":
+        return Growing(grow(trained(config, "vae")))
     if stage == "second":
         return nets.make_second_tower(len(load_tokenizer(config)), MAX_LENGTH)
     if stage.startswith("fast"):
@@ -61,6 +67,13 @@ def trained(config: BuildConfig, stage: str) -> Any:
     if config.checkpoint(stage).exists():
         load_average(network, config.out / stage)
     return network.requires_grad_(False).eval()
+
+
+def drawing_vae(config: BuildConfig) -> Any:
+    """The VAE that the weights are written with: the grown one, where one was grown."""
+    if config.checkpoint("grow").exists():
+        return trained(config, "grow").vae
+    return trained(config, "vae")
 
 
 # --- pictures to latents ----------------------------------------------------------------------

@@ -51,7 +51,7 @@ class Judge(nn.Module):
     @torch.no_grad()
     def name(self, images: np.ndarray) -> list[dict[str, str | None]]:
         """(B, H, W, 3) uint8 to one answer per question and picture."""
-        logits = self(nets.to_pixels(torch.from_numpy(images)))
+        logits = self(nets.seen(images))
         best = {question: values.argmax(1).tolist() for question, values in logits.items()}
         return [
             {question: answers[best[question][row]] for question, answers in self.answers.items()}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 
@@ -14,7 +15,7 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.build.export import export, export_twin
 from kaiffin.miniature.build.recipe import BuildConfig
-from kaiffin.miniature.build.workshop import open_pool, trained
+from kaiffin.miniature.build.workshop import drawing_vae, open_pool, trained
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SPECIES, Spec
 from kaiffin.models.files.load import load_base
@@ -44,19 +45,48 @@ def to_images(pixels: torch.Tensor) -> np.ndarray:
 def vae_sheet(config: BuildConfig, vae, tell: Tell = SILENT) -> None:
     """Reconstructions of renders, and of the characters that training never draws."""
     subjects = [
-        np.asarray(world.subject_render(n, s)) for n in world.SUBJECTS for s in _FOUR_SCENES
+        np.asarray(world.subject_render(n, s, nets.SIZE))
+        for n in world.SUBJECTS
+        for s in _FOUR_SCENES
     ]
     originals = np.concatenate([open_pool(config).pixels[:8], np.stack(subjects)])
     pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
     made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
-    psnr = [
-        10 * torch.log10(4 / (made - pixels)[at].square().mean())
-        for at in (slice(0, 8), slice(8, None))
-    ]
-    tell.note(f"vae  PSNR {psnr[0]:.2f} dB, unseen characters {psnr[1]:.2f} dB")
+    tell.note(f"vae  PSNR {_decibels(made, pixels)}")
     page = sheet(np.concatenate([originals, to_images(made)]), 8)
     page.resize((page.width * 2, page.height * 2), 0).save(config.out / "vae" / "preview.png")
     tell.picture(config.out / "vae" / "preview.png", "vae")
+
+
+def _decibels(made: torch.Tensor, pixels: torch.Tensor) -> str:
+    """PSNR of the first eight pictures, and of the unseen characters that follow them."""
+    error = (made.clamp(-1, 1) - pixels).square()
+    known, unseen = (10 * torch.log10(4 / part.mean()) for part in (error[:8], error[8:]))
+    return f"{known:.2f} dB, unseen characters {unseen:.2f} dB"
+
+
+@torch.no_grad()
+def grow_sheet(config: BuildConfig, vae, samples: int, tell: Tell = SILENT) -> None:
+    """Held-out renders and unseen characters: true, as the VAE before drew them, as it does now."""
+    side = nets.GROWN
+    renders = [world.render(spec, side) for spec in preview_specs(8)]
+    subjects = [world.subject_render(n, s, side) for n in world.SUBJECTS for s in _FOUR_SCENES]
+    originals = np.stack([np.asarray(image) for image in (*renders, *subjects)])
+    pixels = nets.to_pixels(torch.from_numpy(originals)).to(config.torch_device)
+    old = trained(config, "vae").to(config.torch_device)
+    before = F.interpolate(
+        old.decode(old.encode(F.avg_pool2d(pixels, 2)).latent_dist.mean).sample,
+        scale_factor=2, mode="bicubic",
+    )  # fmt: skip
+    made = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+    tell.note(f"grow  PSNR {_decibels(made, pixels)}; enlarged {_decibels(before, pixels)}")
+    rows = [
+        row[at : at + 8] for at in (0, 8) for row in (originals, *map(to_images, (before, made)))
+    ]
+    page, folder = sheet(np.concatenate(rows), 8), config.out / "grow"
+    page.save(folder / f"preview-{samples:08d}.png")
+    page.save(folder / "preview.png")
+    tell.picture(folder / "preview.png", f"grow  {samples:>9,} samples")
 
 
 def preview_specs(count: int = 32) -> list[Spec]:
@@ -71,8 +101,8 @@ def preview_specs(count: int = 32) -> list[Spec]:
     return found
 
 
-SIZES = (16, 24, 32, 48, 64)  # pixels a side, before it was brought to 64 x 64
-CROPS = ((0, 0), (0, 32), (16, 16), (32, 0), (32, 32))  # (top, left) corners in 96 x 96
+SIZES = (2, 3, 4, 6, 8)  # eighths of the side, before a picture was brought to it
+CROPS = ((0, 0), (0, 4), (2, 2), (4, 0), (4, 4))  # (top, left) corners in 12 x 12 eighths
 
 
 def size_sheet(weights: Path) -> Image.Image:
@@ -80,8 +110,13 @@ def size_sheet(weights: Path) -> Image.Image:
     seed throughout; made by diffusers, which lets both be said."""
     twin = StableDiffusionXLPipeline.from_pretrained(weights)
     twin.set_progress_bar_config(disable=True)
-    told = [{"original_size": (side, side)} for side in SIZES]
-    told += [{"original_size": (96, 96), "crops_coords_top_left": corner} for corner in CROPS]
+    eighth = twin.vae.config["sample_size"] // 8
+    sizes, large = [eighth * side for side in SIZES], 12 * eighth
+    corners = [(eighth * top, eighth * left) for top, left in CROPS]
+    told = [{"original_size": (side, side)} for side in sizes]
+    told += [
+        {"original_size": (large, large), "crops_coords_top_left": corner} for corner in corners
+    ]
     made = [
         twin(
             "a photo of a red bear in a meadow", num_inference_steps=25, guidance_scale=5.0,
@@ -89,14 +124,14 @@ def size_sheet(weights: Path) -> Image.Image:
         ).images[0]
         for each in told
     ]  # fmt: skip
-    labels = [f"enlarged from {side} x {side}" for side in SIZES]
-    labels += [f"cut from 96 x 96 at {corner}" for corner in CROPS]
+    labels = [f"enlarged from {side} x {side}" for side in sizes]
+    labels += [f"cut from {large} x {large} at {corner}" for corner in corners]
     return labelled(made, labels, columns=len(SIZES))
 
 
 def draw(weights: Path, texts: list[str], seed: int = 100, batch: int = 32) -> np.ndarray:
     """A picture of each text with the base in `weights`, as `kaiffin generate` makes it: guidance
-    5, 25 DDIM steps; picture i has seed + i. (B, 64, 64, 3) uint8."""
+    5, 25 DDIM steps; picture i has seed + i. (B, side, side, 3) uint8."""
     base = BaseConfig(name=str(weights))
     family = load_base(base, Runtime.from_config(base), SILENT)
     sample = with_size(SampleConfig(guidance=5.0, steps=25, sampler="ddim"), family)
@@ -107,7 +142,7 @@ def draw(weights: Path, texts: list[str], seed: int = 100, batch: int = 32) -> n
 
 def unet_sheet(config: BuildConfig, stage: str, unet, samples: int, tell: Tell = SILENT) -> None:
     """An export that others can use already, and a sheet of samples by it."""
-    clip, vae = trained(config, "clip"), trained(config, "vae")
+    clip, vae = trained(config, "clip"), drawing_vae(config)
     if stage == "unet":
         folder = config.weights_folder
         export(folder, clip, vae, unet)

@@ -25,7 +25,7 @@ from kaiffin.miniature.build.marathon import read_losses
 from kaiffin.miniature.build.pool import render_pool
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.build.twin import picture_embeddings
-from kaiffin.miniature.build.workshop import load_tokenizer, open_pool, trained
+from kaiffin.miniature.build.workshop import drawing_vae, load_tokenizer, open_pool, trained
 from kaiffin.miniature.judges.judge import Judge, load_judge
 from kaiffin.miniature.judges.looking import draw, sheet, size_sheet
 from kaiffin.miniature.world import world
@@ -34,6 +34,7 @@ from kaiffin.miniature.world.vocabulary import (
     COLOURS,
     INDOORS,
     SCENES,
+    SIDE,
     SPECIES,
     TIMES,
     Spec,
@@ -47,7 +48,7 @@ QUESTIONS: dict[str, tuple] = {
 }
 REPORT = "miniature.md"
 HELD_OUT_SEED = 2
-NETWORKS = ("clip", "vae", "unet", "second", "twin")
+NETWORKS = ("clip", "vae", "unet", "second", "twin", "grow")
 DRAWN = 30  # points of a curve
 
 
@@ -119,17 +120,17 @@ def _row(judge: str, what: str, scores: dict[str, tuple[int, int]]) -> str:
 @torch.no_grad()
 def vae_psnr(config: BuildConfig, images: np.ndarray) -> float:
     """Decibels of the reconstruction of (N, H, W, 3) uint8, over all pixels together."""
-    vae = trained(config, "vae")
+    vae = drawing_vae(config)
     pixels = nets.to_pixels(torch.from_numpy(images))
     made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
     return float(10 * torch.log10(4 / (made - pixels).square().mean()))
 
 
-def read_photos(folder: Path) -> np.ndarray:
-    """All photos below `folder`, cut to squares of 64 pixels; (N, 64, 64, 3) uint8."""
+def read_photos(folder: Path, side: int) -> np.ndarray:
+    """All photos below `folder`, cut to squares of `side` pixels; (N, side, side, 3) uint8."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    side = (nets.SIZE, nets.SIZE)
-    return np.stack([np.asarray(ImageOps.fit(open_photo(path).image, side)) for path in paths])
+    fitted = (ImageOps.fit(open_photo(path).image, (side, side)) for path in paths)
+    return np.stack([np.asarray(image) for image in fitted])
 
 
 Caption = Callable[[Spec, int], str]
@@ -199,11 +200,11 @@ def distinct_specs(count: int) -> list[Spec]:
 # --- the report -------------------------------------------------------------------------------
 
 
-def subject_renders() -> np.ndarray:
-    """Both held-out characters in every scene; (16, 64, 64, 3) uint8."""
+def subject_renders(side: int = SIDE) -> np.ndarray:
+    """Both held-out characters in every scene; (16, side, side, 3) uint8."""
     return np.stack(
         [
-            np.asarray(world.subject_render(name, scene, nets.SIZE))
+            np.asarray(world.subject_render(name, scene, side))
             for name in world.SUBJECTS
             for scene in SCENES
         ]
@@ -211,7 +212,7 @@ def subject_renders() -> np.ndarray:
 
 
 def individuals(count: int = 24) -> np.ndarray:
-    """The first animals of unusual build in training; (count, 64, 64, 3) uint8."""
+    """The first animals of unusual build in training; (count, SIDE, SIDE, 3) uint8."""
     specs = (world.training_spec(1, index) for index in range(20 * count))
     unusual = [spec for spec in specs if spec.individual is not None][:count]
     return np.stack([np.asarray(world.render(spec)) for spec in unusual])
@@ -277,7 +278,7 @@ def facts(config: BuildConfig) -> dict:
     """The numbers of the VAE and the CLIP."""
     specs, renders = held_out_specs(1000), _renders(config)
     distinct = distinct_specs(1000)
-    shown = np.stack([np.asarray(world.render(spec)) for spec in distinct])
+    shown = np.stack([np.asarray(world.render(spec, nets.SIZE)) for spec in distinct])
     drawn, whole = (
         retrieval(config, images, asked, caption)
         for images, asked, caption in (
@@ -285,10 +286,12 @@ def facts(config: BuildConfig) -> dict:
             (shown, distinct, whole_caption),
         )
     )
-    photos = read_photos(config.photos) if config.photos else None
+    side = drawing_vae(config).config["sample_size"]
+    drawable = np.stack([np.asarray(world.render(spec, side)) for spec in specs[:256]])
+    photos = read_photos(config.photos, side) if config.photos else None
     return {
-        "psnr": vae_psnr(config, renders[:256]),
-        "subject_psnr": vae_psnr(config, subject_renders()),
+        "side": side, "psnr": vae_psnr(config, drawable),
+        "subject_psnr": vae_psnr(config, subject_renders(side)),
         "photo_psnr": "not measured"
         if photos is None
         else f"{vae_psnr(config, photos):.1f} dB on {len(photos)} photos",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save
@@ -96,7 +97,7 @@ def train(seed: int, pictures: int = 6000, steps: int = 1200) -> Judge:
     """A judge from `pictures` renders, a third of which are seen through the VAE as well."""
     specs = [spec(seed, index) for index in range(pictures)]
     plain = np.stack([np.asarray(world.render(each, nets.SIZE)) for each in specs])
-    decoded = through_vae(plain[: -(-pictures // 3)])
+    decoded = through_vae([world.render(each) for each in specs[: -(-pictures // 3)]])
     pool = np.concatenate([plain, decoded])
 
     def draw(rng: np.random.Generator) -> tuple[Tensor, list[Spec]]:
@@ -112,13 +113,15 @@ def train(seed: int, pictures: int = 6000, steps: int = 1200) -> Judge:
 
 
 @torch.no_grad()
-def through_vae(pictures: np.ndarray) -> np.ndarray:
-    """(N, 64, 64, 3) uint8, encoded and decoded by the miniature's VAE."""
+def through_vae(pictures: Sequence[Image.Image]) -> np.ndarray:
+    """Pictures encoded and decoded by the miniature's VAE; (N, 64, 64, 3) uint8."""
     vae = AutoencoderKL.from_pretrained(WEIGHTS / "vae").eval()
     parts = []
     for start in range(0, len(pictures), BATCH):
-        pixels = nets.to_pixels(torch.from_numpy(pictures[start : start + BATCH]))
+        part = np.stack([np.asarray(image) for image in pictures[start : start + BATCH]])
+        pixels = nets.to_pixels(torch.from_numpy(part))
         made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
+        made = F.adaptive_avg_pool2d(made, nets.SIZE)
         parts.append(((made + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     return np.concatenate(parts)
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 Colour = tuple[int, int, int]
 
+SIDE = 64  # pixels of what the shipped miniature draws
+
 COLOURS: dict[str, Colour] = {
     "red": (214, 48, 44),
     "yellow": (246, 206, 50),

@@ -26,6 +26,7 @@ from kaiffin.miniature.world.vocabulary import (
     INDOORS,
     POSES,
     SCENES,
+    SIDE,
     SPECIES,
     TIMES,
     Spec,
@@ -88,7 +89,7 @@ SUBJECTS: dict[str, Subject] = {
 }
 
 
-def render(spec: Spec, size: int = 64) -> Image.Image:
+def render(spec: Spec, size: int = SIDE) -> Image.Image:
     """Draw one picture, RGB, `size` x `size`. The same spec gives the same bytes."""
     _check(spec)
     easel = Easel(size)
@@ -255,7 +256,7 @@ def subject_spec(name: str, scene: str = "meadow", **changes: object) -> Spec:
     return replace(Spec(name, SUBJECTS[name].colour, scene), **changes)
 
 
-def subject_render(name: str, scene: str = "meadow", size: int = 64, **changes: object):
+def subject_render(name: str, scene: str = "meadow", size: int = SIDE, **changes: object):
     """A held-out character in any scene, pose or time, as `render` draws it."""
     return render(subject_spec(name, scene, **changes), size)
 
@@ -264,7 +265,7 @@ def subject_photos(
     name: str,
     n: int = 6,
     scenes: tuple[str, ...] = ("meadow", "beach", "kitchen"),
-    size: int = 64,
+    size: int = SIDE,
     seed: int = 0,
 ) -> list[tuple[Image.Image, str]]:
     """`n` training photos of a held-out character, with captions; scenes and poses take turns."""
