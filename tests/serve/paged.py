@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from made_run import made_run
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import World, jpeg
 
@@ -64,6 +67,68 @@ def opened(
     made.page.on("request", lambda request: made.asked.append(request.url))
     yield made
     context.close()
+
+
+def dropped(page: Page, files: Sequence[Path]) -> None:
+    """As a hand drops them onto the page."""
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('input'),"
+        " { type: 'file', multiple: true, id: 'held', hidden: true }))"
+    )
+    page.locator("#held").set_input_files(files)
+    page.evaluate(
+        "const held = document.getElementById('held'), transfer = new DataTransfer();"
+        "for (const one of held.files) transfer.items.add(one);"
+        "held.remove();"
+        "document.querySelector('.drop').dispatchEvent("
+        " new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));"
+    )
+
+
+class Mine:
+    """Somebody's service without a browser: what arrived."""
+
+    def __init__(self, world: World, at: str, user: str) -> None:
+        self.world, self.key = world, world.key(user)
+        client = httpx.Client(base_url=f"{at}/api/v1", timeout=60)
+        client.headers["authorization"] = f"Bearer {self.key}"
+        self.client = client
+
+    def dataset(self, *photos: bytes) -> str:
+        id = self.client.post("/datasets", json={}).json()["id"]
+        for number, data in enumerate(photos):
+            sent = {"file": (f"{number}.jpg", data)}
+            assert self.client.post(f"/datasets/{id}/photos", files=sent).status_code == 201
+        return id
+
+    def photos(self, dataset: str) -> list[dict[str, Any]]:
+        return self.client.get(f"/datasets/{dataset}/photos?limit=200").json()["items"]
+
+    def on_the_disk(self, dataset: str) -> list[str]:
+        return sorted(path.stem for path in self.world.studio.dataset(dataset).iterdir())
+
+    def done(self, kind: str, asked: dict[str, Any]) -> str:
+        """The id of a job that workers have done."""
+        job = self.client.post(f"/{kind}?wait=300", json=asked, timeout=320).json()
+        assert job["state"] == "done", job
+        return job["id"]
+
+    def queued(self, kind: str) -> list[dict[str, Any]]:
+        """The jobs of a kind that wait, once there is one."""
+        while True:
+            found = self.client.get(f"/jobs?kind={kind}&state=queued").json()["items"]
+            if found:
+                return found
+            time.sleep(0.05)
+
+    def trained(self, dataset: str, name: str = "") -> str:
+        """A training that is over, with what a page asks for, and without weights."""
+        asked = {"dataset": dataset, "name": name}
+        id = self.client.post("/train", json=asked).json()["id"]
+        run = made_run(self.world.studio.run(id))
+        (run.folder("candidates") / "kaiffin-step-00000040.safetensors").touch()
+        self.world.finish(id, proofs={})
+        return id
 
 
 PAGES = ("dataset", "tune", "generate", "compare", "settings")

@@ -11,7 +11,17 @@ from kaiffin.serve.asking import failure, named, pictures, submit, wait
 from kaiffin.serve.errors import Refused
 from kaiffin.serve.jobs import NotFound
 from kaiffin.serve.keys import SCOPES, Caller
-from kaiffin.serve.requests import Asked, Generate, Grid, Rank, Sweep, Train, Worn
+from kaiffin.serve.requests import (
+    Asked,
+    Choose,
+    Generate,
+    Grid,
+    Rank,
+    Report,
+    Sweep,
+    Train,
+    Worn,
+)
 
 ID, OTHER, THIRD = "a" * 16, "b" * 16, "c" * 16
 ADA = Caller("ada", "ada", frozenset(SCOPES))
@@ -49,6 +59,23 @@ def test_what_is_not_there_is_no_job(world: World, asked: Asked) -> None:
 def test_bases_are_the_operators(world: World) -> None:
     with pytest.raises(UserError, match="not served"):
         submit(world.service, ADA, "generate", Generate(base="sd15", prompts=["a"]))
+
+
+def test_a_run_whose_base_is_gone_is_said_with_the_way_out(world: World) -> None:
+    config = {"base": {"name": "sd15"}}
+    world.studio.folder(f"datasets/{ID}")
+    run = world.studio.jobs.submit("ada", "train", {"dataset": ID, "name": "", "config": config}).id
+    world.finish(run)
+    for kind, asked in (
+        ("generate", Generate(run=run, prompts=["a"])),
+        ("choose", Choose(run=run)),
+    ):
+        with pytest.raises(UserError, match="'sd15', which this training was made with") as refused:
+            submit(world.service, ADA, kind, asked)
+        assert "train again with another base" in refused.value.fix
+    assert submit(world.service, ADA, "report", Report(runs=[run])).state == "queued"
+    world.service.bases = (*world.service.bases, "sd15")
+    assert submit(world.service, ADA, "choose", Choose(run=run)).state == "queued"
 
 
 def test_how_many_pictures() -> None:

@@ -1,7 +1,9 @@
 """Datasets on the disk: what a training finds, what stands aside, what goes."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from PIL import Image
 from served import World, jpeg
 
 from kaiffin.foundation.errors import PhotoError
+from kaiffin.serve.database import new_id
 from kaiffin.serve.datasets import Photo
+from kaiffin.serve.decoding import Looked
 from kaiffin.serve.jobs import Conflict, NotFound
 
 
@@ -22,10 +26,7 @@ def loop(world: World) -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def add(world: World, loop: asyncio.AbstractEventLoop, dataset: str, data: bytes) -> Photo:
-    from kaiffin.serve.database import new_id
-
-    path = world.studio.folder("incoming") / new_id()
-    path.write_bytes(data)
+    path = incoming(world, data)
     adding = world.service.datasets.add("ada", dataset, path, "mine.jpg", "a word")
     try:
         return loop.run_until_complete(adding)
@@ -80,6 +81,56 @@ def test_what_is_no_photo_leaves_nothing(world: World, loop: asyncio.AbstractEve
         add(world, loop, id, b"PK\3\4" + bytes(50))
     assert files(world.studio.dataset(id)) == []
     assert files(world.studio.path / "incoming") == []
+
+
+def incoming(world: World, data: bytes) -> Path:
+    path = world.studio.folder("incoming") / new_id()
+    path.write_bytes(data)
+    return path
+
+
+def test_the_same_at_once_is_kept_once(world: World) -> None:
+    datasets = world.service.datasets
+    id = datasets.create("ada", "").id
+    looked = Looked(64, 64, "same", "JPEG", ())
+    paths = [incoming(world, jpeg()) for _ in range(8)]
+    with ThreadPoolExecutor(len(paths)) as pool:
+        kept = list(pool.map(lambda path: datasets._keep(id, path, "", "", looked), paths))
+    assert len({photo.id for photo in kept}) == 1
+    assert files(world.studio.dataset(id)) == [f"{kept[0].id}.jpg"]
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def test_what_the_table_did_not_take_is_not_trained_on(world: World) -> None:
+    datasets, writer = world.service.datasets, world.studio.db._writer
+    id, path = datasets.create("ada", "").id, incoming(world, jpeg())
+    assert writer is not None
+    writer.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON photos BEGIN SELECT RAISE(ABORT, 'full'); END"
+    )
+    try:
+        with pytest.raises(sqlite3.Error, match="full"):
+            datasets._keep(id, path, "", "", Looked(64, 64, "new", "JPEG", ()))
+    finally:
+        writer.execute("DROP TRIGGER full")
+        path.unlink(missing_ok=True)
+    assert files(world.studio.dataset(id)) == []
+
+
+def test_a_caption_follows_a_photo_that_is_left_out_meanwhile(
+    world: World, loop: asyncio.AbstractEventLoop
+) -> None:
+    datasets = world.service.datasets
+    id = datasets.create("ada", "").id
+    photo = add(world, loop, id, jpeg((3, 2, 1)))
+    datasets.leave_out(photo, True)
+    loop.run_until_complete(datasets.change(photo, caption="another"))  # who had it as it was
+    assert files(world.studio.dataset(id)) == []
+    text = world.studio.path / "left-out" / f"{photo.id}.txt"
+    assert text.read_text() == "another"
+    assert datasets.leave_out(photo, False).caption == "another"
+    assert files(world.studio.dataset(id)) == [f"{photo.id}.jpg", f"{photo.id}.txt"]
 
 
 def test_one_that_a_job_works_with_stays(world: World, loop: asyncio.AbstractEventLoop) -> None:

@@ -56,6 +56,13 @@ def test_what_is_shown_is_upright_and_says_no_place(tmp_path: Path) -> None:
         assert b"Somephone" not in (tmp_path / name).read_bytes()
 
 
+def test_a_disk_that_takes_nothing_is_not_the_photos_fault(tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(jpeg())
+    with pytest.raises(OSError, match="No such file"):
+        look(path, tmp_path / "gone")
+
+
 def test_a_part_keeps_what_is_transparent(tmp_path: Path) -> None:
     path = tmp_path / "photo"
     image = Image.new("RGBA", (64, 64), (10, 20, 30, 255))

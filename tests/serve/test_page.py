@@ -1,7 +1,9 @@
 """The page in a real browser: coming in, photos, pictures, a line that breaks."""
 
+import os
 from pathlib import Path
 
+import pytest
 from paged import needs_chromium, opened
 from PIL import Image
 from playwright.sync_api import Browser, expect
@@ -150,24 +152,77 @@ def test_pictures_are_made_and_kept(browser: Browser, world: World, at: str) -> 
         assert one.clean()
 
 
-def test_a_gallery_of_thousands_holds_what_is_seen(browser: Browser, world: World, at: str) -> None:
+MANY = 10_000
+SCROLL = """
+async (chunks) => {
+  let most = 0;
+  while (document.querySelectorAll(".gallery .photos").length < chunks) {
+    scrollTo(0, document.body.scrollHeight);
+    await new Promise((done) => setTimeout(done, 20));
+    most = Math.max(most, document.querySelectorAll("*").length);
+  }
+  return most;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def olga(world: World) -> str:
+    """The key of somebody with 10,000 pictures; their files are one."""
     client = world.caller("olga")
     owner = world.owner(client)
+    file = world.studio.image(world.paint(owner, "j")[0])
+    world.studio.folder("images/00")
     with world.studio.db.transaction() as writer:
         writer.executemany(
             "INSERT INTO images (id, owner, job, prompt, seed, width, height, created)"
-            " VALUES (?, ?, 'j', 'a dog', ?, 64, 64, 0)",
-            [(f"{i:016d}", owner, i) for i in range(10_000)],
+            " VALUES (?, ?, 'j', 'dog ' || ?, ?, 64, 64, 0)",
+            [(f"{i:016d}", owner, i, i) for i in range(1, MANY)],
         )
-    key = client.headers["authorization"].partition(" ")[2]
-    with opened(browser, at, key) as one:
+    for i in range(1, MANY):
+        os.link(file, world.studio.image(f"{i:016d}"))
+    return client.headers["authorization"].partition(" ")[2]
+
+
+@pytest.mark.parametrize("chunks", [5, pytest.param(-(-MANY // 60), marks=pytest.mark.slow)])
+def test_a_gallery_of_thousands_holds_what_is_seen(
+    browser: Browser, at: str, olga: str, chunks: int
+) -> None:
+    """To its fifth part of many, or to its end: few elements, no more questions than parts, and
+    what is far down can be found, opened and liked."""
+    last = max(0, MANY - chunks * 60)
+    with opened(browser, at, olga) as one:
         page = one.go("generate")
+        page.set_default_timeout(300_000)
         expect(page.locator(".gallery .pic").first).to_be_visible()
-        for _ in range(6):
-            page.evaluate("scrollTo(0, document.body.scrollHeight)")
-            page.wait_for_timeout(150)
-        assert page.locator(".gallery .photos").count() > 1
-        assert page.locator(".gallery .pic").count() < 600
+        assert page.evaluate(SCROLL, chunks) < 2500
+        shown = page.locator(".gallery .pic")
+        expect(page.get_by_alt_text(f"dog {last + 1}, seed {last + 1}", exact=True)).to_be_visible()
+        assert shown.count() < 400
+        lists = [url for url in one.asked if "api/v1/images?" in url]
+        assert chunks <= len(lists) <= chunks + 3
+        files = [url for url in one.asked if url.endswith("/thumb")]
+        assert len(files) == len(set(files)), "a picture is asked for once"
+
+        page.get_by_role("button", name="Choose several").click()
+        page.get_by_role("button", name="Choose all of these").click()
+        zips = page.get_by_role("link", name="Download as zip, ").all()
+        parts = [len((zip.get_attribute("href") or "").split(",")) for zip in zips]
+        assert max(parts) == 200  # what a file takes: the rest is in others, and nothing is lost
+        expect(page.get_by_text(f"{sum(parts)} chosen")).to_be_visible()
+        page.get_by_role("button", name="Done choosing").click()
+
+        shown.last.click()
+        page.get_by_role("dialog").get_by_role("button", name="Favourite").click()
+        expect(page.get_by_role("button", name="♥ Favourite")).to_be_visible()
+        page.keyboard.press("Escape")
+        page.get_by_label("favourites").check()
+        expect(shown).to_have_count(1)
+        expect(shown.get_by_alt_text("dog ")).to_be_visible()
+        page.get_by_label("favourites").uncheck()
+        page.get_by_label("Search prompts").fill("dog 123")
+        expect(shown).to_have_count(11)  # 123 and 1230 to 1239
+        assert one.clean()
 
 
 def test_the_line_breaks_and_comes_back(browser: Browser, world: World, at: str) -> None:

@@ -1,14 +1,18 @@
 """What goes together on the page: grids, variations, votes, lists, a report in a tab."""
 
+from pathlib import Path
+from typing import Any
+
 import httpx
 import pytest
-from paged import needs_chromium, opened
+from paged import Mine, needs_chromium, opened
 from PIL import Image
 from playwright.sync_api import Browser, expect
-from served import World
+from served import World, jpeg, listening
 
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build
+from kaiffin.serve.supervisor import Supervisor
 
 pytestmark = needs_chromium
 
@@ -72,6 +76,85 @@ def test_a_vote_is_no_favourite(browser: Browser, world: World, at: str) -> None
         assert one.clean()
 
 
+def test_trainings_are_scored(browser: Browser, world: World, at: str) -> None:
+    """Asked for on the page, seen while it goes on, its numbers under names that people gave; on
+    another day they are there at once."""
+    mine = Mine(world, at, "sol")
+    dataset = mine.dataset(jpeg())
+    runs = [mine.trained(dataset, name) for name in ("first try", "second try")]
+    asked = {"prompts": ["a dog"], "count": 1, "seed": 1}
+    made = [mine.client.post("/generate", json={"run": run, **asked}).json()["id"] for run in runs]
+    with opened(browser, at, mine.key) as one:
+        page = one.go(f"compare/{','.join(made)}")
+        page.get_by_role("button", name="Score them").click()
+        (job,) = mine.queued("compare")
+        assert job["request"]["runs"] == runs
+        expect(page.locator(".scores").get_by_text("Is next.")).to_be_visible()
+        world.studio.jobs.begin([job["id"]], "test")
+        world.studio.jobs.advance(job["id"], 3, 8, "pictures")
+        expect(page.locator(".scores")).to_contain_text("3 of 8")
+        expect(page.get_by_role("button", name="Score them")).to_be_hidden()
+        world.studio.folder(f"made/{job['id']}")
+        Image.new("RGB", (64, 64)).save(world.studio.made(job["id"]) / "comparison.png")
+        world.studio.jobs.finish(job["id"], compared(runs))
+        for _ in range(2):
+            table = page.locator(".scores table")
+            expect(table.get_by_role("columnheader")).to_have_text(
+                ["measure", "second try against first try"]
+            )
+            expect(table).to_contain_text("0.300 (0.100 to 0.500)")
+            expect(table).to_contain_text("clearly better")
+            sheet = page.get_by_alt_text("pictures of all trainings on the same prompts")
+            expect(sheet).to_be_visible()
+            assert sheet.evaluate("one => one.decode().then(() => one.naturalWidth)") == 64
+            page.reload()
+        assert one.clean()
+
+
+def compared(runs: list[str]) -> dict[str, Any]:
+    """As a worker leaves it (`test_kinds` has one that is real)."""
+    gap = {"mean": 0.3, "low": 0.1, "high": 0.5, "n": 8}
+    return {
+        "runs": runs, "photos": [], "settings": {}, "note": "one training each",
+        "differences": [{"likeness": {"interval": gap, "verdict": "better"}}],
+        "titles": {"likeness": "Nearness to the photos"},
+        "files": ["comparison.png", "report.html", "comparison.json"],
+    }  # fmt: skip
+
+
+@pytest.mark.slow  # two trainings, pictures and scores by real workers
+def test_workers_score_trainings(browser: Browser, tmp_path: Path) -> None:
+    little = {
+        "train": {"steps": 2}, "data": {"skip_bad": True, "prior": {"weight": 0}},
+        "score": {"candidates": 1, "seeds": 1}, "sample": {"steps": 2},
+    }  # fmt: skip
+    world = World(tmp_path / "studio")
+    supervisor = Supervisor(world.studio)
+    supervisor.start()
+    try:
+        with listening(world) as at:
+            mine = Mine(world, at, "sol")
+            dataset = mine.dataset(*(jpeg((80 * n, 9, 9)) for n in range(3)))
+            runs = [
+                mine.done("train", {"dataset": dataset, "name": name, "config": little})
+                for name in ("first try", "second try")
+            ]
+            asked = {"prompts": ["a dog"], "count": 1, "seed": 1, "sample": {"steps": 2}}
+            made = [mine.done("generate", {"run": run, **asked}) for run in runs]
+            with opened(browser, at, mine.key) as one:
+                page = one.go(f"compare/{','.join(made)}")
+                page.get_by_role("button", name="Score them").click()
+                table = page.locator(".scores table")
+                expect(table).to_contain_text("second try against first try", timeout=300_000)
+                expect(table).to_contain_text("no clear difference")
+                sheet = page.get_by_alt_text("pictures of all trainings on the same prompts")
+                assert sheet.evaluate("one => one.decode().then(() => one.naturalWidth)") > 64
+                assert one.clean()
+    finally:
+        supervisor.stop()
+        world.studio.close()
+
+
 def test_settings_that_are_lists(browser: Browser, world: World, at: str) -> None:
     client = caller(world, at, "lis")
     id = client.post("/api/v1/datasets", json={"example": True}).json()["id"]
@@ -115,31 +198,7 @@ def test_a_report_can_do_nothing_here(browser: Browser, world: World, at: str) -
         expect(one.page.locator("#ran")).to_have_text("script nocookie refused")
 
 
-def test_what_is_pasted_or_gone(browser: Browser, world: World, at: str) -> None:
-    """A prompt of 10,000 characters, and a base that is served no longer: said, and kept."""
-    client, long = caller(world, at, "pat"), "word " * 2000
-    with opened(browser, at, key(client)) as one:
-        page = one.go("generate")
-        box = page.get_by_label("What to draw")
-        box.fill(long)
-        expect(page.get_by_text("9,999 characters in one line, 2,000 at most")).to_be_visible()
-        page.get_by_role("button", name="Generate", exact=True).click()
-        expect(page.get_by_role("alert")).to_contain_text("Change it, and try again.")
-        expect(box).to_have_value(long)
-        page.go_back()
-        page.go_forward()
-        expect(page.get_by_label("What to draw")).to_have_value(long)
-        page.get_by_label("What to draw").fill("a dog")
-        before, world.service.bases = world.service.bases, ("miniature-xl",)
-        try:
-            page.get_by_role("button", name="Generate", exact=True).click()
-            expect(page.get_by_role("alert")).to_contain_text("is not served here")
-        finally:
-            world.service.bases = before
-        expect(page.get_by_label("What to draw")).to_have_value("a dog")
-
-
-@pytest.mark.parametrize("answer", ["granted", "denied"])
+@pytest.mark.parametrize("answer", ["granted", pytest.param("denied", marks=pytest.mark.slow)])
 def test_a_message_of_the_browser_is_asked_for(
     browser: Browser, world: World, at: str, answer: str
 ) -> None:
@@ -152,7 +211,7 @@ def test_a_message_of_the_browser_is_asked_for(
         page = one.go("dataset")
         assert page.evaluate("Notification.permission") == "default"  # nobody is asked at once
         page.get_by_role("button", name="Jobs").click()
-        page.get_by_role("button", name="Tell me when something is over").click()
+        page.get_by_role("button", name="Tell me when something is done").click()
         expect(page.get_by_text("Your browser", exact=False)).to_be_visible()
         page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
         page.evaluate(

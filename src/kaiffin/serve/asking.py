@@ -33,7 +33,7 @@ def submit(
     the caller's, 403 without the scope, 429 above a quota."""
     require(caller, NEEDED[kind])
     request = asked.frozen()
-    check(service, caller.owner, request)
+    check(service, caller.owner, request, drawn=kind not in ("report", "export"))
     jobs = service.studio.jobs
     with service.studio.db.transaction() as writer:
         known = "SELECT 1 FROM jobs WHERE owner = ? AND key = ?"
@@ -57,12 +57,12 @@ def pictures(kind: str, request: dict[str, Any]) -> int:
     return 0
 
 
-def check(service: Service, owner: str, request: dict[str, Any]) -> None:
-    """Everything that is named is there, and the caller's."""
+def check(service: Service, owner: str, request: dict[str, Any], *, drawn: bool = False) -> None:
+    """Everything that is named is there, and the caller's; drawn: with the bases of runs."""
     looks = {
         "dataset": lambda id: service.datasets.get(owner, id),
         "adapter": lambda id: service.adapters.get(owner, id),
-        "run": lambda id: run_job(service, owner, id),
+        "run": lambda id: _check_run(service, owner, id, drawn),
         "image": lambda id: image_row(service, owner, id),
         "base": service.check_base,
         "picture": lambda id: picture(service, owner, id),
@@ -86,6 +86,15 @@ def named(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("picture", id) for _, id in begun_from(request))
     if "config" in request:
         yield "base", request["config"]["base"]["name"]
+
+
+def _check_run(service: Service, owner: str, id: str, drawn: bool) -> None:
+    base = run_job(service, owner, id).request["config"]["base"]["name"]
+    if drawn and base not in service.bases:
+        raise UserError(
+            f"base {base!r}, which this training was made with, is not served here any more.",
+            "Ask whoever runs the service to put it back, or train again with another base.",
+        )
 
 
 def run_job(service: Service, owner: str, id: str) -> Job:

@@ -11,13 +11,14 @@ Torch-free.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,22 +152,25 @@ class Datasets:
 
     def _keep(self, dataset: str, incoming: Path, name: str, caption: str, looked: Looked) -> Photo:
         id, suffix = incoming.name, SUFFIXES[looked.format]
-        same = self._rows("dataset = ? AND sha256 = ?", (dataset, looked.sha256))
-        if same:
-            for path in self._pictures(id):
-                path.unlink(missing_ok=True)
-            return same[0]
         place = self.studio.dataset(dataset) / f"{id}{suffix}"
-        with explained(place):
-            size = incoming.stat().st_size
-            os.replace(incoming, place)
-        with self.db.transaction() as writer:
-            writer.execute(
-                "INSERT INTO photos (id, dataset, name, suffix, sha256, bytes, width, height,"
-                " notes, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (id, dataset, name, suffix, looked.sha256, size, looked.width, looked.height,
-                 json.dumps(looked.notes), time.time()),
-            )  # fmt: skip
+        try:
+            with self.db.transaction() as writer:  # of two that are the same, one comes first
+                same = self._rows("dataset = ? AND sha256 = ?", (dataset, looked.sha256))
+                if not same:
+                    writer.execute(
+                        "INSERT INTO photos (id, dataset, name, suffix, sha256, bytes, width,"
+                        " height, notes, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (id, dataset, name, suffix, looked.sha256, incoming.stat().st_size,
+                         looked.width, looked.height, json.dumps(looked.notes), time.time()),
+                    )  # fmt: skip
+                    with explained(place):
+                        os.replace(incoming, place)
+        except BaseException:  # or a training would find what no list names
+            _remove(place, *self._pictures(id))
+            raise
+        if same:
+            _remove(*self._pictures(id))
+            return same[0]
         if caption:
             self._caption(self._rows("id = ?", (id,))[0], caption)
         return self._rows("id = ?", (id,))[0]
@@ -209,15 +213,26 @@ class Datasets:
 
     def leave_out(self, photo: Photo, left_out: bool) -> Photo:
         """Takes its files out of the folder that is trained on, or puts them back."""
-        place = self._folder(photo)
-        other = self._folder(dataclasses.replace(photo, left_out=left_out))
-        for file in self._files(place, photo) if other != place else ():
-            with explained(other):
-                if file.is_file():
-                    os.replace(file, other / file.name)
-        with self.db.transaction() as writer:
+        with self._now(photo) as (now, writer):
             writer.execute("UPDATE photos SET left_out = ? WHERE id = ?", (left_out, photo.id))
+            there = dataclasses.replace(now, left_out=left_out)
+            self.db.afterwards(lambda: self._move(now, self._folder(now), self._folder(there)))
         return self._rows("id = ?", (photo.id,))[0]
+
+    def _move(self, photo: Photo, before: Path, after: Path) -> None:
+        for file in self._files(before, photo) if before != after else ():
+            with explained(after):
+                if file.is_file():
+                    os.replace(file, after / file.name)
+
+    @contextlib.contextmanager
+    def _now(self, photo: Photo) -> Iterator[tuple[Photo, sqlite3.Connection]]:
+        """The photo as it is while the block lasts: one change after the other."""
+        with self.db.transaction() as writer:
+            found = self._rows("id = ?", (photo.id,))
+            if not found:
+                raise NotFound("this photo was deleted.", "The dataset lists its photos.")
+            yield found[0], writer
 
     def _folder(self, photo: Photo) -> Path:
         if photo.left_out:
@@ -228,10 +243,18 @@ class Datasets:
         return [folder / f"{photo.id}{suffix}" for suffix in (photo.suffix, ".png", ".txt")]
 
     def _caption(self, photo: Photo, caption: str) -> None:
-        path = self._folder(photo) / f"{photo.id}.txt"
-        write_bytes(path, caption.encode()) if caption else path.unlink(missing_ok=True)
-        with self.db.transaction() as writer:
-            writer.execute("UPDATE photos SET caption = ? WHERE id = ?", (caption, photo.id))
+        """Beside the photo once the table has it: a full disk leaves both as they were."""
+        made = self.studio.path / "incoming" / f"{new_id()}.txt"
+        try:
+            write_bytes(made, caption.encode())
+            with self._now(photo) as (now, writer):
+                writer.execute("UPDATE photos SET caption = ? WHERE id = ?", (caption, photo.id))
+                path = self._folder(now) / f"{photo.id}.txt"
+                self.db.afterwards(
+                    lambda: os.replace(made, path) if caption else path.unlink(missing_ok=True)
+                )
+        finally:
+            made.unlink(missing_ok=True)
 
     async def _crop(self, photo: Photo, crop: Mapping[str, int] | None) -> None:
         """The original stands aside while a part of it is in its place."""
@@ -264,8 +287,7 @@ class Datasets:
 
     def _remove_files(self, photo: Photo) -> None:
         files = self._files(self._folder(photo), photo)
-        for path in (*files, self._original(photo), *self._pictures(photo.id)):
-            path.unlink(missing_ok=True)
+        _remove(*files, self._original(photo), *self._pictures(photo.id))
 
     def _original(self, photo: Photo) -> Path:
         return self.studio.path / "originals" / f"{photo.id}{photo.suffix}"
@@ -273,6 +295,11 @@ class Datasets:
     def _pictures(self, id: str) -> tuple[Path, Path]:
         folder = self.studio.path / "thumbs"
         return folder / f"{id}-shown.jpg", folder / f"{id}-thumb.jpg"
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def refuse_in_use(studio: Studio, owner: str, id: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -58,7 +59,8 @@ class Decoder:
         self, path: Path, *, shown: Path, thumb: Path, crop: tuple[Path, Mapping[str, int]] | None
         = None,
     ) -> Looked:  # fmt: skip
-        """What is in the file at `path`; PhotoError where it is no photo that Kaiffin reads.
+        """What is in the file at `path`; PhotoError where it is no photo that Kaiffin reads,
+        OSError where nothing can be written.
 
         shown, thumb: where JPEGs of it are written; crop: where a PNG of a part of it goes, and
         which part: left, top, width, height.
@@ -76,6 +78,8 @@ class Decoder:
     async def _looked(self, order: Mapping[str, Any]) -> Looked:
         async with self._turn:
             answer = await self._ask(order)
+        if number := answer.get("errno"):
+            raise OSError(number, os.strerror(number))
         if "problem" in answer:
             raise PhotoError(answer["problem"], answer["fix"])
         notes = tuple(answer.pop("notes"))
@@ -148,6 +152,8 @@ def _answered(order: Mapping[str, Any]) -> dict[str, Any]:
     except MemoryError:
         return {"problem": "the photo is too large to be opened here.", "fix": AGAIN}
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # nothing wrong with it: the disk is full
+            return {"errno": error.errno}
         return {"problem": f"the photo cannot be opened ({type(error).__name__}).", "fix": AGAIN}
 
 

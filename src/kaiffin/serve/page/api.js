@@ -2,9 +2,9 @@
 import { W } from "./words.js";
 
 export class Problem extends Error {
-	constructor(problem, way_out = "", status = 0, field = "") {
+	constructor(problem, way_out = "", status = 0) {
 		super(problem);
-		Object.assign(this, { problem, way_out, status, field });
+		Object.assign(this, { problem, way_out, status });
 	}
 }
 
@@ -12,11 +12,12 @@ const bus = new EventTarget();
 export const tell = (name, detail) => bus.dispatchEvent(new CustomEvent(name, { detail }));
 export const on = (name, listen, signal) => bus.addEventListener(name, (event) => listen(event.detail), { signal });
 
-async function problemOf(answer) {
+/** What the service said in place of an answer; a proxy's page says nothing. */
+function problemOf(status, text) {
 	let said = {};
-	try { said = (await answer.json()).error || {}; } catch { /* no JSON: a proxy's page */ }
-	if (answer.status === 401) tell("stranger");
-	return new Problem(said.problem || W.odd(answer.status), said.field ? W.fieldWay : said.way_out || "", answer.status, said.field || "");
+	try { said = JSON.parse(text).error || {}; } catch { /* no JSON */ }
+	if (status === 401) tell("stranger");
+	return new Problem(said.problem || W.odd(status), said.field ? W.fieldWay : said.way_out, status);
 }
 
 export async function api(path, { method = "GET", body, key, signal } = {}) {
@@ -25,14 +26,14 @@ export async function api(path, { method = "GET", body, key, signal } = {}) {
 	if (key) headers["idempotency-key"] = key;
 	let answer;
 	try {
-		answer = await fetch(`api/v1/${path}`, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+		answer = await fetch(`api/v1/${path}`, { method, headers, signal, keepalive: method === "PATCH", body: body === undefined ? undefined : JSON.stringify(body) });
 	} catch (error) {
 		if (error.name === "AbortError") throw error;
 		tell("line", false);
 		throw new Problem(W.offline, W.offlineWay);
 	}
 	tell("line", true);
-	if (!answer.ok) throw await problemOf(answer);
+	if (!answer.ok) throw problemOf(answer.status, await answer.text());
 	return answer.status === 204 ? null : answer.json();
 }
 
@@ -43,18 +44,19 @@ export const remove = (path) => api(path, { method: "DELETE" });
 
 /** A job, asked for once however often the line breaks while it is. */
 export async function submit(kind, request) {
-	const key = [...crypto.getRandomValues(new Uint8Array(12))].map((n) => n.toString(16).padStart(2, "0")).join("");
+	const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
 	for (let turn = 0; ; turn += 1) {
 		try {
-			const job = await post("jobs", { kind, request }, { key });
-			hear(job);
-			return job;
+			return hear(await post("jobs", { kind, request }, { key }));
 		} catch (error) {
 			if (error.status || turn === 4) throw error;
 			await pause(1000 * 2 ** turn);
 		}
 	}
 }
+
+/** The newest job of a kind whose request fits. */
+export const newest = async (kind, fits, signal) => (await get(`jobs?kind=${kind}&limit=200`, signal)).items.find(({ request }) => fits(request));
 
 export const act = async (job, what) => hear(await post(`jobs/${job}/${what}`));
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -67,14 +69,7 @@ export function upload(path, file, progress) {
 		request.open("POST", `api/v1/${path}`);
 		request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
 		request.onerror = () => fail(new Problem(W.offline, W.uploadWay));
-		request.onload = () => {
-			let said = {};
-			try { said = JSON.parse(request.responseText); } catch { /* no JSON */ }
-			if (request.status < 300) return done(said);
-			if (request.status === 401) tell("stranger");
-			const { problem, way_out } = said.error || {};
-			return fail(new Problem(problem || W.odd(request.status), way_out, request.status));
-		};
+		request.onload = () => (request.status < 300 ? done(JSON.parse(request.responseText)) : fail(problemOf(request.status, request.responseText)));
 		request.send(form);
 	});
 }
@@ -92,7 +87,7 @@ export async function every(path, most = 1000) {
 	return found;
 }
 
-// --- jobs, as they are now -----------------------------------------------------------------------
+// --- jobs, as they are now
 
 export const jobs = new Map();
 
@@ -109,20 +104,24 @@ export async function loadJobs() {
 	for (const job of (await get("jobs?limit=100")).items.reverse()) hear(job);
 }
 
-export const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
+/** What a set of photos or a training shows, in its owner's words. */
+export const whoOf = ({ subject, noun }) => [subject, noun].filter(Boolean).join(" ");
+export const nameOf = (one) => one.name || whoOf(one) || W.dataset.nameless(one.created);
+
+export const fileOf = (job, name) => `api/v1/jobs/${job.id}/files/${name}`;
 export const isLive = (job) => ["queued", "running", "pausing", "paused"].includes(job.state);
 
 /** Resolves with the job once it is over or held. */
 export function ended(id, signal) {
 	return new Promise((done) => {
-		const look = (job) => job.id === id && (isOver(job) || job.state === "held") && done(job);
+		const look = (job) => job.id === id && !isLive(job) && done(job);
 		on("job", ({ job }) => look(job), signal);
 		if (jobs.has(id)) look(jobs.get(id));
 		refresh(id).then(look, () => {});
 	});
 }
 
-// --- events --------------------------------------------------------------------------------------
+// --- events
 
 let last = null, source = null, polling = false;
 

@@ -1,6 +1,6 @@
 // The page's frame: who is here, which part is shown, whether the service answers.
-import { api, get, jobs, listen, loadJobs, on, post, quiet, isLive } from "./api.js";
-import { busy, button, dialog, field, h, inRow, link, say } from "./dom.js";
+import { get, jobs, listen, loadJobs, on, pause, post, quiet, remove, isLive } from "./api.js";
+import { button, dialog, field, form, h, inRow, link, put, say } from "./dom.js";
 import { drawer, said } from "./jobs.js";
 import { W } from "./words.js";
 
@@ -13,37 +13,41 @@ let leaving = new AbortController();
 let me = null;
 
 /** Where the address leads: #/part/id?more. */
-export function place() {
+function place() {
 	const [path, more] = location.hash.replace(/^#\/?/, "").split("?");
 	const [part, ...ids] = path.split("/");
 	return { part: VIEWS[part] ? part : "dataset", id: ids.join("/"), query: new URLSearchParams(more || "") };
 }
 
 async function show() {
+	typed();
+	for (const box of document.querySelectorAll("dialog:not(.gate)")) box.close();
 	leaving.abort();
 	leaving = new AbortController();
 	const { signal } = leaving, { part, id, query } = place();
 	for (const one of document.querySelectorAll("#head a[data-part]")) {
-		if (one.dataset.part !== part) { one.removeAttribute("aria-current"); continue; }
-		one.setAttribute("aria-current", "page");
-		document.title = W.title(one.textContent);
+		one.ariaCurrent = one.dataset.part === part ? "page" : null;
+		if (one.ariaCurrent) document.title = W.title(one.textContent);
 	}
-	const root = h("div", { class: `view ${part}` });
+	const root = h(`div.view.${part}`);
 	try {
 		const { view } = await VIEWS[part]();
 		if (signal.aborted) return;
-		main.replaceChildren(root);
+		put(main, root);
 		scrollTo(0, 0);
 		await view(root, id, query, signal, me);
 	} catch (error) {
 		if (error.name === "AbortError" || signal.aborted) return;
-		main.replaceChildren(root);
+		put(main, root);
 		if (!("problem" in error)) console.error(error);
 		const spot = h("div");
-		root.replaceChildren(spot, inRow(button(W.again, show), link(W.toStart, "#/dataset")));
+		put(root, spot, inRow(button(W.again, show), link(W.toStart, "#/dataset")));
 		say(spot, error);
 	}
 }
+
+/** What is being typed is sent before its place is gone. */
+const typed = () => main.contains(document.activeElement) && document.activeElement.blur();
 
 /** The head is in the document, so that it is seen before any script has come. */
 function head() {
@@ -51,27 +55,19 @@ function head() {
 	document.querySelector(".more").append(drawer());
 }
 
-// --- who is here ----------------------------------------------------------------------------------
+// --- who is here
 
 let asking = null;
 
 function login() {
 	if (asking) return;
-	const spot = h("div");
 	const key = h("input", { type: "password", autocomplete: "current-password", required: true });
-	const enter = h("button", { class: "main" }, W.enter);
-	const form = h("form", {
-		class: "login", onsubmit: (event) => {
-			event.preventDefault();
-			busy(enter, spot, async () => {
-				me = await post("session", { key: key.value.trim() });
-				asking.close();
-				begin();
-			});
-		},
-	}, h("p", {}, location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W.key, key, W.keyHint), spot, enter);
 	quiet();
-	asking = dialog(W.login, form);
+	asking = dialog(W.login, form(W.enter, async () => {
+		await post("session", { key: key.value.trim() });
+		asking.close();
+		begin();
+	}, [h("p", location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W.key, key, W.keyHint)]));
 	asking.classList.add("gate");
 	asking.addEventListener("cancel", (event) => event.preventDefault());
 	asking.querySelector(".buttons button").remove();
@@ -80,11 +76,11 @@ function login() {
 }
 
 export async function logOut() {
-	await api("session", { method: "DELETE" });
+	await remove("session");
 	location.reload();
 }
 
-// --- whether the service answers ------------------------------------------------------------------
+// --- whether the service answers
 
 let answers = true;
 
@@ -102,12 +98,12 @@ function line(good) {
 
 async function retry() {
 	while (!answers) {
-		await new Promise((done) => setTimeout(done, 1500));
+		await pause(1500);
 		await get("session").catch(() => {});
 	}
 }
 
-// --- what is over -------------------------------------------------------------------------------
+// --- what is over
 
 let unseen = false; // something is over that nobody has looked at
 
@@ -139,4 +135,5 @@ on("line", line);
 on("job", finished);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { unseen = false; finished(); } });
 addEventListener("hashchange", show);
+addEventListener("pagehide", typed);
 begin().catch((error) => say(main, error));

@@ -1,11 +1,10 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
-import { Problem, api, every, get, on, submit } from "./api.js";
-import { aside, busy, button, doer, field, h, h2, heading, inRow, link, option, sentence, share, soft, table } from "./dom.js";
+import { Problem, api, every, fileOf, get, hear, isLive, nameOf, newest, on, submit, whoOf } from "./api.js";
+import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, option, pic, put, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
 import { small } from "./gallery.js";
-import { stages } from "./generate.js";
+import { linesOf, models, picked, stages } from "./generate.js";
 import { follow, standing } from "./jobs.js";
 import { zoom } from "./viewer.js";
-import { runName } from "./tune.js";
 import { W } from "./words.js";
 
 const C = W.compare;
@@ -19,50 +18,40 @@ export async function view(root, id, query, signal) {
 }
 
 function asking(runs, bases) {
-	const spot = h("div"), list = h("div", { class: "rivals" });
-	const models = [...runs.map((one) => [`run:${one.id}`, runName(one)]), ...bases.map((one) => [`base:${one.name}`, W.bases[one.name] || one.name])];
+	const place = h("div.narrow"), list = h("div.rivals"), more = button(C.add, () => { add(); changed(); });
+	const { keep, typed } = typing(place, () => ({ rivals: [...list.children].map((row) => row.read()), prompts: prompts.value, count: count.value, blind: blind.checked }));
+	const changed = () => { more.hidden = list.children.length >= MOST; keep(); };
 
-	function add(chosen) {
-		const checkpoint = h("select", { "aria-label": C.checkpoint });
-		const model = h("select", { "aria-label": C.model, onchange: () => load() }, models.map(([value, text]) => option(value, text, chosen)));
-		const load = async () => {
-			const [kind, id] = model.value.split(":");
-			checkpoint.hidden = kind !== "run";
-			if (kind !== "run") return;
-			const run = await get(`runs/${id}`);
-			checkpoint.replaceChildren(...stages(run));
+	function add({ run, base, checkpoint: stage = "" } = {}) {
+		const checkpoint = h("select", { "aria-label": C.checkpoint }), model = models(runs, bases, run ? `run:${run}` : `base:${base}`, () => load(), C.model);
+		const load = async (stage = "") => {
+			const { run } = picked(model, checkpoint);
+			checkpoint.hidden = !run;
+			put(checkpoint, option(stage, ""));
+			if (!run) return;
+			put(checkpoint, stages(await get(`runs/${run}`)));
+			checkpoint.value = stage;
+			if (checkpoint.selectedIndex < 0) checkpoint.value = "";
 		};
-		const row = h("div", { class: "rival" }, model, checkpoint, button(C.drop, () => { row.remove(); more.hidden = list.children.length >= MOST; }));
-		row.read = () => {
-			const [kind, id] = model.value.split(":");
-			const step = checkpoint.value;
-			return { [kind]: id, ...(kind === "run" && step ? { checkpoint: step === "best" ? "best" : Number(step) } : {}) };
-		};
+		const row = h("div.rival", model, checkpoint, button(C.drop, () => { row.remove(); changed(); }));
+		row.read = () => picked(model, checkpoint);
 		list.append(row);
-		more.hidden = list.children.length >= MOST;
-		load();
+		load(stage);
 	}
 
-	const more = button(C.add, () => add(models[0][0]));
-	const first = runs[0], who = first ? [first.subject, first.noun].filter(Boolean).join(" ") : "kaiffin penguin";
-	const prompts = h("textarea", { rows: 4, required: true, value: C.prompts(who) });
-	const count = h("input", { type: "number", min: 1, max: 8, value: 2, required: true });
-	const blind = h("input", { type: "checkbox" });
-	const go = h("button", { class: "main" }, C.go);
-	add(models[0][0]);
-	add(first ? `base:${first.base}` : models.at(-1)[0]);
-	return h("form", { class: "form wide", onsubmit: (event) => {
-		event.preventDefault();
-		busy(go, spot, async () => {
-			const rows = [...list.children];
-			if (rows.length < 2) throw new Problem(C.two);
-			const asked = { prompts: prompts.value.split("\n").map((line) => line.trim()).filter(Boolean), count: Number(count.value), seed: 1 };
-			const made = [];
-			for (const row of rows) made.push((await submit("generate", { ...row.read(), ...asked })).id);
-			location.hash = `#/compare/${made.join(",")}${blind.checked ? "?blind=1" : ""}`;
-		});
-	} }, h("fieldset", { class: "field" }, h("legend", {}, C.models), list, more),
-		field(C.promptsLabel, prompts, C.promptsHint), field(C.count, count), h("label", { class: "check" }, blind, C.blind), inRow(go), spot);
+	const first = runs[0];
+	const prompts = h("textarea", { rows: 4, required: true, value: typed?.prompts ?? C.prompts(first ? whoOf(first) : "kaiffin penguin") });
+	const count = numbered({ min: 1, max: 8, value: typed?.count ?? 2, required: true }), blind = h("input", { type: "checkbox", checked: typed?.blind });
+	for (const one of typed?.rivals || [{ checkpoint: "best" }, { base: first ? first.base : bases.at(-1).name }]) add(one);
+	more.hidden = list.children.length >= MOST;
+	place.append(form(C.go, async () => {
+		const rows = [...list.children], made = [];
+		if (rows.length < 2) throw new Problem(C.two);
+		const asked = { prompts: linesOf(prompts), count: Number(count.value), seed: 1 };
+		for (const row of rows) made.push((await submit("generate", { ...row.read(), ...asked })).id);
+		location.hash = `#/compare/${made}${blind.checked ? "?blind=1" : ""}`;
+	}, [h("fieldset.field", h("legend", C.models), list, more), field(C.promptsLabel, prompts, C.promptsHint), field(C.count, count), ticked(C.blind, blind)]));
+	return place;
 }
 
 /** A number that is the same whenever the page is loaded: where a picture stands when names are hidden. */
@@ -70,13 +59,18 @@ const scatter = (text) => [...text].reduce((sum, letter) => (Math.imul(sum, 31) 
 
 async function shown(root, ids, query, runs, signal) {
 	const blind = query.get("blind") === "1";
+	/** Trainings of one name are told apart by their time. */
+	const called = (id) => {
+		const run = runs.find((one) => one.id === id), name = run && nameOf(run);
+		return runs.filter((one) => nameOf(one) === name).length > 1 ? `${name} (${new Date(1000 * run.created).toLocaleString()})` : name;
+	};
 	const rivals = await Promise.all(ids.map(async (id) => {
-		const job = await get(`jobs/${id}`, signal), run = runs.find((one) => one.id === job.request.run);
+		const job = await get(`jobs/${id}`, signal), run = called(job.request.run);
 		const step = job.request.checkpoint;
-		return { id, job, name: run ? `${runName(run)}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : W.bases[job.request.base] || job.request.base, images: [] };
+		return { id, job, name: run ? `${run}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
 	}));
-	const status = h("div"), rows = h("div", { class: "rows" }), votes = h("section", { class: "votes", "aria-live": "polite" }), scores = h("section", {});
-	root.append(inRow(link(C.other, "#/compare", { class: "button" }), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
+	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
+	root.append(inRow(link(C.other, "#/compare", "button"), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
 
 	async function load(one) {
 		one.images = (await get(`images?job=${one.id}&limit=200`, signal)).items;
@@ -99,44 +93,41 @@ async function shown(root, ids, query, runs, signal) {
 
 	// A vote is for the pictures of a row, once all are there.
 	const winners = new Map((await get(`votes?jobs=${ids}`, signal)).map((one) => [one.images.join(), one.won]));
-	const key = (line) => line.cells.map((cell) => cell.image?.id).sort().join();
-	const wins = (line, cell) => Boolean(cell.image) && winners.get(key(line)) === cell.image.id;
-	const voted = (line) => line.cells.find((cell) => wins(line, cell));
+	const key = (row) => row.cells.map((cell) => cell.image?.id).sort().join();
+	const wins = (row, cell) => Boolean(cell.image) && winners.get(key(row)) === cell.image.id;
+	const voted = (row) => row.cells.find((cell) => wins(row, cell));
 
 	function draw() {
-		const all = lines(), left = all.filter((line) => !voted(line)).length, open = !blind || left === 0;
-		rows.replaceChildren(...all.map((line) => {
-			const cells = open ? line.cells : [...line.cells].sort((a, b) => scatter(`${a.rival.id}${line.seed}${line.prompt}`) - scatter(`${b.rival.id}${line.seed}${line.prompt}`));
+		const all = lines(), left = all.filter((row) => !voted(row)).length, open = !blind || left === 0;
+		const said = (cell, i) => (open ? cell.rival.name : C.letter(i));
+		put(rows, all.map((row) => {
+			const cells = open ? row.cells : [...row.cells].sort((a, b) => scatter(`${a.rival.id}${row.seed}${row.prompt}`) - scatter(`${b.rival.id}${row.seed}${row.prompt}`));
 			const full = cells.filter((cell) => cell.image);
 			const spot = h("div");
-			return h("figure", { class: "card line-of" }, h("figcaption", {}, line.prompt, aside(` · ${W.seed(line.seed)}`)),
-				h("div", { class: "side-by-side" }, cells.map((cell, i) => h("div", { class: `cell${wins(line, cell) ? " winner" : ""}` },
-					aside(open ? cell.rival.name : C.letter(i)),
-					cell.image ? h("button", { type: "button", class: "pic", onclick: () => zoom(full.map((one, k) => ({ src: `api/v1/images/${one.image.id}/file`, alt: line.prompt, title: open ? one.rival.name : C.letter(k) })), full.indexOf(cell)) },
-						small(cell.image, open ? `${cell.rival.name}: ${line.prompt}` : C.letter(i))) : h("span", { class: "gone" }, C.coming),
-					full.length === cells.length ? button(wins(line, cell) ? C.voted : C.vote, (event) => busy(event.currentTarget, spot, () => vote(line, cell)), { "aria-pressed": String(wins(line, cell)), "aria-label": C.voteFor(open ? cell.rival.name : C.letter(i), line.prompt, line.seed) }) : ""))), spot);
+			return h("figure.card.line-of", h("figcaption", row.prompt, aside(` · ${W.seed(row.seed)}`)),
+				h("div.side-by-side", cells.map((cell, i) => h(wins(row, cell) ? "div.cell.winner" : "div.cell", aside(said(cell, i)),
+					cell.image ? pic(() => zoom(full.map((one, k) => ({ src: `api/v1/images/${one.image.id}/file`, alt: row.prompt, title: said(one, k) })), full.indexOf(cell)),
+						small(cell.image, `${said(cell, i)}: ${row.prompt}`)) : h("span.gone", C.coming),
+					full.length === cells.length && doer(wins(row, cell) ? C.voted : C.vote, spot, () => vote(row, cell), { "aria-pressed": String(wins(row, cell)), "aria-label": C.voteFor(said(cell, i), row.prompt, row.seed) })))), spot);
 		}));
 		counted(all, left, open);
 	}
 
-	async function vote(line, cell) {
-		const won = wins(line, cell) ? null : cell.image.id;
-		await api("votes", { method: "PUT", body: { images: key(line).split(","), won } });
-		winners.set(key(line), won);
-		const at = document.activeElement?.getAttribute("aria-label");
-		draw();
-		[...rows.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
+	async function vote(row, cell) {
+		const won = wins(row, cell) ? null : cell.image.id;
+		await api("votes", { method: "PUT", body: { images: key(row).split(","), won } });
+		winners.set(key(row), won);
+		redrawn(rows, draw);
 	}
 
 	function counted(all, left, open) {
 		const of = all.length - left;
-		if (!open) { votes.replaceChildren(soft(C.left(left))); return; }
-		if (!of) { votes.replaceChildren(); return; }
+		if (!open || !of) return put(votes, !open && soft(C.left(left)));
 		const chance = 1 / rivals.length;
-		votes.replaceChildren(h2(C.votes), table([C.model, C.preferred, C.interval], rivals.map((rival) => {
-				const won = all.filter((line) => voted(line)?.rival === rival).length, { low, high } = share(won, of);
-				return h("tr", {}, h("th", { scope: "row" }, rival.name), h("td", {}, C.wonOf(won, of)), h("td", {}, C.between(low, high), aside(low > chance ? C.more : high < chance ? C.less : C.unclear)));
-			})), soft(C.votesNote));
+		return put(votes, h2(C.votes), table([C.model, C.preferred, C.interval], rivals.map((rival) => {
+			const won = all.filter((row) => voted(row)?.rival === rival).length, { low, high } = share(won, of);
+			return line(rival.name, C.wonOf(won, of), [C.between(low, high), aside(low > chance ? C.more : high < chance ? C.less : C.unclear)]);
+		})), soft(C.votesNote));
 	}
 
 	for (const rival of rivals) {
@@ -144,28 +135,29 @@ async function shown(root, ids, query, runs, signal) {
 		const place = h("div");
 		status.append(place);
 		follow(rival.id, signal, (now) => {
-			place.replaceChildren(now.state === "done" ? "" : standing(now));
+			put(place, now.state !== "done" && standing(now));
 			if (now.state === "done") load(rival);
 		});
 	}
 	for (const rival of rivals) await load(rival);
 	const trained = [...new Set(rivals.map((one) => one.job.request.run).filter(Boolean))];
-	if (trained.length > 1) judged(scores, trained, signal);
+	if (trained.length > 1) await judged(scores, trained, called, signal);
 }
 
 /** Scores of whole trainings against each other, with their intervals. */
-async function judged(place, runs, signal) {
+async function judged(place, runs, called, signal) {
 	const spot = h("div"), result = h("div", { "aria-live": "polite" });
-	const before = (await get("jobs?kind=compare&limit=100", signal)).items.find((job) => job.request.runs.join() === runs.join());
+	const before = await newest("compare", (asked) => asked.runs.join() === runs.join(), signal);
 	const draw = (job) => {
-		if (job.state !== "done") { result.replaceChildren(standing(job)); return; }
-		const { runs: names, differences, titles, note, files } = job.result;
-		result.replaceChildren(table([C.measure, ...names.slice(1).map((name) => C.against(name, names[0]))], Object.keys(differences[0] || {}).map((measure) => h("tr", {}, h("th", { scope: "row" }, titles[measure]),
-				differences.map((one) => h("td", {}, one[measure] ? [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)] : ""))))),
-			note ? soft(sentence(note)) : "", h("img", { class: "whole-sheet", src: `api/v1/jobs/${job.id}/files/${files[0]}`, alt: C.sheet }));
+		begin.hidden = isLive(job);
+		if (job.state !== "done") return put(result, standing(job));
+		const { differences, titles, note, files } = job.result, [first, ...others] = runs.map(called);
+		return put(result, table([C.measure, ...others.map((name) => C.against(name, first))], Object.keys(differences[0] || {}).map((measure) => line(titles[measure],
+			...differences.map((one) => one[measure] && [C.difference(one[measure].interval), aside(C.verdicts[one[measure].verdict] || one[measure].verdict)])))),
+			note && soft(sentence(note)), h("img.whole-sheet", { src: fileOf(job, files[0]), alt: C.sheet }));
 	};
-	const watch = (job) => { draw(job); follow(job.id, signal, (now) => draw({ ...job, ...now })); };
+	const watch = (job) => follow(job.id, signal, draw);
 	const begin = doer(C.score, spot, async () => watch(await submit("compare", { runs })));
-	place.replaceChildren(h2(C.scores), soft(C.scoresLead), begin, spot, result);
-	if (before) watch(before);
+	put(place, h2(C.scores), soft(C.scoresLead), begin, spot, result);
+	if (before) watch(hear(before));
 }

@@ -10,12 +10,9 @@ export function middle(photo) {
 /** A frame over the picture it stands beside; `move` puts it elsewhere. */
 export function frame(photo, crop, movable = false) {
 	const made = h("span", { class: `crop${movable ? " movable" : ""}`, "aria-hidden": "true" });
-	made.move = ({ left, top, width, height }) => {
-		made.style.left = `${(100 * left) / photo.width}%`;
-		made.style.top = `${(100 * top) / photo.height}%`;
-		made.style.width = `${(100 * width) / photo.width}%`;
-		made.style.height = `${(100 * height) / photo.height}%`;
-	};
+	const share = (part, whole) => `${(100 * part) / whole}%`;
+	made.move = ({ left, top, width, height }) => Object.assign(made.style, {
+		left: share(left, photo.width), top: share(top, photo.height), width: share(width, photo.width), height: share(height, photo.height) });
 	made.move(crop);
 	return made;
 }

@@ -1,6 +1,6 @@
 // Dataset: photos in, looked at, mended.
-import { every, get, isLive, on, patch, post, remove, submit } from "./api.js";
-import { ago, aside, bold, busy, button, dialog, doer, field, h, h2, heading, inRow, link, note, sentence, soft, sure, trouble } from "./dom.js";
+import { every, get, hear, isLive, nameOf, newest, on, patch, post, remove, submit } from "./api.js";
+import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure, trouble } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
 import { dismiss, dropPlace, take, there, uploads } from "./uploads.js";
@@ -12,107 +12,98 @@ export async function view(root, id, query, signal) {
 	if (id) return one(root, id, signal);
 	const sets = (await get("datasets?limit=200", signal)).items;
 	const spot = h("div");
-	const begin = (files) => busy(null, spot, async () => {
-		const made = await post("datasets", { name: "" });
-		take(made.id, files);
-		location.hash = `#/dataset/${made.id}`;
-	});
-	const example = doer(D.example, spot, async () => {
-		const made = await post("datasets", { example: true });
-		location.hash = `#/dataset/${made.id}`;
-	}, { class: sets.length ? "" : "main" });
+	const make = async (asked, files) => {
+		const { id: made } = await post("datasets", asked);
+		take(made, files);
+		location.hash = `#/dataset/${made}`;
+	};
 	root.append(
 		...heading(sets.length ? D.over : D.welcome, sets.length ? D.title : D.first),
-		h("p", { class: "lead" }, sets.length ? D.lead : D.firstLead),
-		dropPlace(begin, D.drop),
-		h("div", { class: "row try" }, example, soft(D.exampleNote)), spot,
+		h("p.lead", sets.length ? D.lead : D.firstLead),
+		dropPlace((files) => busy(null, spot, () => make({ name: "" }, files))),
+		h("div.row.try", doer(D.example, spot, () => make({ example: true }, [])), soft(D.exampleNote)), spot,
 		sets.length ? h2(D.yours) : "",
-		h("ul", { class: "plain sets" }, sets.map((set) => h("li", {}, h("a", { class: "set", href: `#/dataset/${set.id}` },
-			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span", { class: "gone" }, D.empty),
+		h("ul.plain.sets", sets.map((set) => h("li", h("a.set", { href: `#/dataset/${set.id}` },
+			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span.gone", D.empty),
 			bold(nameOf(set)), aside(W.photos(set.photos)))))),
-		sets.length ? "" : h("ol", { class: "steps" }, D.steps.map(([name, text]) => h("li", {}, bold(name), aside(text)))),
+		sets.length ? "" : h("ol.steps", D.steps.map(([name, text]) => h("li", bold(name), aside(text)))),
 	);
 }
 
-export const nameOf = (set) => set.name || [set.subject, set.noun].filter(Boolean).join(" ") || W.dataset.nameless(set.created);
-
 async function one(root, id, signal) {
-	const state = { set: null, photos: [], scan: null }, arriving = h("div", { class: "uploads", "aria-live": "polite" });
+	const state = { set: null, photos: [], scan: null }, arriving = h("div.uploads", { "aria-live": "polite" });
+	const add = (some) => { state.photos.push(...some.filter((photo) => !state.photos.some((one) => one.id === photo.id))); };
 	// Before the list is asked for: what comes meanwhile is not missed.
-	uploading(id, arriving, (photo) => {
-		if (state.photos.some((one) => one.id === photo.id)) return;
-		state.photos.push(photo);
-		if (state.set) draw();
-	}, signal);
-	const [set, listed] = await Promise.all([get(`datasets/${id}`, signal), every(`datasets/${id}/photos`)]);
-	const early = state.photos.filter((photo) => !listed.some((one) => one.id === photo.id));
-	state.photos = [...listed, ...early];
-	const scans = (await get("jobs?kind=scan&limit=200", signal)).items;
+	uploading(id, arriving, (photo) => { add([photo]); if (state.set) draw(); }, signal);
+	const [set, listed, scan] = await Promise.all([get(`datasets/${id}`, signal), every(`datasets/${id}/photos`), newest("scan", (asked) => asked.dataset === id, signal)]);
+	const early = state.photos.splice(0);
+	add(listed);
+	add(early);
 	there(id, state.photos.map((photo) => photo.id));
-	const scan = scans.find((job) => job.request.dataset === id);
 	state.set = set;
-	const sheet = h("ul", { class: "plain sheet-live", "aria-label": D.sheet });
-	const told = h("section", { class: "told", "aria-live": "polite" });
-	const count = h("p", { class: "soft" }), spot = h("div"), cards = new Map();
+	const sheet = h("ul.plain.sheet-live", { "aria-label": D.sheet });
+	const told = h("section.told", { "aria-live": "polite" });
+	const count = h("p.soft"), spot = h("div"), cards = new Map();
 
 	function draw() {
 		const by = findings(state);
 		const order = [...state.photos].sort((a, b) => weight(by, a) - weight(by, b));
-		// A card that says the same stays as it is, with what is being typed into it.
 		order.forEach((photo, at) => {
-			const found = by.get(photo.id) || [], key = JSON.stringify([photo, found, state.set.subject, state.set.noun]);
-			if (cards.get(photo.id)?.key !== key) cards.set(photo.id, { key, made: card(state, photo, found, draw) });
-			const { made } = cards.get(photo.id);
-			if (sheet.children[at] !== made) sheet.insertBefore(made, sheet.children[at] || null);
+			if (!cards.has(photo.id)) cards.set(photo.id, card(state, photo, draw));
+			const made = cards.get(photo.id), there = sheet.children[at] || null;
+			made.show(photo, by.get(photo.id) || []);
+			// What is moved, and not put in anew, keeps the focus.
+			if (there !== made) sheet[made.isConnected && sheet.moveBefore ? "moveBefore" : "insertBefore"](made, there);
 		});
 		while (sheet.children.length > order.length) sheet.lastChild.remove();
 		const used = state.photos.filter((photo) => !photo.left_out).length;
 		count.textContent = state.photos.length ? D.count(used, state.photos.length - used) : D.none;
 		summary(told, state, by, signal);
-		next.hidden = !used;
+		next.hidden = check.hidden = !used;
 		check.classList.toggle("main", used > 0 && !state.scan);
-		next.firstChild.classList.toggle("main", Boolean(state.scan));
+		next.classList.toggle("main", Boolean(state.scan));
 	}
 
-	const next = h("p", { class: "next" }, link(D.next, `#/tune?dataset=${id}`, { class: "button" }));
-	const watch = (job) => { state.scan = job; draw(); follow(job.id, signal, (now) => { state.scan = { ...job, ...now }; draw(); }); };
+	const next = link(D.next, `#/tune?dataset=${id}`, "button");
+	const watch = (job) => follow(job.id, signal, (now) => { state.scan = now; draw(); });
 	const check = doer(D.check, spot, async () => watch(await submit("scan", { dataset: id, config: { ...configOf(state.set), data: { skip_bad: true } } })));
 	root.append(
 		...heading(link(D.all, "#/dataset"), nameOf(state.set)),
 		words(state, root, signal),
-		dropPlace((files) => take(id, files), state.photos.length ? D.dropMore : D.drop, state.photos.length > 0),
+		dropPlace((files) => take(id, files), state.photos.length > 0),
 		arriving,
-		h("div", { class: "bar" }, count, check), spot, told, sheet, next,
-		h("details", { class: "last-part" }, h("summary", {}, D.more), h("p", {},
-			button(D.remove, async (event) => {
-				if (!(await sure(D.removeSure(nameOf(state.set)), D.remove))) return;
-				busy(event.currentTarget, spot, async () => { await remove(`datasets/${id}`); location.hash = "#/dataset"; });
-			})), soft(D.removeNote)),
+		told, sheet, spot, h("div.bar", count, check, next),
+		h("div.last-part", fold(D.more, h("p", doer(D.remove, spot, async () => {
+			if (!(await sure(D.removeSure(nameOf(state.set)), D.remove))) return;
+			await remove(`datasets/${id}`);
+			location.hash = "#/dataset";
+		})), soft(D.removeNote))),
 	);
-	if (scan) watch(scan);
+	if (scan) watch(hear(scan));
 	else draw();
 }
 
 /** The word for the subject, and what it is. */
 function words(state, root, signal) {
 	const spot = h("div"), common = h("div", { role: "status" });
-	/** A word that the base has as one piece means something already. */
+	/** A word that a base has as one piece means something already. */
 	const read = async () => {
-		const texts = [state.set.subject], [base] = await get("bases", signal);
-		const { pieces } = await post("pieces", { base: base.name, texts }, { signal });
-		common.replaceChildren(pieces === 1 ? h("p", { class: "finding warning" }, bold(D.common(texts[0])), ` ${D.commonFix}`) : "");
+		const { subject } = state.set, bases = await get("bases", signal);
+		const one = (base) => post("pieces", { base: base.name, texts: [subject] }, { signal }).then(({ pieces }) => pieces === 1, () => false);
+		put(common, (await Promise.all(bases.map(one))).includes(true) && h("p.finding.warning", bold(D.common(subject)), ` ${D.commonFix}`));
 	};
+	// At its end, too: a word that could not be kept is tried again.
 	const save = (name) => (event) => busy(null, spot, async () => {
 		const said = { [name]: event.target.value.trim() };
+		if (said[name] === state.set[name]) return;
 		await patch(`datasets/${state.set.id}`, said);
 		Object.assign(state.set, said);
 		read().catch(() => {});
 		root.querySelector("h1").textContent = nameOf(state.set);
 	});
-	const subject = h("input", { value: state.set.subject, placeholder: "kaiffin", maxlength: 80, autocapitalize: "off", onchange: save("subject") });
-	const noun = h("input", { value: state.set.noun, placeholder: D.nounExample, maxlength: 80, autocapitalize: "off", onchange: save("noun") });
+	const box = (name, placeholder) => h("input", { value: state.set[name], placeholder, maxlength: 80, autocapitalize: "off", onchange: save(name), onblur: save(name) });
 	read().catch(() => {});
-	return h("div", { class: "words" }, field(D.subject, subject, D.subjectHint), field(D.noun, noun, D.nounHint), common, spot);
+	return h("div.words", field(D.subject, box("subject", "kaiffin"), D.subjectHint), field(D.noun, box("noun", D.nounExample), D.nounHint), common, spot);
 }
 
 export const configOf = (set) => ({ subject: { token: set.subject || "kaiffin", noun: set.noun }, data: {} });
@@ -120,13 +111,13 @@ export const configOf = (set) => ({ subject: { token: set.subject || "kaiffin", 
 /** What the newest check found, by photo; null is the whole set. */
 function findings(state) {
 	const found = new Map();
-	const result = state.scan?.state === "done" ? state.scan.result : null;
+	const result = state.scan?.state === "done" && state.scan.result;
 	const add = (name, one) => {
 		const key = name ? name.replace(/\.\w+$/, "") : null;
 		found.set(key, [...(found.get(key) || []), one]);
 	};
-	for (const one of result?.findings || []) add(one.photo, one);
-	for (const [name, reason] of result?.refused || []) add(name, { level: "error", what: reason, fix: D.refusedFix });
+	for (const one of result.findings || []) add(one.photo, one);
+	for (const [name, reason] of result.refused || []) add(name, { level: "error", what: reason, fix: D.refusedFix });
 	return found;
 }
 
@@ -141,58 +132,61 @@ function named(state, text) {
 
 function finding(state, one) {
 	const way = named(state, one.press || one.fix);
-	return h("p", { class: `finding ${one.level}` }, bold(sentence(named(state, one.what))), way ? ` ${sentence(way)}` : "");
+	return h(`p.finding.${one.level}`, bold(sentence(named(state, one.what))), way && ` ${sentence(way)}`);
 }
 
 function summary(told, state, by, signal) {
 	const job = state.scan;
-	if (!job) return told.replaceChildren(state.photos.length ? soft(D.unchecked) : "");
-	if (job.state !== "done") return told.replaceChildren(standing(job, isLive(job) ? D.checking : W.isOver(job)));
-	const here = new Set(state.photos.filter((photo) => !photo.left_out).map((photo) => photo.id));
-	const bad = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 0).length;
-	const weak = [...by].filter(([id, some]) => id && here.has(id) && worst(some) === 1).length;
+	if (!job) return put(told, state.photos.length > 0 && soft(D.unchecked));
+	if (job.state !== "done") return put(told, standing(job, isLive(job) ? D.checking : W.isOver(job)));
+	const [bad, weak] = [0, 1].map((level) => state.photos.filter((photo) => weight(by, photo) === level).length);
 	const later = state.photos.some((photo) => photo.created > job.created);
-	return told.replaceChildren(h("div", { class: "verdict" },
-		h("p", {}, bold(bad ? D.bad(bad) : weak ? D.weak(weak) : D.good)),
+	return put(told, h(`div.verdict.${bad ? "error" : weak ? "warning" : "good"}`,
+		h("p", bold(bad || weak ? D.found(bad, weak) : D.good)),
 		...(by.get(null) || []).map((one) => finding(state, one)),
-		soft(D.checked(ago(job.ended)), later ? ` ${D.stale}` : "")));
+		soft(D.checked(ago(job.ended)), later && ` ${D.stale}`)));
 }
 
-function card(state, photo, found, draw) {
-	const spot = h("div");
-	const base = `datasets/${state.set.id}/photos/${photo.id}`;
-	const change = (changes) => async () => {
-		const now = await patch(base, changes);
-		state.photos = state.photos.map((one) => (one.id === photo.id ? now : one));
-		draw();
+/** A photo; `show` says what is new about it, and leaves alone what is being typed. */
+function card(state, { id, name, caption: first }, draw) {
+	const picture = h("div.holder"), wrong = h("div"), acts = h("div"), spot = h("div"), base = `datasets/${state.set.id}/photos/${id}`;
+	const act = (text, work) => doer(text, spot, work, { "aria-label": W.of(text, name) });
+	const change = (changes) => async () => { await patch(base, changes); replace(state, id, changes); draw(); };
+	let saved = first;
+	const caption = h("textarea", { value: first, rows: 2, maxlength: 2000, "aria-label": D.captionOf(name), onblur: () => busy(null, spot, async () => {
+		const now = caption.value.trim();
+		if (now === saved) return;
+		await patch(base, { caption: now });
+		saved = now;
+		replace(state, id, { caption: now });
+		note(D.saved);
+	}) });
+	const made = h("li", picture, h("p.soft.name"), wrong, caption, acts, spot);
+	made.show = (photo, found) => {
+		const bad = found.filter((one) => one.level !== "info"), { subject, noun } = state.set, key = JSON.stringify([photo.left_out, photo.crop, bad, subject, noun]);
+		if (made.key === key) return;
+		made.key = key;
+		made.className = `shot ${photo.left_out ? "out" : ""} ${bad[0]?.level || ""}`;
+		caption.placeholder = D.captionHint(subject || "kaiffin", noun);
+		put(picture, shaped(pic(() => crop(state, photo, draw),
+			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: W.of(D.crop, name), loading: "lazy", width: photo.width, height: photo.height }),
+			frame(photo, photo.crop || middle(photo)), photo.left_out && h("span.badge", D.out)), photo, "13rem"));
+		made.children[1].textContent = `${name || id} · ${photo.width} × ${photo.height}`;
+		put(wrong, bad.map((one) => finding(state, one)));
+		redrawn(acts, () => put(acts, inRow(
+			act(D.crop, () => crop(state, photo, draw)),
+			photo.left_out ? act(D.putBack, change({ left_out: false })) : act(D.leaveOut, change({ left_out: true })),
+			photo.left_out && act(D.delete, async () => {
+				if (!(await sure(D.deleteSure(name), D.delete))) return;
+				await remove(base);
+				state.photos = state.photos.filter((one) => one.id !== id);
+				draw();
+			}))));
 	};
-	const caption = h("textarea", { value: photo.caption, rows: 2, maxlength: 2000, placeholder: D.captionHint(state.set.subject || "kaiffin", state.set.noun), "aria-label": D.captionOf(photo.name),
-		onchange: (event) => busy(null, spot, async () => {
-			const now = await patch(base, { caption: event.target.value.trim() });
-			Object.assign(photo, now);
-			note(D.saved);
-		}) });
-	const wrong = found.filter((one) => one.level !== "info");
-	return h("li", { class: `shot${photo.left_out ? " out" : ""}${wrong.length ? ` ${wrong[0].level}` : ""}` },
-		shaped(h("button", { type: "button", class: "pic", "aria-label": W.of(D.crop, photo.name), onclick: () => crop(state, photo, draw) },
-			h("img", { src: `api/v1/${base}/shown?thumb=true`, alt: D.photo(photo.name), loading: "lazy", width: photo.width, height: photo.height }),
-			frame(photo, photo.crop || middle(photo)), photo.left_out ? h("span", { class: "badge" }, D.out) : ""), photo, "13rem"),
-		h("p", { class: "soft name" }, photo.name || photo.id, ` · ${photo.width} × ${photo.height}`),
-		wrong.map((one) => finding(state, one)), caption,
-		inRow(
-			button(D.crop, () => crop(state, photo, draw), { "aria-label": W.of(D.crop, photo.name) }),
-			photo.left_out
-				? doer(D.putBack, spot, change({ left_out: false }), { "aria-label": W.of(D.putBack, photo.name) })
-				: doer(D.leaveOut, spot, change({ left_out: true }), { "aria-label": W.of(D.leaveOut, photo.name) }),
-			photo.left_out ? button(D.delete, async (event) => {
-				if (!(await sure(D.deleteSure(photo.name), D.delete))) return;
-				busy(event.currentTarget, spot, async () => {
-					await remove(base);
-					state.photos = state.photos.filter((one) => one.id !== photo.id);
-					draw();
-				});
-			}, { "aria-label": W.of(D.delete, photo.name) }) : ""), spot);
+	return made;
 }
+
+const replace = (state, id, changes) => { state.photos = state.photos.map((one) => (one.id === id ? { ...one, ...changes } : one)); };
 
 /** The part that is learnt from, moved by hand, by arrows or by sliders. */
 function crop(state, photo, draw) {
@@ -201,14 +195,12 @@ function crop(state, photo, draw) {
 	const side = Math.min(photo.width, photo.height);
 	const least = Math.min(side, 64);
 	const box = frame(photo, now, true);
+	/** A slider from 0 to `max()`, in thousandths. */
 	const range = (label, max, read, write) => {
-		const made = h("input", { type: "range", min: 0, max: 1000, value: max() ? Math.round((1000 * read()) / max()) : 0, oninput: () => { write((made.value / 1000) * max()); redraw(); } });
-		return { made, field: field(label, made), sync: () => { made.value = max() ? Math.round((1000 * read()) / max()) : 0; made.disabled = !max(); } };
+		const made = h("input", { type: "range", min: 0, max: 1000, oninput: () => { write((made.value / 1000) * max()); redraw(); } });
+		return { field: field(label, made), sync: () => { made.value = Math.round((1000 * read()) / (max() || 1)); made.disabled = !max(); } };
 	};
-	const keep = () => {
-		now.left = Math.round(Math.min(Math.max(0, now.left), photo.width - now.width));
-		now.top = Math.round(Math.min(Math.max(0, now.top), photo.height - now.height));
-	};
+	const within = (at, most) => Math.round(Math.min(Math.max(0, at), most));
 	const parts = [
 		range(D.size, () => side - least, () => now.width - least, (value) => {
 			const size = Math.round(least + value), by = now.width - size;
@@ -217,28 +209,30 @@ function crop(state, photo, draw) {
 		range(D.across, () => photo.width - now.width, () => now.left, (value) => { now.left = value; }),
 		range(D.down, () => photo.height - now.height, () => now.top, (value) => { now.top = value; }),
 	];
-	function redraw() { keep(); box.move(now); for (const part of parts) part.sync(); }
-	const stage = shaped(h("div", { class: "stage crop-stage" },
+	function redraw() {
+		Object.assign(now, { left: within(now.left, photo.width - now.width), top: within(now.top, photo.height - now.height) });
+		box.move(now);
+		for (const part of parts) part.sync();
+	}
+	const stage = shaped(h("div.stage.crop-stage",
 		h("img", { src: `api/v1/datasets/${state.set.id}/photos/${photo.id}/shown`, alt: D.photo(photo.name), width: photo.width, height: photo.height }), box), photo, "62vh");
 	let from = null;
 	stage.addEventListener("pointerdown", (event) => { from = { x: event.clientX, y: event.clientY, left: now.left, top: now.top }; stage.setPointerCapture(event.pointerId); event.preventDefault(); });
 	stage.addEventListener("pointermove", (event) => {
 		if (!from) return;
 		const scale = photo.width / stage.clientWidth;
-		now.left = from.left + (event.clientX - from.x) * scale;
-		now.top = from.top + (event.clientY - from.y) * scale;
+		Object.assign(now, { left: from.left + (event.clientX - from.x) * scale, top: from.top + (event.clientY - from.y) * scale });
 		redraw();
 	});
 	stage.addEventListener("pointerup", () => { from = null; });
-	const store = (value) => (event) => busy(event.currentTarget, spot, async () => {
-		const changed = await patch(`datasets/${state.set.id}/photos/${photo.id}`, { crop: value() });
-		state.photos = state.photos.map((one) => (one.id === photo.id ? changed : one));
+	const store = (name, value, props) => doer(name, spot, async () => {
+		replace(state, photo.id, { crop: (await patch(`datasets/${state.set.id}/photos/${photo.id}`, { crop: value })).crop });
 		window_.close();
 		draw();
-	});
-	const window_ = dialog(W.of(D.crop, photo.name), h("div", { class: "cropper" }, stage,
-		h("div", {}, soft(D.cropLead), parts.map((part) => part.field),
-			inRow(button(D.cropSave, store(() => now), { class: "main" }), photo.crop ? button(D.whole, store(() => null)) : ""), spot)));
+	}, props);
+	const window_ = dialog(W.of(D.crop, photo.name), h("div.cropper", stage,
+		h("div", soft(D.cropLead), parts.map((part) => part.field),
+			inRow(store(D.cropSave, now, "main"), photo.crop && store(D.whole, null)), spot)));
 	redraw();
 }
 
@@ -246,13 +240,14 @@ function crop(state, photo, draw) {
 function uploading(dataset, place, came, signal) {
 	const heard = (one) => {
 		if (one.dataset !== dataset) return;
-		one.row ||= h("div", { class: "upload" });
+		one.row ||= h("div.upload");
 		if (!one.row.isConnected && (!one.photo || one.twin)) place.append(one.row);
-		one.row.replaceChildren(h("span", { class: "name" }, one.name),
+		put(one.row, h("span.name", one.name),
 			one.error ? trouble(one.error) : one.twin ? aside(D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
-		if (one.photo) came(one.photo);
-		if (one.photo && !one.twin) one.row.remove();
 		if (one.error || one.twin) one.row.append(button(W.dismiss, () => dismiss(one)));
+		if (!one.photo) return;
+		came(one.photo);
+		if (!one.twin) one.row.remove();
 	};
 	on("upload", heard, signal);
 	uploads(dataset).forEach(heard);

@@ -1,5 +1,5 @@
 // A form made from a JSON schema: every setting with its help, searchable; what was changed is marked.
-import { button, fresh, h, inRow } from "./dom.js";
+import { aside, button, fresh, h, inRow, numbered, option, put, ticked } from "./dom.js";
 import { W } from "./words.js";
 
 const S = W.settingsForm;
@@ -7,7 +7,7 @@ const S = W.settingsForm;
 const resolve = (schema, part) => (part.$ref ? schema.$defs[part.$ref.split("/").pop()] : part);
 
 /** Every plain setting: {name, label, help, kind, default, ...}; sections in the schema's order. */
-export function leaves(schema, without = []) {
+function leaves(schema, without = []) {
 	const found = [];
 	const walk = (part, path) => {
 		for (const [name, raw] of Object.entries(resolve(schema, part).properties || {})) {
@@ -51,93 +51,80 @@ const nest = (values) => {
 	return made;
 };
 
-/** {element, values(): nested settings that differ from the defaults}; `changed` hears of each. */
-export function settings(schema, { without = [], changed = () => {} } = {}) {
-	const all = leaves(schema, without), values = new Map();
-	const rows = all.map((leaf) => row(leaf, undefined, (value) => {
+/** {element, values(): nested settings that differ from the defaults, given(): the same as pairs}; `changed` hears of each. */
+export function settings(schema, { without = [], changed = () => {}, given = [] } = {}) {
+	const all = leaves(schema, without), values = new Map(given);
+	const rows = all.map((leaf) => row(leaf, values.get(leaf.name), (value) => {
 		keep(values, leaf.name, value);
 		count();
 		changed();
 	}));
-	const told = h("p", { class: "soft", role: "status" });
+	const told = h("p.soft", { role: "status" });
 	const search = h("input", { type: "search", placeholder: S.search, "aria-label": S.search, oninput: () => filter() });
 	const only = h("input", { type: "checkbox", onchange: () => filter() });
-	const sections = new Map();
-	for (const one of rows) sections.set(one.section, [...(sections.get(one.section) || []), one]);
-	const groups = [...sections].map(([name, some]) => {
-		const group = h("details", { class: "group" }, h("summary", {}, S.sections[name] || name, " ", h("span", { class: "soft" })), some.map((one) => one.element));
-		return { group, some, name };
+	const groups = [...new Set(rows.map((one) => one.section))].map((name) => {
+		const some = rows.filter((one) => one.section === name), changes = aside();
+		return { some, changes, group: h("details.group", h("summary", S.sections[name] || name, " ", changes), some.map((one) => one.element)) };
 	});
 
 	function count() {
 		told.textContent = values.size ? S.changed(values.size) : S.unchanged;
-		for (const { group, some } of groups) {
+		for (const { changes, some } of groups) {
 			const own = some.filter((one) => values.has(one.name)).length;
-			group.querySelector("summary .soft").textContent = own ? S.changedHere(own) : "";
+			changes.textContent = own ? S.changedHere(own) : "";
 		}
 	}
 
 	function filter() {
 		const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
 		for (const { group, some } of groups) {
-			let shown = 0;
-			for (const one of some) {
-				const hit = words.every((word) => one.text.includes(word)) && (!only.checked || values.has(one.name));
-				one.element.hidden = !hit;
-				shown += hit;
-			}
-			group.hidden = !shown;
-			group.open = shown > 0 && (words.length > 0 || only.checked);
+			for (const one of some) one.element.hidden = !(words.every((word) => one.text.includes(word)) && (!only.checked || values.has(one.name)));
+			group.hidden = some.every((one) => one.element.hidden);
+			group.open = words.length > 0 || only.checked;
 		}
 	}
 
 	count();
-	const element = h("div", { class: "settings" }, inRow(search,
-		h("label", { class: "check" }, only, S.only),
-		button(S.reset, () => { for (const one of rows) one.reset(); })), told, groups.map((one) => one.group));
-	return { element, values: () => nest(values) };
+	const element = h("div.settings", inRow(search, ticked(S.only, only), button(S.reset, () => { for (const one of rows) one.reset(); })), told, groups.map((one) => one.group));
+	return { element, values: () => nest(values), given: () => [...values] };
 }
 
 function row(leaf, given, change) {
 	const id = fresh("setting"), control = controlOf(leaf, id);
-	const reset = button(S.resetOne, () => { put(control, leaf, leaf.default); update(undefined); control.focus(); }, {
-		class: "quiet", "aria-label": S.resetOf(label(leaf.name)), hidden: true });
-	const element = h("div", { class: `setting ${leaf.kind}`, data: { name: leaf.name } }, h("label", { for: id }, label(leaf.name), " ", h("span", { class: "changed-mark", hidden: true }, S.mark)),
-		control, reset, h("p", { class: "soft hint", id: `${id}-help` }, leaf.help || "", " ", ["switch", "rows"].includes(leaf.kind) ? "" : S.default(leaf.default)));
+	const mark = h("span.changed-mark", S.mark), restore = () => { write(control, leaf, leaf.default); update(); };
+	const reset = button(S.resetOne, () => { restore(); control.focus(); }, { class: "quiet", "aria-label": S.resetOf(label(leaf.name)) });
+	const element = h(`div.setting.${leaf.kind}`, { "data-name": leaf.name }, h("label", { for: id }, label(leaf.name), " ", mark),
+		control, reset, h("p.soft.hint", { id: `${id}-help` }, leaf.help, " ", ["switch", "rows"].includes(leaf.kind) ? "" : S.default(leaf.default)));
 
 	function update(value) {
 		const differs = value !== undefined && !same(value, leaf.default);
-		element.classList.toggle("changed", differs);
-		reset.hidden = !differs;
-		element.querySelector(".changed-mark").hidden = !differs;
+		mark.hidden = reset.hidden = !differs;
 		change(differs ? value : undefined);
 	}
 
 	const isGood = () => (leaf.kind === "rows" ? [...control.querySelectorAll("input")].every((one) => one.checkValidity()) : control.reportValidity());
 	control.addEventListener("change", () => isGood() && update(read(control, leaf)));
-	put(control, leaf, given ?? leaf.default);
-	return { element, name: leaf.name, section: leaf.name.split(".")[0], text: `${leaf.name.replace(/[._]/g, " ")} ${leaf.help}`.toLowerCase(),
-		reset: () => { put(control, leaf, leaf.default); update(undefined); } };
+	mark.hidden = reset.hidden = given === undefined;
+	write(control, leaf, given ?? leaf.default);
+	return { element, name: leaf.name, section: leaf.name.split(".")[0], text: `${leaf.name.replace(/[._]/g, " ")} ${leaf.help}`.toLowerCase(), reset: restore };
 }
 
 function controlOf(leaf, id) {
 	const shared = { id, "aria-describedby": `${id}-help` };
 	if (leaf.kind === "switch") return h("input", { type: "checkbox", ...shared });
-	if (leaf.kind === "choice") {
-		return h("select", shared, leaf.optional ? h("option", { value: "" }, S.derived) : "", leaf.values.map((value) => h("option", { value: String(value) }, W.values[String(value)] || String(value))));
-	}
+	if (leaf.kind === "choice") return h("select", shared, leaf.optional && option("", S.derived), leaf.values.map((value) => option(String(value), W.values[value] || String(value))));
 	if (leaf.kind === "text") return h("input", { type: "text", maxlength: leaf.most, required: leaf.needed, ...shared });
 	if (leaf.kind === "rows") return rowsOf(leaf, shared);
 	if (leaf.kind === "list") return leaf.join === "\n" ? h("textarea", { rows: 3, ...shared }) : h("input", { type: "text", placeholder: leaf.values.join(", "), ...shared });
-	return h("input", { type: "number", inputmode: leaf.kind === "integer" ? "numeric" : "decimal", step: leaf.kind === "integer" ? 1 : "any",
+	return numbered({ inputmode: leaf.kind === "integer" ? "numeric" : "decimal", step: leaf.kind === "integer" ? 1 : "any",
 		min: leaf.low, max: leaf.high, placeholder: leaf.optional ? S.derived : "", required: !leaf.optional, ...shared });
 }
 
-function put(control, leaf, value) {
+function write(control, leaf, value) {
 	if (leaf.kind === "switch") control.checked = Boolean(value);
 	else if (leaf.kind === "rows") control.put(value || []);
 	else if (leaf.kind === "list") control.value = (value || []).join(leaf.join);
-	else control.value = value === null || value === undefined ? "" : String(value);
+	else control.value = String(value ?? "");
 }
 
 function read(control, leaf) {
@@ -157,11 +144,11 @@ function rowsOf(leaf, shared) {
 	const list = h("div"), box = h("div", { role: "group", "aria-label": label(leaf.name), ...shared }, list, button(S.add, () => add({})));
 	const tell = () => box.dispatchEvent(new Event("change"));
 	function add(given) {
-		const own = new Map(), inner = leaf.parts.map((part) => row(part, given[part.name], (value) => { keep(own, part.name, value); tell(); }).element);
-		list.append(h("div", { class: "part-of" }, inner, button(S.drop, (event) => { event.target.parentNode.remove(); tell(); })));
+		const own = new Map(Object.entries(given)), inner = leaf.parts.map((part) => row(part, given[part.name], (value) => { keep(own, part.name, value); tell(); }).element);
+		list.append(h("div.part-of", inner, button(S.drop, (event) => { event.target.parentNode.remove(); tell(); })));
 		list.lastChild.own = own;
 	}
-	box.put = (value) => { list.replaceChildren(); value.forEach(add); };
+	box.put = (value) => { put(list); value.forEach(add); };
 	box.read = () => [...list.children].map((one) => Object.fromEntries(one.own));
 	return box;
 }

@@ -1,72 +1,69 @@
 // All pictures that were made: only what is seen is loaded; search, favourites, many at once.
 import { Problem, get, on, post, remove } from "./api.js";
-import { busy, button, doer, h, h2, inRow, link, note, soft } from "./dom.js";
+import { busy, button, doer, h, h2, inRow, link, note, pic, put, settled, soft, ticked } from "./dom.js";
 import { zoom } from "./viewer.js";
 import { W } from "./words.js";
 
 const Y = W.gallery;
-const CHUNK = 60;
+const CHUNK = 60, ZIPPED = 200; // pictures that are asked for at once; that a file takes
 
 export function gallery(root, signal, acting) {
-	const state = { chunks: [], next: null, search: "", liked: false, chosen: new Set(), choosing: false, loading: false, done: false, hidden: new Set() };
-	const grid = h("div", { class: "gallery" }), end = h("div", { class: "end-mark" }), spot = h("div");
-	const empty = h("p", { class: "soft" });
-	const search = h("input", { type: "search", placeholder: Y.search, "aria-label": Y.search, oninput: () => soon() });
-	const liked = h("input", { type: "checkbox", onchange: () => { state.liked = liked.checked; restart(); } });
-	const choose = button(Y.choose, () => { state.choosing = !state.choosing; state.chosen.clear(); bar(); redraw(); }, { "aria-pressed": "false" });
-	const many = h("div", { class: "row many" });
-	root.append(h2(Y.title), h("div", { class: "row tools" }, search, h("label", { class: "check" }, liked, Y.liked), choose), many, spot, empty, grid, end);
+	const state = { next: null, turn: 0, choosing: false, loading: false, done: false }, chosen = new Set(), hidden = new Set();
+	const grid = h("div.gallery"), end = h("div.end-mark"), spot = h("div"), empty = h("p.soft"), many = h("div.row.many");
+	const search = h("input", { type: "search", placeholder: Y.search, "aria-label": Y.search, oninput: settled(() => restart(), 250) });
+	const liked = h("input", { type: "checkbox", onchange: () => restart() });
+	const choose = button(Y.choose, () => { state.choosing = !state.choosing; pick([]); });
+	const tools = inRow(search, ticked(Y.liked, liked), choose);
+	root.append(h2(Y.title), tools, many, spot, empty, grid, end);
 
-	let timer = null;
-	const soon = () => { clearTimeout(timer); timer = setTimeout(() => { state.search = search.value.trim(); restart(); }, 250); };
-
+	// The grid's children are chunks that know their pictures; those far from what is seen are empty, and as high as before.
 	const near = new IntersectionObserver((entries) => {
 		for (const { target, isIntersecting } of entries) {
 			if (target === end) { if (isIntersecting) more(); continue; }
-			const chunk = state.chunks.find((one) => one.element === target);
-			if (!chunk || chunk.shown === isIntersecting) continue;
-			if (!isIntersecting) target.style.minHeight = `${target.offsetHeight}px`;
-			chunk.shown = isIntersecting;
-			fill(chunk);
-			if (isIntersecting) target.style.minHeight = "";
+			if (target.shown === isIntersecting) continue;
+			target.style.minHeight = isIntersecting ? "" : `${target.offsetHeight}px`;
+			target.shown = isIntersecting;
+			fill(target);
 		}
 	}, { rootMargin: "800px" });
 	near.observe(end);
 	signal.addEventListener("abort", () => near.disconnect());
 
-	const visible = () => state.chunks.flatMap((chunk) => chunk.items).filter((one) => !state.hidden.has(one.id));
-	function fill(chunk) {
-		chunk.element.replaceChildren(...(chunk.shown ? chunk.items.filter((one) => !state.hidden.has(one.id)).map(thumb) : []));
-	}
-	const redraw = () => state.chunks.forEach(fill);
+	const seen = (images) => images.filter((one) => !hidden.has(one.id));
+	const visible = () => seen([...grid.children].flatMap((chunk) => chunk.images));
+	const fill = (chunk) => put(chunk, chunk.shown && seen(chunk.images).map(thumb));
+	const redraw = () => [...grid.children].forEach(fill);
 
 	function thumb(image) {
-		const said = saidOf(image);
-		const picture = small(image);
 		if (state.choosing) {
-			const box = h("input", { type: "checkbox", checked: state.chosen.has(image.id), "aria-label": Y.pick(said), onchange: () => { state.chosen[box.checked ? "add" : "delete"](image.id); bar(); } });
-			return h("label", { class: "pic picking" }, box, picture);
+			const box = h("input", { type: "checkbox", checked: chosen.has(image.id), "aria-label": Y.pick(saidOf(image)), onchange: () => { chosen[box.checked ? "add" : "delete"](image.id); bar(); } });
+			return h("label.pic.picking", box, small(image));
 		}
-		return h("button", { type: "button", class: "pic", onclick: () => { const all = visible(); open(all, all.indexOf(image), { ...acting, hide, redraw }); } }, picture, image.vote > 0 ? h("span", { class: "heart", "aria-label": Y.isLiked, role: "img" }, "♥") : "");
+		return pic(() => { const all = visible(); open(all, all.indexOf(image), { ...acting, hide, redraw }); }, small(image), image.vote > 0 && h("span.heart", { "aria-label": Y.isLiked, role: "img" }, "♥"));
+	}
+
+	function pick(ids) {
+		chosen.clear();
+		for (const id of ids) chosen.add(id);
+		bar();
+		redraw();
 	}
 
 	function bar() {
 		choose.setAttribute("aria-pressed", String(state.choosing));
 		choose.textContent = state.choosing ? Y.stopChoosing : Y.choose;
-		const ids = [...state.chosen];
-		many.replaceChildren(...(state.choosing ? [h("span", { class: "soft", role: "status" }, Y.chosen(ids.length)),
-			ids.length ? link(Y.zip, `api/v1/images/zip?ids=${ids.slice(0, 200).join(",")}`, { class: "button", download: "kaiffin.zip" }) : "",
-			ids.length ? button(Y.delete, () => hide(ids)) : ""] : []));
+		const ids = [...chosen], parts = Array.from({ length: Math.ceil(ids.length / ZIPPED) }, (_, i) => i * ZIPPED);
+		put(many, state.choosing && [h("span.soft", { role: "status" }, Y.chosen(ids.length)), button(Y.chooseAll, () => pick(visible().map((one) => one.id))),
+			parts.map((from) => link(Y.zip(parts.length, from, ids.length), `api/v1/images/zip?ids=${ids.slice(from, from + ZIPPED)}`, { class: "button", download: "kaiffin.zip" })),
+			ids.length > 0 && button(Y.delete, () => hide(ids))]);
 	}
 
 	/** Gone from sight at once, and for good in a few seconds unless somebody wants it back. */
 	function hide(ids) {
-		for (const id of ids) state.hidden.add(id);
-		state.chosen.clear();
-		bar();
-		redraw();
-		const timer_ = setTimeout(() => ids.forEach((id) => remove(`images/${id}`).catch((error) => note(error.problem || String(error)))), 8000);
-		note(Y.deleted(ids.length), () => { clearTimeout(timer_); for (const id of ids) state.hidden.delete(id); redraw(); });
+		for (const id of ids) hidden.add(id);
+		pick([]);
+		const gone = setTimeout(() => ids.forEach((id) => remove(`images/${id}`).catch((error) => note(error.problem || String(error)))), 8000);
+		note(Y.deleted(ids.length), () => { clearTimeout(gone); for (const id of ids) hidden.delete(id); redraw(); });
 	}
 
 	async function more() {
@@ -75,18 +72,19 @@ export function gallery(root, signal, acting) {
 		const turn = state.turn, before = state.next ? `&before=${state.next}` : "";
 		let came = false; // or a page that was left asks for ever
 		await busy(null, spot, async () => {
-			const page = await get(`images?limit=${CHUNK}${before}&search=${encodeURIComponent(state.search)}&liked=${state.liked}`, signal);
+			const wanted = search.value.trim();
+			const page = await get(`images?limit=${CHUNK}${before}&search=${encodeURIComponent(wanted)}&liked=${liked.checked}`, signal);
 			if (turn !== state.turn) return;
 			state.next = page.next;
 			state.done = !page.next;
 			if (page.items.length) {
-				const chunk = { items: page.items, element: h("div", { class: "photos" }), shown: true };
-				state.chunks.push(chunk);
-				grid.append(chunk.element);
+				const chunk = Object.assign(h("div.photos"), { images: page.items, shown: true });
+				grid.append(chunk);
 				fill(chunk);
-				near.observe(chunk.element);
+				near.observe(chunk);
 			}
-			empty.textContent = state.chunks.length ? "" : state.search || state.liked ? Y.none : Y.empty;
+			tools.hidden = !grid.firstChild && !wanted && !liked.checked;
+			empty.textContent = tools.hidden ? Y.empty : grid.firstChild ? "" : Y.none;
 			came = true;
 		});
 		if (turn !== state.turn) return;
@@ -95,19 +93,15 @@ export function gallery(root, signal, acting) {
 	}
 
 	function restart() {
-		state.turn = (state.turn || 0) + 1;
+		state.turn += 1;
 		state.loading = state.done = false;
 		state.next = null;
-		state.chunks = [];
-		grid.replaceChildren();
+		put(grid);
 		more();
 	}
 
-	let coming = null;
-	on("picture", () => {
-		clearTimeout(coming);
-		if (scrollY < 2000 && !state.choosing) coming = setTimeout(restart, 1500);
-	}, signal);
+	// Whoever looks further down, or chooses, is not disturbed.
+	on("picture", settled(() => { if (scrollY < 2000 && !state.choosing) restart(); }, 1500), signal);
 	bar();
 }
 
@@ -116,38 +110,30 @@ export const small = (image, alt = saidOf(image)) => h("img", { src: `api/v1/ima
 
 /** A picture large with its recipe and what can be done with it. */
 export function open(images, at, acting) {
-	const items = images.map((image) => ({ src: `api/v1/images/${image.id}/file`, alt: image.prompt, title: image.prompt, image }));
+	const items = images.map((image) => ({ src: `api/v1/images/${image.id}/file`, alt: image.prompt, image }));
 	zoom(items, at, ({ image }, viewer) => {
-		const facts = h("dl", {}), spot = h("div"), beside = h("div");
-		get(`images/${image.id}/recipe`).then((recipe) => facts.replaceChildren(...recipeFacts(recipe)), () => {});
-		const heart = button("", (event) => busy(event.currentTarget, spot, async () => {
+		const facts = h("dl"), spot = h("div"), beside = h("div");
+		get(`images/${image.id}/recipe`).then((recipe) => put(facts, Y.facts(recipe).filter(([, value]) => value !== "").map(([name, value]) => [h("dt", name), h("dd", String(value))])), () => {});
+		const heart = doer("", spot, async () => {
 			Object.assign(image, await post(`images/${image.id}/vote`, { vote: image.vote > 0 ? 0 : 1 }));
 			hearted();
 			acting.redraw?.();
-		}), {});
+		});
 		const hearted = () => { heart.textContent = image.vote > 0 ? Y.unlike : Y.like; heart.setAttribute("aria-pressed", String(image.vote > 0)); };
 		hearted();
-		const does = (work) => (event) => busy(event.currentTarget, spot, async () => { await work(image); viewer.close(); });
+		const does = (text, work, props) => doer(text, spot, async () => { await work(image); viewer.close(); }, props);
 		return [inRow(
-			button(Y.use, does(acting.use), { class: "main" }), button(Y.again, does(acting.again)), button(Y.vary, does(acting.vary)),
+			does(Y.use, acting.use, "main"), does(Y.again, acting.again), does(Y.vary, acting.vary),
 			doer(Y.compare, spot, () => withBase(image, acting, beside)), heart,
 			link(Y.download, `api/v1/images/${image.id}/file`, { class: "button", download: `kaiffin-${image.seed}.png` }),
-			acting.hide ? button(Y.delete, () => { acting.hide([image.id]); viewer.drop(); }) : ""), spot, beside, facts];
+			acting.hide && button(Y.delete, () => { acting.hide([image.id]); viewer.drop(); })), spot, beside, facts];
 	});
 }
 
 async function withBase(image, acting, place) {
-	place.replaceChildren(soft(Y.making));
-	const { job } = await acting.compare(image);
-	const done = await get(`jobs/${job.id}?wait=120`);
+	put(place, soft(Y.making));
+	const done = await get(`jobs/${(await acting.compare(image)).id}?wait=120`);
 	if (done.state !== "done") throw new Problem(done.problem || Y.noBase, done.way_out);
-	const made = (await get(`images?job=${job.id}`)).items[0];
-	place.replaceChildren(h("figure", { class: "card" }, h("img", { class: "fill", src: `api/v1/images/${made.id}/file`, alt: Y.baseAlt(image.prompt) }), h("figcaption", {}, Y.base)));
-}
-
-function recipeFacts({ request, base, adapters }) {
-	const rows = [[Y.facts.prompt, request.prompt], [Y.facts.negative, request.negative], [Y.facts.seed, request.seed],
-		[Y.facts.how, `${request.sampler}, ${request.steps}, ${request.guidance}`], [Y.facts.size, `${request.width} × ${request.height}`],
-		[Y.facts.base, base.name], ...adapters.map((one) => [Y.facts.adapter, `${one.name} × ${one.weight}`])];
-	return rows.filter(([, value]) => value !== "" && value !== undefined).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]);
+	const made = (await get(`images?job=${done.id}`)).items[0];
+	put(place, h("figure.card", h("img.fill", { src: `api/v1/images/${made.id}/file`, alt: Y.baseAlt(image.prompt) }), h("figcaption", Y.base)));
 }

@@ -1,52 +1,52 @@
 // The drawer of jobs: what runs, what waits, why something failed; try again.
-import { act, isLive, jobs, on } from "./api.js";
-import { ago, aside, bold, busy, button, duration, h, h2, inRow, link, note, plainList, soft, trouble } from "./dom.js";
+import { act, isLive, jobs, on, submit } from "./api.js";
+import { ago, aside, bold, button, doer, duration, h, h2, inRow, link, note, put, redrawn, soft, throttled, trouble } from "./dom.js";
 import { W } from "./words.js";
 
 /** How far it is, in words and as a bar. */
-export function progress(job) {
+function progress(job) {
 	const { done = 0, total = null, what = "" } = job.progress || {};
 	if (job.state === "queued") return soft(job.ahead ? W.ahead(job.ahead) : W.next);
 	if (!["running", "pausing"].includes(job.state)) return null;
 	const left = total && done > 2 && job.begun ? ((Date.now() / 1000 - job.begun) / done) * (total - done) : null;
-	return h("div", { class: "progress" },
-		h("progress", { max: total || 1, ...(total ? { value: done } : {}), "aria-label": W.jobTitle(job) }),
+	return h("div.progress",
+		h("progress", { max: total || 1, value: total ? done : null, "aria-label": W.jobTitle(job) }),
 		soft(W.progress(done, total, what), left > 5 ? ` · ${W.left(duration(left))}` : ""));
 }
 
 /** What can be done with it now. */
-export function acts(job, spot) {
+function acts(job, spot) {
 	const can = {
 		queued: ["cancel"], running: job.kind === "train" ? ["pause", "cancel"] : ["cancel"], pausing: ["cancel"],
 		paused: ["resume", "cancel"], failed: ["retry"], held: ["retry", "cancel"], cancelled: ["retry"], done: [],
 	}[job.state];
-	return can.map((what) => button(W.acts[what], (event) => busy(event.currentTarget, spot, () => act(job.id, what)), {
-		"aria-label": W.actOn(W.acts[what], W.jobTitle(job)),
-	}));
+	return can.map((what) => doer(W.acts[what], spot, () => act(job.id, what), { "aria-label": W.actOn(W.acts[what], W.jobTitle(job)) }));
 }
 
-export const HREF = {
+const HREF = {
 	train: (job) => `#/tune/${job.id}`, generate: (job) => `#/generate/${job.id}`, grid: (job) => `#/generate/${job.id}`,
 	scan: (job) => `#/dataset/${job.request.dataset}`, choose: (job) => `#/tune/${job.request.run}`,
 	export: (job) => (job.request.run ? `#/tune/${job.request.run}` : null), compare: () => "#/compare",
 };
 
+/** Asks for a job, and leads to its page. */
+export const begin = async (kind, request, more = "") => { location.hash = HREF[kind](await submit(kind, request)) + more; };
+
+const wrong = (job) => job.problem && job.state !== "done" && trouble(job);
+
 function card(job) {
 	const spot = h("div");
 	const href = job.request && HREF[job.kind]?.(job);
-	return h("li", { class: `job ${job.state}` },
-		h("p", { class: "job-head" }, bold(href ? link(W.jobTitle(job), href) : W.jobTitle(job)),
-			h("span", { class: `state ${job.state}` }, W.states[job.state])),
-		progress(job),
-		job.problem && job.state !== "done" ? trouble(job) : null,
+	return h("li.job",
+		h("p.job-head", bold(href ? link(W.jobTitle(job), href) : W.jobTitle(job)), h(`span.state.${job.state}`, W.states[job.state])),
+		progress(job), wrong(job),
 		inRow(acts(job, spot), aside(ago(job.ended || job.begun || job.created))), spot);
 }
 
 /** A job's place on a page: how far it is, what went wrong, what can be done. */
 export function standing(job, title = "") {
 	const spot = h("div");
-	return h("div", { class: title ? "verdict" : "" }, title ? h("p", {}, bold(title)) : "", progress(job) || "",
-		job.problem && job.state !== "done" ? trouble(job) : "", inRow(acts(job, spot)), spot);
+	return h(title ? `div.verdict.${job.state}` : "div", title && h("p", bold(title)), progress(job), wrong(job), inRow(acts(job, spot)), spot);
 }
 
 /** A browser's own message, where it was allowed. */
@@ -58,7 +58,7 @@ export function said(job) {
 /** Asks for leave to do so; gone once the browser has an answer. */
 function asks() {
 	if (globalThis.Notification?.permission !== "default") return "";
-	return h("p", {}, button(W.tellMe, async (event) => {
+	return h("p", button(W.tellMe, async (event) => {
 		note((await Notification.requestPermission()) === "granted" ? W.told : W.notTold);
 		event.target.closest("p").remove();
 	}));
@@ -67,7 +67,7 @@ function asks() {
 /** The button that opens it; it stays open while one goes on. */
 export function drawer() {
 	const place = document.getElementById("drawer");
-	const count = h("span", { class: "count", hidden: true });
+	const count = h("span.count", { hidden: true });
 	const open = button([W.jobs, count], () => toggle(place.hidden), { "aria-expanded": "false", "aria-controls": "drawer", class: "jobs-button" });
 
 	function toggle(shown) {
@@ -84,20 +84,16 @@ export function drawer() {
 		if (place.hidden) return;
 		const groups = [[W.now, live], [W.troubled, found.filter((job) => ["held", "failed"].includes(job.state))],
 			[W.over, found.filter((job) => ["done", "cancelled"].includes(job.state))]];
-		const at = document.activeElement?.getAttribute("aria-label");
-		place.replaceChildren(
-			h("div", { class: "buttons" }, h2(W.jobs), button(W.close, () => toggle(false))),
+		redrawn(place, () => put(place, 
+			h("div.buttons", h2(W.jobs), button(W.close, () => toggle(false))),
 			asks(), found.length ? "" : soft(W.noJobs),
-			...groups.filter(([, some]) => some.length).flatMap(([name, some]) => [
-				h("h3", {}, name), plainList(some.slice(0, 30).map(card))]));
-		if (at) [...place.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
+			...groups.filter(([, some]) => some.length).flatMap(([name, some]) => [h("h3", name), h("ul.plain", some.slice(0, 30).map(card))])));
 	}
 
 	place.setAttribute("aria-label", W.jobs);
 	place.addEventListener("click", (event) => event.target.closest("a") && toggle(false));
 	place.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
-	let waiting = null;
-	on("job", () => { waiting ||= setTimeout(() => { waiting = null; draw(); }, 200); });
+	on("job", throttled(draw, 200));
 	return open;
 }
 

@@ -1,6 +1,6 @@
 // One training: while it learns, and what came of it.
-import { get, isLive, on, submit } from "./api.js";
-import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, plot, say, sentence, soft, verdict } from "./dom.js";
+import { fileOf, get, isLive, nameOf, newest, on, refresh, submit } from "./api.js";
+import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, pic, plot, put, say, sentence, soft, throttled } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
 import { zoom } from "./viewer.js";
@@ -9,12 +9,10 @@ import { W } from "./words.js";
 const R = W.run;
 
 export async function run(root, id, signal) {
-	const state = { id, run: await get(`runs/${id}`, signal), job: null, choosing: null };
-	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "facts"].map((name) => [name, h("section", { class: name })]));
-	root.append(...heading(link(R.all, "#/tune"), state.run.name || `${state.run.subject} ${state.run.noun}`),
-		...Object.values(parts));
-	const looks = (await get("jobs?kind=choose&limit=100", signal)).items;
-	state.choosing = looks.find((job) => job.request.run === id) || null;
+	const state = { id, signal, run: await get(`runs/${id}`, signal), job: null, choosing: null };
+	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "given"].map((name) => [name, h(`section.${name}`)]));
+	root.append(...heading(link(R.all, "#/tune"), nameOf(state.run)), ...Object.values(parts));
+	state.choosing = await newest("choose", (asked) => asked.run === id, signal);
 
 	let drawn = -1;
 	const live = throttled(async () => {
@@ -22,14 +20,14 @@ export async function run(root, id, signal) {
 		if (signal.aborted || seen === drawn) return;
 		drawn = seen;
 		if (!begun(state)) state.run = await get(`runs/${id}`, signal);
-		await Promise.all([previews(state, parts.pictures), charts(state, parts.charts)]).catch((error) => error.problem || console.error(error));
+		await Promise.all([state.choice || previews(state, parts.pictures), charts(state, parts.charts)]).catch((error) => error.problem || console.error(error));
 	}, 2000);
 
 	const whole = async () => {
 		state.run = await get(`runs/${id}`, signal);
 		[state.choice, state.said] = state.run.files.includes("best.safetensors") ? await Promise.all(["choice", "choice/said"].map((what) => get(`runs/${id}/${what}`, signal))) : [null];
 		files(state, parts.files);
-		facts(state, parts.facts);
+		facts(state, parts.given);
 		choice(state, parts.choice);
 		if (state.choice) slider(state, parts.pictures);
 		else await previews(state, parts.pictures);
@@ -37,13 +35,12 @@ export async function run(root, id, signal) {
 	};
 
 	const redo = (job, before) => {
-		state.job = { ...state.job, ...job };
+		state.job = job;
 		status(state, parts.status);
 		if (before && before.state !== job.state && !isLive(job)) whole().catch((error) => say(parts.files, error));
 		else if (isLive(job)) live();
 	};
-	state.job = await get(`jobs/${id}`, signal);
-	redo(state.job);
+	await refresh(id);
 	follow(id, signal, redo);
 	on("job", ({ job, before }) => {
 		if (job.kind !== "choose" || job.request?.run !== id || job.created < state.choosing?.created) return;
@@ -56,45 +53,32 @@ export async function run(root, id, signal) {
 
 const begun = (state) => Object.keys(state.run.settings).length > 0;
 
-/** Calls at most once in `ms`, and never forgets the last. */
-function throttled(call, ms) {
-	let timer = null;
-	return () => { timer ||= setTimeout(() => { timer = null; call(); }, ms); };
-}
-
 function status(state, place) {
 	const { job } = state;
 	if (job.state === "done") {
-		place.replaceChildren(h("p", { class: "lead" }, R.done(duration((job.ended || 0) - (job.begun || 0)))),
-			inRow(link(R.generate, `#/generate?run=${state.id}`, { class: "button main" })));
-		return;
+		return put(place, h("p.lead", R.done(duration((job.ended || 0) - (job.begun || 0)))),
+			inRow(link(R.generate, `#/generate?run=${state.id}`, "button main")));
 	}
-	place.replaceChildren(standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) ? soft(R.leave) : "");
+	return put(place, standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) && soft(R.leave));
 }
 
 async function previews(state, place) {
-	if (state.choice) return;
 	const found = begun(state) ? await get(`runs/${state.id}/previews`) : [];
-	if (!found.length) {
-		if (isLive(state.job)) place.replaceChildren(h2(R.previews), soft(R.noPreviews));
-		else place.replaceChildren();
-		return;
-	}
-	if (place.dataset.count === String(found.length)) return;
-	place.dataset.count = found.length;
+	if (!found.length) return put(place, isLive(state.job) && [h2(R.previews), soft(R.noPreviews)]);
 	const last = found.at(-1);
+	if (state.shown === last) return;
+	state.shown = last;
 	const src = (number) => `api/v1/runs/${state.id}/previews/${number}`;
-	place.replaceChildren(h2(R.previews), soft(R.previewsLead),
-		h("button", { type: "button", class: "pic newest", onclick: () => zoom(found.map((number) => ({ src: src(number), alt: R.preview(number + 1), title: R.preview(number + 1) })), found.length - 1) },
-			h("img", { src: src(last), alt: R.preview(last + 1) })));
+	put(place, h2(R.previews), soft(R.previewsLead),
+		h("div.newest", pic(() => zoom(found.map((number) => ({ src: src(number), alt: R.preview(number + 1) })), found.length - 1), h("img", { src: src(last), alt: R.preview(last + 1) }))));
 }
 
 async function charts(state, place) {
 	const found = begun(state) ? await get(`runs/${state.id}/charts`) : [];
 	if (!found.length) return;
 	const open = place.querySelector("details")?.open;
-	place.replaceChildren(h("details", { open: open ?? isLive(state.job) }, h("summary", {}, R.charts), soft(R.chartsLead),
-		h("div", { class: "plots" }, found.map(plot))));
+	put(place, h("details", { open: open ?? isLive(state.job) }, h("summary", R.charts), soft(R.chartsLead),
+		h("div.plots", found.map(plot))));
 }
 
 /** Pictures of every checkpoint on the same prompts and seeds, through a slider. */
@@ -106,13 +90,13 @@ function slider(state, place) {
 		...choice.candidates.map((one) => ({ step: one.step, label: R.step(one.step), said: R.said(one), chosen: one.step === choice.chosen }))];
 	const images = slots.map((one) => h("img", { alt: "", width: 256, height: 256, loading: "lazy" }));
 	let at = 0;
-	const cards = slots.map((one, i) => h("figure", { class: "card" },
-		h("button", { type: "button", class: "pic", onclick: () => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}`, title: slot.prompt })), i) }, images[i]),
-		h("figcaption", {}, one.prompt, aside(` · ${W.seed(one.seed)}`))));
+	const cards = slots.map((one, i) => h("figure.card",
+		pic(() => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}` })), i), images[i]),
+		h("figcaption", one.prompt, aside(W.seed(one.seed)))));
 	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
-	const bar = h("div", { class: "slider" }, h("label", { for: "checkpoint" }, R.checkpoint), h("p", { class: "said" }, h("b", {}), " ", h("span", { class: "soft" })), range, h("div", { class: "stops", "aria-hidden": "true" }));
-	const use = link(R.useThis, "#/generate", { class: "button" });
-	place.replaceChildren(h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div", { class: "cards small" }, cards));
+	const bar = h("div.slider", h("label", { for: "checkpoint" }, R.checkpoint), h("p.said", bold(), " ", aside()), range, h("div.stops", { "aria-hidden": "true" }));
+	const use = link(R.useThis, "#/generate", "button");
+	put(place, h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div.cards.small", cards));
 	const made = stopsSlider(bar, stops, (stop, number) => {
 		at = number;
 		images.forEach((image, i) => { image.src = src(stop.step, slots[i].slot); image.alt = `${slots[i].prompt}, ${stop.label}`; });
@@ -123,52 +107,43 @@ function slider(state, place) {
 
 function choice(state, place) {
 	const { choice: found, choosing, run: one } = state, spot = h("div");
-	if (choosing && !["done", "cancelled"].includes(choosing.state)) {
-		place.replaceChildren(standing(choosing, R.choosing));
-		return;
-	}
+	if (choosing && !["done", "cancelled"].includes(choosing.state)) return put(place, standing(choosing, R.choosing));
 	if (found) {
-		place.replaceChildren(verdict(h("p", {}, bold(R.chosen(found.chosen)), " ", sentence(found.verdict)),
-			state.said.map((line) => h("p", {}, sentence(line)))));
-		return;
+		return put(place, h("div.verdict.good", h("p", bold(R.chosen(found.chosen))), state.said.map((line) => h("p", sentence(line)))));
 	}
-	if (!one.finished || one.candidates.length < 1) { place.replaceChildren(); return; }
-	place.replaceChildren(verdict(h("p", {}, bold(R.chooseTitle)), h("p", {}, R.chooseLead(one.candidates.length)),
-		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), { class: "main" })), spot));
+	if (!one.finished || !one.candidates.length) return put(place);
+	return put(place, h("div.verdict", h("p", bold(R.chooseTitle)), h("p", R.chooseLead(one.candidates.length)),
+		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), "main")), spot));
 }
 
 const WHERE = ["best.safetensors", "adapter.safetensors", "comfyui.json"];
 
-async function files(state, place) {
-	const has = state.run.files;
-	if (!state.run.finished) { place.replaceChildren(); return; }
-	const proofs = Object.entries(state.job.result?.proofs || {});
-	const badge = proofs.map(([name, proof]) => h("div", { class: `proof ${proof.problems.length ? "bad" : "good"}` },
-		h("span", { class: "badge" }, proof.problems.length ? R.proofBad : R.proofGood), h("span", {}, " ", proof.problems.length ? proof.problems.map(sentence).join(" ") : R.proof(proof)),
-		fold([R.proofMore], soft(proof.problems.length ? "" : R.proofNumbers(proof, name)))));
-	const spot = h("div");
-	const making = (text, where, waiting, kind, request, done) => {
+function files(state, place) {
+	if (!state.run.finished) return put(place);
+	const badge = Object.entries(state.job.result?.proofs || {}).map(([name, proof]) => (proof.problems.length
+		? h("div.proof.bad", h("span.badge", R.proofBad), ` ${proof.problems.map(sentence).join(" ")}`)
+		: h("div.proof.good", h("span.badge", R.proofGood), ` ${R.proof}`, fold(R.proofMore, soft(R.proofNumbers(proof, name))))));
+	/** What is made when it is asked for; then a link stands beside. */
+	const making = ([text, where, waiting, ready], kind, request, href, props) => {
 		const made = h("div");
-		return h("li", {}, doer(text, spot, async () => {
+		return h("li", doer(text, made, async () => {
 			const job = await submit(kind, request);
-			follow(job.id, new AbortController().signal, (now) => {
-				if (now.state === "done") made.replaceChildren(done(now));
+			follow(job.id, state.signal, (now) => {
+				if (now.state === "done") put(made, link(ready, href(now), { class: "button", ...props }));
 				else if (now.problem) say(made, now);
-				else made.replaceChildren(soft(waiting));
+				else put(made, soft(waiting));
 			});
 		}), aside(where), made);
 	};
-	place.replaceChildren(h2(R.download), ...badge,
-		h("ul", { class: "plain files" }, WHERE.filter((name) => has.includes(name)).map((name) => h("li", {},
+	return put(place, h2(R.download), badge,
+		h("ul.plain.files", WHERE.filter((name) => state.run.files.includes(name)).map((name) => h("li",
 			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(R.files[name][1]))),
-		making(R.diffusers, R.diffusersWhere, R.converting, "export", { run: state.id, to: "diffusers" },
-			(job) => link(R.diffusersReady, `api/v1/jobs/${job.id}/files/${job.result.files[0]}`, { class: "button", download: true })),
-		making(R.report, R.reportWhere, R.reportMaking, "report", { runs: [state.id] },
-			() => link(R.reportReady, `api/v1/runs/${state.id}/report/shown`, { class: "button", target: "_blank", rel: "noopener" }))), spot);
+		making(R.diffusers, "export", { run: state.id, to: "diffusers" }, (job) => fileOf(job, job.result.files[0]), { download: true }),
+		making(R.report, "report", { runs: [state.id] }, () => `api/v1/runs/${state.id}/report/shown`, { target: "_blank", rel: "noopener" })));
 }
 
 function facts(state, place) {
-	const given = Object.entries(state.run.settings || {});
-	if (!given.length) { place.replaceChildren(); return; }
-	place.replaceChildren(fold([R.settings], h("dl", { class: "facts" }, given.filter(([, value]) => value !== null && typeof value !== "object").map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]))));
+	if (!begun(state)) return put(place);
+	const given = Object.entries(state.run.settings).filter(([, value]) => value !== null && typeof value !== "object");
+	return put(place, fold(R.settings, h("dl.facts", given.map(([name, value]) => [h("dt", name), h("dd", String(value))]))));
 }

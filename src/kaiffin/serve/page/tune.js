@@ -1,8 +1,9 @@
 // Fine-tune: what it will take, first; then the start.
-import { get, pause, post, submit } from "./api.js";
-import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, option, part, say, sentence, soft } from "./dom.js";
-import { configOf, nameOf } from "./dataset.js";
+import { get, nameOf, post } from "./api.js";
+import { ago, aside, bold, bytes, doer, duration, field, fold, h, h2, heading, link, nothing, option, put, say, sentence, settled, soft, typing } from "./dom.js";
+import { configOf } from "./dataset.js";
 import { settings } from "./form.js";
+import { begin } from "./jobs.js";
 import { run } from "./run.js";
 import { W } from "./words.js";
 
@@ -17,29 +18,24 @@ export async function view(root, id, query, signal) {
 	const full = sets.items.filter((set) => set.photos);
 	root.append(...heading(T.over, T.title, T.lead));
 	if (full.length) root.append(start(full, bases, schema.config, query, signal));
-	else root.append(h("p", { class: "todo" }, T.noPhotos, " ", link(T.toPhotos, "#/dataset")));
-	if (runs.items.length) root.append(part(h2(T.earlier), h("ul", { class: "plain runs" }, runs.items.map(row))));
-	return null;
+	else root.append(nothing(T.noPhotos, T.toPhotos, "#/dataset"));
+	if (runs.items.length) root.append(h("section", h2(T.earlier), h("ul.plain.runs", runs.items.map(row))));
 }
 
-export const runName = (run) => run.name || [run.subject, run.noun].filter(Boolean).join(" ");
-
 function row(one) {
-	return h("li", {}, link(runName(one), `#/tune/${one.id}`), h("span", { class: `state ${one.state}` }, W.states[one.state]),
+	return h("li", link(nameOf(one), `#/tune/${one.id}`), h(`span.state.${one.state}`, W.states[one.state]),
 		aside(`${one.base} · ${ago(one.created)}`));
 }
 
 function start(sets, bases, schema, query, signal) {
-	const spot = h("div"), planned = h("div", { class: "plan", "aria-live": "polite" });
+	const spot = h("div"), planned = h("div.plan", { "aria-live": "polite" }), place = h("div.start");
+	const { typed } = typing(place, () => ({ dataset: which.value, base: base.value, name: name.value, given: form.given() }));
 	const chosen = () => sets.find((set) => set.id === which.value);
-	const which = h("select", { onchange: () => plan() }, sets.map((set) => option(set.id, `${nameOf(set)} (${W.photos(set.photos)})`, query.get("dataset"))));
-	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name)));
-	const name = h("input", { maxlength: 80, placeholder: T.nameExample });
-	const form = settings(schema, { without: ELSEWHERE, changed: () => plan() });
-	const go = doer(T.start, spot, async () => {
-		const job = await submit("train", request());
-		location.hash = `#/tune/${job.id}`;
-	}, { class: "main" });
+	const which = h("select", { onchange: () => plan() }, sets.map((set) => option(set.id, `${nameOf(set)} (${W.photos(set.photos)})`, query.get("dataset") || typed?.dataset)));
+	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name, typed?.base)));
+	const name = h("input", { maxlength: 80, placeholder: T.nameExample, value: typed?.name });
+	const form = settings(schema, { without: ELSEWHERE, changed: () => plan(), given: typed?.given });
+	const go = doer(T.start, spot, () => begin("train", request()), "main");
 
 	function request() {
 		const config = form.values(), own = configOf(chosen());
@@ -50,36 +46,32 @@ function start(sets, bases, schema, query, signal) {
 	}
 
 	let turn = 0;
-	async function plan() {
+	const plan = settled(async () => {
 		const mine = (turn += 1);
 		planned.classList.add("waiting");
-		if (!planned.firstChild) planned.replaceChildren(soft(T.planning));
-		await pause(350);
+		const draw = await post("plans", request(), { signal }).then((found) => () => put(planned, plans(found, chosen())), (error) => () => say(planned, error));
 		if (mine !== turn || signal.aborted) return;
-		try {
-			const found = await post("plans", request(), { signal });
-			if (mine === turn) planned.replaceChildren(plans(found, chosen()));
-		} catch (error) {
-			if (mine === turn && error.name !== "AbortError") say(planned, error);
-		}
-		if (mine === turn) planned.classList.remove("waiting");
-	}
+		draw();
+		planned.classList.remove("waiting");
+	}, 350);
 
+	put(planned, soft(T.planning), h("progress", { "aria-label": T.planning }));
 	plan();
-	return h("div", { class: "start" },
-		h("div", { class: "words" }, field(T.photos, which, T.photosHint), field(T.base, base, T.baseHint)),
+	place.append(
+		h("div.words", field(T.photos, which, T.photosHint), field(T.base, base, T.baseHint)),
 		planned,
-		h("p", { class: "row go" }, go, aside(T.startNote)), spot,
-		h("details", { class: "all" }, h("summary", {}, T.settings), soft(T.settingsLead), field(T.name, name), form.element));
+		h("div.row.go", go, aside(T.startNote)), spot,
+		h("details.all", h("summary", T.settings), soft(T.settingsLead), field(T.name, name), form.element));
+	return place;
 }
 
 function plans(found, set) {
-	const tile = (title, number, note) => h("div", { class: "tile" }, soft(title), h("p", { class: "number" }, number), soft(note));
-	return h("div", {},
+	const tile = (title, number, note) => h("div.tile", soft(title), h("p.number", number), soft(note));
+	return h("div",
 		h2(T.plan),
-		h("div", { class: "tiles" }, tile(T.time, duration(found.seconds), T.timeNote), tile(T.steps, String(found.steps), T.epochs(found.epochs)),
+		h("div.tiles", tile(T.time, duration(found.seconds), T.timeNote), tile(T.steps, String(found.steps), T.epochs(found.epochs)),
 			tile(T.memory, bytes(found.memory), found.fits ? T.fits(bytes(found.room)) : T.tooMuch(bytes(found.room)))),
-		found.fits ? "" : h("div", { class: "verdict bad" }, h("p", {}, bold(T.noFit)), found.helps.map((one) => h("p", {}, h("code", {}, one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
-		set.noun ? "" : h("p", { class: "finding warning" }, bold(T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),
-		found.derived.length ? fold([T.derived(found.derived.length)], h("ul", {}, found.derived.map((line) => h("li", {}, line)))) : "");
+		!found.fits && h("div.verdict.bad", h("p", bold(T.noFit)), found.helps.map((one) => h("p", h("code", one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
+		!set.noun && h("p.finding.warning", bold(T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),
+		found.derived.length > 0 && fold(T.derived(found.derived.length), h("ul", found.derived.map((line) => h("li", line)))));
 }

@@ -9,12 +9,7 @@ let under = 0;
 const PICTURE = /\.(jpe?g|png|webp|heic|heif|avif|tiff?|bmp|gif|mpo)$/i;
 
 /** Photos that a dataset has already. */
-export function there(dataset, ids) {
-	const known = names.get(dataset) || new Set();
-	names.set(dataset, known);
-	for (const id of ids) known.add(id);
-	return known;
-}
+export const there = (dataset, ids) => names.set(dataset, new Set([...names.get(dataset) || [], ...ids]));
 
 export const uploads = (dataset) => [...open].filter((one) => one.dataset === dataset);
 export const dismiss = (one) => { open.delete(one); one.row.remove(); };
@@ -39,12 +34,10 @@ function go() {
 
 async function send(one) {
 	under += 1;
-	const known = there(one.dataset, []);
 	try {
-		const photo = await upload(`datasets/${one.dataset}/photos`, one.file, (share) => { one.share = share; tell("upload", one); });
-		one.twin = known.has(photo.id);
-		known.add(photo.id);
-		one.photo = photo;
+		one.photo = await upload(`datasets/${one.dataset}/photos`, one.file, (share) => { one.share = share; tell("upload", one); });
+		one.twin = names.get(one.dataset)?.has(one.photo.id);
+		there(one.dataset, [one.photo.id]);
 		if (!one.twin) open.delete(one);
 	} catch (error) {
 		one.error = error;
@@ -57,24 +50,21 @@ async function send(one) {
 addEventListener("beforeunload", (event) => { if (under) event.preventDefault(); });
 
 /** Where photos are dropped, chosen, or taken with the camera. */
-export function dropPlace(use, lead, slim = false) {
-	const pick = (props) => {
-		const input = h("input", { type: "file", hidden: true, tabindex: -1, multiple: true, onchange: () => { use([...input.files]); input.value = ""; }, ...props });
-		return input;
+export function dropPlace(use, slim = false) {
+	const pick = (text, look, props) => {
+		const input = h("input", { type: "file", hidden: true, multiple: true, onchange: () => { use([...input.files]); input.value = ""; }, ...props });
+		return [button(text, () => input.click(), look), input];
 	};
-	const files = pick({ accept: "image/*,.heic,.heif" }), folder = pick({ webkitdirectory: true });
-	const camera = pick({ accept: "image/*", capture: "environment" });
-	const place = h("div", { class: `drop${slim ? " slim" : ""}`, ondragover: (event) => { event.preventDefault(); place.classList.add("over-it"); },
+	const place = h(slim ? "div.drop.slim" : "div.drop", { ondragover: (event) => { event.preventDefault(); place.classList.add("over-it"); },
 		ondragleave: () => place.classList.remove("over-it"),
 		ondrop: async (event) => {
 			event.preventDefault();
 			place.classList.remove("over-it");
 			use(await dropped(event.dataTransfer));
 		} },
-		h("p", { class: "drop-lead" }, lead),
-		inRow(button(W.upload.files, () => files.click(), { class: slim ? "" : "main" }),
-			button(W.upload.folder, () => folder.click(), { class: "wide-only" }), button(W.upload.camera, () => camera.click(), { class: "touch-only" })),
-		files, folder, camera);
+		h("p.drop-lead", h("span.wide-only", slim ? W.dataset.dropMore : W.dataset.drop), h("span.touch-only", slim ? W.dataset.takeMore : W.dataset.take)),
+		inRow(pick(W.upload.files, slim ? "" : "main", { accept: "image/*,.heic,.heif" }),
+			pick(W.upload.folder, "wide-only", { webkitdirectory: true }), pick(W.upload.camera, "touch-only", { accept: "image/*", capture: "environment" })));
 	return place;
 }
 
@@ -83,11 +73,11 @@ async function dropped(transfer) {
 	if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
 	const found = [];
 	const walk = async (entry) => {
-		if (entry.isFile) return found.push(await new Promise((done, fail) => entry.file(done, fail)));
+		if (entry.isFile) { found.push(await new Promise((done, fail) => entry.file(done, fail))); return; }
 		const reader = entry.createReader();
 		for (;;) {
 			const some = await new Promise((done, fail) => reader.readEntries(done, fail));
-			if (!some.length) return null;
+			if (!some.length) return;
 			for (const one of some) await walk(one);
 		}
 	};

@@ -1,20 +1,19 @@
 // Pictures large, one after the other.
-import { button, dialog, h } from "./dom.js";
+import { aside, button, dialog, h, put } from "./dom.js";
 import { W } from "./words.js";
 
-/** items: {src, alt, title}; side: what stands beside the picture of an item, made when it is shown. */
+/** items: {src, alt}, title where it is another; side: what stands beside the picture of an item, made when it is shown. */
 export function zoom(items, at, side = null) {
-	const image = h("img", { alt: "" }), beside = h("div", { class: "side" }), count = h("span", { class: "soft" });
+	const image = h("img", { alt: "" }), beside = h("div.side"), count = aside();
 	const show = (number) => {
 		at = (number + items.length) % items.length;
 		const one = items[at];
-		image.src = one.src;
-		image.alt = one.alt;
-		box.querySelector("h2").textContent = one.title;
+		Object.assign(image, { src: one.src, alt: one.alt });
+		box.querySelector("h2").textContent = one.title || one.alt;
 		count.textContent = items.length > 1 ? W.nth(at + 1, items.length) : "";
-		beside.replaceChildren(...(side ? [side(one, api)].flat() : []));
+		put(beside, side && side(one, api));
 	};
-	const box = dialog("", h("div", { class: `viewer${side ? "" : " alone"}` }, h("div", { class: "stage" }, image), beside));
+	const box = dialog("", h(side ? "div.viewer" : "div.viewer.alone", h("div.stage", image), beside));
 	box.classList.add("large");
 	const api = {
 		close: () => box.close(),

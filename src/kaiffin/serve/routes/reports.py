@@ -57,16 +57,17 @@ def _run(service: Service, owner: str, id: str) -> Run | None:
 
 def _said(choice: Choice) -> list[str]:
     overall, reason = choice.best.means["overall"], []
+    if choice.against:
+        apart, other = choice.against.difference, f"step {choice.against.step}"
+        sure = f"It is better than {other}" if apart.low > 0 else f"It cannot be told from {other}"
+        reason.append(
+            f"{sure}: the difference is {apart.mean:.3f}, between {apart.low:.3f} and"
+            f" {apart.high:.3f}."
+        )
     reason.append(
         f"It reaches {overall.mean:.2f} of 1 for subject and prompt together; with other prompts it"
         f" would be between {overall.low:.2f} and {overall.high:.2f}."
     )
-    if choice.against:
-        apart = choice.against.difference
-        reason.append(
-            f"Beside step {choice.against.step} the difference is {apart.mean:.3f}, between"
-            f" {apart.low:.3f} and {apart.high:.3f}."
-        )
     prompts, seeds = counted(len(choice.prompts), "prompt"), counted(len(choice.seeds), "seed")
     measured = f"Measured on {prompts}, {seeds} each, as 95 % intervals. Look at the pictures too."
     return [" ".join(reason), *choice.findings, measured]
