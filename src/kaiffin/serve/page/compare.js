@@ -69,7 +69,7 @@ async function shown(root, ids, query, runs, signal) {
 		const step = job.request.checkpoint;
 		return { id, job, name: run ? `${run}${step ? `, ${step === "best" ? W.generate.best : W.run.step(step)}` : ""}` : job.request.base, images: [] };
 	}));
-	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section");
+	const status = h("div"), rows = h(ids.length > 2 ? "div.rows" : "div.rows.two-each"), votes = h("section.votes", { "aria-live": "polite" }), scores = h("section.scores");
 	root.append(inRow(link(C.other, "#/compare", "button"), aside(blind ? C.blindLead : C.openLead)), status, rows, votes, scores);
 
 	async function load(one) {
