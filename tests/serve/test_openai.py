@@ -4,7 +4,10 @@ import asyncio
 import base64
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import httpx
 import openai
 import pytest
 from PIL import Image
@@ -158,31 +161,59 @@ def png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def test_a_picture_is_edited(world: World, client: openai.OpenAI, ada: TestClient) -> None:
+@dataclass
+class Edits:
+    """A service of its own: photos are decoded in the loop that ends with its server."""
+
+    world: World
+    client: openai.OpenAI
+    at: str
+
+    def newest(self) -> dict[str, Any]:
+        """The job that was asked for last."""
+        headers = {"authorization": f"Bearer {self.client.api_key}"}
+        return httpx.get(f"{self.at}/api/v1/jobs?limit=1", headers=headers).json()["items"][0]
+
+
+@pytest.fixture(scope="module")
+def edits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edits]:
+    world = World(tmp_path_factory.mktemp("edits") / "studio")
+    with (
+        Hand(world),
+        listening(world) as at,
+        openai.OpenAI(base_url=f"{at}/v1", api_key=world.key("ada"), **ONCE) as client,
+    ):
+        yield Edits(world, client, at)
+    world.studio.close()
+
+
+def test_a_picture_is_edited(edits: Edits) -> None:
     """As OpenAI has it: what is transparent in the mask is painted anew."""
     photo, mask = Image.new("RGB", (64, 64), "red"), Image.new("RGBA", (64, 64), (255, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (0, 0, 32, 64))
-    made = client.images.edit(
+    made = edits.client.images.edit(
         model="miniature", image=("a.png", png(photo)), mask=("m.png", png(mask)),
         prompt="a dog", n=2, quality="low", extra_body={"seed": 7},
     )  # fmt: skip
     assert made.data is not None
     assert [one.seed for one in made.data] == [7, 8]  # ty: ignore[unresolved-attribute]
     assert opened(made.data[0].b64_json).size == (64, 64)
-    job = ada.get("/api/v1/jobs?limit=1").json()["items"][0]
+    job = edits.newest()
     assert job["request"]["start"]["strength"] == 1.0
     assert job["request"]["sample"] == {"steps": 10}
-    kept = Image.open(world.studio.made(job["id"]) / "mask.png")
+    kept = Image.open(edits.world.studio.made(job["id"]) / "mask.png")
     assert (kept.getpixel((10, 10)), kept.getpixel((50, 10))) == (255, 0)
 
-    client.images.edit(image=[("a.png", png(photo))], prompt="a dog", extra_body={"strength": 0.3})
-    asked = ada.get("/api/v1/jobs?limit=1").json()["items"][0]["request"]["start"]
+    edits.client.images.edit(
+        image=[("a.png", png(photo))], prompt="a dog", extra_body={"strength": 0.3}
+    )
+    asked = edits.newest()["request"]["start"]
     assert (asked["strength"], asked["mask"]) == (0.3, None)
-    stream = list(client.images.edit(image=png(photo), prompt="a dog", stream=True))
+    stream = list(edits.client.images.edit(image=png(photo), prompt="a dog", stream=True))
     assert [one.type for one in stream] == ["image_edit.completed"]
 
 
-def test_what_cannot_be_edited(client: openai.OpenAI) -> None:
+def test_what_cannot_be_edited(edits: Edits) -> None:
     photo = png(Image.new("RGB", (64, 64)))
     for given, said in (
         ({"image": [photo, photo]}, "2 pictures are not painted over at once"),
@@ -191,4 +222,4 @@ def test_what_cannot_be_edited(client: openai.OpenAI) -> None:
         ({"image": photo, "extra_body": {"strength": 2}}, "strength"),
     ):  # fmt: skip
         with pytest.raises(openai.BadRequestError, match=said):
-            client.images.edit(prompt="a dog", **given)  # ty: ignore[no-matching-overload]
+            edits.client.images.edit(prompt="a dog", **given)  # ty: ignore[no-matching-overload]

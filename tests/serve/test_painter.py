@@ -1,5 +1,6 @@
 """The painter: what it makes is what `generate` makes, together where settings agree."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kaiffin.experiments.work import workers
 from kaiffin.experiments.work.jobs import Job as Work
 from kaiffin.pictures import make
 from kaiffin.pictures.recipe import read_recipe
+from kaiffin.pictures.start import File, Start
 from kaiffin.serve import painter as module
 from kaiffin.serve.batches import Batches
 from kaiffin.serve.kinds import KINDS
@@ -99,6 +101,29 @@ def test_pictures_of_many_that_agree_are_computed_together(
         made = studio.image(picture_id("a" * 16, number))
         assert np.abs(pixels(made) - pixels(path)).max() <= 1
         assert read_recipe(made) == given_away(read_recipe(path))
+
+
+def test_pictures_over_one_that_the_job_has_kept(
+    studio: Studio, sd_path: Path, easel: Easel, tmp_path: Path
+) -> None:
+    """As `generate` makes them, together with others of the same way in, with their true size."""
+    photo = tmp_path / "image.png"
+    Image.effect_noise((64, 64), 60).convert("RGB").save(photo)
+    start = {"image": "i" * 16, "strength": 0.6, "upscale": 1.5, "mask": None}
+    for id in ("a" * 16, "b" * 16):
+        studio.made(id).mkdir(parents=True)
+        shutil.copy(photo, studio.made(id) / "image.png")
+    easel.give("a" * 16, base=sd_path, start=start, sample={"steps": 4}, count=2)
+    easel.give("b" * 16, base=sd_path, start=start | {"image": None, "strength": 0.6, "vary": 0.5})
+    assert easel.paint() == {"a" * 16: {}, "b" * 16: {}}
+    way = Start(image=File.at(photo), strength=0.6, upscale=1.5)
+    order = Order(str(sd_path), ["a red car"], count=2, start=way, out=tmp_path / "alone")
+    for number, path in enumerate(generate(order, changes={"sample.steps": 4}).paths):
+        made = studio.image(picture_id("a" * 16, number))
+        assert pixels(made).shape == (96, 96, 3)
+        assert np.abs(pixels(made) - pixels(path)).max() <= 1
+        kept = read_recipe(made)["request"]["start"]["image"]
+        assert (kept["path"], kept["sha256"]) == ("image.png", File.at(photo).sha256)
 
 
 def test_bases_and_adapters_stay_warm(

@@ -70,11 +70,12 @@ def test_what_is_no_picture(ada: TestClient) -> None:
         assert said in got.text
 
 
-def test_it_is_its_owners(world: World, ada: TestClient, bob: TestClient) -> None:
+def test_it_is_its_owners(world: World, ada: TestClient) -> None:
     id = send(ada, jpeg())["id"]
     asked = PICTURES | {"start": {"image": id}}
     assert ada.post("/api/v1/generate", json=asked).status_code == 201
-    got = bob.post("/api/v1/generate", json=asked)
+    as_bob = {"authorization": f"Bearer {world.key('bob')}"}
+    got = ada.post("/api/v1/generate", json=asked, headers=as_bob)
     assert (got.status_code, "there is no picture" in got.text) == (404, True)
 
 

@@ -15,7 +15,7 @@ from kaiffin.pictures.request import Request, request, with_size
 from kaiffin.pictures.sample import generate
 from kaiffin.pictures.start import File, Start
 
-PENGUIN = "a photo of a red penguin in the snow"
+CAT = "a photo of a cat"
 
 
 def asked(prompt: str, seed: int, start: Start | None = None) -> Request:
@@ -67,21 +67,29 @@ def within(file: File, photo: Image.Image) -> None:
 
 def between() -> None:
     shares = (0, 0.1, 0.2, 0.4, 0.7, 1)
-    found = made(*(asked(PENGUIN, 3, Start(vary=s, vary_seed=8)) for s in shares))
+    found = made(*(asked(CAT, 3, Start(vary=s, vary_seed=8)) for s in shares))
     labels = ["seed 3", *(f"vary {s:g}" for s in shares[1:-1]), "seed 8"]
     save("ways-vary", [large(one) for one in found], labels, folder=GUIDES, columns=6)
 
 
 def further() -> None:
-    """Twice the size, plainly and in a second pass; and the subject from closer."""
-    (plain,) = made(asked(PENGUIN, 3))
-    (larger,) = made(asked(PENGUIN, 3, Start(upscale=2)))
-    (close,) = made(asked(PENGUIN, 3, Start(upscale=2, detail="penguin")))
-    box = closer.by_words(stage.family(), asked(PENGUIN, 3), larger, "penguin")
-    shown = larger.copy()
-    ImageDraw.Draw(shown).rectangle(box, outline="red")
-    enlarged = plain.resize(larger.size, Image.Resampling.LANCZOS)
-    images = [one.resize((256, 256), Image.Resampling.NEAREST)
-              for one in (enlarged, larger, shown, close)]  # fmt: skip
-    labels = ["enlarged (Lanczos)", "--upscale 2", "where the penguin is", "--upscale 2 --detail"]
+    """A small picture larger, and a small subject from closer: both as the miniature knows things,
+    whole and of 64 pixels."""
+    drawn = world.render(world.Spec("bear", "yellow", "forest"))
+    photo = drawn.resize((32, 32), Image.Resampling.BOX)
+    enlarged = photo.resize((64, 64), Image.Resampling.LANCZOS)
+    start = Start(image=kept("small.png", photo), strength=0, upscale=2)
+    prompt = "a photo of a yellow bear in the forest"
+    whole = with_size(SampleConfig(), stage.family())
+    sample = whole.model_copy(update={"size": (32, 32)})
+    (larger,) = made(request(prompt, 1, sample, start))
+    far = world.render(world.Spec("bear", "yellow", "forest", size=0.45))
+    over = Start(image=kept("far.png", far), strength=0)
+    (before,) = made(asked(prompt, 1, over))
+    (close,) = made(asked(prompt, 1, over.model_copy(update={"detail": "bear", "second": 0.6})))
+    box = closer.by_words(stage.family(), asked(prompt, 1), before, "bear")
+    shown = large(before)
+    ImageDraw.Draw(shown).rectangle([3 * side for side in box], outline="red", width=2)
+    images = [large(enlarged), large(larger), shown, large(close)]
+    labels = ["32 pixels, enlarged", "--upscale 2", "where the bear is", "--detail --second 0.6"]
     save("ways-passes", images, labels, folder=GUIDES, columns=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,8 @@ def heard(
     """How much each cell of a picture of `size` (h, w) hears of the tokens at `places`, (B, h, w):
     attention while `predict` runs, as a mean over tokens, heads and layers that are not too coarse.
     All 0 where there is no such attention."""
-    layers = [one for name, one in net.named_modules() if name.rpartition(".")[2] == CROSS]
+    named = ((name.rpartition(".")[2], one) for name, one in net.named_modules())
+    layers: list[Any] = [one for name, one in named if name == CROSS and hasattr(one, "heads")]
     seen: dict[nn.Module, Tensor] = {}
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
