@@ -149,10 +149,8 @@ def furnish(world: World, at: str, user: str) -> str:
     world.studio.jobs.fail(
         failed, "photo.jpg: 64x64 is too small for 512 px.", "Use a larger photo."
     )
-    done = client.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a dog"]}).json()[
-        "id"
-    ]
-    world.paint(world.owner(client), done, 2)
+    pictures = {"base": "miniature", "prompts": ["a dog"], "count": 2}
+    client.post("/api/v1/generate?wait=20", json=pictures).raise_for_status()
     return client.headers["authorization"].partition(" ")[2]
 
 

@@ -1,5 +1,6 @@
 """What goes together on the page: grids, variations, votes, lists, a report in a tab."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from paged import Mine, needs_chromium, opened
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import APIResponse, Browser, Route, expect
 from served import World, jpeg, listening
 
 from kaiffin.foundation.run import Run
@@ -170,6 +171,38 @@ def compared(runs: list[str]) -> dict[str, Any]:
         "titles": {"likeness": "Nearness to the photos"},
         "files": ["comparison.png", "report.html", "comparison.json"],
     }  # fmt: skip
+
+
+def test_an_answer_that_was_overtaken_is_no_news(browser: Browser, world: World, at: str) -> None:
+    """A line that holds one answer back until the job has gone on."""
+    mine, held = Mine(world, at, "ida"), list[tuple[Route, APIResponse]]()
+
+    def hold(route: Route) -> None:
+        if held:
+            return route.continue_()
+        held.append((route, route.fetch()))
+        return None
+
+    dataset = mine.dataset(jpeg())
+    with opened(browser, at, mine.key) as one:
+        page = one.go("dataset")
+        page.get_by_role("button", name="Jobs").click()
+        page.route(re.compile(r"/jobs/\w{16}$"), hold)
+        job = mine.client.post("/scan", json={"dataset": dataset}).json()["id"]
+        state = page.locator("#drawer .state")
+        expect(state).to_have_text("waiting")
+        while not held:
+            page.wait_for_timeout(20)
+        with page.expect_response(re.compile(job)):
+            world.studio.jobs.begin([job], "test")
+        expect(state).to_have_text("running")
+        ((route, response),) = held
+        assert response.json()["state"] == "queued"
+        with page.expect_response(re.compile(job)):
+            route.fulfill(response=response)
+        page.wait_for_timeout(300)  # the drawer is drawn five times a second at most
+        expect(state).to_have_text("running")
+        assert one.clean()
 
 
 @pytest.mark.slow  # two trainings, pictures and scores by real workers

@@ -25,6 +25,15 @@ def test_ids_become_places(world: World) -> None:
     assert config["score"]["like"] is None
 
 
+def test_a_plan_that_nobody_waits_for_is_not_made(tmp_path: Path) -> None:
+    async def gone() -> bool:
+        return True
+
+    with pytest.raises(UserError, match="nobody waits"):
+        asyncio.run(Planner(tmp_path / "plans").plan({}, gone))
+    assert not (tmp_path / "plans").exists()
+
+
 def test_a_worker_that_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not be made"):
         asyncio.run(Planner(tmp_path / "plans", 0.01).plan({}))

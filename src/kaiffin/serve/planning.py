@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,14 @@ class Planner:
     def __init__(self, folder: Path, seconds: float = SECONDS) -> None:
         self.folder, self.seconds, self._turn = folder, seconds, asyncio.Lock()
 
-    async def plan(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """config: with its paths. UserError for what cannot be trained."""
+    async def plan(
+        self, config: Mapping[str, Any], gone: Callable[[], Awaitable[bool]] | None = None
+    ) -> dict[str, Any]:
+        """config: with its paths; gone: whether nobody waits for it any more, as when a page has
+        asked for another meanwhile. UserError for what cannot be trained."""
         async with self._turn:
+            if gone and await gone():
+                raise UserError("nobody waits for this plan any more.", "Ask again.")
             answer = await run_in_threadpool(self._asked, config)
         if "steps" in answer:
             return dict(answer)

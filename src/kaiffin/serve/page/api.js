@@ -47,7 +47,7 @@ export async function submit(kind, request) {
 	const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
 	for (let turn = 0; ; turn += 1) {
 		try {
-			return hear(await post("jobs", { kind, request }, { key }));
+			return await refresh((await post("jobs", { kind, request }, { key })).id);
 		} catch (error) {
 			if (error.status || turn === 4) throw error;
 			await pause(1000 * 2 ** turn);
@@ -58,7 +58,7 @@ export async function submit(kind, request) {
 /** The newest job of a kind whose request fits. */
 export const newest = async (kind, fits, signal) => (await get(`jobs?kind=${kind}&limit=200`, signal)).items.find(({ request }) => fits(request));
 
-export const act = async (job, what) => hear(await post(`jobs/${job}/${what}`));
+export const act = async (job, what) => refresh((await post(`jobs/${job}/${what}`)).id);
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** One file; `progress` hears of the share that is there. */
@@ -98,7 +98,15 @@ export function hear(job) {
 	return jobs.get(job.id);
 }
 
-export const refresh = async (id) => hear(await get(`jobs/${id}`));
+const asked = new Map(); // of each job: how often it was asked for
+
+/** A job as it is now. Answers overtake each other: only that to the last question is news. */
+export async function refresh(id) {
+	const turn = (asked.get(id) || 0) + 1;
+	asked.set(id, turn);
+	const job = await get(`jobs/${id}`);
+	return asked.get(id) === turn ? hear(job) : jobs.get(id) || job;
+}
 
 export async function loadJobs() {
 	for (const job of (await get("jobs?limit=100")).items.reverse()) hear(job);

@@ -57,13 +57,11 @@ function head() {
 
 // --- who is here
 
-let asking = null;
-
 function login() {
-	if (asking) return;
+	if (document.querySelector(".gate")) return;
 	const key = h("input", { type: "password", autocomplete: "current-password", required: true });
 	quiet();
-	asking = dialog(W.login, form(W.enter, async () => {
+	const asking = dialog(W.login, form(W.enter, async () => {
 		await post("session", { key: key.value.trim() });
 		asking.close();
 		begin();
@@ -71,7 +69,6 @@ function login() {
 	asking.classList.add("gate");
 	asking.addEventListener("cancel", (event) => event.preventDefault());
 	asking.querySelector(".buttons button").remove();
-	asking.addEventListener("close", () => { asking = null; });
 	key.focus();
 }
 

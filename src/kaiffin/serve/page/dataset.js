@@ -1,9 +1,9 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, hear, isLive, nameOf, newest, on, patch, post, remove, submit } from "./api.js";
-import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure, trouble } from "./dom.js";
+import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
-import { dismiss, dropPlace, take, there, uploads } from "./uploads.js";
+import { dropPlace, take, there, uploads } from "./uploads.js";
 import { W } from "./words.js";
 
 const D = W.dataset;
@@ -34,7 +34,15 @@ async function one(root, id, signal) {
 	const state = { set: null, photos: [], scan: null }, arriving = h("div.uploads", { "aria-live": "polite" });
 	const add = (some) => { state.photos.push(...some.filter((photo) => !state.photos.some((one) => one.id === photo.id))); };
 	// Before the list is asked for: what comes meanwhile is not missed.
-	uploading(id, arriving, (photo) => { add([photo]); if (state.set) draw(); }, signal);
+	const heard = (one) => {
+		if (one.dataset !== id) return;
+		if (!one.row.isConnected && uploads(id).includes(one)) arriving.append(one.row);
+		if (!one.photo) return;
+		add([one.photo]);
+		if (state.set) draw();
+	};
+	on("upload", heard, signal);
+	uploads(id).forEach(heard);
 	const [set, listed, scan] = await Promise.all([get(`datasets/${id}`, signal), every(`datasets/${id}/photos`), newest("scan", (asked) => asked.dataset === id, signal)]);
 	const early = state.photos.splice(0);
 	add(listed);
@@ -234,21 +242,4 @@ function crop(state, photo, draw) {
 		h("div", soft(D.cropLead), parts.map((part) => part.field),
 			inRow(store(D.cropSave, now, "main"), photo.crop && store(D.whole, null)), spot)));
 	redraw();
-}
-
-/** Photos on their way, and what became of each. */
-function uploading(dataset, place, came, signal) {
-	const heard = (one) => {
-		if (one.dataset !== dataset) return;
-		one.row ||= h("div.upload");
-		if (!one.row.isConnected && (!one.photo || one.twin)) place.append(one.row);
-		put(one.row, h("span.name", one.name),
-			one.error ? trouble(one.error) : one.twin ? aside(D.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }));
-		if (one.error || one.twin) one.row.append(button(W.dismiss, () => dismiss(one)));
-		if (!one.photo) return;
-		came(one.photo);
-		if (!one.twin) one.row.remove();
-	};
-	on("upload", heard, signal);
-	uploads(dataset).forEach(heard);
 }

@@ -9,16 +9,16 @@ const S = W.settings;
 export async function view(root, id, query, signal, me) {
 	const [bases, known] = await Promise.all([get("bases", signal), get("bases/known", signal)]);
 	const devices = h("section"), spot = h("div");
-	root.append(h("h1", S.title),
-		h("section", h2(S.you), h("p", S.who(me.user, mays(me.scopes))), quotas(me.quotas), inRow(doer(S.out, spot, logOut)), spot),
-		devices,
-		h("section", h2(S.bases), soft(S.basesLead), h("ul.plain", bases.map((one) => h("li", bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))),
-			fold(S.others, soft(known.how), h("ul.plain", known.bases.map((one) => h("li.absent", bold(one.name), ` ${one.about}`, one.commands.map((text) => h("code", text))))))));
 	const draw = async () => {
 		const found = await get("devices", signal);
 		put(devices, h2(S.devices), h("ul.plain", found.map((one) => h("li", S.device(one)))), soft(found.length ? S.share(found[0].share) : S.noDevices));
 	};
 	await draw();
+	root.append(h("h1", S.title),
+		h("section", h2(S.you), h("p", S.who(me.user, mays(me.scopes))), quotas(me.quotas), inRow(doer(S.out, spot, logOut)), spot),
+		devices,
+		h("section", h2(S.bases), soft(S.basesLead), h("ul.plain", bases.map((one) => h("li", bold(one.name), ` ${(W.bases[one.name] || "").replace(one.name, "")}`))),
+			fold(S.others, soft(known.how), h("ul.plain", known.bases.map((one) => h("li.absent", bold(one.name), ` ${one.about}`, one.commands.map((text) => h("code", text))))))));
 	on("job", throttled(() => signal.aborted || draw().catch(() => {}), 1500), signal);
 	if (me.scopes.includes("admin")) root.append(await people(signal));
 }

@@ -1,6 +1,6 @@
 // Photos on their way to the service, one by one, three at a time; they go on while the page shows other things.
 import { tell, upload } from "./api.js";
-import { button, h, inRow } from "./dom.js";
+import { aside, button, h, inRow, put, trouble } from "./dom.js";
 import { W } from "./words.js";
 
 const waiting = [], open = new Set(); // what is not sent yet; what is on its way, or has something to say
@@ -12,20 +12,28 @@ const PICTURE = /\.(jpe?g|png|webp|heic|heif|avif|tiff?|bmp|gif|mpo)$/i;
 export const there = (dataset, ids) => names.set(dataset, new Set([...names.get(dataset) || [], ...ids]));
 
 export const uploads = (dataset) => [...open].filter((one) => one.dataset === dataset);
-export const dismiss = (one) => { open.delete(one); one.row.remove(); };
 
 /** Takes files for a dataset; a folder's other files are told, and left. */
 export function take(dataset, files) {
 	for (const file of files) {
 		if (/^\.|^Thumbs\.db$/i.test(file.name)) continue;
-		const one = { dataset, file, name: file.name, share: 0 };
+		const one = { dataset, file, name: file.name, share: 0, row: h("div.upload") };
 		if (!file.type.startsWith("image/") && !PICTURE.test(file.name)) {
 			one.error = { problem: W.upload.noPhoto(file.name), way_out: W.upload.photosOnly };
 		} else waiting.push(one);
 		open.add(one);
-		setTimeout(() => tell("upload", one));
+		setTimeout(show, 0, one);
 	}
 	setTimeout(go);
+}
+
+/** What became of a photo, in its row; those that have simply come have none. */
+function show(one) {
+	const over = () => { open.delete(one); one.row.remove(); };
+	put(one.row, h("span.name", one.name), one.error ? trouble(one.error) : one.twin ? aside(W.dataset.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }),
+		(one.error || one.twin) && button(W.dismiss, over));
+	if (one.photo && !one.twin) over();
+	tell("upload", one);
 }
 
 function go() {
@@ -35,15 +43,14 @@ function go() {
 async function send(one) {
 	under += 1;
 	try {
-		one.photo = await upload(`datasets/${one.dataset}/photos`, one.file, (share) => { one.share = share; tell("upload", one); });
+		one.photo = await upload(`datasets/${one.dataset}/photos`, one.file, (share) => { one.share = share; show(one); });
 		one.twin = names.get(one.dataset)?.has(one.photo.id);
 		there(one.dataset, [one.photo.id]);
-		if (!one.twin) open.delete(one);
 	} catch (error) {
 		one.error = error;
 	}
 	under -= 1;
-	tell("upload", one);
+	show(one);
 	go();
 }
 

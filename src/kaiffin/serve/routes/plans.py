@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
@@ -39,9 +39,10 @@ class Plan(BaseModel):
 
 
 @router.post("/plans")
-async def plan(body: Train, caller: Trainer, service: Served) -> Plan:
+async def plan(body: Train, caller: Trainer, service: Served, asked: Request) -> Plan:
     """The dry run of a training."""
     request = await run_in_threadpool(body.frozen)
     await run_in_threadpool(check, service, caller.owner, request)
     config = placed(service.studio, request)
-    return Plan.model_validate(without_paths(await service.planner.plan(config)))
+    found = await service.planner.plan(config, asked.is_disconnected)
+    return Plan.model_validate(without_paths(found))
