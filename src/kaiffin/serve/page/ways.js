@@ -1,6 +1,6 @@
 // On from a picture: twice as large, or painted over, in whole or where a brush was.
 import { upload } from "./api.js";
-import { button, doer, field, fold, h, inRow } from "./dom.js";
+import { aside, button, doer, field, fold, h, inRow } from "./dom.js";
 import { W } from "./words.js";
 
 const Y = W.gallery;
@@ -11,7 +11,7 @@ export function ways(image, shown, go, spot) {
 	shown.parentNode.querySelector("canvas")?.remove(); // of the picture before
 	const words = h("textarea", { rows: 2, value: image.prompt });
 	const strength = h("input", { type: "range", min: 0.1, max: 1, step: 0.1, value: 0.6 });
-	const paint = button(Y.brush, () => { mask = brush(shown, image); paint.remove(); strength.value = 1; strength.focus(); });
+	const paint = button(Y.brush, () => { mask = brush(shown, image); paint.replaceWith(aside(Y.masked)); strength.value = 1; strength.focus({ preventScroll: true }); });
 	const over = async () => {
 		const start = { image: image.id, strength: Number(strength.value) };
 		if (mask) start.mask = (await upload("uploads?kind=mask", await drawn(mask), () => {})).id;
@@ -37,5 +37,6 @@ function brush(shown, { width, height }) {
 	const { offsetLeft: left, offsetTop: top, offsetWidth, offsetHeight } = shown;
 	Object.assign(canvas.style, { left: `${left}px`, top: `${top}px`, width: `${offsetWidth}px`, height: `${offsetHeight}px` });
 	shown.after(canvas);
+	shown.scrollIntoView({ block: "nearest" });
 	return canvas;
 }
