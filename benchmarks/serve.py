@@ -9,7 +9,8 @@
 - health: its answers while a training runs and pictures are asked for (milliseconds)
 - memory: of the server, before and after so many requests
 - a training that makes room for a picture so many times beside the same one undisturbed
-- --filled: 10,000 finished jobs and 100,000 pictures are in the table from the start
+- --filled: instead of all that, a service with 10,000 finished jobs and 100,000 pictures in its
+  table beside an empty one, in turns: every figure as filled / empty
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import functools
 import io
 import json
 import os
 import re
 import secrets
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -29,7 +32,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -43,7 +45,6 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.request import Request
 from kaiffin.serve.database import new_id
-from kaiffin.serve.studio import Studio
 
 PROMPT = "a photo of a penguin on the beach"
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -62,23 +63,23 @@ def main() -> None:
     parser.add_argument("--filled", action="store_true")
     parser.add_argument("--json", type=Path)
     flags = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "studio"
-        if flags.filled:
-            fill(data)
-        with served(data) as (client, process):
-            found = {}
-            for name, value in measured(flags, client, process):
-                print(f"| {name} | {round(value, 3)} |", flush=True)
-                found[name] = value
+    found = {}
+    for name, value in beside(flags) if flags.filled else measured(flags):
+        print(f"| {name} | {round(value, 3)} |", flush=True)
+        found[name] = value
     if flags.json:
         flags.json.write_text(json.dumps({**vars(flags), "json": None, **found}, indent=2) + "\n")
 
 
-def measured(
+def measured(flags: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    """Names and values, as they are found."""
+    with tempfile.TemporaryDirectory() as data, served(Path(data)) as (client, process):
+        yield from _measured(flags, client, process)
+
+
+def _measured(
     flags: argparse.Namespace, client: httpx.Client, process: psutil.Process
 ) -> Iterator[tuple[str, float]]:
-    """Names and values, as they are found."""
     base = BaseConfig()
     family = load_base(base, Runtime.from_config(base), SILENT)
     batch = best_batch(family, flags.steps)
@@ -253,23 +254,74 @@ def memory(client: httpx.Client, process: psutil.Process, requests: int) -> dict
     }
 
 
+# --- after years --------------------------------------------------------------------------------
+
+
+def beside(flags: argparse.Namespace) -> Iterator[tuple[str, float]]:
+    """What a full table costs: each figure of a filled service by that of an empty one."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        served(Path(folder) / "empty") as (empty, _),
+        served(Path(folder) / "filled") as (filled, _),
+    ):
+        fill(Path(folder) / "filled")
+        clients = (empty, filled)
+        for name, call, calls in _asked(flags):
+            for client in clients:
+                call(client)  # warm
+            times = [
+                [seconds(functools.partial(call, one)) for one in clients] for _ in range(calls)
+            ]
+            yield f"{name}, ms, empty", 1e3 * statistics.median(first for first, _ in times)
+            ratios = sorted(second / first for first, second in times)
+            middle = [_at(ratios, share) for share in (0.25, 0.5, 0.75)]
+            yield f"{name}, filled / empty", statistics.median(ratios)
+            yield "  of one in four below", middle[0]
+            yield "  above", middle[2]
+
+
+def _asked(
+    flags: argparse.Namespace,
+) -> Iterator[tuple[str, Callable[[httpx.Client], object], int]]:
+    """What is asked of both: its name, how, and how often."""
+
+    def gets(path: str) -> Callable[[httpx.Client], object]:
+        return lambda client: [client.get(f"api/v1/{path}").raise_for_status() for _ in range(20)]
+
+    burst = 2 * flags.clients
+    yield "a picture", lambda client: ask(client, flags.steps), 5 * ALONE
+    yield (
+        f"{burst} pictures for {flags.clients} clients",
+        lambda client: crowd(client, flags.clients, burst, flags.steps), 2 * flags.rounds,
+    )  # fmt: skip
+    for path in (
+        "health",
+        "jobs?limit=10",
+        "images?limit=10",
+        "images?limit=60",
+        "events/page?limit=5",
+    ):
+        yield f"20 times {path}", gets(path), 5 * ALONE
+
+
 def fill(data: Path, jobs: int = JOBS, pictures: int = PICTURES) -> None:
-    """A service that has been there for long."""
-    studio, now = Studio.open(data), time.time()
+    """A service that has been there for long: half of all are the caller's."""
+    db, now = sqlite3.connect(data / "studio.sqlite", timeout=60), time.time()
+    (caller,) = db.execute("SELECT owner FROM keys").fetchone()
+    owners = [caller if i % 2 else f"owner-{i % 50}" for i in range(50)]
     request = json.dumps({"base": "miniature", "prompts": [PROMPT], "count": 10})
-    rows: Any = ((new_id(), f"owner-{i % 50}", request, now, now) for i in range(jobs))
-    with studio.db.transaction() as writer:
-        writer.executemany(
+    with db:
+        db.executemany(
             "INSERT INTO jobs (id, owner, kind, lane, request, state, result, created, ended)"
             " VALUES (?, ?, 'generate', 'paint', ?, 'done', '{}', ?, ?)",
-            rows,
+            ((new_id(), owners[i % 50], request, now, now) for i in range(jobs)),
         )
-        writer.executemany(
+        db.executemany(
             "INSERT INTO images (id, owner, job, prompt, seed, width, height, created)"
             " VALUES (?, ?, ?, ?, ?, 64, 64, ?)",
-            ((new_id(), f"owner-{i % 50}", new_id(), PROMPT, i, now) for i in range(pictures)),
+            ((new_id(), owners[i % 50], new_id(), PROMPT, i, now) for i in range(pictures)),
         )
-    studio.close()
+    db.close()
 
 
 if __name__ == "__main__":

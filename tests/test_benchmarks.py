@@ -87,7 +87,7 @@ def test_a_load_from_the_disk(sd_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.slow  # a service, its workers, and a base here as well
 def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
-    few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--requests", 50, "--filled"]
+    few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--requests", 50]
     few += ["--train", 20, "--yields", 1]
     done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
     assert done.returncode == 0, done.stderr
@@ -98,14 +98,25 @@ def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
     assert found["with 1 yields / without"] > 1
 
 
+@pytest.mark.slow  # two services with their workers
+def test_a_full_service_is_beside_an_empty_one(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--filled"]
+    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
+    assert done.returncode == 0, done.stderr
+    ratios = [value for name, value in json.loads(file.read_text()).items() if "filled / " in name]
+    assert len(ratios) == 7
+    assert min(ratios) > 0
+
+
 def test_the_parts_of_the_services_benchmark(tmp_path: Path) -> None:
     """Those that need no worker, so that they are looked at each time."""
     serve = opened("serve")
-    serve.fill(tmp_path, jobs=3, pictures=5)
     world = World(tmp_path)
+    key = {"authorization": f"Bearer {world.key('ada')}"}
+    serve.fill(tmp_path, jobs=3, pictures=5)
     counts = [world.studio.db.rows(f"SELECT COUNT(*) FROM {t}")[0][0] for t in ("jobs", "images")]
     assert counts == [3, 5]
-    key = {"authorization": f"Bearer {world.key('ada')}"}
     with (
         listening(world) as address,
         Hand(world),

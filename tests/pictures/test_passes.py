@@ -191,6 +191,8 @@ def test_varying_goes_from_one_seed_to_another(sd: ModelFamily) -> None:
     at0, near, middle, at1 = made(sd, *requests)
     one, other = made(sd, asked(None), asked(None, seed=4))
     assert at0.tobytes() == one.tobytes()
+    (itself,) = made(sd, asked(Start(vary=0.5, vary_seed=3)))
+    assert np.abs(pixels(itself) - pixels(one)).max() <= 1
     assert np.abs(pixels(at1) - pixels(other)).max() <= 1
     assert (
         0 < np.abs(pixels(near) - pixels(one)).mean() < np.abs(pixels(middle) - pixels(one)).mean()
@@ -209,3 +211,12 @@ def test_upscaling_paints_over_the_enlarged_picture(family: ModelFamily) -> None
     wanted = (through[0].permute(1, 2, 0).numpy() + 1) * 127.5
     assert np.abs(pixels(kept) - wanted).max() <= 1
     assert np.abs(pixels(larger) - pixels(kept)).mean() > 0
+
+
+def test_on_another_kind_of_schedule(photo: Path, mask: Path, flow: ModelFamily) -> None:
+    """A rectified flow's: strength 1 is from noise, and the mask keeps."""
+    ways = (None, over(photo, strength=1.0), over(photo, strength=0.5, mask=File.at(mask)))
+    plain, whole, masked = made(flow, *(asked(way, sampler="euler") for way in ways))
+    assert plain.tobytes() == whole.tobytes()
+    left = canvas.mask(ways[2] or Start(), (64, 64)).numpy() == 0
+    assert (pixels(masked) == pixels(Image.open(photo)))[left].all()

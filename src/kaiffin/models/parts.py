@@ -25,12 +25,13 @@ MB = 2**20
 
 def frozen(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """In eval mode, on `device`, without gradients."""
-    module.eval().requires_grad_(False)
-    held = [*module.parameters(), *module.buffers()]
-    is_there = all(
-        t.device == device and t.dtype == (dtype if t.is_floating_point() else t.dtype)
-        for t in held
-    )
+    held = [*module.eval().parameters(), *module.buffers()]
+    is_there = True
+    for tensor in held:
+        if tensor.requires_grad:
+            tensor.requires_grad_(False)
+        is_there &= tensor.device == device
+        is_there &= tensor.dtype == dtype or not tensor.is_floating_point()
     return module if is_there else module.to(device, dtype)  # which takes its time for nothing
 
 

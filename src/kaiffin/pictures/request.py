@@ -33,7 +33,7 @@ def request(prompt: str, seed: int, sample: SampleConfig, start: Start | None = 
     return Request(
         prompt, seed, width, height, sample.negative, sample.steps, sample.guidance,
         sample.sampler, sample.eta, sample.clip_skip, sample.schedule, sample.guidance_rescale,
-        sample.prompt_syntax, start,
+        sample.prompt_syntax, start=start,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from diffusers import (
 )
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-from kaiffin.models.diffusion.samplers import SAMPLERS, denoiser, guided, rescaled
+from kaiffin.models.diffusion.samplers import SAMPLERS, between, denoiser, guided, rescaled
 from kaiffin.models.diffusion.schedule import NoiseSchedule
 
 SHAPE = (2, 4, 8, 8)
@@ -266,3 +266,15 @@ def test_steps_are_reported_in_order() -> None:
         sampler(gaussian(1.0), torch.ones(1), [3.0, 1.0, 0.0], lambda i: torch.zeros(1),
                 lambda i, x0: seen.append(i))  # fmt: skip
         assert seen == [0, 1]
+
+
+def test_between_two_noises() -> None:
+    """As far from the origin all the way, and by equal angles."""
+    one, other = noises(1)
+    one, other = (noise / noise.norm() for noise in (one, other))
+    whole = torch.acos((one * other).sum())
+    for share in (0.0, 0.2, 0.5, 1.0):
+        found = between(one, other, share)
+        assert found.norm().item() == pytest.approx(1, abs=1e-9)
+        assert (one * found).sum().item() == pytest.approx(torch.cos(share * whole).item())
+    assert torch.allclose(between(one, one, 0.3), one)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kaiffin.models.diffusion.schedule import Schedule
@@ -260,7 +261,8 @@ def sample_lcm(
 def between(one: Tensor, other: Tensor, share: float) -> Tensor:
     """Noise on the arc from one to the other (Shoemake 1985): as far from the origin as noise is,
     which a straight line would cut short."""
-    angle = torch.acos(torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), 0))
+    cosine = F.cosine_similarity(one.flatten(), other.flatten(), 0)
+    angle = torch.acos(cosine.clamp(-1, 1))
     if angle < 1e-3:  # hardly two
         return torch.lerp(one, other, share)
     return (torch.sin((1 - share) * angle) * one + torch.sin(share * angle) * other) / torch.sin(

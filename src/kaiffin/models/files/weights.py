@@ -8,13 +8,13 @@ the device. On a CPU what needs no cast stays where the file is mapped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.utils._device import DeviceContext
 
 from kaiffin.models.families.text import canonical
 from kaiffin.models.files import header
@@ -42,23 +42,13 @@ def built(cls: Any, folder: Path) -> Any:
     """The model of `folder`'s configuration, without memory. Raises what the libraries raise at a
     configuration that is broken or of another kind."""
     from transformers import PreTrainedModel
+    from transformers.initialization import no_init_weights
 
-    with _Blueprint("meta"):
+    with no_init_weights(), torch.device("meta"):
         if issubclass(cls, PreTrainedModel):
             config = cls.config_class.from_pretrained(str(folder), local_files_only=True)
             return cls(config)
         return cls.from_config(cls.load_config(str(folder), local_files_only=True))
-
-
-class _Blueprint(DeviceContext):
-    """torch's context of a device, without what torch.nn.init does to new layers."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
-        return super().__torch_function__(func, types, args, kwargs)
 
 
 def fill(model: nn.Module, files: Sequence[Path], dtype: torch.dtype, device: torch.device) -> bool:
@@ -69,48 +59,64 @@ def fill(model: nn.Module, files: Sequence[Path], dtype: torch.dtype, device: to
     """
     places = _places(model)
     found = {
-        places[canonical(name)]: tensor
-        for path in files
-        for name, tensor in _tensors(path, places, dtype, device)
+        name: tensor for path in files for name, tensor in _tensors(path, places, dtype, device)
     }
+    if len(found) < len(places):
+        return False
+    for name, tensor in found.items():
+        places[name].take(tensor)
     for name, buffer in model.named_buffers():
         if name.endswith("position_ids"):  # in the files of older versions only
             owner = model.get_submodule(name.rpartition(".")[0])
             numbers = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
             owner.position_ids = numbers.clone()
-    if len(found) < len(places):
-        return False
-    _assign(model, found)
-    return not any(t.is_meta for t in (*model.parameters(), *model.buffers()))
+        elif buffer.is_meta:
+            return False
+    return True
 
 
-def _assign(model: nn.Module, found: Mapping[str, Tensor]) -> None:
-    """As `load_state_dict(found, assign=True)`, which takes as long as reading a mapped file."""
-    modules = dict(model.named_modules())
-    for name, tensor in found.items():
-        owner, _, leaf = name.rpartition(".")
-        before = getattr(modules[owner], leaf)
+@dataclass(frozen=True)
+class _Place:
+    """Where a weight belongs: the name of a parameter or buffer, and the module that holds it."""
+
+    owner: nn.Module
+    leaf: str
+    name: str
+
+    def take(self, tensor: Tensor) -> None:
+        """As `load_state_dict(assign=True)` does, which takes as long as reading a mapped file."""
+        before = getattr(self.owner, self.leaf)
         if before.shape != tensor.shape:
             raise ValueError(
-                f"size mismatch for {name}: {tuple(tensor.shape)} where the model has"
+                f"size mismatch for {self.name}: {tuple(tensor.shape)} where the model has"
                 f" {tuple(before.shape)}"
             )
-        is_trained = isinstance(before, nn.Parameter)
-        setattr(modules[owner], leaf, nn.Parameter(tensor, False) if is_trained else tensor)
+        if isinstance(before, nn.Parameter):
+            self.owner._parameters[self.leaf] = nn.Parameter(tensor, False)
+        else:
+            self.owner._buffers[self.leaf] = tensor
 
 
-def _places(model: nn.Module) -> dict[str, str]:
-    """The names of the model's weights, by what every version would call them."""
-    return {canonical(name): name for name in model.state_dict()}
+def _places(model: nn.Module) -> dict[str, _Place]:
+    """Of the model's weights, by what every version would call them."""
+    modules = dict(model.named_modules())
+    found = {}
+    for name in model.state_dict():
+        owner, _, leaf = name.rpartition(".")
+        found[canonical(name)] = _Place(modules[owner], leaf, name)
+    return found
 
 
 def _tensors(
-    path: Path, places: Mapping[str, str], dtype: torch.dtype, device: torch.device
+    path: Path, places: Mapping[str, _Place], dtype: torch.dtype, device: torch.device
 ) -> Iterator[tuple[str, Tensor]]:
+    """The weights that have a place, by its canonical name."""
     with safe_open(path, framework="pt") as file:
-        names = [name for name in file.offset_keys() if canonical(name) in places]
-    for start in range(0, len(names), AT_ONCE):
+        names = [(n, canonical(n)) for n in file.offset_keys() if canonical(n) in places]
+        stays = device.type == "cpu" and bool(names) and file.get_tensor(names[0][0]).dtype == dtype
+    at_once = len(names) if stays else AT_ONCE
+    for start in range(0, len(names), at_once):
         with safe_open(path, framework="pt", device=str(device)) as file:
-            for name in names[start : start + AT_ONCE]:
+            for name, place in names[start : start + at_once]:
                 tensor = file.get_tensor(name)
-                yield name, tensor.to(dtype) if tensor.is_floating_point() else tensor
+                yield place, tensor.to(dtype) if tensor.is_floating_point() else tensor
