@@ -2,6 +2,7 @@
 import { Problem, get, on, post, remove } from "./api.js";
 import { busy, button, doer, h, h2, inRow, link, note, pic, put, settled, soft, ticked } from "./dom.js";
 import { zoom } from "./viewer.js";
+import { ways } from "./ways.js";
 import { W } from "./words.js";
 
 const Y = W.gallery;
@@ -126,7 +127,8 @@ export function open(images, at, acting) {
 			does(Y.use, acting.use, "main"), does(Y.again, acting.again), does(Y.vary, acting.vary),
 			doer(Y.compare, spot, () => withBase(image, acting, beside)), heart,
 			link(Y.download, `api/v1/images/${image.id}/file`, { class: "button", download: `kaiffin-${image.seed}.png` }),
-			acting.hide && button(Y.delete, () => { acting.hide([image.id]); viewer.drop(); })), spot, beside, facts];
+			acting.hide && button(Y.delete, () => { acting.hide([image.id]); viewer.drop(); })),
+			ways(image, viewer.image, async (...given) => { await acting.over(image, ...given); viewer.close(); }, spot), spot, beside, facts];
 	});
 }
 

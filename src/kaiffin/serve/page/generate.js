@@ -31,7 +31,14 @@ function actions(ask) {
 	return {
 		use: async (image) => { ask.fill(await asked(image)); ask.focus(); note(G.filled); },
 		again: async (image) => go({ ...(await asked(image)), seed: chance(), count: 4 }),
-		vary: async (image) => go({ ...(await asked(image)), seed: image.seed + 1, count: 4 }, `?beside=${image.id}`),
+		vary: async (image) => {
+			const request = await asked(image);
+			return go({ ...request, start: { ...request.start, vary: 0.2, vary_seed: chance() }, count: 4 }, `?beside=${image.id}`);
+		},
+		over: async (image, words, count, start) => {
+			const request = await asked(image);
+			return go({ ...request, prompts: [words], start, count, seed: chance(), sample: { ...request.sample, size: [image.width, image.height] } }, `?beside=${image.id}`);
+		},
 		compare: async (image) => {
 			const request = await asked(image);
 			const base = request.base || (await get(`runs/${request.run}`)).base;
@@ -72,7 +79,8 @@ function asking(runs, bases, schema, query, signal, job) {
 	const strengthened = () => { strong.textContent = Number(strength.value).toFixed(2); };
 	const strengthField = field([G.strength, " ", strong], strength, G.strengthHint);
 	const checkpointField = field(G.checkpoint, checkpoint);
-	let who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
+	const begun = h("div");
+	let start = null, who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
 
 	async function sourced() {
 		const [kind, id] = source.value.split(":");
@@ -110,7 +118,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		if (width.value && height.value) sample.size = [Number(width.value), Number(height.value)];
 		return {
 			...model, prompts: lines(), count: Number(count.value), seed: seed.value === "" ? chance() : Number(seed.value),
-			best: best.value ? Number(best.value) : null, strength: model.run && Number(strength.value), preview_every: best.value ? 0 : 5, sample,
+			best: best.value ? Number(best.value) : null, strength: model.run && Number(strength.value), preview_every: best.value ? 0 : 5, sample, start,
 		};
 	}
 
@@ -127,6 +135,8 @@ function asking(runs, bases, schema, query, signal, job) {
 		const own = given.sample || {};
 		for (const [name, control] of Object.entries(sampled)) if (own[name] !== undefined) control.value = own[name];
 		[width.value, height.value] = own.size || ["", ""];
+		start = given.start ?? null;
+		put(begun, start && [soft(G.begun), button(G.unbegun, () => { start = null; put(begun); })]);
 		strength.value = given.strength ?? 1;
 		strengthened();
 		await sourced();
@@ -138,7 +148,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		pair(field(G.with, source), checkpointField),
 		field(G.prompt, prompt, G.promptHint), chips, pieces,
 		pair(field(G.count, count), field(G.keep, best, G.keepHint)),
-		strengthField,
+		strengthField, begun,
 		fold(G.more,
 			field(G.negative, sampled.negative, G.negativeHint),
 			pair(field(G.steps, sampled.steps, G.stepsHint), field(G.guidance, sampled.guidance, G.guidanceHint)),

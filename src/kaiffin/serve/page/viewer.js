@@ -16,6 +16,7 @@ export function zoom(items, at, side = null) {
 	const box = dialog("", h(side ? "div.viewer" : "div.viewer.alone", h("div.stage", image), beside));
 	box.classList.add("large");
 	const api = {
+		image,
 		close: () => box.close(),
 		drop: () => { items.splice(at, 1); if (items.length) show(at % items.length); else box.close(); },
 	};
