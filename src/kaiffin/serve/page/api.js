@@ -47,7 +47,7 @@ export async function submit(kind, request) {
 	const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
 	for (let turn = 0; ; turn += 1) {
 		try {
-			return await refresh((await post("jobs", { kind, request }, { key })).id);
+			return await newer(await post("jobs", { kind, request }, { key }));
 		} catch (error) {
 			if (error.status || turn === 4) throw error;
 			await pause(1000 * 2 ** turn);
@@ -58,7 +58,7 @@ export async function submit(kind, request) {
 /** The newest job of a kind whose request fits. */
 export const newest = async (kind, fits, signal) => (await get(`jobs?kind=${kind}&limit=200`, signal)).items.find(({ request }) => fits(request));
 
-export const act = async (job, what) => refresh((await post(`jobs/${job}/${what}`)).id);
+export const act = async (job, what) => newer(await post(`jobs/${job}/${what}`));
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** One file; `progress` hears of the share that is there. */
@@ -107,6 +107,8 @@ export async function refresh(id) {
 	const job = await get(`jobs/${id}`);
 	return asked.get(id) === turn ? hear(job) : jobs.get(id) || job;
 }
+/** What came of a request: it has been heard, even where the line breaks right after it. */
+const newer = (job) => refresh(job.id).catch(() => hear(job));
 
 export async function loadJobs() {
 	for (const job of (await get("jobs?limit=100")).items.reverse()) hear(job);
