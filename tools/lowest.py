@@ -4,8 +4,9 @@
 
 makes an environment in FOLDER with the lowest version of every dependency and extra that
 pyproject.toml allows, and runs tests in it (by default those of the rooms that meet other packages
-most). torch stays at the version of constraints.txt unless `--torch` is said, since old builds are
-not at hand everywhere. By hand or nightly: it takes minutes and a package index.
+most). torch stays at the version of constraints.txt unless `--torch` is said, since of old versions
+a package index may have CUDA builds alone, which are gigabytes. By hand or nightly: it takes
+minutes and a package index.
 """
 
 from __future__ import annotations
