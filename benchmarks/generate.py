@@ -30,7 +30,7 @@ TOGETHER = 16
 PROMPT = "a photo of a penguin on the beach"
 
 
-def main() -> None:
+def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", default="miniature", help="an SD-1.x base")
     parser.add_argument("--steps", type=int, default=25)
@@ -38,7 +38,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=CALLS, help="of each in a round")
     parser.add_argument("--json", type=Path)
-    flags = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    flags = _flags()
     base = BaseConfig(name=flags.base)
     runtime = Runtime.from_config(base)
     family, pipe = load(base, runtime, tell=SILENT), of_diffusers(flags.base, runtime)

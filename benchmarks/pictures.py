@@ -260,7 +260,7 @@ def main() -> None:
         if name not in found:
             found[name] = studio.measure(name, way)
             kept.write_text(json.dumps(found))
-            print(table({n: found[n] for n in (DEFAULT, name)}, flags.seeds).splitlines()[-1])
+            print(name, {one: round(statistics.fmean(found[name][one]), 3) for one in MEASURES})
     (flags.out / "table.md").write_text(table(found, flags.seeds) + "\n", encoding="utf-8")
     print(table(found, flags.seeds))
 
