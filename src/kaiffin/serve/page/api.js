@@ -107,6 +107,7 @@ export async function refresh(id) {
 	const job = await get(`jobs/${id}`);
 	return asked.get(id) === turn ? hear(job) : jobs.get(id) || job;
 }
+
 /** What came of a request: it has been heard, even where the line breaks right after it. */
 const newer = (job) => refresh(job.id).catch(() => hear(job));
 
