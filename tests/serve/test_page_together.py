@@ -109,6 +109,31 @@ def test_on_from_a_picture(browser: Browser, world: World, at: str) -> None:
         assert one.clean()
 
 
+def test_what_the_form_has_no_field_for_goes_along(browser: Browser, world: World, at: str) -> None:
+    """Said where it is not the usual, and kept until it is put aside."""
+    client = caller(world, at, "una")
+    more = {"schedule": "karras", "eta": 0.0, "clip_skip": 1, "steps": 7}
+    body = {"base": "miniature", "prompts": ["a dog"], "sample": more, "regions": ["columns"]}
+    client.post("/api/v1/generate?wait=20", json=body)
+    with opened(browser, at, key(client)) as one:
+        page = one.go("generate")
+        for kept in (True, False):
+            page.locator(".gallery .pic").last.click()
+            page.get_by_role("button", name="Use these settings").click()
+            said = page.get_by_text("Also as in that picture:")
+            expect(said).to_contain_text('regions ["columns"], clip_skip 1, schedule "karras".')
+            if not kept:
+                page.get_by_role("button", name="Without these").click()
+            page.get_by_role("button", name="Generate", exact=True).click()
+            expect(page.locator(".results .pic").first).to_be_visible()
+            made = client.get("/api/v1/jobs?limit=1").json()["items"][0]["request"]
+            assert made["sample"]["steps"] == 7
+            assert (made["sample"].get("schedule") == "karras") == kept
+            assert (made["regions"] == ["columns"]) == kept
+            page = one.go("generate")
+        assert one.clean()
+
+
 def test_a_vote_is_no_favourite(browser: Browser, world: World, at: str) -> None:
     client = caller(world, at, "vic")
     body = {"base": "miniature", "prompts": ["a dog"], "count": 2, "seed": 1}

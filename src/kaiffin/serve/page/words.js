@@ -124,6 +124,7 @@ export const W = {
 		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.",
 		filled: "The form has its settings.", noRequest: "It came with a grid: this form has no place for that.", noRuns: "Nothing has been taught yet. You can draw with the plain base meanwhile.", toTune: "Teach it something",
 		begun: "It begins from another picture, or near its seed.", unbegun: "Begin from noise",
+		also: (found) => `Also as in that picture: ${found.map(([name, value]) => `${name} ${JSON.stringify(value)}`).join(", ")}.`, without: "Without these",
 		result: "Your pictures", waiting: "waiting", partial: "a picture in the making", drawing: "drawing", scored: "The best first. The first number is nearness to the words, the second nearness to the photos.",
 		chosen: (...some) => `kept · ${W.generate.score(...some)}`, score: (...some) => some.filter(Number.isFinite).map((one) => one.toFixed(2)).join(" · "),
 		gridButton: "Grid …", gridTitle: "Grid", gridLead: "The first prompt on one seed, with two settings changed step by step.", gridGo: "Make the grid", gridMaking: "Drawing the grid …", across: "Across", down: "Down", values: "Values", gridAlt: (axes) => `grid of pictures: ${axes}`, gridNote: "Press to download.",
