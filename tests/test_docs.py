@@ -15,6 +15,7 @@ import pytest
 import reference
 from conftest import REPO
 from markdown_it import MarkdownIt
+from PIL import Image
 
 from kaiffin.cli.main import app, main
 from kaiffin.cli.settings import SchemaCommand
@@ -171,6 +172,8 @@ def test_every_wish_about_pictures_of_the_miniature_is_made(
     calls = [code for code in codes if code.startswith("kaiffin generate miniature")]
     assert len(calls) >= 2
     monkeypatch.chdir(tmp_path)
+    Image.effect_noise((64, 64), 60).convert("RGB").save("photo.jpg")
+    Image.new("L", (64, 64), 255).save("mask.png")
     for call in calls:
         assert main(shlex.split(call)[1:]) == 0, call
 

@@ -199,7 +199,7 @@ def compared(runs: list[str]) -> dict[str, Any]:
 
 
 def test_an_answer_that_was_overtaken_is_no_news(browser: Browser, world: World, at: str) -> None:
-    """A line that holds one answer back until the job has gone on."""
+    """A line that holds one answer back until the job has gone on, or is further."""
     mine, held = Mine(world, at, "ida"), list[tuple[Route, APIResponse]]()
 
     def hold(route: Route) -> None:
@@ -227,6 +227,21 @@ def test_an_answer_that_was_overtaken_is_no_news(browser: Browser, world: World,
             route.fulfill(response=response)
         page.wait_for_timeout(300)  # the drawer is drawn five times a second at most
         expect(state).to_have_text("running")
+
+        job = mine.client.post("/scan", json={"dataset": dataset}).json()["id"]
+        expect(state).to_have_text(["waiting", "running"])
+        held.clear()
+        world.studio.jobs.begin([job], "test")
+        while not held:
+            page.wait_for_timeout(20)
+        world.studio.jobs.advance(job, 3, 8, "photos")
+        expect(page.locator("#drawer")).to_contain_text("3 of 8")
+        ((route, response),) = held
+        assert response.json()["progress"]["done"] == 0
+        with page.expect_response(re.compile(job)):
+            route.fulfill(response=response)
+        page.wait_for_timeout(300)
+        expect(page.locator("#drawer")).to_contain_text("3 of 8")
         assert one.clean()
 
 

@@ -40,15 +40,15 @@ def test_every_way_in_is_recorded_and_made_again(
         "mask": Start(image=image, strength=0.9, mask=mask),
         "vary": Start(vary=0.2, vary_seed=7),
         "two": Start(upscale=1.5, box=(8, 8, 32, 32)),
-        "words": Start(detail="{token}"),
+        "words": Start(detail="dog"),
     }
     source, made = str(sd_path), {}
     for name, start in ways.items():
-        order = Order(source, ["a {token}"], start=start, out=tmp_path / "out" / name)
+        order = Order(source, ["a dog"], start=start, out=tmp_path / "out" / name)
         (made[name],) = generate(order, changes={"sample.steps": 4}).pictures
     assert len({pixels(one.path) for one in made.values()}) == len(ways)
     assert made["mask"].recipe["request"]["start"]["feather"] == 2
-    assert made["words"].recipe["request"]["start"]["detail"] == "kaiffin"
+    assert made["words"].recipe["request"]["start"]["detail"] == "dog"
     with Image.open(made["two"].path) as picture:
         assert picture.size == (96, 96)
     with Image.open(made["mask"].path) as picture:

@@ -98,14 +98,16 @@ export function hear(job) {
 	return jobs.get(job.id);
 }
 
-const asked = new Map(); // of each job: how often it was asked for
+const asked = new Map(); // of each job that is being asked for: the last question
 
 /** A job as it is now. Answers overtake each other: only that to the last question is news. */
 export async function refresh(id) {
-	const turn = (asked.get(id) || 0) + 1;
-	asked.set(id, turn);
+	const question = Symbol();
+	asked.set(id, question);
 	const job = await get(`jobs/${id}`);
-	return asked.get(id) === turn ? hear(job) : jobs.get(id) || job;
+	if (asked.get(id) !== question) return jobs.get(id) || job;
+	asked.delete(id);
+	return hear(job);
 }
 
 /** What came of a request: it has been heard, even where the line breaks right after it. */
@@ -139,7 +141,9 @@ let last = null, source = null, polling = false;
 function heard(what, data) {
 	if (what === "progress") {
 		const job = jobs.get(data.job);
-		if (job) hear({ id: job.id, progress: { done: data.done, total: data.total, what: data.what } });
+		if (!job) return;
+		hear({ id: job.id, progress: { done: data.done, total: data.total, what: data.what } });
+		if (asked.has(job.id)) refresh(job.id).catch(() => {}); // the answer on its way may be older
 	} else if (what === "job") {
 		const { job: id, ...facts } = data;
 		hear({ id, ...facts });
