@@ -66,6 +66,7 @@ def test_a_benchmark(
     assert all(ratio > 0 for ratio in ratios.values())
 
 
+@pytest.mark.slow  # each command in a process of its own
 def test_starts_and_loads_are_compared(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "times.json"
     call = [REPO / "benchmarks/start.py", "--base", sd_path, "--rounds", 1, "--json", file]
@@ -138,6 +139,7 @@ def test_the_parts_of_the_services_benchmark(tmp_path: Path) -> None:
     serve.paint(family, 2, 2, steps=1)
 
 
+@pytest.mark.slow  # a training
 def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     """A training of two steps, judged by random weights: the counts are their answers."""
     personalise = opened("personalise")
@@ -205,6 +207,7 @@ def test_halves_are_judged_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged("plush", "plush") == all_right | {"subjects": 0, "both": 0}
 
 
+@pytest.mark.slow  # pictures of 25 steps
 def test_ways_to_a_picture_are_measured_in_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,7 @@ def wishes() -> list[list[str]]:
     return [shlex.split(re.sub(r"--base \S+|--dry-run|--base.quantize \S+", "", c)) for c in mine]
 
 
+@pytest.mark.slow  # a picture for each row
 def test_every_wish_about_pictures_of_the_miniature_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ def test_the_first_cell_installs_where_kaiffin_is_absent(
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(one, marks=[pytest.mark.slow] * (one.stem[0] in "34")) for one in SOURCES],
+    [pytest.param(one, marks=[pytest.mark.slow] * (one.stem[0] in "234")) for one in SOURCES],
     ids=lambda path: path.stem[:1],
 )
 def test_it_runs_with_few_steps(

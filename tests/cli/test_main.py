@@ -184,6 +184,7 @@ def test_dry_run_trains_nothing(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow  # processes of their own
 def test_the_miniature_gives_the_same_bytes_on_any_number_of_cores(
     photos6: Path, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ MARK = """
 """
 
 
+@pytest.mark.slow  # each place, key by key
 def test_tab_reaches_everything(browser: Browser, at: str, furnished: str) -> None:
     with opened(browser, at, furnished) as one:
         for page, place in walked(one):

@@ -94,7 +94,7 @@ def test_on_from_a_picture(browser: Browser, world: World, at: str) -> None:
             assert mask.size == (64, 64)
             assert [mask.getpixel((x, 32)) for x in (4, 16, 28, 60)] == [0, 255, 0, 0]
         assert page.get_by_text("It begins from another picture").is_visible()
-        page.get_by_role("button", name="Begin from noise").click()
+        page.get_by_role("button", name="Without these").click()
         page.get_by_role("button", name="Generate", exact=True).click()
         page.wait_for_function(f"!location.hash.endsWith('{job['id']}')")
         assert newest()["request"]["start"] is None
@@ -120,7 +120,7 @@ def test_what_the_form_has_no_field_for_goes_along(browser: Browser, world: Worl
         for kept in (True, False):
             page.locator(".gallery .pic").last.click()
             page.get_by_role("button", name="Use these settings").click()
-            said = page.get_by_text("Also as in that picture:")
+            said = page.get_by_text("As in that picture:")
             expect(said).to_contain_text('regions ["columns"], clip_skip 1, schedule "karras".')
             if not kept:
                 page.get_by_role("button", name="Without these").click()

@@ -25,6 +25,7 @@ def mine(world: World, at: str) -> Mine:
     return made
 
 
+@pytest.mark.slow  # each place, twice
 def test_back_and_forward_find_everything_as_it_was(browser: Any, at: str, mine: Mine) -> None:
     """Through all parts, back and forth by the browser's own buttons, and a reload of each."""
     with opened(browser, at, mine.key) as one:

@@ -94,6 +94,7 @@ def test_a_training_gives_way_to_pictures_and_ends_in_the_same_bytes(
     assert studio.image(picture_id(job.id, 1)).is_file()
 
 
+@pytest.mark.slow  # three servers
 def test_a_pause_a_kill_and_another_server_change_no_byte(
     studio: Studio, sd_path: Path, twin: dict[str, bytes]
 ) -> None:

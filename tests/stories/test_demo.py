@@ -106,6 +106,7 @@ def test_the_scores_are_the_judges_own(called: Called) -> None:
     assert "kaiffin" not in " ".join(plain)
 
 
+@pytest.mark.slow  # a second demonstration
 def test_the_other_subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wiring alone, with few pictures: what it is called, and the answer."""
     shortened(monkeypatch, {"data.prior.num_images": 2, "data.prior.steps": 2})

@@ -55,7 +55,7 @@ SOURCES: dict[str, Callable[[Path, Path], str]] = {
     "kohya_ss": lambda folder, photos: str(kohyas_gui(folder, photos, BASE, side=64)),
     "a toml": lambda folder, photos: str(kohyas_toml(folder, photos, BASE)),
 }  # fmt: skip
-QUICK = ("sd-scripts", "OneTrainer")  # the others' tables are walked by these, or learn below
+QUICK = ("sd-scripts",)  # the others' tables are walked by it, or learn below
 
 
 @pytest.fixture

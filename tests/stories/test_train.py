@@ -124,7 +124,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[
 FIT = {"train.fit_memory": True}
 
 
-@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("short", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_base_and_photos_are_opened_once(
     short: bool, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +141,7 @@ def test_base_and_photos_are_opened_once(
     assert (base.dtype, base.quantize) == (("bf16", "nf4") if short else ("auto", "none"))
 
 
+@pytest.mark.slow  # more trainings
 def test_a_run_on_changed_settings_is_one_that_began_with_them(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,14 +64,19 @@ print(json.dumps({"predicted": found.adapter + found.step, "measured": peak - be
     "more",
     [
         {},
-        {"train.gradient_checkpointing": True, "train.batch_size": 64},
-        {
-            "adapter.kind": "dora",
-            "adapter.text_encoder": True,
-            "embedding.vectors": 2,
-            "train.optimizer": "lion",
-            "train.ema": 0.9,
-        },
+        pytest.param(
+            {"train.gradient_checkpointing": True, "train.batch_size": 64}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {
+                "adapter.kind": "dora",
+                "adapter.text_encoder": True,
+                "embedding.vectors": 2,
+                "train.optimizer": "lion",
+                "train.ema": 0.9,
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["plain", "checkpointing", "all"],
 )
@@ -200,7 +205,7 @@ def call(folder: Path, base: Path, out: Path, *more: str) -> list[str]:
             "--train.batch_size", "4", *more]  # fmt: skip
 
 
-@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("taken", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_full_device_is_said_and_mended_where_asked(
     taken: bool, folder: Path, sd_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,

@@ -116,7 +116,13 @@ def test_what_a_phase_freezes_stays(sd_path: Path, folder: Path, tmp_path: Path)
         assert torch.equal(value, after[key]) != trained_later, key
 
 
-@pytest.mark.parametrize("how", ["plain", "ema", "schedulefree", "pivotal"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "plain",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("ema", "schedulefree", "pivotal")),
+    ],
+)
 def test_stopped_again_and_again_it_ends_in_the_same_bytes(
     how: str, sd_path: Path, folder: Path, bodies: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

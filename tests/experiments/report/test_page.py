@@ -95,6 +95,7 @@ def photo_like() -> np.ndarray:
     return (smooth + rng.normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow  # a report of many pictures
 def test_a_normal_run_is_under_five_megabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

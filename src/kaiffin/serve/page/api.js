@@ -176,7 +176,7 @@ function stream() {
 	};
 }
 
-/** A few connections are all that a browser has for a service: pages in the background ask. */
+/** A browser has a few connections for a service: pages in the background ask. */
 async function poll() {
 	source?.close();
 	source = null;

@@ -54,7 +54,7 @@ function asking(runs, bases) {
 	return place;
 }
 
-/** A number that is the same whenever the page is loaded: where a picture stands when names are hidden. */
+/** Where a picture stands when names are hidden: the same whenever the page is loaded. */
 const scatter = (text) => [...text].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, 7);
 
 async function shown(root, ids, query, runs, signal) {
@@ -77,7 +77,7 @@ async function shown(root, ids, query, runs, signal) {
 		draw();
 	}
 
-	// {token} and {noun} are filled in by then: a picture's prompt is known by its place among the job's.
+	// {token} and {noun} are filled in by then: a prompt is known by its place among the job's.
 	function of(rival, number, seed) {
 		const texts = [...new Set([...rival.images].reverse().map((image) => image.prompt))];
 		const { prompts } = rival.job.request;

@@ -1,7 +1,7 @@
 // Elements, numbers in words, and what is said where something happened.
 import { W } from "./words.js";
 
-/** An element: "tag.class", its props where it has some, what is inside. Functions listen; false and null leave out. */
+/** "tag.class", its props if any, what is inside. Functions listen; false and null are left out. */
 export function h(what, ...inside) {
 	const [tag, ...classes] = what.split(".");
 	const made = document.createElement(tag), props = inside[0]?.constructor === Object ? inside.shift() : {};
@@ -46,7 +46,7 @@ export const heading = (over, title, lead) => [h("p.over", over), h("h1", title)
 /** A button that is held while its work goes on; what goes wrong is said in `place`. */
 export const doer = (text, place, work, props) => button(text, (event) => busy(event.currentTarget, place, work), props);
 
-/** Fields whose button does `work`; what goes wrong is said above it. more: beside the button. */
+/** Fields whose button does `work`. more: beside the button. */
 export function form(text, work, fields, more = "") {
 	const go = h("button.main", text), spot = h("div");
 	return h("form.form", { onsubmit: (event) => { event.preventDefault(); busy(go, spot, work); } }, fields, spot, inRow(go, more));
@@ -63,7 +63,7 @@ export const numbered = (props) => h("input", { type: "number", ...props });
 export const ticked = (text, input) => h("label.check", input, text);
 export const option = (value, text, chosen) => h("option", { value, selected: value === chosen }, text);
 
-/** What went wrong, beside where it happened; the next thing said there replaces it. */
+/** What went wrong, where it happened. */
 export function say(place, error) {
 	put(place, error && trouble(error));
 }
@@ -112,8 +112,8 @@ export function redrawn(place, draw) {
 	if (at) [...place.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
 }
 
-/** What was typed into `place` and not sent, until the tab is closed: back, forward and reload find it as it was there, and who comes
- * to the part anew finds the last. `read` says what stands there, `keep` is for what is no typing. */
+/** What was typed into `place` and not sent, until the tab is closed: back, forward and reload find it, and
+ * who comes anew finds the last. `read` says what stands there, `keep` is for what is no typing. */
 export function typing(place, read) {
 	if (!history.state) history.replaceState(String(Date.now()), "");
 	const part = location.hash.match(/^#\/\w+/)[0], at = [history.state, part];

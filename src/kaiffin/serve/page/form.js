@@ -51,7 +51,7 @@ const nest = (values) => {
 	return made;
 };
 
-/** {element, values(): nested settings that differ from the defaults, given(): the same as pairs}; `changed` hears of each. */
+/** {element, values(): nested settings that are not the defaults, given(): the same as pairs}. */
 export function settings(schema, { without = [], changed = () => {}, given = [] } = {}) {
 	const all = leaves(schema, without), values = new Map(given);
 	const rows = all.map((leaf) => row(leaf, values.get(leaf.name), (value) => {

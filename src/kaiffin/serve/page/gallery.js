@@ -17,7 +17,7 @@ export function gallery(root, signal, acting) {
 	const tools = inRow(search, ticked(Y.liked, liked), choose);
 	root.append(h2(Y.title), tools, many, spot, empty, grid, end);
 
-	// The grid's children are chunks that know their pictures; those far from what is seen are empty, and as high as before.
+	// The grid's children are chunks that know their pictures; those far from sight are empty, as high as before.
 	const near = new IntersectionObserver((entries) => {
 		for (const { target, isIntersecting } of entries) {
 			if (target === end) { if (isIntersecting) more(); continue; }

@@ -7,8 +7,6 @@ import { W } from "./words.js";
 
 const G = W.generate;
 const DRAFT = "kaiffin-prompt";
-// Of a request, what the form has a place for, or finds again by itself.
-const FIELDS = { run: 1, base: 1, checkpoint: 1, prompts: 1, count: 1, best: 1, seed: 1, sample: 1, start: 1, strength: 1, preview_every: 1, names: 1 };
 
 export async function view(root, id, query, signal) {
 	const [runs, bases, schema] = await Promise.all([every("runs"), get("bases", signal), get("schema", signal)]);
@@ -22,7 +20,7 @@ export async function view(root, id, query, signal) {
 	gallery(made, signal, acting);
 }
 
-/** What can be done with a picture that is there: fills the form, or asks for others like it. */
+/** What can be done with a picture that is there. */
 function actions(ask) {
 	const asked = async (image) => {
 		const { request, kind } = await get(`jobs/${image.job}`);
@@ -52,7 +50,7 @@ function actions(ask) {
 export const linesOf = (box) => box.value.split("\n").map((line) => line.trim()).filter(Boolean);
 const chance = () => Math.floor(Math.random() * 1e9);
 
-/** What pictures can be made with: trainings, and bases as they are; the stages of a training; which are picked. */
+/** What pictures can be made with: trainings, and plain bases; a training's stages; which are picked. */
 export const models = (runs, bases, chosen, onchange, label) => h("select", { onchange, "aria-label": label },
 	runs.length > 0 && h("optgroup", { label: G.yours }, runs.map((one) => option(`run:${one.id}`, nameOf(one), chosen))),
 	h("optgroup", { label: G.plainBases }, bases.map((one) => option(`base:${one.name}`, W.bases[one.name] || one.name, chosen))));
@@ -81,8 +79,8 @@ function asking(runs, bases, schema, query, signal, job) {
 	const strengthened = () => { strong.textContent = Number(strength.value).toFixed(2); };
 	const strengthField = field([G.strength, " ", strong], strength, G.strengthHint);
 	const checkpointField = field(G.checkpoint, checkpoint);
-	const begun = h("div"), also = h("div");
-	let start = null, rest = {}, settings = {}, who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
+	const also = h("div");
+	let kept = {}, who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
 
 	async function sourced() {
 		const [kind, id] = source.value.split(":");
@@ -116,11 +114,11 @@ function asking(runs, bases, schema, query, signal, job) {
 
 	function request() {
 		const model = picked(source, checkpoint);
-		const asked = { ...settings, ...Object.fromEntries(Object.entries(sampled).filter(([name]) => !rest.fast || name === "negative").map(([name, control]) => [name, control.type === "number" ? Number(control.value) : control.value])) };
-		if (width.value && height.value) asked.size = [Number(width.value), Number(height.value)];
+		const asked = Object.fromEntries(Object.entries(sampled).map(([name, control]) => [name, control.type === "number" ? Number(control.value) : control.value]));
 		return {
-			...rest, ...model, prompts: lines(), count: Number(count.value), seed: seed.value === "" ? chance() : Number(seed.value),
-			best: best.value ? Number(best.value) : null, strength: model.run && Number(strength.value), preview_every: best.value ? 0 : 5, sample: asked, start,
+			...kept, ...model, prompts: lines(), count: Number(count.value), seed: seed.value === "" ? chance() : Number(seed.value),
+			best: best.value ? Number(best.value) : null, strength: model.run && Number(strength.value), preview_every: best.value ? 0 : 5,
+			sample: { ...kept.sample, ...(kept.fast ? { negative: asked.negative } : asked), size: width.value && height.value ? [Number(width.value), Number(height.value)] : null },
 		};
 	}
 
@@ -138,14 +136,10 @@ function asking(runs, bases, schema, query, signal, job) {
 		for (const [name, control] of Object.entries(sampled)) if (own[name] !== undefined) control.value = own[name];
 		[width.value, height.value] = size || ["", ""];
 		// What has no field here goes along, and is said where it is not the usual.
-		const others = (all, known, usual) => Object.entries(all).filter(([name, value]) => !(name in known) && value?.length !== 0 && (value ?? usual(name) ?? false) !== (usual(name) ?? false));
-		const unusual = others(own, sampled, (name) => sample[name]?.default);
-		const along = others(given, FIELDS, () => false);
-		[settings, rest] = [Object.fromEntries(unusual), Object.fromEntries(along)];
-		const found = [...along, ...unusual];
-		put(also, found.length > 0 && [soft(G.also(found)), button(G.without, () => { settings = rest = {}; put(also); })]);
-		start = given.start ?? null;
-		put(begun, start && [soft(G.begun), button(G.unbegun, () => { start = null; put(begun); })]);
+		const { start, adapters, embeddings, regions, fast } = kept = given;
+		const found = Object.entries({ adapters, embeddings, regions, fast, ...own })
+			.filter(([name, value]) => !(name in sampled) && value?.length !== 0 && (value ?? false) !== (sample[name]?.default ?? false));
+		put(also, (start || found.length > 0) && [soft(start && G.begun, found.length > 0 && G.also(found)), button(G.without, () => { kept = {}; put(also); })]);
 		strength.value = given.strength ?? 1;
 		strengthened();
 		await sourced();
@@ -157,7 +151,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		pair(field(G.with, source), checkpointField),
 		field(G.prompt, prompt, G.promptHint), chips, pieces,
 		pair(field(G.count, count), field(G.keep, best, G.keepHint)),
-		strengthField, begun, also,
+		strengthField, also,
 		fold(G.more,
 			field(G.negative, sampled.negative, G.negativeHint),
 			pair(field(G.steps, sampled.steps, G.stepsHint), field(G.guidance, sampled.guidance, G.guidanceHint)),

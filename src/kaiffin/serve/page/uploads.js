@@ -1,4 +1,4 @@
-// Photos on their way to the service, one by one, three at a time; they go on while the page shows other things.
+// Photos on their way to the service, three at a time; they go on while the page shows other things.
 import { tell, upload } from "./api.js";
 import { aside, button, h, inRow, put, trouble } from "./dom.js";
 import { W } from "./words.js";
@@ -27,7 +27,7 @@ export function take(dataset, files) {
 	setTimeout(go);
 }
 
-/** What became of a photo, in its row; those that have simply come have none. */
+/** What became of a photo, in its row; most have none. */
 function show(one) {
 	const over = () => { open.delete(one); one.row.remove(); };
 	put(one.row, h("span.name", one.name), one.error ? trouble(one.error) : one.twin ? aside(W.dataset.twin) : h("progress", { max: 1, value: one.share, "aria-label": one.name }),

@@ -2,7 +2,7 @@
 import { aside, button, dialog, h, put } from "./dom.js";
 import { W } from "./words.js";
 
-/** items: {src, alt}, title where it is another; side: what stands beside the picture of an item, made when it is shown. */
+/** items: {src, alt}, title where it is another; side: what stands beside the picture of an item. */
 export function zoom(items, at, side = null) {
 	const image = h("img", { alt: "" }), beside = h("div.side"), count = aside();
 	const show = (number) => {
