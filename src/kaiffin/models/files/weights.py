@@ -8,9 +8,8 @@ the device. On a CPU what needs no cast stays where the file is mapped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -75,8 +74,7 @@ def fill(model: nn.Module, files: Sequence[Path], dtype: torch.dtype, device: to
     return True
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a weight belongs: the name of a parameter or buffer, and the module that holds it."""
 
     owner: nn.Module
