@@ -95,7 +95,7 @@ class _Wait(Progress):
 
     def html(self, last: str = "") -> str:
         of = f" of {self.total}" if self.total else ""
-        words = f"{self.name}: {self.done}{of}, {last or self.left()}"
+        words = f"{self.name.rstrip(':')}: {self.done}{of}, {last or self.left()}"
         bar = f'<progress value="{self.done}" max="{self.total}"></progress> ' if self.total else ""
         return f"<div>{bar}{escape(words)} <code>{escape(self.text)}</code></div>{self.curve()}"
 
