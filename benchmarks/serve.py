@@ -274,10 +274,9 @@ def beside(flags: argparse.Namespace) -> Iterator[tuple[str, float]]:
             ]
             yield f"{name}, ms, empty", 1e3 * statistics.median(first for first, _ in times)
             ratios = sorted(second / first for first, second in times)
-            middle = [_at(ratios, share) for share in (0.25, 0.5, 0.75)]
             yield f"{name}, filled / empty", statistics.median(ratios)
-            yield "  of one in four below", middle[0]
-            yield "  above", middle[2]
+            yield f"{name}, a quarter is below", _at(ratios, 0.25)
+            yield f"{name}, a quarter is above", _at(ratios, 0.75)
 
 
 def _asked(

@@ -76,8 +76,8 @@ class Texts:
 class Told:
     """What a batch is told at each step."""
 
-    def __init__(self, texts: Texts, batch: Sequence[Request], facts: SizeFacts) -> None:
-        self.texts, self.first, self.facts = texts, batch[0], facts
+    def __init__(self, texts: Texts, batch: Sequence[Request]) -> None:
+        self.texts, self.first = texts, batch[0]
         sigmas = texts.family.schedule.sigmas(self.first.steps, self.first.schedule)
         self.guided = [self.first.guided(sigma) for sigma in sigmas]
         self.chunks = num_chunks(texts.family, self.first)  # in a batch they are equal
@@ -86,17 +86,16 @@ class Told:
         self.negatives = list(zip(*(negative for _, negative in read), strict=True))
         self.told: dict[Hashable, Conditioning] = {}
 
-    def at(self, step: int) -> Conditioning:
-        """The prompts, and behind them the negative ones where there is guidance."""
+    def at(self, step: int, facts: SizeFacts) -> Conditioning:
+        """The prompts, and behind them the negative ones where there is guidance. facts: of the
+        picture, or of the part of it that is looked at."""
         halves = [(self.prompts[step], 1.0)]
         if self.guided[step]:
             halves.append((self.negatives[step], self.first.negative_strength))
-        key = tuple(halves)
+        key = (facts, *halves)
         if key not in self.told:
             asked = [(text, strength) for half, strength in halves for text in half]
-            self.told[key] = self.texts.encoded(
-                asked, self.facts, self.chunks, self.first.clip_skip
-            )
+            self.told[key] = self.texts.encoded(asked, facts, self.chunks, self.first.clip_skip)
         self.texts.share(*(strength for _, strength in halves))
         return self.told[key]
 
@@ -110,12 +109,12 @@ class Says:
         texts: Sequence[Texts] | None = None, parts: Sequence[Part] = (),
     ) -> None:  # fmt: skip
         """texts: of each part, whose adapters differ, and with them what a text is encoded to."""
-        self.family, self.first, self.parts, self.tiles = family, batch[0], parts, one.tiles
-        places = one.facts(family.downscale)
+        self.family, self.first, self.parts = family, batch[0], parts
+        self.facts = one.facts(family.downscale)
+        self.tiles = dict(zip(one.tiles, self.facts, strict=False))  # none where it is seen whole
         own = [[replace(asked, prompt=part.prompt) for asked in batch] for part in parts] or [batch]
         self.told = [
-            [Told(known, said, facts) for facts in places]
-            for known, said in zip(texts or [Texts(family)], own, strict=True)
+            Told(known, said) for known, said in zip(texts or [Texts(family)], own, strict=True)
         ]
 
     def at(self, step: int, x_t: Tensor, t: float) -> Tensor:
@@ -133,14 +132,13 @@ class Says:
             output[..., rows, columns] += share[rows, columns] * said
         return output
 
-    def _joined(self, told: Sequence[Told], step: int, x_t: Tensor, t: float) -> Tensor:
+    def _joined(self, told: Told, step: int, x_t: Tensor, t: float) -> Tensor:
+        def seen(x: Tensor, facts: SizeFacts) -> Tensor:
+            return _predict(self.family, told.at(step, facts), self.first, x, t)
+
         if not self.tiles:
-            return _predict(self.family, told[0].at(step), self.first, x_t, t)
-        of = dict(zip(self.tiles, told, strict=True))
-        return joined(
-            lambda tile, x: _predict(self.family, of[tile].at(step), self.first, x, t),
-            x_t, self.tiles,
-        )  # fmt: skip
+            return seen(x_t, self.facts[0])
+        return joined(lambda tile, x: seen(x, self.tiles[tile]), x_t, list(self.tiles))
 
 
 def _predict(
