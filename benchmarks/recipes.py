@@ -2,7 +2,7 @@
 
     python benchmarks/recipes.py
 
-Each recipe is read as it is shipped; what is changed for a base of 64 pixels stands in `RECIPES`,
+Each recipe is read as it is shipped; what is changed for a base of 128 pixels stands in `RECIPES`,
 and is written beside the numbers. Photos are renders of the two characters that the base never saw.
 Then 40 pictures in ten places that the photos do not show are named by a network trained on renders
 alone. One training each: the intervals speak of pictures, not of other trainings. Writes
@@ -43,7 +43,7 @@ MEASURED = REPO / "docs" / "measured" / "recipes.json"
 PICTURES = REPO / "docs" / "images" / "guides"
 SEEDS = (101, 102, 103, 104)
 SHOWN = 5  # places in a guide's picture, each with its first seed
-# What follows from a base of 64 pixels, in every recipe: rates and layers are the preset's there.
+# What follows from a base of 128 pixels, in every recipe: rates and layers are the preset's there.
 SMALL = {
     "base.name": "miniature", "base.vae": None, "base.dtype": "auto", "data.resolution": SIDE,
     "data.upscale": False, "adapter.targets": None, "train.lr": None, "train.text_lr": None,

@@ -14,7 +14,7 @@
 # numbers that people turn.
 #
 # It runs from top to bottom in under four minutes on two CPU cores. The model is **the miniature**: a
-# complete Stable Diffusion for pictures of 64 pixels that knows a toy world of plush animals. Its parts
+# complete Stable Diffusion for pictures of 128 pixels that knows a toy world of plush animals. Its parts
 # are the real ones, so all that you see here holds for the real one; only the pictures are simpler.
 # With `BASE = "sd15"` below and a GPU of 15 GB, the same cells run on Stable Diffusion 1.5.
 

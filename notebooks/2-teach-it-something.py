@@ -45,7 +45,7 @@ BASE = "miniature"  # or "sd15": 2 GB are taken from the hub once, and it wants 
 DTYPE = "fp16" if GPU and BASE != "miniature" else "fp32"  # a T4 has no bf16
 QUICK = {"train.steps": 3, "data.prior.weight": 0, "adapter.targets": "attention", "score.candidates": 2}
 QUICK = QUICK if os.environ.get("KAIFFIN_QUICK") else {}  # tests have less time than you
-SIDE = 64 if BASE == "miniature" else 512
+SIDE = 128 if BASE == "miniature" else 512
 WORK = Path("lesson-2")  # made anew each time
 shutil.rmtree(WORK, ignore_errors=True)
 
@@ -79,7 +79,7 @@ from kaiffin.stories.prepare import prepare
 given = {
     "base.name": BASE, "base.dtype": DTYPE, "data.photos": PHOTOS,
     "subject.token": "kaiffin", "subject.noun": "penguin",
-    "train.steps": 120 if SIDE == 64 else 600, "train.lr": 3e-3 if SIDE == 64 else 1e-4,
+    "train.steps": 120 if SIDE == 128 else 600, "train.lr": 3e-3 if SIDE == 128 else 1e-4,
 } | QUICK
 config = changed(Config(), **given)
 found = prepare(config, WORK / "prepared")
@@ -323,7 +323,7 @@ few.mkdir()
 for path in sorted(PHOTOS.glob("0[0-2].*")):
     shutil.copy(path, few)
 too_much = {
-    "data.photos": few, "train.lr": 5e-3 if SIDE == 64 else 5e-4, "train.schedule": "constant",
+    "data.photos": few, "train.lr": 5e-3 if SIDE == 128 else 5e-4, "train.schedule": "constant",
     "data.prior.weight": 0, "data.ignore_captions": True, "score.candidates": 4,
 } | QUICK
 burnt = train(changed(config, **too_much), WORK / "run-burnt", tell=Notebook())

@@ -46,7 +46,7 @@ JUDGE = "miniature" if BASE == "miniature" else "openai/clip-vit-large-patch14"
 DTYPE = "fp16" if GPU and BASE != "miniature" else "fp32"  # a T4 has no bf16
 QUICK = {"train.steps": 3, "data.prior.weight": 0, "adapter.targets": "attention", "score.candidates": 2}
 QUICK = QUICK if os.environ.get("KAIFFIN_QUICK") else {}  # tests have less time than you
-SIDE = 64 if BASE == "miniature" else 512
+SIDE = 128 if BASE == "miniature" else 512
 WORK = Path("lesson-3")  # made anew each time
 shutil.rmtree(WORK, ignore_errors=True)
 
@@ -152,15 +152,15 @@ for i, (image, caption) in enumerate(subject_photos("kaiffin", 9, size=SIDE)):
 config = changed(Config(), **{
     "base.name": BASE, "base.dtype": DTYPE, "data.photos": PHOTOS, "score.like": HELD_OUT,
     "subject.token": "kaiffin", "subject.noun": "penguin", "score.judge": JUDGE,
-    "train.steps": 120 if SIDE == 64 else 600, "score.candidates": 3,
-    "train.lr": 3e-3 if SIDE == 64 else 1e-4,
+    "train.steps": 120 if SIDE == 128 else 600, "score.candidates": 3,
+    "train.lr": 3e-3 if SIDE == 128 else 1e-4,
 } | QUICK)
 trained = train(config, WORK / "run", tell=Notebook())
 
 # %%
 from kaiffin.stories.generate import Order, generate
 
-settings = {"base.dtype": DTYPE, "sample.steps": 2 if QUICK else 10 if SIDE == 64 else 20}
+settings = {"base.dtype": DTYPE, "sample.steps": 2 if QUICK else 10 if SIDE == 128 else 20}
 prompts = ["a photo of kaiffin penguin in the snow", "a photo of a penguin in the snow"]
 order = Order(str(trained.run.path), prompts, count=8, seed=1, out=WORK / "sixteen")
 paths = generate(order, changes=settings).paths

@@ -66,7 +66,7 @@ from kaiffin.miniature.world.world import subject_photos
 if PHOTOS is None:
     PHOTOS = WORK / "photos"
     PHOTOS.mkdir(parents=True)
-    drawn = subject_photos("kaiffin", 10, size=64 if BASE == "miniature" else 1024)
+    drawn = subject_photos("kaiffin", 10, size=128 if BASE == "miniature" else 1024)
     for i, (image, caption) in enumerate(drawn):
         image.save(PHOTOS / f"{i}.png"), (PHOTOS / f"{i}.txt").write_text(caption)
 print(len([path for path in PHOTOS.iterdir() if path.suffix != ".txt"]), "photos in", PHOTOS)

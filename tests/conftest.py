@@ -20,6 +20,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from kaiffin.miniature.world.vocabulary import SIDE
+
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
 
@@ -144,7 +146,9 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for i in range(4):
         pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(path / f"{i}.png")
+        Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
+            path / f"{i}.png"
+        )
     return path
 
 

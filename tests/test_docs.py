@@ -21,6 +21,7 @@ from kaiffin.cli.main import app, main
 from kaiffin.cli.settings import SchemaCommand
 from kaiffin.foundation.settings import fields
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 
 DOCS = REPO / "docs"
 PAGES = sorted([*REPO.glob("*.md"), *DOCS.rglob("*.md"), *(REPO / "examples").rglob("*.md")])
@@ -150,7 +151,7 @@ def test_the_blocks_about_the_package_run(
     monkeypatch.chdir(tmp_path)
     exec(compile(whole, "python.md", "exec"), {})
     said = capsys.readouterr().out
-    assert "64 prepared/my-photos/contact_sheet.png" in said
+    assert f"{SIDE} prepared/my-photos/contact_sheet.png" in said
     assert "Did you mean" in said
 
 

@@ -104,7 +104,7 @@ def test_four_steps_without_guidance_end_near_twenty_with_it() -> None:
 
     def made(steps: int, guidance: float, worn: tuple[WeightedAdapter, ...] = ()) -> np.ndarray:
         sample = SampleConfig(
-            sampler="euler", schedule="trailing", steps=steps, guidance=guidance, size=(64, 64)
+            sampler="euler", schedule="trailing", steps=steps, guidance=guidance, size=(SIDE, SIDE)
         )
         tasks = [Task(request(f"a photo of {what}", 3, sample), worn) for what in SHOWN]
         pictures = dict(make(base, tasks, len(tasks)))

@@ -10,6 +10,7 @@ from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import closer
@@ -98,11 +99,11 @@ def test_the_subject_is_where_it_is_drawn(miniature: ModelFamily) -> None:
             image = world.render(spec)
             empty = pixels(world.render(replace(spec, species=None)))
             there = np.abs(pixels(image) - empty).max(-1) > 20
-            request = Request(f"a photo of a red {species} in a meadow", 1, 64, 64)
+            request = Request(f"a photo of a red {species} in a meadow", 1, SIDE, SIDE)
             left, top, right, bottom = closer.by_words(miniature, request, image, species)
             assert right - left == bottom - top
             shares.append(there[top:bottom, left:right].sum() / there.sum())
-            sizes.append((right - left) ** 2 / 64**2)
+            sizes.append((right - left) ** 2 / SIDE**2)
     assert min(shares) > 0.8
     assert np.mean(shares) > 0.9
     assert np.mean(sizes) < 0.7

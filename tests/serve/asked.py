@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kaiffin.foundation.settings import build, override
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.serve.database import Database
 from kaiffin.serve.events import Events
 from kaiffin.serve.jobs import Job, Jobs
@@ -30,7 +31,7 @@ def open_studio(path: Path) -> Studio:
         studio.dataset(DATASET).mkdir()
         numbers = np.random.default_rng(0)
         for i in range(3):
-            pixels = numbers.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+            pixels = numbers.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(studio.dataset(DATASET) / f"{i}.png")
     return studio
 

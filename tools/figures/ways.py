@@ -10,12 +10,14 @@ from stage import GUIDES, WORK, save
 
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.pictures import closer
 from kaiffin.pictures.request import Request, request, with_size
 from kaiffin.pictures.sample import generate
 from kaiffin.pictures.start import File, Start
 
 CAT = "a photo of a cat"
+LARGE = 2 * SIDE
 
 
 def asked(prompt: str, seed: int, start: Start | None = None) -> Request:
@@ -34,7 +36,7 @@ def kept(name: str, image: Image.Image) -> File:
 
 
 def large(image: Image.Image) -> Image.Image:
-    return image.resize((192, 192), Image.Resampling.NEAREST)
+    return image.resize((LARGE, LARGE), Image.Resampling.NEAREST)
 
 
 def ways() -> None:
@@ -74,14 +76,14 @@ def between() -> None:
 
 def further() -> None:
     """A small picture larger, and a small subject from closer: both as the miniature knows things,
-    whole and of 64 pixels."""
+    whole and of its own size."""
     drawn = world.render(world.Spec("bear", "yellow", "forest"))
-    photo = drawn.resize((32, 32), Image.Resampling.BOX)
-    enlarged = photo.resize((64, 64), Image.Resampling.LANCZOS)
+    photo = drawn.resize((SIDE // 2, SIDE // 2), Image.Resampling.BOX)
+    enlarged = photo.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     start = Start(image=kept("small.png", photo), strength=0, upscale=2)
     prompt = "a photo of a yellow bear in the forest"
     whole = with_size(SampleConfig(), stage.family())
-    sample = whole.model_copy(update={"size": (32, 32)})
+    sample = whole.model_copy(update={"size": (SIDE // 2, SIDE // 2)})
     (larger,) = made(request(prompt, 1, sample, start))
     far = world.render(world.Spec("bear", "yellow", "forest", size=0.45))
     over = Start(image=kept("far.png", far), strength=0)
@@ -89,7 +91,12 @@ def further() -> None:
     (close,) = made(asked(prompt, 1, over.model_copy(update={"detail": "bear", "second": 0.6})))
     box = closer.by_words(stage.family(), asked(prompt, 1), before, "bear")
     shown = large(before)
-    ImageDraw.Draw(shown).rectangle([3 * side for side in box], outline="red", width=2)
+    ImageDraw.Draw(shown).rectangle([side * LARGE // SIDE for side in box], outline="red", width=2)
     images = [large(enlarged), large(larger), shown, large(close)]
-    labels = ["32 pixels, enlarged", "--upscale 2", "where the bear is", "--detail --second 0.6"]
+    labels = [
+        f"{SIDE // 2} pixels, enlarged",
+        "--upscale 2",
+        "where the bear is",
+        "--detail --second 0.6",
+    ]
     save("ways-passes", images, labels, folder=GUIDES, columns=4)

@@ -335,7 +335,7 @@ def buckets(resolution: int, step: int) -> list[tuple[int, int]]:
 
 def bucket_crop(size: tuple[int, int], resolution: int, step: int = 64) -> Crop:
     """The crop to the bucket of nearest aspect ratio (in log), largest area among equals."""
-    step = min(step, max(8, resolution // 8))
+    step = min(step, max(16, resolution // 8))  # whole cells, also of 16 pixels
     aspect = np.log(size[0] / size[1])
 
     def distance(bucket: tuple[int, int]) -> tuple[float, int]:

@@ -77,8 +77,8 @@ class ModelFamily(Protocol):
     revision: str  # content hash of the weights (sha256 hex): equal hash, equal base
     schedule: Schedule  # from the base's own config
     denoiser: str  # the tower that is told: "unet"
-    native_size: int  # pixels: 64 for the miniature's CPU build, 512 SD 1.x, 1024 SDXL
-    downscale: int  # pixels per latent cell: 8
+    native_size: int  # pixels: 128 for the miniature, 512 SD 1.x, 1024 SDXL
+    downscale: int  # pixels per latent cell: 8, for the miniature 16
     latent_channels: int  # 4 for SD; never assumed
     layers_per_block: int  # resnets per UNet block: SDXL's original block numbers depend on it
     max_tokens: int  # 77, from the tokenizer, with the begin and end tokens

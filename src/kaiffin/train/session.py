@@ -101,7 +101,7 @@ def _look_at_photos(
     config: Config, family: ModelFamily, run: Run | None, listings: Listings, tell: Tell
 ) -> dict[Path | None, Prepared]:
     """Every folder that a phase trains on, examined once."""
-    resolution = config.data.resolution or family.native_size
+    resolution = _resolution(config, family)
     found: dict[Path | None, Prepared] = {}
     for folder in photo_folders(config):
         data = config.data.model_copy(update={"photos": folder})
@@ -113,6 +113,18 @@ def _look_at_photos(
         )  # fmt: skip
         refuse_problems(found[folder])
     return found
+
+
+def _resolution(config: Config, family: ModelFamily) -> int:
+    """Pixels of the square's side. ConfigError for one that is not made of whole cells of the
+    latents: its edge would be lost without a word."""
+    side, cell = config.data.resolution or family.native_size, family.downscale
+    if side % cell:
+        raise ConfigError(
+            f"data.resolution = {side}: this base draws multiples of {cell}.",
+            f"The nearest is {max(cell, round(side / cell) * cell)}.",
+        )
+    return side
 
 
 def _as_in_file(config: Config, start: Lora) -> Config:

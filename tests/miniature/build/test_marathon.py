@@ -113,6 +113,12 @@ def test_a_deadline_ends_the_run(tmp_path):
     assert marathon.samples == sum(marathon.decay)
 
 
+def test_a_number_of_samples_ends_a_run_that_had_a_deadline(tmp_path):
+    with pytest.raises(Dead):
+        train(tmp_path / "run", Plan(lr=1e-2, batch=4, warmup=16, budget_s=60), dies_at=7)
+    assert train(tmp_path / "run")[1].samples == 80
+
+
 def test_a_nearer_deadline_hastens_a_decay_that_has_begun(tmp_path):
     """At 100 samples a second and 100 s left, 100,000 samples become 10,000; the rate is even."""
     _, marathon = train(tmp_path / "run")

@@ -5,6 +5,8 @@ from PIL import Image
 from served import World
 from starlette.testclient import TestClient
 
+from kaiffin.miniature.world.vocabulary import SIDE
+
 
 def test_the_dry_run(world: World, ada: TestClient) -> None:
     dataset = ada.post("/api/v1/datasets", json={}).json()["id"]
@@ -14,7 +16,7 @@ def test_the_dry_run(world: World, ada: TestClient) -> None:
     assert str(world.studio.path) not in empty.text
     rng = np.random.default_rng(0)
     for i in range(2):
-        noise = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        noise = Image.fromarray(rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8))
         noise.save(world.studio.dataset(dataset) / f"{i}.png")
     got = ada.post("/api/v1/plans", json=body).json()
     assert (got["steps"], got["epochs"], got["fits"]) == (7, 7.0, True)

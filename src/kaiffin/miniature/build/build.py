@@ -10,6 +10,7 @@ On a CPU each worker is one process with one thread, joined by gloo: measured fa
 process with several threads, and far faster when other programs share the machine.
 """
 
+import signal
 import tempfile
 from collections.abc import Callable
 from multiprocessing.queues import SimpleQueue
@@ -127,7 +128,9 @@ def hear(queue: SimpleQueue, tell: Tell) -> None:
 def _train(
     rank: int, workers: int, stage: str, config: BuildConfig, meeting: str, tell: Tell
 ) -> None:
-    """One worker of one stage, in its own process."""
+    """One worker of one stage, in its own process, which ends with the one that started it: torch
+    sends SIGINT then, and a shell's background processes ignore that unless told otherwise."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.torch_device.type == "cpu":
         torch.set_num_threads(1)
     if workers > 1:

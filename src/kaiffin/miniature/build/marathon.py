@@ -275,7 +275,8 @@ class Marathon:
                 tensor.copy_(handle.get_tensor(name))
             facts = json.loads(handle.metadata()["facts"])
         self.step, self.seconds = facts["step"], facts["seconds"]
-        self.decay = tuple(facts["decay"]) if facts["decay"] else None
+        if self.plan.samples is None:  # else the plan says it, whoever made the checkpoint
+            self.decay = tuple(facts["decay"]) if facts["decay"] else None
 
 
 def read_losses(folder: Path) -> list[tuple[int, int, float]]:

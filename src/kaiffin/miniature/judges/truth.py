@@ -42,7 +42,7 @@ class Truth:
     @torch.no_grad()
     def judge(self, images: Sequence[Image.Image]) -> list[dict[str, dict[str, float]]]:
         """For each picture {"species": {word: probability}, "scene": {...}}; an empty scene's
-        species is "none". Pictures of another size are brought to 64 x 64."""
+        species is "none". Pictures of another size are brought to its 64 x 64."""
         found = []
         for start in range(0, len(images), BATCH):
             pixels = nets.to_pixels(torch.from_numpy(_pixels(images[start : start + BATCH])))

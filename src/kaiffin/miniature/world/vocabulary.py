@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 Colour = tuple[int, int, int]
 
-SIDE = 64  # pixels of what the shipped miniature draws
+SIDE = 128  # pixels of what the shipped miniature draws
 
 COLOURS: dict[str, Colour] = {
     "red": (214, 48, 44),

@@ -35,7 +35,7 @@ export const W = {
 	noJobs: "Nothing yet. What you ask for appears here, and goes on when this page is closed.",
 	now: "Now", troubled: "Needs a look", over: "Finished",
 
-	bases: { miniature: "miniature (a toy, 64 pixels, quick)", "miniature-xl": "miniature-xl (a toy in SDXL's shape)" },
+	bases: { miniature: "miniature (a toy, 128 pixels, quick)", "miniature-xl": "miniature-xl (a toy in SDXL's shape)" },
 	values: { true: "yes", false: "no" },
 
 	upload: {
