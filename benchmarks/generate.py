@@ -1,6 +1,7 @@
 """Our generation beside the diffusers pipeline on the same weights, and beside the bare UNet.
 
     python benchmarks/generate.py [--base miniature] [--steps 25] [--count 1] [--rounds 5]
+                                  [--keep FILE]
 
 - unet: the UNet calls alone (two halves of guidance in one batch), no text, sampler or VAE
 - bare: those, each text encoded once, and the decoder's calls: what no program can leave out
@@ -14,9 +15,11 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import kept
+import tables
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from timing import CALLS, interleaved, table, write_json
+from timing import CALLS, interleaved
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
@@ -37,7 +40,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=1, help="pictures: 1 or a multiple of 16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=CALLS, help="of each in a round")
-    parser.add_argument("--json", type=Path)
+    kept.add_to(parser)
     return parser.parse_args()
 
 
@@ -87,9 +90,9 @@ def main() -> None:
     times = interleaved(candidates, flags.rounds, runtime.device, flags.calls)
     print(f"{flags.base}, {flags.steps} steps, guidance 5, {runtime.device.type}")
     print(f"pictures: {flags.count}, {together} together")
-    print(table(times, "unet"))
-    if flags.json:
-        write_json(flags.json, times, base=flags.base, steps=flags.steps, count=flags.count)
+    print(tables.turns(times, "unet"))
+    found = {"base": flags.base, "steps": flags.steps, "count": flags.count, "seconds": times}
+    kept.keep(flags.keep, found)
 
 
 def of_diffusers(base: str, runtime: Runtime) -> StableDiffusionPipeline:

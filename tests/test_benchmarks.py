@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 import fresh
 import httpx
+import kept
 import psutil
 import pytest
+import tables
 import torch
 from conftest import REPO
 from PIL import Image
@@ -53,36 +56,55 @@ def test_a_benchmark(
     script: str, options: list[str], names: list[str], unit: str, sd_path: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "times.json"
-    call = [REPO / "benchmarks" / script, "--base", sd_path, "--rounds", 2, "--json", file]
+    call = [REPO / "benchmarks" / script, "--base", sd_path, "--rounds", 2, "--keep", file]
     done = fresh.run([*map(str, call), *options])
     assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
+    found = kept.read(file)
     assert list(found["seconds"]) == names
     assert all(len(times) == 2 and min(times) > 0 for times in found["seconds"].values())
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert [row[1].strip() for row in rows] == names
-    ratios = {row[1].strip(): float(row[3]) for row in rows}
+    ratios = {row[1].strip(): float(row[3].split()[0]) for row in rows}
     assert ratios[unit] == 1
     assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_what_is_measured_is_kept_with_its_conditions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command without where it is kept, and without this machine's folders."""
+    file = tmp_path / "new" / "found.json"
+    call = ["/a/b/bench.py", "--out", "/secret/place", "--keep", str(file), "--rounds", "2"]
+    monkeypatch.setattr(sys, "argv", call)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    kept.keep(file, {"seconds": {"ours": [1.5, 2.0]}})
+    assert kept.read(file) == {"seconds": {"ours": [1.5, 2.0]}}
+    of = json.loads(file.read_text())["of"]
+    assert of["command"] == "OMP_NUM_THREADS=1 python benchmarks/bench.py --out place --rounds 2"
+    assert of["torch"] == torch.__version__.partition("+")[0]
+    assert of["threads"] == torch.get_num_threads()
+    assert "cores" in of["machine"]
+    kept.keep(None, {})  # asked for nothing
 
 
 @pytest.mark.slow  # each command in a process of its own
 def test_starts_and_loads_are_compared(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "times.json"
-    call = [REPO / "benchmarks/start.py", "--base", sd_path, "--rounds", 1, "--json", file]
+    call = [REPO / "benchmarks/start.py", "--base", sd_path, "--rounds", 1, "--keep", file]
     done = fresh.run([*map(str, call), "--commands=--help"])
     assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
-    assert list(found["seconds"]) == ["import torch", "--help", "safetensors", "kaiffin"]
+    found = kept.read(file)
+    assert list(found["starts"] | found["loads"]) == [
+        "import torch", "--help", "safetensors", "kaiffin",
+    ]  # fmt: skip
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
-    ratios = {row[1].strip(): row[3].strip() for row in rows}
+    ratios = {row[1].strip(): row[3].split()[0] for row in rows if row[1].strip()}
     assert float(ratios["--help"]) < float(ratios["import torch"]) == 1
     assert float(ratios["kaiffin"]) > float(ratios["safetensors"]) == 1
     assert 0 < found["excess"] < 2**30
 
 
-def test_a_load_from_the_disk(sd_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where its timing lies
+def test_a_load_from_the_disk(sd_path: Path) -> None:
     times = opened("start").loads(str(sd_path), "fp32", 2, cold=True)
     assert list(times) == ["safetensors", "kaiffin"]
     assert all(len(of) == 2 and min(of) > 0 for of in times.values())
@@ -93,9 +115,9 @@ def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--requests", 50]
     few += ["--train", 20, "--yields", 1]
-    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
+    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--keep", file], timeout=600)
     assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
+    found = kept.read(file)
     assert found["throughput, service / offline"] > 0
     assert found["health p99, ms"] >= found["health p50, ms"] > 0
     assert found["after 50 requests, MB"] > 0
@@ -106,9 +128,9 @@ def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
 def test_a_full_service_is_beside_an_empty_one(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--filled"]
-    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
+    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--keep", file], timeout=600)
     assert done.returncode == 0, done.stderr
-    ratios = [value for name, value in json.loads(file.read_text()).items() if "filled / " in name]
+    ratios = [value for name, value in kept.read(file).items() if "filled / " in name]
     assert len(ratios) == 7
     assert min(ratios) > 0
 
@@ -143,7 +165,6 @@ def test_the_parts_of_the_services_benchmark(tmp_path: Path) -> None:
 def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     """A training of two steps, judged by random weights: the counts are their answers."""
     personalise = opened("personalise")
-    personalise = opened("personalise")
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     torch.manual_seed(0)
     truth = Truth(Judge(ANSWERS))
@@ -155,16 +176,15 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     assert 0 <= found.drift < 1
     with Image.open(tmp_path / "plush.png") as page:
         assert min(page.size) > 1000
-    (row,) = personalise.table([found]).splitlines()[2:]
+    (row,) = tables.personalised([asdict(found)]).splitlines()[2:]
     assert row.startswith("| plush |")
     assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row
 
 
 @pytest.mark.slow  # two trainings
-def test_two_subjects_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_subjects_beside_each_other(tmp_path: Path) -> None:
     """In regions both are right, in one picture of each place; on top of each other they are not.
     The judge is taught here as well."""
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where personalise lies
     together = opened("together")
     truth = load_truth(tmp_path / "truth.safetensors")
     runs = [together.taught(who, tmp_path, "miniature", {}) for who in world.SUBJECTS]
@@ -177,9 +197,8 @@ def test_two_subjects_beside_each_other(tmp_path: Path, monkeypatch: pytest.Monk
     assert page.width > 600
 
 
-def test_halves_are_judged_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halves_are_judged_one_by_one() -> None:
     """Two renders beside each other are right in either order; one of them twice is not."""
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
     together = opened("together")
     places = [place for _, place in together.SCENES]
     renders = {(who, p): world.subject_render(who, p) for who in world.SUBJECTS for p in places}
@@ -212,7 +231,6 @@ def test_ways_to_a_picture_are_measured_in_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two scenes, one seed, a judge of random weights: every measure has a value for each."""
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
     bench = opened("pictures")
     renders = bench.true_renders
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
@@ -228,7 +246,7 @@ def test_ways_to_a_picture_are_measured_in_pairs(
     found = {name: studio.measure(name, way) for name, way in few.items()}
     assert {name: one["rows"] for name, one in found.items()} == {"default": 4, "fast/1": 1}
     assert all(len(one[measure]) == 2 for one in found.values() for measure in bench.MEASURES)
-    rows = [line.split("|") for line in bench.table(found, 1).splitlines()[2:]]
+    rows = [line.split("|") for line in tables.ways(bench.summary(found, 1)).splitlines()[2:]]
     assert {row[1].strip() for row in rows} == set(few)
     (same,) = [row for row in rows if row[1].strip() == "default"]
     assert all(cell.strip() == "+0.000 [+0.000, +0.000]" for cell in same[-4:-1])
@@ -239,9 +257,9 @@ def test_ways_to_a_picture_are_measured_in_pairs(
 def test_a_service_that_is_killed_loses_nothing(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "facts.json"
     call = ["--base", sd_path, "--kills", 6, "--steps", 20, "--out", tmp_path / "out"]
-    done = fresh.run([REPO / "benchmarks/crash.py", *call, "--json", file], timeout=600)
+    done = fresh.run([REPO / "benchmarks/crash.py", *call, "--keep", file], timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(file.read_text())
+    found = kept.read(file)
     assert found["problems"] == []
     assert found["deaths"]["server"] + found["deaths"].get("worker", 0) == 6
     assert found["starts"] > found["deaths"]["server"]
