@@ -72,7 +72,12 @@ def _command() -> str:
 
 def _commit() -> str:
     """Of the code that was measured; a star where it had changes."""
-    call = ["git", "-C", str(REPO), "describe", "--always", "--dirty=*", "--exclude=*"]
+    commit = _git("rev-parse", "--short", "HEAD")
+    return f"{commit}*" if _git("status", "--porcelain", "src", "benchmarks") else commit
+
+
+def _git(*words: str) -> str:
+    call = ["git", "-C", str(REPO), *words]
     return subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
 
 
