@@ -14,6 +14,7 @@ from typing import Any
 
 REPO = Path(__file__).parents[1]
 MEASURED = REPO / "docs" / "measured"
+TEMPLATE = REPO / "src" / "kaiffin" / "miniature" / "report_template.md"
 sys.path.append(str(REPO / "benchmarks"))
 
 import tables  # noqa: E402
@@ -36,6 +37,8 @@ def made(name: str, words: Callable[[Any], str]) -> Made:
     """What `words` says of a benchmark's figures, and below it how they came about."""
 
     def make() -> str:
+        if not (MEASURED / f"{name}.json").is_file():
+            return "*Not measured since these tables are made; what was seen before is in the log.*"
         kept = read(name)
         return f"{words(kept['found'])}\n\n{conditions(kept['of'])}"
 
@@ -44,14 +47,15 @@ def made(name: str, words: Callable[[Any], str]) -> Made:
 
 def conditions(of: Mapping[str, Any]) -> str:
     """Where, when and how, in a line."""
-    parts = [f"`{of['command']}`", f"{of['date']}, commit {of['commit']}" if of["commit"] else ""]
-    parts.append(of.get("machine", ""))
-    parts.append(f"{of['threads']} thread{'s' * (of['threads'] > 1)}" if "threads" in of else "")
-    parts.append(", ".join(f"{name} {of[name]}" for name in VERSIONS if name in of))
-    if "beside" in of:
-        parts.append(f"load {of['beside']} as it began")
-    parts.append(of.get("note", ""))
-    return f"*Measured: {'; '.join(filter(None, parts))}.*"
+    parts = [f"`{of['command']}`", of["date"]]
+    for name, form in (
+        ("commit", "commit {}"), ("machine", "{}"), ("threads", "threads: {}"),
+        *((name, f"{name} {{}}") for name in VERSIONS), ("beside", "load {} as it began"),
+        ("note", "{}"),
+    ):  # fmt: skip
+        if of.get(name) not in (None, ""):
+            parts.append(form.format(of[name]))
+    return f"*Measured: {'; '.join(parts)}.*"
 
 
 # --- speed --------------------------------------------------------------------------------------
@@ -175,6 +179,11 @@ def together(found: Mapping[str, Any]) -> str:
     return table("adapters | pictures | both subjects right | place right | all of it", rows)
 
 
+def miniature() -> str:
+    """The whole page of the miniature, in the words of its report's template."""
+    return TEMPLATE.read_text(encoding="utf-8").format(**read("miniature"))
+
+
 # --- the recipes --------------------------------------------------------------------------------
 
 
@@ -220,13 +229,14 @@ def gallery() -> str:
 
 def figure(name: str) -> Made:
     """The numbers of an idea's page, as `make figures` computed them."""
-    return lambda: read("figures")[name]
+    return lambda: read("figures").get(name, "*Not made yet.*")
 
 
 IDEAS = (
     "diffusion", "latents", "text", "guidance", "samplers", "lora", "dreambooth", "min-snr", "clip",
     "memorising",
 )  # fmt: skip
+WHOLE: dict[str, Made] = {"miniature.md": miniature}
 PARTS: dict[str, dict[str, Made]] = {
     "performance.md": {
         "train_step": made("train_step", training_step),
@@ -234,10 +244,18 @@ PARTS: dict[str, dict[str, Made]] = {
         "pictures": made("pictures", ways),
         "serve": made("serve", service),
         "serve-filled": made("serve-filled", full_table),
+        "crash": made("crash", crashes),
         "start": made("start", starts),
+        "load": made("start", loads),
     },
+    "miniature.md": {
+        "personalised": made("personalise", taught),
+        "personalised-xl": made("personalise-xl", taught),
+    },
+    "experiments.md": {"grid": figure("grid")},
     "serving.md": {"room": made("serve", making_room)},
     "choosing.md": {
+        "copies": figure("copies"),
         "choosing": made("choosing", choices("all")), "plush": made("choosing", choices("plush")),
     },
     "guides/recipes.md": {

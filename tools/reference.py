@@ -39,7 +39,8 @@ def renewed() -> Iterator[tuple[Path, str]]:
     """Every page with made parts, and its text as it should be."""
     for name, parts in PARTS.items():
         page = DOCS / name
-        text = page.read_text(encoding="utf-8")
+        whole = measured.WHOLE.get(name)
+        text = whole() if whole else page.read_text(encoding="utf-8")
         for part, make in parts.items():
             text = put(text, part, make())
         yield page, text
