@@ -53,7 +53,7 @@ def axes() -> None:
     )  # fmt: skip
     made = grid(order, changes={"sample.steps": 15})
     rows = [
-        f"{axis} {one.value} against {first.value} | {_told(one.against_first, 'clip_t')} |"
+        f"{axis} {one.value:g} against {first.value:g} | {_told(one.against_first, 'clip_t')} |"
         f" {_told(one.against_first, 'clip_i')}"
         for axis, (first, *others) in made.scores.effects.items()
         for one in others
