@@ -181,6 +181,31 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row
 
 
+def test_ways_of_choosing_are_compared_by_training() -> None:
+    """Two trainings in which the last checkpoint lost the place, one in which it did not."""
+    choosing = opened("choosing")
+    right = {"subject": True, "scene": True, "both": True}
+    lost = {"subject": True, "scene": False, "both": False}
+    outcomes = [
+        choosing.Outcome(
+            choosing.Training("plush", photos, 1e-3, 4, "constant"),
+            {choosing.RECOMMENDED: 1, "the last": 2},
+            {1: [right, right], 2: [right, lost] if photos < 12 else [right, right]},
+        )
+        for photos in (3, 6, 12)
+    ]
+    found = choosing.summary(outcomes)
+    assert (found["trainings"], found["pictures"]) == (3, 6)
+    assert found["ways"][choosing.RECOMMENDED]["both"] == [100, 100, 100]
+    last = found["ways"]["the last"]
+    assert last["place"][0] == last["both"][0] == pytest.approx(66.67)
+    assert last["against"][0] == pytest.approx(33.33)
+    assert last["tally"] == [2, 1, 0]
+    row = tables.choices(found).splitlines()[-1]
+    assert row.startswith("| the last | 100 % [100, 100] | 67 % [")
+    assert row.endswith("| 2, 1, 0 |")
+
+
 @pytest.mark.slow  # two trainings
 def test_two_subjects_beside_each_other(tmp_path: Path) -> None:
     """In regions both are right, in one picture of each place; on top of each other they are not.
