@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from kaiffin.foundation.kinds import KindName
-from kaiffin.foundation.schema import MOST, SEEDS, Strict
+from kaiffin.foundation.schema import FAST_VALUE, MOST, SEEDS, FastName, Strict
 from kaiffin.foundation.text import composed
 
 
@@ -83,6 +83,11 @@ class PriorConfig(Strict):
     )
     steps: int = Field(20, ge=1, le=1000, description="sampling steps for class pictures")
     guidance: float = Field(4.0, ge=0, le=100, description="guidance scale for class pictures")
+    fast: FastName = Field(
+        None,
+        description="few steps for class pictures, as sample.fast; off when left out",
+        json_schema_extra={"metavar": FAST_VALUE},
+    )
 
 
 class DataConfig(Strict):

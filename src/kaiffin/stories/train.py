@@ -25,8 +25,9 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import BASE, files_now
 from kaiffin.models.files.load import load_base
 from kaiffin.models.files.resolve import pinned
+from kaiffin.pictures.few import few_steps
+from kaiffin.pictures.make import Wardrobe, beside
 from kaiffin.pictures.request import Request, remarks, request
-from kaiffin.pictures.sample import generate
 from kaiffin.stories import choose, export, plan
 from kaiffin.stories.class_pictures import class_pictures
 from kaiffin.stories.plan import Planned
@@ -132,7 +133,8 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     planned = plan.of_session(session, begun=begun)
     plan.say(planned, tell)
     if run.config.sample.preview_every or run.config.score.early_stop:  # pictures by `sample`
-        for remark in remarks(_preview_requests(run.config)):
+        config, _ = few_steps(run.config, tell=tell)
+        for remark in remarks(_preview_requests(config)):
             tell.note(remark)
     if planned.changes:
         session = changed_session(session, planned.changes, tell=tell)
@@ -225,12 +227,14 @@ def _keeper(run: Run, session: Session, trainer: Trainer, tell: Tell) -> Callabl
 
 def _previewer(session: Session, trainer: Trainer) -> Preview:
     """A function that makes the preview pictures with the adapter as it is now."""
-    stack, requests = session.stack, _preview_requests(session.config)
+    config, few = few_steps(session.config, tell=SILENT)
+    stack, requests = session.stack, _preview_requests(config)
+    wardrobe = Wardrobe(session.family, len(few.worn))
 
     def make() -> list[tuple[str, Image.Image]]:
         stack.train(False)
         with trainer.shown():
-            images = list(generate(session.family, requests, share=stack.share))
+            images = list(beside(stack, few.lift, few.worn, requests, wardrobe))
         stack.train(True)
         return list(zip([one.prompt for one in requests], images, strict=True))
 

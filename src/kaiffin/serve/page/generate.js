@@ -1,12 +1,13 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
 import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, refresh, submit, upload, whoOf } from "./api.js";
-import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft, typing } from "./dom.js";
+import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft, ticked, typing } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
 import { begin, follow, standing } from "./jobs.js";
 import { W } from "./words.js";
 
 const G = W.generate;
 const DRAFT = "kaiffin-prompt";
+const UNSAID = { steps: undefined, guidance: undefined, sampler: undefined, schedule: undefined }; // the few-step adapter says them
 
 export async function view(root, id, query, signal) {
 	const [runs, bases, schema] = await Promise.all([every("runs"), get("bases", signal), get("schema", signal)]);
@@ -79,6 +80,9 @@ function asking(runs, bases, schema, query, signal, job) {
 	const strengthened = () => { strong.textContent = Number(strength.value).toFixed(2); };
 	const strengthField = field([G.strength, " ", strong], strength, G.strengthHint);
 	const checkpointField = field(G.checkpoint, checkpoint);
+	const fast = h("input", { type: "checkbox", onchange: () => quickened() }), fastField = ticked(G.fast, fast);
+	const isFast = () => fast.checked && !fastField.hidden;
+	const quickened = () => { for (const name in UNSAID) if (sampled[name]) sampled[name].disabled = isFast(); };
 	const also = h("div");
 	let kept = {}, who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
 
@@ -97,6 +101,8 @@ function asking(runs, bases, schema, query, signal, job) {
 			had = null;
 			if (!prompt.value.trim()) prompt.value = G.firstPrompt(who);
 		}
+		fastField.hidden = !bases.find((one) => one.name === read_by)?.fast;
+		quickened();
 		counted();
 		put(chips, [who, ...G.scenes].filter(Boolean).map((text) => button(text, () => insert(text), { class: "chip", "aria-label": G.add(text) })));
 	}
@@ -118,7 +124,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		return {
 			...kept, ...model, prompts: lines(), count: Number(count.value), seed: seed.value === "" ? chance() : Number(seed.value),
 			best: best.value ? Number(best.value) : null, strength: model.run && Number(strength.value), preview_every: best.value ? 0 : 5,
-			sample: { ...kept.sample, ...(kept.fast ? { negative: asked.negative } : asked), size: width.value && height.value ? [Number(width.value), Number(height.value)] : null },
+			sample: { ...kept.sample, ...(!isFast() ? asked : !kept.sample?.fast && UNSAID), negative: asked.negative, fast: isFast(), size: width.value && height.value ? [Number(width.value), Number(height.value)] : null },
 		};
 	}
 
@@ -136,9 +142,10 @@ function asking(runs, bases, schema, query, signal, job) {
 		for (const [name, control] of Object.entries(sampled)) if (own[name] !== undefined) control.value = own[name];
 		[width.value, height.value] = size || ["", ""];
 		// What has no field here goes along, and is said where it is not the usual.
-		const { start, adapters, embeddings, regions, fast } = kept = given;
-		const found = Object.entries({ adapters, embeddings, regions, fast, ...own })
-			.filter(([name, value]) => !(name in sampled) && value?.length !== 0 && (value ?? false) !== (sample[name]?.default ?? false));
+		fast.checked = own.fast ?? false;
+		const { start, adapters, embeddings, regions } = kept = given;
+		const found = Object.entries({ adapters, embeddings, regions, ...own })
+			.filter(([name, value]) => !(name in sampled || name === "fast") && value?.length !== 0 && (value ?? false) !== (sample[name]?.default ?? false));
 		put(also, (start || found.length > 0) && [soft(start && G.begun, found.length > 0 && G.also(found)), button(G.without, () => { kept = {}; put(also); })]);
 		strength.value = given.strength ?? 1;
 		strengthened();
@@ -151,7 +158,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		pair(field(G.with, source), checkpointField),
 		field(G.prompt, prompt, G.promptHint), chips, pieces,
 		pair(field(G.count, count), field(G.keep, best, G.keepHint)),
-		strengthField, also,
+		strengthField, fastField, also,
 		fold(G.more,
 			field(G.negative, sampled.negative, G.negativeHint),
 			pair(field(G.steps, sampled.steps, G.stepsHint), field(G.guidance, sampled.guidance, G.guidanceHint)),
