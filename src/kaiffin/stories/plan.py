@@ -84,9 +84,7 @@ def say(planned: Planned, tell: Tell) -> None:
     )
     if made.of_base:
         more = made.of_base / (made.pictures - made.of_base)
-        tell.note(
-            f"of that {more:.0%} more than without what holds it to the base: {_held(planned)}"
-        )
+        tell.note(f"the base is asked in the steps ({_held(planned)}): {more:.0%} more time")
     if planned.memory is None:
         tell.note(f"memory: about {size_text(made.memory)}, little of what is free")
     else:
