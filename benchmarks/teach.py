@@ -120,7 +120,7 @@ class Bench:
         folder = self.out / "photos" / f"{cell.subject}-{cell.photos}-{cell.seed}"
         photos = render_photos(folder, cell)
         wall, cpu = time.perf_counter(), time.process_time()
-        config = config_of(cell, folder, steps, points)
+        config = config_of(cell, folder, steps, points, METHODS[cell.method])
         run = train.train(config, self.out / "runs" / cell.name, tell=SILENT).run
         found = {
             "subject": cell.subject, "photos": cell.photos, "seed": cell.seed,
@@ -136,24 +136,33 @@ class Bench:
     def judged(self, cell: Cell, adapter: Path, layouts: Tensor) -> dict[str, float]:
         """Shares over the pictures that an adapter makes."""
         who, worn = world.CAST[cell.subject], (WeightedAdapter(adapter),)
-        images = self.pictures(
-            [f"{who.instance_prompt} {words}" for words, _ in SCENES], SEEDS, worn
-        )
+        after = self.pictures(class_prompts(who.class_noun), SEEDS[:1], worn)
+        named = [likeliest(row["species"]) for row in self.truth.judge(after)]
+        drift = measures.drift(self.base_of(who.class_noun), self.scorer.embed_images(after))
+        return {
+            **self.right(cell, worn, layouts),
+            "leak": mean([name == who.name for name in named]),
+            "kept": mean([name == who.class_noun for name in named]),
+            "drift": drift.mean().item(),
+        }
+
+    def right(
+        self, cell: Cell, worn: tuple[WeightedAdapter, ...], layouts: Tensor | None = None
+    ) -> dict[str, float]:
+        """Shares of the subject's pictures. layouts: of the photos, where copies are counted."""
+        who = world.CAST[cell.subject]
+        prompts = [f"{who.instance_prompt} {words}" for words, _ in SCENES]
+        images = self.pictures(prompts, SEEDS, worn)
         rows = self.truth.judge(images)
         is_it = [likeliest(row["species"]) == who.name for row in rows]
         places = [place for _, place in SCENES for _ in SEEDS]
         there = [likeliest(r["scene"]) == p for r, p in zip(rows, places, strict=True)]
-        after = self.pictures(class_prompts(who.class_noun), SEEDS[:1], worn)
-        named = [likeliest(row["species"]) for row in self.truth.judge(after)]
-        drift = measures.drift(self.base_of(who.class_noun), self.scorer.embed_images(after))
-        copies = measures.is_copy(stack([measures.layout(image) for image in images]), layouts)
-        return {
-            "subject": mean(is_it), "place": mean(there),
-            "both": mean([a and b for a, b in zip(is_it, there, strict=True)]),
-            "leak": mean([name == who.name for name in named]),
-            "kept": mean([name == who.class_noun for name in named]),
-            "drift": drift.mean().item(), "copy": copies.float().mean().item(),
-        }  # fmt: skip
+        both = [a and b for a, b in zip(is_it, there, strict=True)]
+        found = {"subject": mean(is_it), "place": mean(there), "both": mean(both)}
+        if layouts is not None:
+            own = stack([measures.layout(image) for image in images])
+            found["copy"] = measures.is_copy(own, layouts).float().mean().item()
+        return found
 
     def base_of(self, noun: str) -> Tensor:
         if noun not in self.of_base:
@@ -188,12 +197,14 @@ def render_photos(folder: Path, cell: Cell) -> list[Image.Image]:
     return [image for image, _ in made]
 
 
-def config_of(cell: Cell, photos: Path, steps: int | None, points: int) -> Config:
+def config_of(
+    cell: Cell, photos: Path, steps: int | None, points: int, method: Mapping[str, Any]
+) -> Config:
     who = world.CAST[cell.subject]
     given = {
         "subject.token": who.token, "subject.noun": who.class_noun, "data.photos": photos,
         "train.seed": cell.seed, "train.steps": steps, "train.tensorboard": False,
-        "score.candidates": points, "train.checkpoint_every": 10_000, **METHODS[cell.method],
+        "score.candidates": points, "train.checkpoint_every": 10_000, **method,
     }  # fmt: skip
     return build(override({}, given), cell.name)
 
@@ -240,6 +251,22 @@ def interval(found: Sequence[Any], value: Callable[[Any], float]) -> list[float]
     return [round(number, 4) for number in (made.mean, made.low, made.high)]
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: what was measured, in percent but for the drift."""
+    head = ("photos", "method", "at", "n", *MEASURES, "CPU s")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in rows:
+        shares = [_shown(row[name], 1 if name == "drift" else 100) for name in MEASURES]
+        cells = (row["photos"], row["method"], f"{row['at']} %", row["trainings"], *shares)
+        lines.append(f"| {' | '.join(map(str, cells))} | {row['cpu']:.0f} |")
+    return "\n".join(lines)
+
+
+def _shown(interval: Sequence[float], times: int) -> str:
+    digits = 3 if times == 1 else 0
+    return "{} [{}, {}]".format(*(f"{times * number:.{digits}f}" for number in interval))
+
+
 def read(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((out / "cells").glob("*.json"))]
 
@@ -262,6 +289,7 @@ def main() -> None:
     if flags.summary:
         rows = summary(read(flags.out))
         flags.summary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        print(table(rows))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
