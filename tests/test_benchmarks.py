@@ -22,7 +22,7 @@ from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
-from kaiffin.miniature.judges.truth import ANSWERS, Truth, load_truth
+from kaiffin.miniature.judges.truth import ANSWERS, Truth, answers, load_truth
 from kaiffin.miniature.world import world
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import WeightedAdapter
@@ -276,6 +276,71 @@ def test_ways_to_a_picture_are_measured_in_pairs(
     (same,) = [row for row in rows if row[1].strip() == "default"]
     assert all(cell.strip() == "+0.000 [+0.000, +0.000]" for cell in same[-4:-1])
     assert set(bench.SMALL) <= set(bench.ways())
+
+
+@pytest.fixture
+def teach(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The bench of methods, with two prompts on one seed."""
+    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where the plain recipe finds it
+    bench = opened("teach")
+    monkeypatch.setattr(bench, "SCENES", bench.SCENES[:2])
+    monkeypatch.setattr(bench, "SEEDS", (1,))
+    return bench
+
+
+def bench_of(teach: ModuleType, out: Path) -> object:
+    """With a judge of random weights."""
+    torch.manual_seed(0)
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    return teach.Bench(out, family, Truth(Judge(answers(world.CAST))), Scorer(tell=SILENT))
+
+
+def test_a_cell_of_the_bench_of_methods(teach: ModuleType, tmp_path: Path) -> None:
+    """A training of four steps, measured after the first, the second and the last."""
+    cell = teach.Cell("grippo", 1, 0, "keep 1")
+    found = bench_of(teach, tmp_path).measure(cell, steps=4)
+    assert list(found["at"]) == ["25", "50", "100"]
+    for shares in found["at"].values():
+        assert set(shares) == set(teach.MEASURES)
+        assert shares["both"] <= min(shares["subject"], shares["place"])
+        assert shares["leak"] + shares["kept"] <= 1
+    assert found["at"]["25"]["drift"] < found["at"]["100"]["drift"]
+    assert found["steps"] == 4
+    assert found["cpu"] > 0
+
+
+def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
+    """What a method brings is the difference on one character and seed, whatever these are."""
+    found = []
+    for cell in teach.cells(["plush", "zandor"], [1], [0, 1, 2], [teach.PICTURES, "keep 1"]):
+        level = 0.1 * cell.seed + 0.3 * (cell.subject == "plush") + 0.2 * (cell.method == "keep 1")
+        at = {"100": dict.fromkeys(teach.MEASURES, level)}
+        own = {"subject": cell.subject, "photos": 1, "seed": cell.seed, "method": cell.method}
+        found.append({**own, "cpu": 2.0, "at": at})
+    today, keep = teach.summary([*found, {**found[1], "seed": 9}])
+    assert (today["trainings"], keep["trainings"], keep["pairs"]) == (6, 7, 6)
+    assert keep["both more"] == [0.2, 0.2, 0.2]
+    assert today["both"][1] < today["both"][0] == 0.25 < today["both"][2]
+    assert "both more" not in today
+    assert len(teach.table([today, keep]).splitlines()) == 4
+
+
+@pytest.mark.slow  # two trainings
+def test_time_to_right_is_beside_the_plain_recipes(teach: ModuleType, tmp_path: Path) -> None:
+    right = opened("time_to_right")
+    cell = right.teach.Cell("plush", 3, 0, "preset")
+    found = right.measured(bench_of(right.teach, tmp_path), cell, (10, 10))
+    for name in ("kaiffin", "plain"):
+        seconds = [at for at, _ in found[name]["curve"]]
+        assert len(seconds) == 5
+        assert seconds == sorted(seconds)
+        assert found[name]["seconds"] in seconds
+
+
+def test_time_to_right_is_the_first_that_is_near_the_end(teach: ModuleType) -> None:
+    right = opened("time_to_right")
+    assert right.time_to([(1, 0.2), (2, 0.85), (3, 0.95), (4, 0.9), (5, 1.0)]) == 3
+    assert right.time_to([(1, 0.0), (2, 0.0)]) == 1
 
 
 @pytest.mark.slow

@@ -98,6 +98,12 @@ class Config(Strict):
             raise ValueError(f"adapter.layouts cannot hold {kind.name}; the file in kohya's can")
 
     def _possible_training(self) -> None:
+        goal = self.train.objective
+        for name in ("keep", "dco_beta"):
+            if getattr(goal, name) and not self.subject.noun:
+                raise ValueError(
+                    f"train.objective.{name} needs subject.noun: it asks for the class"
+                )
         if self.train.optimizer == "schedulefree":
             if self.train.schedule not in (None, "constant"):
                 raise ValueError(f"train.schedule {self.train.schedule!r} undoes schedulefree")

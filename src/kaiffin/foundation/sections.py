@@ -235,6 +235,28 @@ class ObjectiveConfig(Strict):
         None, gt=0, description="min-SNR weight (Hang et al. 2023); 5 is usual; off when left out"
     )
     noise_offset: float = Field(0.0, ge=0, le=1, description="per-channel offset of the noise")
+    keep: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="weight of the prior without pictures: under captions of the class the adapted"
+        " model is held to the base's own prediction; derived when left out",
+    )
+    keep_share: float = Field(
+        0.5, gt=0, le=1, description="share of the steps in which it is held to it"
+    )
+    dco_beta: float | None = Field(
+        None,
+        gt=0,
+        description="DCO: be better than the base on the same noise, and no more (Lee et al. 2024);"
+        " 1000 is usual; off when left out",
+    )
+    timesteps: Literal["uniform", "logit-normal", "falling"] = Field(
+        "uniform", description="which timesteps are drawn; falling: where the loss still falls"
+    )
+    antithetic: bool = Field(
+        False, description="draw timesteps in pairs, as far from one end as from the other"
+    )
 
 
 class TrainConfig(Strict):
@@ -248,6 +270,9 @@ class TrainConfig(Strict):
         json_schema_extra={"flag": "--steps"},
     )
     batch_size: int | None = Field(None, ge=1, le=MOST, description="photos of one batch")
+    noises: int = Field(
+        1, ge=1, le=64, description="noised copies of each photo of a batch, which grows by as many"
+    )
     accumulate: int = Field(1, ge=1, le=MOST, description="batches summed up for a step")
     lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
     text_lr: float | None = Field(

@@ -108,6 +108,7 @@ class Metrics:
             "step": result.step,
             "loss": result.loss,
             "prior_loss": result.prior_loss,
+            "keep_loss": result.keep_loss,
             "grad_norm": result.grad_norm,
             "rates": result.rates,
             "seconds": round(result.seconds, 4),
@@ -139,6 +140,8 @@ class TensorBoard:
         add("loss_smoothed", self.smoothed.add(result.loss), result.step)
         if result.prior_loss is not None:
             add("loss_prior", result.prior_loss, result.step)
+        if result.keep_loss is not None:
+            add("loss_keep", result.keep_loss, result.step)
         for tower, rate in result.rates.items():
             add(f"learning_rate/{tower}", rate, result.step)
         add("gradient_norm", result.grad_norm, result.step)
