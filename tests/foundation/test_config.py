@@ -45,6 +45,7 @@ def test_a_config_is_frozen() -> None:
         ({"sample": {"size": [65, 64]}}, "the nearest is 64x64"),
         ({"sample": {"sampler": "plms"}}, "sample.sampler = 'plms'"),
         ({"data": {"prior": {"weight": 1.0}}}, "subject.noun"),
+        ({"train": {"validate_every": 2}}, "needs photos that nobody learns: data.hold_out"),
         ({"data": {"keep_tags": 2}}, "data.keep_tags has no effect"),
         ({"data": {"variants": 2}}, "data.variants has no effect"),
         ({"adapter": {"text_rank": 4}}, "adapter.text_encoder"),

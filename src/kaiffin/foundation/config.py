@@ -115,6 +115,10 @@ class Config(Strict):
                 raise ValueError(f"train.schedule {self.train.schedule!r} undoes schedulefree")
             if self.train.ema:
                 raise ValueError("train.ema has no place beside schedulefree, which averages")
+        if self.train.validate_every and not self.data.hold_out:
+            raise ValueError(
+                "train.validate_every needs photos that nobody learns: data.hold_out 2"
+            )
         if self.train.steps and self.train.warmup >= self.train.steps:
             raise ValueError(
                 f"train.warmup {self.train.warmup} leaves nothing of train.steps {self.train.steps}"

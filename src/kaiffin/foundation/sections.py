@@ -302,6 +302,11 @@ class TrainConfig(Strict):
     )
     checkpoint_every: int = Field(100, ge=1, le=MOST, description="steps between checkpoints")
     keep: int = Field(3, ge=1, le=MOST, description="how many of the newest checkpoints are kept")
+    validate_every: int | None = Field(
+        None, ge=1, le=MOST,
+        description="steps between losses on the photos of data.hold_out, at the same noises; off"
+        " when left out",
+    )  # fmt: skip
     tensorboard: bool = Field(True, description="write TensorBoard logs into the run")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
 

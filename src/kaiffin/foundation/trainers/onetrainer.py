@@ -125,7 +125,7 @@ ROWS = (
     needless("output_model_format", "kohya's layout in .safetensors"),
     together("output_model_destination", "--out"),
     none("validation validate_after validate_after_unit",
-         "data.hold_out keeps photos to judge pictures by"),
+         "train.validate_every with data.hold_out"),
     switch("tensorboard", "train.tensorboard"),
     needless("__version debug_mode debug_dir workspace_dir cache_dir tensorboard_expose"
              " tensorboard_port tensorboard_always_on include_train_config prevent_overwrites"

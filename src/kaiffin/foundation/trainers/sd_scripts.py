@@ -86,7 +86,7 @@ ROWS = (
     needless("max_token_length", "long captions are read whole, in parts of 75 tokens"),
     none("weighted_captions", TAGS),
     none("validation_split validation_seed validate_every_n_steps validate_every_n_epochs"
-         " max_validation_steps", "data.hold_out keeps photos to judge pictures by"),
+         " max_validation_steps", "train.validate_every with data.hold_out"),
     # adapter
     together("network_module network_args", "adapter.kind, adapter.targets"),
     whole("network_dim", "adapter.rank", 4),
