@@ -178,6 +178,12 @@ def test_findings_of_the_set(folder: Path) -> None:
         "kaiffin on a rock\nby the sea\nat noon"
     )  # every line is looked at
     assert "2 of 5 captions without the word" in said(run(folder))
+    for i in range(3):
+        (folder / f"{i}.txt").write_text("a bird, at noon")
+    assert "no caption has the word 'kaiffin', which so learns nothing" in said(run(folder))
+    assert "no caption has 3 tags" in said(run(folder, shuffle_tags=True))
+    assert "tags" not in said(run(folder, shuffle_tags=True, keep_tags=0))
+    assert "tags" not in said(run(folder, tag_dropout=0.5))
     for name in ("1.png", "2.png"):
         (folder / name).unlink()
     assert "there is one photo" in said(run(folder))

@@ -27,6 +27,7 @@ NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may dif
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
 STRONG_CROP = 0.4  # share of the area lost
 SHEET_PHOTOS = 48
+KEPT = "|||"  # of a caption: the tags before it stay, and those behind a second one
 Level = Literal["info", "warning", "error"]
 
 
@@ -123,7 +124,7 @@ def findings(
     found = [f for item in items for f in _of_photo(item, data, resolution)]
     found += _duplicates(items)
     found += _of_set(items, subject)
-    found += _odd_captions(items)
+    found += _odd_captions(items) + _of_tags(items, data)
     if pieces is not None:
         found += _of_captions(items, pieces, max_tokens)
         found += _of_trigger(subject, pieces)
@@ -201,6 +202,8 @@ def _of_set(items: Sequence[Item], subject: SubjectConfig) -> list[Finding]:
     if without:
         lines = counted(len(all_captions), "caption")
         what = f"{len(without)} of {lines} without the word {subject.token!r}"
+        if len(without) == len(all_captions):
+            what = f"no caption has the word {subject.token!r}, which so learns nothing"
         fix = (
             f"Put it into every one ({without[0]} has the first); each line of a .txt is a caption"
             " of its own: join lines that belong together."
@@ -215,6 +218,20 @@ def _odd_captions(items: Sequence[Item]) -> list[Finding]:
     press = "Look whether it reads as you wrote it."
     odd = [(item.name, oddities(caption)) for item in items for caption in item.captions]
     return [Finding("warning", name, f"a caption {what}", fix, press) for name, what in odd if what]
+
+
+def _of_tags(items: Sequence[Item], data: DataConfig) -> list[Finding]:
+    """Captions in which nothing can be shuffled or left out, where that is asked for."""
+    many = data.keep_tags + (1 if data.tag_dropout else 2)
+    captions = [caption for item in items for caption in item.captions]
+    short = [c for c in captions if KEPT not in c and c.count(",") + 1 < many]
+    if not (data.shuffle_tags or data.tag_dropout) or len(short) < len(captions):
+        return []
+    what = f"no caption has {many} tags, parted by commas: nothing is shuffled or left out"
+    fix = (
+        "Write tags, as in `kaiffin puffin, on a beach, at night`, or leave data.shuffle_tags out."
+    )
+    return [Finding("warning", None, what, fix)]
 
 
 def unused(left_out: Sequence[LeftOut]) -> list[Finding]:

@@ -114,6 +114,25 @@ class DataConfig(Strict):
     )
     ignore_captions: bool = Field(False, description="use the template even where captions exist")
     caption_dropout: float = Field(0.0, ge=0, le=1, description="share of empty captions")
+    shuffle_tags: bool = Field(
+        False,
+        description="the tags of a caption, parted by commas, in another order in each variant",
+    )
+    tag_dropout: float = Field(0.0, ge=0, le=1, description="share of tags that a variant lacks")
+    keep_tags: int = Field(
+        1, ge=0, le=1000,
+        description="tags that stay at the beginning; three bars in a caption say it there",
+    )  # fmt: skip
+    crops: Literal["fixed", "random"] = Field(
+        "fixed", description="random: each variant is cut somewhere else, up to 1.25 times nearer"
+    )
+    rotate: float = Field(
+        0.0, ge=0, le=45, description="most degrees by which a variant is turned, either way"
+    )
+    variants: int = Field(
+        8, ge=1, le=1000,
+        description="of a photo and its captions, drawn in turn; each is encoded once and kept",
+    )  # fmt: skip
     flip: bool = Field(False, description="mirror half of the draws")
     masks: Literal["none", "alpha", "folder"] = Field(
         "none", description="weight the loss by the photo's alpha or by masks/<name>.png"
@@ -313,6 +332,11 @@ class TrainConfig(Strict):
     )
     checkpoint_every: int = Field(100, ge=1, le=MOST, description="steps between checkpoints")
     keep: int = Field(3, ge=1, le=MOST, description="how many of the newest checkpoints are kept")
+    validate_every: int | None = Field(
+        None, ge=1, le=MOST,
+        description="steps between losses on the photos of data.hold_out, at the same noises; off"
+        " when left out",
+    )  # fmt: skip
     tensorboard: bool = Field(True, description="write TensorBoard logs into the run")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
 

@@ -44,9 +44,9 @@ CEILINGS = {
     "data.prior.steps": 150, "adapter.rank": 256, "adapter.text_rank": 256,
     "adapter.rules.rank": 256, "embedding.steps": 20_000, "phases.steps": 20_000,
     "train.steps": 20_000, "train.batch_size": 64, "train.accumulate": 64, "train.warmup": 20_000,
-    "train.checkpoint_every": 20_000, "train.keep": 20, "sample.steps": 150, "sample.size": SIDE,
-    "sample.preview_every": 20_000, "score.candidates": 50, "score.seeds": 16,
-    "score.early_stop": 50,
+    "train.checkpoint_every": 20_000, "train.keep": 20, "train.validate_every": 20_000,
+    "sample.steps": 150, "sample.size": SIDE, "sample.preview_every": 20_000,
+    "score.candidates": 50, "score.seeds": 16, "score.early_stop": 50,
 }  # fmt: skip
 _FAST = (
     bool,

@@ -35,6 +35,7 @@ from kaiffin.train import beginning, edits
 from kaiffin.train.session import Session, changed_session, open_session
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
+from kaiffin.train.validation import Validation
 from kaiffin.train.watch import (
     Candidates,
     Metrics,
@@ -187,6 +188,9 @@ def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
     trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache))
+    if config.train.validate_every:
+        held_out = session.photos[config.data.photos].held_out
+        trainer.validation = Validation(trainer, held_out)
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []

@@ -103,15 +103,15 @@ class Inputs:
         """`mean` and `std` (C, h, w), and where there are masks `mask` (1, h, w), on the CPU."""
         example, data = draw.example, self.data
         key = content_key(
-            "latents", self.family.revision, self.family.dtype, example.sha256, example.crop,
-            draw.flipped, data.background, data.masks, mask_key(example), example.role,
+            "latents", self.family.revision, self.family.dtype, example.sha256, draw.crop,
+            draw.turn, draw.flipped, data.background, data.masks, mask_key(example), example.role,
         )  # fmt: skip
 
         def encode() -> dict[str, Tensor]:
-            pixels = self.dataset.pixels(example, draw.flipped)[None]
+            pixels = self.dataset.pixels(draw)[None]
             mean, std = self.family.encode_images(pixels.to(self.device))
             entry = {"mean": mean[0], "std": std[0]}
-            mask = self.dataset.mask(example, draw.flipped)
+            mask = self.dataset.mask(draw)
             if mask is not None:
                 entry["mask"] = torch.nn.functional.interpolate(
                     mask[None], size=mean.shape[-2:], mode="area"

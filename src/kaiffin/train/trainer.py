@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -46,10 +46,19 @@ class Noised:
 
 
 @dataclass(frozen=True)
+class Validated:
+    """The loss on held-out photos: with the adapter as it would be kept now, and without it."""
+
+    loss: float
+    base: float
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What one optimizer step did.
 
-    step: how many are done now; rates: learning rate of each tower; seconds: wall time.
+    step: how many are done now; rates: learning rate of each tower; seconds: wall time; validated:
+    the loss on held-out photos, where it was asked for after this step.
     """
 
     step: int
@@ -59,6 +68,7 @@ class StepResult:
     grad_norm: float
     rates: dict[str, float]
     seconds: float
+    validated: Validated | None = None
 
 
 class Listener(Protocol):
@@ -99,6 +109,7 @@ class Trainer:
         uses_scaler = runtime.precision == torch.float16
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=uses_scaler)
         self.finished = False
+        self.validation: Callable[[], Validated] | None = None
         if train.gradient_checkpointing:
             family.enable_gradient_checkpointing()
 
@@ -111,7 +122,7 @@ class Trainer:
             listener.on_start(self.step, self.steps)
         try:
             while self.step < min(until or self.steps, self.steps) and not self.finished:
-                result = self._one_step()
+                result = self._validated(self._one_step())
                 for listener in self.listeners:
                     listener.on_step(result)
         finally:
@@ -121,6 +132,12 @@ class Trainer:
     def finish(self) -> None:
         """Ends the training after this step, for good: a restart does not take it up again."""
         self.finished = True
+
+    def _validated(self, result: StepResult) -> StepResult:
+        """With the loss on held-out photos, every so often and after the last step."""
+        due = self.step == self.steps or self.step % (self.config.train.validate_every or 1) == 0
+        ask = self.validation if due else None
+        return replace(result, validated=ask()) if ask else result
 
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
