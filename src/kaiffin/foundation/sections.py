@@ -68,6 +68,11 @@ class BaseConfig(Strict):
         "auto", description="where the text encoders are; auto is beside the UNet"
     )
     vae_tiling: bool = Field(False, description="decode large pictures in tiles, for less memory")
+    compile: bool = Field(
+        False,
+        description="let torch compile the UNet's repeated blocks: minutes at first, kept on the"
+        " disk, and quicker from then on (docs/performance.md)",
+    )
 
 
 class PriorConfig(Strict):

@@ -80,19 +80,13 @@ def find(given: str, base: str) -> Fast:
         path, weights = strength.split(given)
         path = file_of(path)
         return Fast(path, weights, kind_of(path))
-    own = own_of(base)
-    if own is None:
+    own = EMBEDDED.get(base, Path(base)) / FAST
+    if not own.is_file():
         raise ConfigError(
             f"{base}: brings no few-step adapter along.",
             "Name the file of one: --fast lcm-lora-sdxl.safetensors.",
         )
     return Fast(own, strength.PLAIN, kind_of(own))
-
-
-def own_of(base: str) -> Path | None:
-    """The few-step adapter that a base brings along."""
-    own = EMBEDDED.get(base, Path(base)) / FAST
-    return own if own.is_file() else None
 
 
 def kind_of(path: Path) -> Kind:

@@ -32,6 +32,7 @@ MAY_CHANGE = {
     "train.gradient_checkpointing": OTHER_BITS,
     "base.device": OTHER_BITS,
     "base.text_device": OTHER_BITS,
+    "base.compile": OTHER_BITS,
     "adapter.layouts": "",
     "subject.kind": "",
     "sample.*": "",

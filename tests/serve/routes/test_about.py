@@ -9,8 +9,7 @@ def test_schema_bases_and_devices(world: World, ada: TestClient) -> None:
     found = ada.get("/api/v1/schema").json()
     assert found["config"]["properties"]["train"]
     assert set(found["kinds"]) >= {"scan", "train", "generate", "export"}
-    bases = [{"name": name, "fast": True} for name in ("miniature", "miniature-xl")]
-    assert ada.get("/api/v1/bases").json() == bases
+    assert [one["name"] for one in ada.get("/api/v1/bases").json()] == ["miniature", "miniature-xl"]
     assert ada.get("/api/v1/devices").json() == []
 
 

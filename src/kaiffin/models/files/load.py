@@ -21,6 +21,7 @@ from kaiffin.models.diffusion.schedule import Schedule
 from kaiffin.models.families.shared import LatentDiffusion, Loaded
 from kaiffin.models.families.spec import SPECS, tokenizer_of
 from kaiffin.models.files import autoencoder, checkpoint, resolve
+from kaiffin.models.files.compiling import compile_blocks
 from kaiffin.models.files.facts import as_long, family_class
 from kaiffin.models.files.faults import BROKEN, refuse_missing
 from kaiffin.models.files.quantize import quantize
@@ -52,6 +53,8 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
             if isinstance(model, nn.Module)
         }
     _fit(models, spec.denoiser, base, runtime)
+    if base.compile:
+        compile_blocks(models[spec.denoiser], runtime.device, tell)
     loaded = Loaded(
         base=resolve.pinned(base.name),
         revision=parts.revision(files, checkpoint.schedule_mark(located), tell=tell),

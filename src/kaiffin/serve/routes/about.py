@@ -11,7 +11,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from pydantic import BaseModel
 
 from kaiffin import __version__
-from kaiffin.pictures.fast import own_of
 from kaiffin.serve.requests import KINDS, Settings
 from kaiffin.serve.routes.common import sends
 from kaiffin.serve.service import Admin, Reader, Served
@@ -25,10 +24,7 @@ class Health(BaseModel):
 
 
 class Base(BaseModel):
-    """fast: whether it brings a few-step adapter along."""
-
     name: str
-    fast: bool
 
 
 @router.get("/health")
@@ -53,7 +49,7 @@ def openapi(caller: Reader, request: Request) -> dict[str, Any]:
 @router.get("/bases")
 def bases(caller: Reader, service: Served) -> list[Base]:
     """Those that may be named."""
-    return [Base(name=name, fast=own_of(name) is not None) for name in service.bases]
+    return [Base(name=name) for name in service.bases]
 
 
 @router.get("/devices")
