@@ -19,6 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import kept
+import tables
+
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import BaseConfig, Config, SampleConfig
@@ -37,7 +40,7 @@ from kaiffin.score.gallery import Gallery
 from kaiffin.score.judge import Scorer
 from kaiffin.score.photos import subject_photos
 from kaiffin.score.questions import PromptSet
-from kaiffin.score.statistics import Interval, clustered
+from kaiffin.score.statistics import clustered
 from kaiffin.stories import choose, train
 
 STEPS, CANDIDATES = 400, 6
@@ -194,49 +197,43 @@ def most_like(run: Run, facts: dict[str, Any]) -> int:
     return max(likeness, key=likeness.__getitem__)
 
 
-def report(outcomes: list[Outcome]) -> str:
-    """Markdown: each way of choosing, and the recommendation against it."""
-    pictures = sum(len(o.share(RECOMMENDED, "both")) for o in outcomes)
-    lines = [
-        f"{len(outcomes)} trainings, {pictures} test pictures of each way of choosing.",
-        "",
-        "| takes | subject right | place right | both right | the recommendation against it:"
-        " difference | better, equal, worse |",
-        "|---|---|---|---|---|---|",
-    ]
+def summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """What is kept of each way of choosing, in percent: shares, and the recommendation against it,
+    paired by training, prompt and seed; intervals draw trainings."""
+    found: dict[str, dict[str, Any]] = {}
     for way in outcomes[0].takes:
-        cells = [_percent(_pooled(outcomes, way, what)) for what in ("subject", "scene", "both")]
+        kinds = ("subject", "scene", "both")
+        shares = {kind: [one.share(way, kind) for one in outcomes] for kind in kinds}
+        row = {"place" if kind == "scene" else kind: _percent(v) for kind, v in shares.items()}
         if way != RECOMMENDED:
-            gaps, groups, tally = [], [], [0, 0, 0]
-            for number, one in enumerate(outcomes):
-                pairs = zip(one.share(way, "both"), one.share(RECOMMENDED, "both"), strict=True)
-                own = [mine - other for other, mine in pairs]
-                gaps += own
-                groups += [number] * len(own)
-                tally[0 if sum(own) > 0 else 1 if sum(own) == 0 else 2] += 1
-            gap = clustered(gaps, groups)
-            cells.append(f"{100 * gap.mean:+.0f} [{100 * gap.low:+.0f}, {100 * gap.high:+.0f}]")
-            cells.append(", ".join(map(str, tally)))
-        else:
-            cells += ["", ""]
-        lines.append(f"| {way} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            gaps = [
+                [
+                    mine - other
+                    for other, mine in zip(theirs, one.share(RECOMMENDED, "both"), strict=True)
+                ]
+                for one, theirs in zip(outcomes, shares["both"], strict=True)
+            ]
+            sums = [sum(own) for own in gaps]
+            row["against"] = _percent(gaps)
+            row["tally"] = [sum(s > 0 for s in sums), sums.count(0), sum(s < 0 for s in sums)]
+        found[way] = row
+    pictures = sum(len(one.share(RECOMMENDED, "both")) for one in outcomes)
+    return {"trainings": len(outcomes), "pictures": pictures, "ways": found}
 
 
-def _pooled(outcomes: list[Outcome], way: str, what: str) -> Interval:
-    values = [one.share(way, what) for one in outcomes]
-    flat = [value for own in values for value in own]
-    return clustered(flat, [number for number, own in enumerate(values) for _ in own])
-
-
-def _percent(interval: Interval) -> str:
-    low, high = 100 * interval.low, 100 * interval.high
-    return f"{100 * interval.mean:.0f} % [{low:.0f}, {high:.0f}]"
+def _percent(values: list[list[float]]) -> list[float]:
+    """Mean and interval of values by training."""
+    found = clustered(
+        [value for own in values for value in own],
+        [number for number, own in enumerate(values) for _ in own],
+    )
+    return [round(100 * value, 2) for value in (found.mean, found.low, found.high)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("study"), help="folder that is written")
+    kept.add_to(parser)
     arguments = parser.parse_args()
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     truth = load_truth(arguments.out / "truth.safetensors")
@@ -245,15 +242,15 @@ def main() -> None:
         trained(training, arguments.out)
         pictured(training, arguments.out, family)
         outcomes.append(outcome(training, arguments.out, family, truth))
-    parts = [report(outcomes)]
+    groups = {"all": outcomes}
     for subject in world.SUBJECTS:
-        own = [one for one in outcomes if one.training.subject == subject]
-        parts.append(f"{subject} alone: {report(own)}")
-    text = "\n\n".join(parts)
-    (arguments.out / "study.md").write_text(text + "\n", encoding="utf-8")
+        groups[subject] = [one for one in outcomes if one.training.subject == subject]
+    found = {name: summary(own) for name, own in groups.items()}
+    for name, one in found.items():
+        print(f"{name}: {one['trainings']} trainings\n\n{tables.choices(one)}\n")
     facts = [{**asdict(o.training), "takes": o.takes, "true": o.true} for o in outcomes]
     (arguments.out / "study.json").write_text(json.dumps(facts), encoding="utf-8")
-    print(text)
+    kept.keep(arguments.keep, found)
 
 
 if __name__ == "__main__":

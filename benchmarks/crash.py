@@ -35,6 +35,7 @@ REPO = Path(__file__).parents[1]
 sys.path[:0] = [str(REPO / "tests"), str(REPO / "tests" / "serve")]
 
 import asked  # noqa: E402
+import kept  # noqa: E402
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from fresh import _CONTEXT  # noqa: E402
@@ -314,7 +315,7 @@ def main() -> int:
     options.add_argument("--steps", type=int, default=40, help="of each training")
     options.add_argument("--most", type=float, default=2.0, help="seconds between two deaths")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--json", type=Path)
+    kept.add_to(options)
     given = options.parse_args()
     base, begun = given.base or _made(given.out / "base"), time.monotonic()
     users = Users(Server(given.out / "storm"), base.absolute(), given.steps)
@@ -334,8 +335,7 @@ def main() -> int:
         "seconds": round(time.monotonic() - begun, 1), "problems": wrong,
     }  # fmt: skip
     print(json.dumps(facts, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(facts))
+    kept.keep(given.keep, facts)
     return 1 if wrong else 0
 
 

@@ -1,30 +1,46 @@
 """Our generation beside the diffusers pipeline on the same weights, and beside the bare UNet.
 
     python benchmarks/generate.py [--base miniature] [--steps 25] [--count 1] [--rounds 5]
+                                  [--keep FILE]
+    python benchmarks/generate.py --full-size sd1 --resolution 256 --steps 4 --rounds 2 --calls 1
 
 - unet: the UNet calls alone (two halves of guidance in one batch), no text, sampler or VAE
 - bare: those, each text encoded once, and the decoder's calls: what no program can leave out
 - ours: kaiffin.generate, `count` pictures of one prompt, at most 16 together
 - diffusers: its pipeline with DPM++ 2M, the same
+
+--full-size takes the published architecture with random weights, in bf16 where the processor
+computes in it; the pipeline, a second copy of it, is left out then. --cpu: the processor's time,
+which a busy machine does not stretch.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kept
+import tables
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from timing import CALLS, interleaved, table, write_json
+from timing import CALLS, interleaved
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
+from kaiffin.models.base import ModelFamily
 from kaiffin.models.files import resolve
 from kaiffin.models.files.load import load
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import generate
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from full import full_base
 
 TOGETHER = 16
 PROMPT = "a photo of a penguin on the beach"
@@ -37,22 +53,54 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=1, help="pictures: 1 or a multiple of 16")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=CALLS, help="of each in a round")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--full-size", choices=["sd1"], help="random weights at full size")
+    parser.add_argument("--resolution", type=int, help="pixels of the square; default: the base's")
+    parser.add_argument("--cpu", action="store_true", help="processor's time, not the clock's")
+    kept.add_to(parser)
     return parser.parse_args()
+
+
+@contextlib.contextmanager
+def based(flags: argparse.Namespace) -> Iterator[BaseConfig]:
+    """The base that is measured; one of full size lives as long as the block."""
+    if not flags.full_size:
+        yield BaseConfig(name=flags.base)
+        return
+    is_quick = torch.cuda.is_available() or not torch.cpu._is_avx512_bf16_supported()
+    with tempfile.TemporaryDirectory() as folder:
+        name = str(full_base(flags.full_size, Path(folder) / "base"))
+        yield BaseConfig(name=name, dtype="auto" if is_quick else "bf16")
 
 
 def main() -> None:
     flags = _flags()
-    base = BaseConfig(name=flags.base)
-    runtime = Runtime.from_config(base)
-    family, pipe = load(base, runtime, tell=SILENT), of_diffusers(flags.base, runtime)
-    side = family.native_size
+    with based(flags) as base:
+        runtime = Runtime.from_config(base)
+        family = load(base, runtime, tell=SILENT)
+        side = flags.resolution or family.native_size
+        candidates = ours(family, flags, side)
+        if not flags.full_size:
+            candidates["diffusers"] = diffusers(base.name, runtime, flags, side)
+        clock = time.process_time if flags.cpu else time.perf_counter
+        times = interleaved(candidates, flags.rounds, runtime.device, flags.calls, clock)
+    name, dtype = flags.full_size or flags.base, str(runtime.base_dtype).removeprefix("torch.")
+    print(f"{name}, {side} px, {flags.steps} steps, guidance 5, {runtime.device.type}, {dtype}")
+    print(f"pictures: {flags.count}, {min(flags.count, TOGETHER)} together")
+    print(tables.turns(times, "unet"))
+    found = {"base": name, "side": side, "steps": flags.steps, "count": flags.count}
+    kept.keep(flags.keep, {**found, "seconds": times})
+
+
+def ours(
+    family: ModelFamily, flags: argparse.Namespace, side: int
+) -> dict[str, Callable[[], object]]:
+    """The bare calls, and Kaiffin's pictures."""
     requests = [Request(PROMPT, i, side, side, steps=flags.steps) for i in range(flags.count)]
     together = min(flags.count, TOGETHER)
     batches = flags.count // together
     cell = side // family.downscale
     shape = (2 * together, family.latent_channels, cell, cell)
-    x = torch.randn(shape, device=runtime.device, dtype=runtime.base_dtype)
+    x = torch.randn(shape, device=family.device, dtype=family.dtype)
 
     @torch.no_grad()
     def texts() -> torch.Tensor:
@@ -72,35 +120,33 @@ def main() -> None:
         for _ in range(batches):
             family.decode(x[:together])
 
-    candidates: dict[str, Callable[[], object]] = {
+    return {
         "unet": unet,
         "bare": bare,
         "ours": lambda: list(generate(family, requests, batch_size=together)),
-        "diffusers": lambda: [
-            pipe(
-                PROMPT, num_images_per_prompt=together, num_inference_steps=flags.steps,
-                guidance_scale=5.0, height=side, width=side,
-            )
-            for _ in range(batches)
-        ],
-    }  # fmt: skip
-    times = interleaved(candidates, flags.rounds, runtime.device, flags.calls)
-    print(f"{flags.base}, {flags.steps} steps, guidance 5, {runtime.device.type}")
-    print(f"pictures: {flags.count}, {together} together")
-    print(table(times, "unet"))
-    if flags.json:
-        write_json(flags.json, times, base=flags.base, steps=flags.steps, count=flags.count)
+    }
 
 
-def of_diffusers(base: str, runtime: Runtime) -> StableDiffusionPipeline:
+def diffusers(
+    base: str, runtime: Runtime, flags: argparse.Namespace, side: int
+) -> Callable[[], object]:
     """The same base in diffusers, with the same sampler."""
+    together = min(flags.count, TOGETHER)
     folder: Path = resolve.locate(base, half=False, tell=SILENT).path
     pipe = StableDiffusionPipeline.from_pretrained(
         str(folder), safety_checker=None, torch_dtype=runtime.base_dtype
     ).to(runtime.device)
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
-    return pipe
+
+    def call() -> None:
+        for _ in range(flags.count // together):
+            pipe(
+                PROMPT, num_images_per_prompt=together, num_inference_steps=flags.steps,
+                guidance_scale=5.0, height=side, width=side,
+            )  # fmt: skip
+
+    return call
 
 
 if __name__ == "__main__":

@@ -5,20 +5,21 @@
 For each held-out character: trains with Kaiffin's own preset, makes pictures of it in ten unseen
 scenes on eight seeds, and asks a network that was trained on renders alone, and shares nothing with
 the training, whether it is the subject and whether it is the scene. Pictures of the class without
-the subject's name say what the training did to the class. Writes result.json, table.md and a sheet
-of every picture per subject. About five minutes on two cores, the judge's five included.
+the subject's name say what the training did to the class. Writes a sheet of every picture
+per subject. About five minutes on two cores, the judge's five included.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import kept
+import tables
 from PIL import Image
 
 from kaiffin.foundation.config import BaseConfig, SampleConfig
@@ -35,7 +36,6 @@ from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make
 from kaiffin.pictures.request import request, with_size
 from kaiffin.score.judge import Scorer
-from kaiffin.score.statistics import wilson
 from kaiffin.stories import demo, train
 
 # (words of the prompt, the place): none of these places is in the photos.
@@ -151,28 +151,6 @@ def true_renders(subject: str, seed: int) -> list[Image.Image]:
     return renders
 
 
-def table(found: Sequence[Found]) -> str:
-    """Markdown, with 95 % Wilson intervals."""
-    lines = [
-        "| taught | training | pictures | subject right | scene right | both right |"
-        " class kept (before) | drift of the class | CLIP-I to true renders (other true ones) |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for one in found:
-        shares = [_share(one.right[what], one.pictures) for what in ("subject", "scene", "both")]
-        lines.append(
-            f"| {one.subject} | {one.training_s:.0f} s | {one.pictures} | {' | '.join(shares)} |"
-            f" {one.class_kept} ({one.class_kept_before}) of {2 * len(SCENES)} | {one.drift:.3f} |"
-            f" {one.likeness:.3f} ({one.ceiling:.3f}) |"
-        )
-    return "\n".join(lines)
-
-
-def _share(hits: int, count: int) -> str:
-    low, high = wilson(hits, count)
-    return f"{hits / count:.0%} [{low:.0%}, {high:.0%}]"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("personalised"), help="new folder")
@@ -180,6 +158,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", default=list(world.SUBJECTS))
     parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings")
+    kept.add_to(parser)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     changes = dict(pair.split("=", 1) for pair in arguments.set)
@@ -191,12 +170,9 @@ def main() -> None:
         study(subject, arguments.out, arguments.base, changes, family, truth)
         for subject in arguments.subjects
     ]
-    facts = {"base": arguments.base, "changes": changes, "found": [asdict(one) for one in found]}
-    (arguments.out / "result.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    (arguments.out / "table.md").write_text(table(found) + "\n", encoding="utf-8")
-    print(table(found))
-    for one in found:
-        print(one.subject, one.named, one.by_scene)
+    rows = [asdict(one) for one in found]
+    print(tables.personalised(rows))
+    kept.keep(arguments.keep, {"base": arguments.base, "changes": changes, "taught": rows})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Both held-out characters are learnt once with Kaiffin's own preset. Then each wa
 pictures on the same seeds (ten unseen scenes), and a network that knows the truth (see
 personalise.py) says whether it is the subject and the place; likeness is CLIP-I to true renders.
 Differences are of pairs, way less default, with intervals over scenes. Times are CPU seconds of one
-picture alone, the default taking turns. A second call goes on in --out; table.md is its result.
+picture alone, the default taking turns. A second call goes on in --out.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import kept
+import tables
 import torch
 from personalise import SCENES, true_renders
 from timing import interleaved
@@ -42,7 +44,7 @@ from kaiffin.pictures.fast import OURS, OWN, find
 from kaiffin.pictures.make import Task, WeightedAdapter, make
 from kaiffin.pictures.request import request, with_size
 from kaiffin.score.judge import Scorer
-from kaiffin.score.statistics import Interval, clustered
+from kaiffin.score.statistics import clustered
 from kaiffin.stories import demo, train
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 35, 50)
@@ -211,30 +213,32 @@ def _taught(subject: str, out: Path, base: str) -> Path:
     return Run.open(folder).adapter_path
 
 
-# --- the table ----------------------------------------------------------------------------------
+# --- what is kept -------------------------------------------------------------------------------
 
 
-def table(found: Mapping[str, Mapping[str, Any]], seeds: int) -> str:
-    """Markdown: the cheapest first."""
-    lines = [
-        "| way / steps | UNet rows | time, times default | subject right | place right | likeness |"
-        " subject, difference | place, difference | likeness, difference |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, one in sorted(found.items(), key=lambda item: statistics.median(item[1]["time"])):
-        mean = {m: statistics.fmean(one[m]) for m in MEASURES}
-        shown = [f"{mean['subject']:.1%}", f"{mean['place']:.1%}", f"{mean['likeness']:.3f}"]
-        gaps = [_gap(one[m], found[DEFAULT][m], seeds) for m in MEASURES]
-        said = [f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" for gap in gaps]
-        cells = [name, str(one["rows"]), f"{statistics.median(one['time']):.2f}", *shown, *said]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+def summary(found: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, dict[str, Any]]:
+    """What is kept of each way: means, and differences of pairs from the default."""
+    return {
+        name: {
+            "rows": one["rows"], "time": round(statistics.median(one["time"]), 4),
+            "pictures": len(one["subject"]),
+            **{
+                m: {
+                    "mean": round(statistics.fmean(one[m]), 5),
+                    "gap": _gap(one[m], found[DEFAULT][m], seeds),
+                }
+                for m in MEASURES
+            },
+        }
+        for name, one in found.items()
+    }  # fmt: skip
 
 
-def _gap(values: Sequence[float], default: Sequence[float], seeds: int) -> Interval:
-    """Of pairs; pictures of one scene and subject hang together."""
+def _gap(values: Sequence[float], default: Sequence[float], seeds: int) -> list[float]:
+    """Mean and interval of pairs; pictures of one scene and subject hang together."""
     pairs = zip(values, default, strict=True)
-    return clustered([a - b for a, b in pairs], [i // seeds for i in range(len(values))])
+    gap = clustered([a - b for a, b in pairs], [i // seeds for i in range(len(values))])
+    return [round(value, 6) for value in (gap.mean, gap.low, gap.high)]
 
 
 def wanted(patterns: Sequence[str]) -> Iterator[tuple[str, Way]]:
@@ -252,17 +256,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="of each scene: n is 20 times that")
     parser.add_argument("--ways", nargs="+", default=list(SMALL), metavar="NAME", help="globs")
     parser.add_argument("--all", action="store_true", help="every way")
+    kept.add_to(parser)
     flags = parser.parse_args()
     studio = open_studio(flags.out, flags.base, flags.truth, flags.seeds)
-    kept = flags.out / f"rows-{flags.seeds}.json"
-    found = json.loads(kept.read_text()) if kept.is_file() else {}
+    rows = flags.out / f"rows-{flags.seeds}.json"
+    found = json.loads(rows.read_text()) if rows.is_file() else {}
     for name, way in wanted(["*"] if flags.all else flags.ways):
         if name not in found:
             found[name] = studio.measure(name, way)
-            kept.write_text(json.dumps(found))
+            rows.write_text(json.dumps(found))
             print(name, {one: round(statistics.fmean(found[name][one]), 3) for one in MEASURES})
-    (flags.out / "table.md").write_text(table(found, flags.seeds) + "\n", encoding="utf-8")
-    print(table(found, flags.seeds))
+    short = summary(found, flags.seeds)
+    print(tables.ways(short))
+    kept.keep(flags.keep, short)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,20 @@ Each recipe is read as it is shipped; what is changed for a base of 128 pixels s
 and is written beside the numbers. Photos are renders of the two characters that the base never saw.
 Then 40 pictures in ten places that the photos do not show are named by a network trained on renders
 alone. One training each: the intervals speak of pictures, not of other trainings. Writes
-docs/measured/recipes.json and docs/images/guides/*.webp; `make docs` puts them into the pages.
+docs/measured/recipes/*.json and docs/images/guides/*.webp; `make docs` puts them into the pages.
 About twenty minutes on one core; a recipe that is there already is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kept
 from personalise import SCENES
 from PIL import Image
 
@@ -39,7 +39,7 @@ from kaiffin.pictures.request import request, with_size
 from kaiffin.stories import train
 
 REPO = Path(__file__).parents[1]
-MEASURED = REPO / "docs" / "measured" / "recipes.json"
+MEASURED = kept.MEASURED / "recipes"
 PICTURES = REPO / "docs" / "images" / "guides"
 SEEDS = (101, 102, 103, 104)
 SHOWN = 5  # places in a guide's picture, each with its first seed
@@ -226,14 +226,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(RECIPES), help="these recipes")
     arguments = parser.parse_args()
     truth = load_truth(arguments.truth or arguments.out / "truth.safetensors")
-    MEASURED.parent.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:
-        found = json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
-        if name in found:
-            continue
-        found[name] = measured(name, RECIPES[name], arguments.out, truth)
-        MEASURED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(name, found[name], flush=True)
+        if not (path := MEASURED / f"{name}.json").is_file():
+            found = measured(name, RECIPES[name], arguments.out, truth)
+            kept.keep(path, found)
+            print(name, found, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The service beside what it serves: throughput, latency, health and memory, as ratios of one run.
 
     python benchmarks/serve.py [--clients 32] [--rounds 3] [--steps 10] [--requests 10000]
-                               [--train 300] [--yields 3] [--filled] [--json out.json]
+                               [--train 300] [--yields 3] [--filled] [--keep FILE]
 
 - offline: kaiffin.pictures.make in this process, with the batch that is best here
 - service: `kaiffin serve` with so many clients, each asking for one picture at a time
@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
+import kept
 import psutil
 
 from kaiffin.foundation.config import BaseConfig
@@ -61,14 +62,13 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=300, help="steps of a training")
     parser.add_argument("--yields", type=int, default=3)
     parser.add_argument("--filled", action="store_true")
-    parser.add_argument("--json", type=Path)
+    kept.add_to(parser)
     flags = parser.parse_args()
     found = {}
     for name, value in beside(flags) if flags.filled else measured(flags):
         print(f"| {name} | {round(value, 3)} |", flush=True)
         found[name] = value
-    if flags.json:
-        flags.json.write_text(json.dumps({**vars(flags), "json": None, **found}, indent=2) + "\n")
+    kept.keep(flags.keep, {"clients": flags.clients, "steps": flags.steps, **found})
 
 
 def measured(flags: argparse.Namespace) -> Iterator[tuple[str, float]]:
@@ -94,8 +94,8 @@ def _measured(
         ratios.append(rates[-1] / offline)
     yield "pictures a second, service", statistics.median(rates)
     yield "throughput, service / offline", statistics.median(ratios)
-    yield "  the lowest of the rounds", min(ratios)
-    yield "  the highest", max(ratios)
+    yield "throughput, service / offline, lowest", min(ratios)
+    yield "throughput, service / offline, highest", max(ratios)
     alone, asked = [], []
     for _ in range(ALONE):
         alone.append(seconds(lambda: paint(family, 1, 1, flags.steps)))

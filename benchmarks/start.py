@@ -1,7 +1,7 @@
 """What every command pays before its work: start and load, beside what neither can do without.
 
     python benchmarks/start.py [--base miniature] [--dtype bf16] [--commands WORDS,...] [--rounds 5]
-                               [--cold]
+                               [--cold] [--keep FILE]
 
 All are seconds of a processor's time, which other programs on the machine do not lengthen much;
 with `--cold` a load counts by the clock, and its files come from the disk, as on a day's first.
@@ -28,9 +28,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import kept
+import tables
 import torch
 from safetensors.torch import load_file
-from timing import interleaved, table, write_json
+from timing import interleaved
 from torch import Tensor
 
 from kaiffin.foundation.config import BaseConfig
@@ -66,17 +68,20 @@ def main() -> None:
     parser.add_argument("--commands", default=",".join(COMMANDS), help="separated by commas")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cold", action="store_true", help="the system forgets the files first")
-    parser.add_argument("--json", type=Path)
+    kept.add_to(parser)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         started = starts(flags.commands.split(","), Path(scratch), flags.rounds)
-    print(table(started, TORCH), end="\n\n")
+    print(tables.turns(started, TORCH), end="\n\n")
     extra = excess(flags.base, flags.dtype)
     loaded = loads(flags.base, flags.dtype, flags.rounds, cold=flags.cold)
-    print(table(loaded, "safetensors"), end="\n\n")
+    print(tables.turns(loaded, "safetensors"), end="\n\n")
     print(f"{extra / 2**20:.0f} MiB above the weights at the peak of loading {flags.dtype}")
-    if flags.json:
-        write_json(flags.json, started | loaded, base=flags.base, excess=extra)
+    found = {
+        "dtype": flags.dtype, "cold": flags.cold, "excess": extra, "starts": started,
+        "loads": loaded, "files": sum(file.stat().st_size for file in weight_files(flags.base)),
+    }  # fmt: skip
+    kept.keep(flags.keep, found)
 
 
 def starts(commands: Sequence[str], folder: Path, rounds: int) -> dict[str, list[float]]:

@@ -13,12 +13,12 @@ docs` puts the table into the page. About six minutes on one core, judge and tra
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kept
 from personalise import SCENES, taught
 from PIL import Image
 
@@ -36,7 +36,7 @@ from kaiffin.pictures.regions import regions_of, subjects_of
 from kaiffin.pictures.request import request
 
 REPO = Path(__file__).parents[1]
-MEASURED = REPO / "docs" / "measured" / "together.json"
+MEASURED = kept.MEASURED / "together.json"
 PICTURE = REPO / "docs" / "images" / "guides" / "together.webp"
 SEEDS = (101, 102, 103, 104)
 # How strong both are, and their regions.
@@ -112,7 +112,7 @@ def main() -> None:
         )
     sample = runs[0].config.sample.model_copy(update={"size": (128, 64)})
     found, page = measured(runs, truth, sample, SEEDS)
-    MEASURED.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    kept.keep(MEASURED, found)
     page.save(PICTURE, quality=88, method=6)
 
 

@@ -1,6 +1,6 @@
 """Our training step beside the plain recipe and beside two floors, as ratios of one run.
 
-    python benchmarks/train_step.py [--base miniature] [--rounds 8] [--json out.json]
+    python benchmarks/train_step.py [--base miniature] [--rounds 8] [--keep FILE]
     python benchmarks/train_step.py --full-size sd1 --resolution 256 --batch 1 --rounds 2
 
 - floor: forward and backward through the frozen UNet to its input, without any adapter
@@ -25,9 +25,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kept
+import tables
 import torch
 from peft import LoraConfig
-from timing import CALLS, interleaved, table, write_json
+from timing import CALLS, interleaved
 from torch import Tensor
 
 from kaiffin.adapters.lora import Lora
@@ -194,23 +196,22 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--calls", type=int, default=CALLS, help="steps of each in a round")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--kinds", default="", help="further kinds of adapter, such as dora,loha")
+    kept.add_to(parser)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         steps, runtime = candidates(flags, Path(scratch))
         started = time.time()
         times = interleaved(steps, flags.rounds, runtime.device, flags.calls)
     name = flags.full_size or flags.base
-    side = f", {flags.resolution} px" if flags.resolution else ""
     dtype = str(runtime.base_dtype).removeprefix("torch.")
-    print(
-        f"{name}{side}, batch {flags.batch}, {runtime.device.type}, {dtype},"
-        f" {time.time() - started:.0f} s"
-    )
-    print(table(times, "floor"))
-    if flags.json:
-        write_json(flags.json, times, base=name, batch=flags.batch, resolution=flags.resolution)
+    found = {
+        "base": name, "dtype": dtype, "batch": flags.batch, "resolution": flags.resolution,
+        "seconds": times,
+    }  # fmt: skip
+    print(f"{name}, batch {flags.batch}, {dtype}, {time.time() - started:.0f} s")
+    print(tables.turns(times, "floor"))
+    kept.keep(flags.keep, found)
 
 
 if __name__ == "__main__":

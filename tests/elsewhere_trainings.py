@@ -113,8 +113,12 @@ def ai_toolkits_file(folder: Path, process: Mapping[str, Any]) -> Path:
 def onetrainers_preset(folder: Path, photos: Path, base: str) -> dict[str, Any]:
     """Its concepts and samples lie in files of their own, in `folder`."""
     concepts, samples = folder / "concepts.json", folder / "samples.json"
-    image = {"enable_random_flip": True}
-    concepts.write_text(json.dumps([{"path": str(photos), "balancing": 5, "image": image}]))
+    image = {
+        "enable_random_flip": True, "enable_random_rotate": True, "random_rotate_max_angle": 4.0,
+    }  # fmt: skip
+    text = {"enable_tag_shuffling": True, "tag_delimiter": ",", "keep_tags_count": 2}
+    concept = {"path": str(photos), "balancing": 5, "image": image, "text": text}
+    concepts.write_text(json.dumps([concept]))
     sample = {"enabled": True, "prompt": "kaiffin at a lake", "height": 512, "width": 512,
               "seed": 42, "diffusion_steps": 20, "cfg_scale": 7.0,
               "noise_scheduler": "DPMPP_SDE_KARRAS"}  # fmt: skip

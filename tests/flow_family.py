@@ -52,6 +52,9 @@ class FlowSchedule:
         """Logit-normal: most in the middle, where the direction is hardest to tell."""
         return torch.sigmoid(torch.randn((), generator=generator))
 
+    def time_at(self, share: float) -> Tensor:
+        return torch.tensor(share)
+
     def middle(self) -> Tensor:
         return torch.tensor(0.5)
 

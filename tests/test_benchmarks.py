@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 import fresh
 import httpx
+import kept
 import psutil
 import pytest
+import tables
 import torch
 from conftest import REPO
 from PIL import Image
@@ -19,7 +22,7 @@ from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
-from kaiffin.miniature.judges.truth import ANSWERS, Truth, load_truth
+from kaiffin.miniature.judges.truth import ANSWERS, Truth, answers, load_truth
 from kaiffin.miniature.world import world
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import WeightedAdapter
@@ -53,36 +56,55 @@ def test_a_benchmark(
     script: str, options: list[str], names: list[str], unit: str, sd_path: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "times.json"
-    call = [REPO / "benchmarks" / script, "--base", sd_path, "--rounds", 2, "--json", file]
+    call = [REPO / "benchmarks" / script, "--base", sd_path, "--rounds", 2, "--keep", file]
     done = fresh.run([*map(str, call), *options])
     assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
+    found = kept.read(file)
     assert list(found["seconds"]) == names
     assert all(len(times) == 2 and min(times) > 0 for times in found["seconds"].values())
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert [row[1].strip() for row in rows] == names
-    ratios = {row[1].strip(): float(row[3]) for row in rows}
+    ratios = {row[1].strip(): float(row[3].split()[0]) for row in rows}
     assert ratios[unit] == 1
     assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_what_is_measured_is_kept_with_its_conditions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command without where it is kept, and without this machine's folders."""
+    file = tmp_path / "new" / "found.json"
+    call = ["/a/b/bench.py", "--out", "/secret/place", "--keep", str(file), "--rounds", "2"]
+    monkeypatch.setattr(sys, "argv", call)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    kept.keep(file, {"seconds": {"ours": [1.5, 2.0]}})
+    assert kept.read(file) == {"seconds": {"ours": [1.5, 2.0]}}
+    of = json.loads(file.read_text())["of"]
+    assert of["command"] == "OMP_NUM_THREADS=1 python benchmarks/bench.py --out place --rounds 2"
+    assert of["torch"] == torch.__version__
+    assert of["threads"] == torch.get_num_threads()
+    assert "cores" in of["machine"]
+    kept.keep(None, {})  # asked for nothing
 
 
 @pytest.mark.slow  # each command in a process of its own
 def test_starts_and_loads_are_compared(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "times.json"
-    call = [REPO / "benchmarks/start.py", "--base", sd_path, "--rounds", 1, "--json", file]
+    call = [REPO / "benchmarks/start.py", "--base", sd_path, "--rounds", 1, "--keep", file]
     done = fresh.run([*map(str, call), "--commands=--help"])
     assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
-    assert list(found["seconds"]) == ["import torch", "--help", "safetensors", "kaiffin"]
+    found = kept.read(file)
+    assert list(found["starts"] | found["loads"]) == [
+        "import torch", "--help", "safetensors", "kaiffin",
+    ]  # fmt: skip
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")]
-    ratios = {row[1].strip(): row[3].strip() for row in rows}
+    ratios = {row[1].strip(): row[3].split()[0] for row in rows if row[1].strip()}
     assert float(ratios["--help"]) < float(ratios["import torch"]) == 1
     assert float(ratios["kaiffin"]) > float(ratios["safetensors"]) == 1
     assert 0 < found["excess"] < 2**30
 
 
-def test_a_load_from_the_disk(sd_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where its timing lies
+def test_a_load_from_the_disk(sd_path: Path) -> None:
     times = opened("start").loads(str(sd_path), "fp32", 2, cold=True)
     assert list(times) == ["safetensors", "kaiffin"]
     assert all(len(of) == 2 and min(of) > 0 for of in times.values())
@@ -93,9 +115,9 @@ def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--requests", 50]
     few += ["--train", 20, "--yields", 1]
-    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
+    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--keep", file], timeout=600)
     assert done.returncode == 0, done.stderr
-    found = json.loads(file.read_text())
+    found = kept.read(file)
     assert found["throughput, service / offline"] > 0
     assert found["health p99, ms"] >= found["health p50, ms"] > 0
     assert found["after 50 requests, MB"] > 0
@@ -106,9 +128,9 @@ def test_the_service_is_beside_what_it_serves(tmp_path: Path) -> None:
 def test_a_full_service_is_beside_an_empty_one(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     few = ["--clients", 2, "--rounds", 1, "--steps", 1, "--filled"]
-    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--json", file], timeout=600)
+    done = fresh.run([REPO / "benchmarks/serve.py", *few, "--keep", file], timeout=600)
     assert done.returncode == 0, done.stderr
-    ratios = [value for name, value in json.loads(file.read_text()).items() if "filled / " in name]
+    ratios = [value for name, value in kept.read(file).items() if "filled / " in name]
     assert len(ratios) == 7
     assert min(ratios) > 0
 
@@ -143,7 +165,6 @@ def test_the_parts_of_the_services_benchmark(tmp_path: Path) -> None:
 def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     """A training of two steps, judged by random weights: the counts are their answers."""
     personalise = opened("personalise")
-    personalise = opened("personalise")
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     torch.manual_seed(0)
     truth = Truth(Judge(ANSWERS))
@@ -155,16 +176,40 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     assert 0 <= found.drift < 1
     with Image.open(tmp_path / "plush.png") as page:
         assert min(page.size) > 1000
-    (row,) = personalise.table([found]).splitlines()[2:]
+    (row,) = tables.personalised([asdict(found)]).splitlines()[2:]
     assert row.startswith("| plush |")
     assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row
 
 
+def test_ways_of_choosing_are_compared_by_training() -> None:
+    """Two trainings in which the last checkpoint lost the place, one in which it did not."""
+    choosing = opened("choosing")
+    right = {"subject": True, "scene": True, "both": True}
+    lost = {"subject": True, "scene": False, "both": False}
+    outcomes = [
+        choosing.Outcome(
+            choosing.Training("plush", photos, 1e-3, 4, "constant"),
+            {choosing.RECOMMENDED: 1, "the last": 2},
+            {1: [right, right], 2: [right, lost] if photos < 12 else [right, right]},
+        )
+        for photos in (3, 6, 12)
+    ]
+    found = choosing.summary(outcomes)
+    assert (found["trainings"], found["pictures"]) == (3, 6)
+    assert found["ways"][choosing.RECOMMENDED]["both"] == [100, 100, 100]
+    last = found["ways"]["the last"]
+    assert last["place"][0] == last["both"][0] == pytest.approx(66.67)
+    assert last["against"][0] == pytest.approx(33.33)
+    assert last["tally"] == [2, 1, 0]
+    row = tables.choices(found).splitlines()[-1]
+    assert row.startswith("| the last | 100 % [100, 100] | 67 % [")
+    assert row.endswith("| 2, 1, 0 |")
+
+
 @pytest.mark.slow  # two trainings
-def test_two_subjects_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_subjects_beside_each_other(tmp_path: Path) -> None:
     """In regions both are right, in one picture of each place; on top of each other they are not.
     The judge is taught here as well."""
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where personalise lies
     together = opened("together")
     truth = load_truth(tmp_path / "truth.safetensors")
     runs = [together.taught(who, tmp_path, "miniature", {}) for who in world.SUBJECTS]
@@ -177,9 +222,8 @@ def test_two_subjects_beside_each_other(tmp_path: Path, monkeypatch: pytest.Monk
     assert page.width > 600
 
 
-def test_halves_are_judged_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halves_are_judged_one_by_one() -> None:
     """Two renders beside each other are right in either order; one of them twice is not."""
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
     together = opened("together")
     places = [place for _, place in together.SCENES]
     renders = {(who, p): world.subject_render(who, p) for who in world.SUBJECTS for p in places}
@@ -212,7 +256,6 @@ def test_ways_to_a_picture_are_measured_in_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two scenes, one seed, a judge of random weights: every measure has a value for each."""
-    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))
     bench = opened("pictures")
     renders = bench.true_renders
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
@@ -228,20 +271,85 @@ def test_ways_to_a_picture_are_measured_in_pairs(
     found = {name: studio.measure(name, way) for name, way in few.items()}
     assert {name: one["rows"] for name, one in found.items()} == {"default": 4, "fast/1": 1}
     assert all(len(one[measure]) == 2 for one in found.values() for measure in bench.MEASURES)
-    rows = [line.split("|") for line in bench.table(found, 1).splitlines()[2:]]
+    rows = [line.split("|") for line in tables.ways(bench.summary(found, 1)).splitlines()[2:]]
     assert {row[1].strip() for row in rows} == set(few)
     (same,) = [row for row in rows if row[1].strip() == "default"]
     assert all(cell.strip() == "+0.000 [+0.000, +0.000]" for cell in same[-4:-1])
     assert set(bench.SMALL) <= set(bench.ways())
 
 
+@pytest.fixture
+def teach(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The bench of methods, with two prompts on one seed."""
+    monkeypatch.syspath_prepend(str(REPO / "benchmarks"))  # where the plain recipe finds it
+    bench = opened("teach")
+    monkeypatch.setattr(bench, "SCENES", bench.SCENES[:2])
+    monkeypatch.setattr(bench, "SEEDS", (1,))
+    return bench
+
+
+def bench_of(teach: ModuleType, out: Path) -> object:
+    """With a judge of random weights."""
+    torch.manual_seed(0)
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    return teach.Bench(out, family, Truth(Judge(answers(world.CAST))), Scorer(tell=SILENT))
+
+
+def test_a_cell_of_the_bench_of_methods(teach: ModuleType, tmp_path: Path) -> None:
+    """A training of four steps, measured after the first, the second and the last."""
+    cell = teach.Cell("grippo", 1, 0, "keep 1")
+    found = bench_of(teach, tmp_path).measure(cell, steps=4)
+    assert list(found["at"]) == ["25", "50", "100"]
+    for shares in found["at"].values():
+        assert set(shares) == set(teach.MEASURES)
+        assert shares["both"] <= min(shares["subject"], shares["place"])
+        assert shares["leak"] + shares["kept"] <= 1
+    assert found["at"]["25"]["drift"] < found["at"]["100"]["drift"]
+    assert found["steps"] == 4
+    assert found["cpu"] > 0
+
+
+def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
+    """What a method brings is the difference on one character and seed, whatever these are."""
+    found = []
+    for cell in teach.cells(["plush", "zandor"], [1], [0, 1, 2], [teach.PICTURES, "keep 1"]):
+        level = 0.1 * cell.seed + 0.3 * (cell.subject == "plush") + 0.2 * (cell.method == "keep 1")
+        at = {"100": dict.fromkeys(teach.MEASURES, level)}
+        own = {"subject": cell.subject, "photos": 1, "seed": cell.seed, "method": cell.method}
+        found.append({**own, "cpu": 2.0, "at": at})
+    today, keep = teach.summary([*found, {**found[1], "seed": 9}])
+    assert (today["trainings"], keep["trainings"], keep["pairs"]) == (6, 7, 6)
+    assert keep["both more"] == [0.2, 0.2, 0.2]
+    assert today["both"][1] < today["both"][0] == 0.25 < today["both"][2]
+    assert "both more" not in today
+    assert len(teach.table([today, keep]).splitlines()) == 4
+
+
+@pytest.mark.slow  # two trainings
+def test_time_to_right_is_beside_the_plain_recipes(teach: ModuleType, tmp_path: Path) -> None:
+    right = opened("time_to_right")
+    cell = right.teach.Cell("plush", 3, 0, "preset")
+    found = right.measured(bench_of(right.teach, tmp_path), cell, (10, 10))
+    for name in ("kaiffin", "plain"):
+        seconds = [at for at, _ in found[name]["curve"]]
+        assert len(seconds) == 5
+        assert seconds == sorted(seconds)
+        assert found[name]["seconds"] in seconds
+
+
+def test_time_to_right_is_the_first_that_is_near_the_end(teach: ModuleType) -> None:
+    right = opened("time_to_right")
+    assert right.time_to([(1, 0.2), (2, 0.85), (3, 0.95), (4, 0.9), (5, 1.0)]) == 3
+    assert right.time_to([(1, 0.0), (2, 0.0)]) == 1
+
+
 @pytest.mark.slow
 def test_a_service_that_is_killed_loses_nothing(sd_path: Path, tmp_path: Path) -> None:
     file = tmp_path / "facts.json"
     call = ["--base", sd_path, "--kills", 6, "--steps", 20, "--out", tmp_path / "out"]
-    done = fresh.run([REPO / "benchmarks/crash.py", *call, "--json", file], timeout=600)
+    done = fresh.run([REPO / "benchmarks/crash.py", *call, "--keep", file], timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(file.read_text())
+    found = kept.read(file)
     assert found["problems"] == []
     assert found["deaths"]["server"] + found["deaths"].get("worker", 0) == 6
     assert found["starts"] > found["deaths"]["server"]

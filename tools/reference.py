@@ -1,4 +1,5 @@
-"""The parts of the documentation that are made: from the code, and from what was measured.
+"""The parts of the documentation that are made: from the code here, and from what was measured
+(measured.py).
 
 `python tools/reference.py --write` (`make docs`) renews them; a test holds the pages against the
 code, so that a flag, an address or a number that changes cannot stay as it was in a page. A part
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import pkgutil
 import re
 import sys
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import measured
+from measured import table
 
 REPO = Path(__file__).parents[1]
 DOCS = REPO / "docs"
-MEASURED = DOCS / "measured"
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +39,8 @@ def renewed() -> Iterator[tuple[Path, str]]:
     """Every page with made parts, and its text as it should be."""
     for name, parts in PARTS.items():
         page = DOCS / name
-        text = page.read_text(encoding="utf-8")
+        whole = measured.WHOLE.get(name)
+        text = whole() if whole else page.read_text(encoding="utf-8")
         for part, make in parts.items():
             text = put(text, part, make())
         yield page, text
@@ -52,12 +54,6 @@ def put(page: str, part: str, text: str) -> str:
     if not found or not ended:
         raise ValueError(f"there is no {start} with its {end}")
     return f"{before}{start}\n\n{text.strip()}\n\n{end}{after}"
-
-
-def table(head: str, rows: list[str]) -> str:
-    """Markdown of cells that are joined by ` | ` already."""
-    columns = head.count("|") + 1
-    return "\n".join([f"| {head} |", "|---" * columns + "|", *(f"| {row} |" for row in rows)])
 
 
 def cell(text: str) -> str:
@@ -252,99 +248,13 @@ def _ours(row: Any) -> str:
     )
 
 
-# --- from what was measured ---------------------------------------------------------------------
-
-
-def measured(name: str) -> dict[str, Any]:
-    path = MEASURED / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def share(hits: int, count: int) -> str:
-    from kaiffin.score.statistics import wilson
-
-    low, high = wilson(hits, count)
-    return f"{hits / count:.0%} [{low:.0%}, {high:.0%}]"
-
-
-def recipe_numbers() -> str:
-    rows = [
-        f"[{name}](../../examples/{name}.yaml) | {one['base']} | {one['photos']} | {one['steps']} |"
-        f" {one['seconds']} s | {one['bytes'] / 1e6:.1f} MB | {one['pictures']} |"
-        f" {share(one['subject'], one['pictures'])} | {share(one['place'], one['pictures'])} |"
-        f" {share(one['both'], one['pictures'])}"
-        for name, one in measured("recipes").items()
-    ]
-    head = "recipe | on | photos | steps | training | file | pictures | subject | place | both"
-    return table(head, rows)
-
-
-def together_numbers() -> str:
-    rows = [
-        " | ".join([
-            way, str(one["pictures"]),
-            *(share(one[what], one["pictures"]) for what in ("subjects", "place", "both")),
-        ])
-        for way, one in measured("together").items()
-    ]  # fmt: skip
-    return table("adapters | pictures | both subjects right | place right | all of it", rows)
-
-
-def recipe_changes(name: str) -> str:
-    """What of a shipped recipe is not as it says when it runs on the miniature."""
-    one = measured("recipes").get(name)
-    if not one:
-        return "*Not measured yet.*"
-    changes = ", ".join(f"`{k}: {json.dumps(v)}`" for k, v in one["changes"].items())
-    return (
-        f"On {one['base']}, {one['photos']} photos, {one['steps']} steps, {one['seconds']} s:"
-        f" subject right {share(one['subject'], one['pictures'])}, place right"
-        f" {share(one['place'], one['pictures'])}, both {share(one['both'], one['pictures'])}, of"
-        f" {one['pictures']} pictures ({one['sampled']}). Changed for it: {changes}."
-    )
-
-
-def gallery() -> str:
-    out = []
-    for name, one in measured("recipes").items():
-        prompts = "; ".join(one["prompts"])
-        out += [
-            f"## {name}", "", f"![{cell(prompts)}](images/guides/{name}.webp)", "",
-            f"*Photos, the base, what was taught. Prompts: {cell(prompts)}. Seed 101. Both right:"
-            f" {share(one['both'], one['pictures'])} of {one['pictures']} pictures."
-            f" [Recipe](../examples/{name}.yaml), {one['steps']} steps on {one['base']},"
-            f" {one['sampled']}.*", "",
-        ]  # fmt: skip
-    return "\n".join(out)
-
-
-def figure_numbers(name: str) -> Callable[[], str]:
-    """The numbers of an idea's page, as `make figures` computed them."""
-    return lambda: measured("figures").get(name, "*Not made yet.*")
-
-
-IDEAS = (
-    "diffusion", "latents", "text", "guidance", "samplers", "lora", "dreambooth", "min-snr", "clip",
-    "memorising",
-)  # fmt: skip
-RECIPES = (
-    "kaiffin", "intro-sd15", "cheburashka-sd15", "flickr30k-sd14", "realistic-vision-two-phase",
-    "viking-puffin-sdxl",
-)  # fmt: skip
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "reference/commands.md": {"commands": commands},
     "reference/python.md": {"stories": stories},
     "reference/files.md": {"run": run_files},
     "reference/http.md": {"addresses": addresses},
     "start/from-elsewhere.md": {"counterparts": counterparts},
-    "guides/recipes.md": {
-        "numbers": recipe_numbers,
-        **{name: (lambda name=name: recipe_changes(name)) for name in RECIPES},
-    },
-    "guides/together.md": {"numbers": together_numbers},
-    "gallery.md": {"gallery": gallery},
-    "guides/captions.md": {"numbers": figure_numbers("captions")},
-    **{f"ideas/{name}.md": {"numbers": figure_numbers(name)} for name in IDEAS},
+    **measured.PARTS,
 }
 
 if __name__ == "__main__":

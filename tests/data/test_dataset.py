@@ -1,13 +1,14 @@
 """Draws are pure functions of (seed, position); pixels are what was prepared."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from kaiffin.data.dataset import Dataset
+from kaiffin.data.dataset import Dataset, Draw
 from kaiffin.data.prepare import prepare
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
@@ -19,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
         image = Image.new("RGB", (80, 80), (50 * i, 0, 0))
         image.paste((0, 255, 0), (0, 0, 40, 80))  # green on the left
         image.save(tmp_path / f"{i}.png")
-    (tmp_path / "0.txt").write_text("first\nsecond\n")
+    (tmp_path / "0.txt").write_text("first\nsecond, of, many, tags\n")
     return tmp_path
 
 
@@ -27,6 +28,12 @@ def dataset(folder: Path, seed: int = 0, **data: object) -> Dataset:
     config = DataConfig(photos=folder, **data)
     prepared = prepare(config, SubjectConfig(noun="thing"), 64)
     return Dataset(prepared.examples, prepared.examples, config, seed)
+
+
+def whole(made: Dataset) -> Draw:
+    """The first photo as it is."""
+    example = made.instance[0]
+    return Draw(example, "", flipped=False, crop=example.crop)
 
 
 def test_every_epoch_shows_every_photo_once(folder: Path) -> None:
@@ -38,7 +45,9 @@ def test_every_epoch_shows_every_photo_once(folder: Path) -> None:
 
 
 def test_draws_do_not_depend_on_history_or_batch_split(folder: Path) -> None:
-    options = {"flip": True, "caption_dropout": 0.3}
+    options = {
+        "flip": True, "caption_dropout": 0.3, "crops": "random", "rotate": 9, "shuffle_tags": True,
+    }  # fmt: skip
     made, again = dataset(folder, **options), dataset(folder, **options)
     for n in (7, 3, 11):
         assert made.batch(n, 4) == again.batch(n, 4)
@@ -59,12 +68,12 @@ def test_shares_of_captions_flips_and_dropout(folder: Path) -> None:
 
 def test_pixels_and_flips(folder: Path) -> None:
     made = dataset(folder)
-    example = made.instance[0]
-    pixels = made.pixels(example, flipped=False)
+    draw = whole(made)
+    pixels = made.pixels(draw)
     assert pixels.shape == (3, 64, 64)
     assert pixels[1, :, 5].mean() == pytest.approx(1.0)
     assert pixels[1, :, -5].mean() == pytest.approx(-1.0)
-    assert torch.equal(made.pixels(example, flipped=True), pixels.flip(-1))
+    assert torch.equal(made.pixels(replace(draw, flipped=True)), pixels.flip(-1))
 
 
 def test_alpha_masks(tmp_path: Path) -> None:
@@ -72,19 +81,19 @@ def test_alpha_masks(tmp_path: Path) -> None:
     image.paste((0, 0, 255, 255), (0, 0, 32, 64))
     image.save(tmp_path / "a.png")
     made = dataset(tmp_path, masks="alpha")
-    mask = made.mask(made.instance[0], flipped=False)
+    mask = made.mask(whole(made))
     assert mask is not None
     assert mask.shape == (1, 64, 64)
     assert mask[..., :30].eq(1).all()
     assert mask[..., 34:].eq(0).all()
-    assert dataset(tmp_path).mask(made.instance[0], flipped=False) is None
+    assert dataset(tmp_path).mask(whole(made)) is None
 
 
 def test_a_photo_changed_since_is_an_error(folder: Path) -> None:
     made = dataset(folder)
     Image.new("RGB", (80, 80)).save(made.instance[0].path)
     with pytest.raises(PhotoError, match="has changed since"):
-        made.pixels(made.instance[0], flipped=False)
+        made.pixels(whole(made))
 
 
 def test_buckets_never_mix_sizes_and_show_everything(tmp_path: Path) -> None:
@@ -110,3 +119,27 @@ def test_repeats_count(tmp_path: Path) -> None:
     made = dataset(tmp_path, format="kohya")
     counts = Counter(d.example.name for n in range(10) for d in made.batch(n, 4))
     assert counts == {"3_a.png": 30, "1_b.png": 10}
+
+
+def test_a_photo_has_so_many_variants_and_no_more(folder: Path) -> None:
+    made = dataset(folder, crops="random", rotate=9, shuffle_tags=True, keep_tags=0, variants=3)
+    draws = [draw for n in range(40) for draw in made.batch(n, 5) if draw.example.name == "0.png"]
+    assert len({(draw.crop, draw.turn) for draw in draws}) == 3
+    assert len({draw.caption for draw in draws if "," in draw.caption}) in (2, 3)
+
+
+def test_masks_and_size_facts_follow_the_variant(tmp_path: Path) -> None:
+    """The photo and its alpha are one ramp: what a draw shows says where it is from."""
+    ramp = Image.linear_gradient("L").rotate(90).resize((200, 120))
+    Image.merge("RGBA", (ramp, ramp, ramp, ramp)).save(tmp_path / "a.png")
+    made = dataset(tmp_path, crops="random", rotate=6, masks="alpha", flip=True, background="#000")
+    for draw in {draw.crop: draw for n in range(30) for draw in made.batch(n, 1)}.values():
+        mask = made.mask(draw)
+        assert mask is not None
+        (_, wide), (_, left), (_, across) = draw.frame
+        assert wide == 200
+        left_of_it = left if not draw.flipped else draw.crop.resized[0] - left - across
+        middle = (left_of_it + across / 2) / draw.crop.resized[0]
+        assert mask[0, 31:33, 31:33].mean().item() == pytest.approx(middle, abs=0.03)
+        slope = (mask[0, 32, -1] - mask[0, 32, 0]).item()
+        assert (slope < 0) == draw.flipped

@@ -22,6 +22,18 @@ from kaiffin.foundation.errors import PhotoError
 SUBJECT = SubjectConfig(token="kaiffin", noun="puffin")
 
 
+class Split:
+    """A base that reads words."""
+
+    max_tokens, token_pieces = 77, staticmethod(str.split)
+
+
+class Letters:
+    """A base that reads letters."""
+
+    max_tokens, token_pieces = 77, staticmethod(list)
+
+
 def noise(seed: int, size: tuple[int, int] = (96, 96)) -> Image.Image:
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
@@ -178,6 +190,12 @@ def test_findings_of_the_set(folder: Path) -> None:
         "kaiffin on a rock\nby the sea\nat noon"
     )  # every line is looked at
     assert "2 of 5 captions without the word" in said(run(folder))
+    for i in range(3):
+        (folder / f"{i}.txt").write_text("a bird, at noon")
+    assert "no caption has the word 'kaiffin', which so learns nothing" in said(run(folder))
+    assert "no caption has 3 tags" in said(run(folder, shuffle_tags=True))
+    assert "tags" not in said(run(folder, shuffle_tags=True, keep_tags=0))
+    assert "tags" not in said(run(folder, tag_dropout=0.5))
     for name in ("1.png", "2.png"):
         (folder / name).unlink()
     assert "there is one photo" in said(run(folder))
@@ -185,10 +203,10 @@ def test_findings_of_the_set(folder: Path) -> None:
 
 def test_findings_of_captions_and_trigger(folder: Path) -> None:
     (folder / "0.txt").write_text("kaiffin " + "word " * 100)
-    text = said(run(folder, pieces=str.split))
+    text = said(run(folder, words=Split()))
     assert "0.png: a caption has 101 tokens, 75 fit" in text
     assert "is one that the base knows already" in text
-    letters = run(folder, pieces=lambda t: list(t))
+    letters = run(folder, words=Letters())
     assert "is read in 7 pieces: k + a + i" in said(letters)
     assert all(finding.fix for finding in letters.findings)
 
@@ -290,4 +308,4 @@ def test_findings_of_thirty_thousand_photos_take_seconds() -> None:
         )
         for i in range(5000)
     ]
-    assert inspect.findings(items, DataConfig(), SubjectConfig(noun="dog"), 64, str.split, 77)
+    assert inspect.findings(items, DataConfig(), SubjectConfig(noun="dog"), 64, Split())

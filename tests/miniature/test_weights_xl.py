@@ -19,12 +19,13 @@ from kaiffin.miniature.world.vocabulary import SCENES, Spec
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import WEIGHTS, WEIGHTS_XL
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures.few import NONE, Few, few
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.request import request, with_size
 from kaiffin.score.judge import Scorer
 from kaiffin.stories import demo, generate, train
 
-LIMIT_MB = 30
+LIMIT_MB = 32  # two of them the few-step adapter
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,10 @@ def family() -> ModelFamily:
 
 
 def drawn(
-    family: ModelFamily, prompts: list[str], seeds: range, steps: int = 12
+    family: ModelFamily, prompts: list[str], seeds: range, steps: int = 12, few_steps: Few = NONE
 ) -> list[Image.Image]:
-    sample = with_size(SampleConfig(steps=steps), family)
-    tasks = [Task(request(p, s, sample)) for p in prompts for s in seeds]
+    sample = with_size(SampleConfig(**{"steps": steps, **few_steps.sample}), family)
+    tasks = [Task(request(p, s, sample), few_steps.worn) for p in prompts for s in seeds]
     return [image for _, image in make(family, tasks, batch_size=16)]
 
 
@@ -72,12 +73,17 @@ def test_what_it_shares_with_the_miniature_is_the_same_file() -> None:
     assert vocabulary[0] == vocabulary[1]
 
 
-def test_it_draws_what_it_is_told(family: ModelFamily) -> None:
+@pytest.mark.parametrize("fast", [None, "own"])
+def test_it_draws_what_it_is_told(fast: str | None, family: ModelFamily) -> None:
+    """Also in four steps, with its few-step adapter."""
+    few_steps = few(fast, "miniature-xl")
     asked = [Spec(species, colour, scene) for species, colour, scene in (
         ("penguin", "red", "forest"), ("cat", "blue", "snow"), ("lion", "yellow", "space"),
         ("owl", "purple", "desert"), ("frog", "green", "city"), ("bear", "pink", "beach"),
     )]  # fmt: skip
-    images = drawn(family, [world.full_caption(spec) for spec in asked], range(1, 3))
+    images = drawn(
+        family, [world.full_caption(spec) for spec in asked], range(1, 3), few_steps=few_steps
+    )
     texts = [world.full_caption(spec) for spec in asked]
     judge = Scorer(tell=SILENT)
     alike = judge.embed_images(images) @ judge.embed_texts(texts).T

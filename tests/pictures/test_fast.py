@@ -57,9 +57,9 @@ def test_what_is_not_plain_is_not_guessed(tmp_path: Path, name: str, said: str) 
 
 
 def test_a_base_without_one_says_so(sd_path: Path, tmp_path: Path) -> None:
-    order = Order(str(sd_path), ["a dog"], out=tmp_path, fast="own")
+    order = Order(str(sd_path), ["a dog"], out=tmp_path)
     with pytest.raises(ConfigError, match="brings no few-step adapter along"):
-        generate(order)
+        generate(order, changes={"sample.fast": "own"})
     assert not list(tmp_path.iterdir())
 
 
@@ -69,8 +69,9 @@ def test_its_settings_hold_but_for_those_that_are_given(
     path = tmp_path / "my-lcm-lora.safetensors"
     writing.write(varied(sd), path, "kohya", sd.layers_per_block)
     heard = Heard()
-    order = Order(str(sd_path), ["a dog"], out=tmp_path / "out", fast=f"{path}:0.5")
-    (made,) = generate(order, changes={"sample.steps": 2}, tell=heard).pictures
+    order = Order(str(sd_path), ["a dog"], out=tmp_path / "out")
+    changes = {"sample.steps": 2, "sample.fast": f"{path}:0.5"}
+    (made,) = generate(order, changes=changes, tell=heard).pictures
     asked = made.request
     assert (asked.steps, asked.guidance, asked.sampler) == (2, 1.0, "lcm")
     assert asked.schedule == "trailing"
@@ -86,7 +87,7 @@ def test_one_of_another_family_is_refused(sdxl: ModelFamily, sd_path: Path, tmp_
     path = tmp_path / "sdxl_lightning_4step_lora.safetensors"
     writing.write(varied(sdxl), path, "kohya", sdxl.layers_per_block)
     with pytest.raises(AdapterError, match="made for another base"):
-        generate(Order(str(sd_path), ["a dog"], out=tmp_path, fast=str(path)))
+        generate(Order(str(sd_path), ["a dog"], out=tmp_path), changes={"sample.fast": str(path)})
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

@@ -6,7 +6,9 @@ from asked import pictures
 from made_run import made_run
 from PIL import Image
 
-from kaiffin.pictures.fast import OWN
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.schema import OWN
+from kaiffin.foundation.settings import changed
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.start import File, Start
@@ -47,11 +49,12 @@ def test_names_are_files_of_adapters_and_runs(tmp_path: Path) -> None:
 def test_a_run_is_a_folder(tmp_path: Path) -> None:
     order, changes = order_of(task(tmp_path, run="d" * 16, sample={}))
     assert order.source == str(tmp_path / "runs" / ("d" * 16))
-    assert (order.checkpoint, order.fast, changes) == (None, None, {})
+    assert (order.checkpoint, changes) == (None, {})
 
 
 def test_few_steps_are_the_base_s_own(tmp_path: Path) -> None:
-    assert order_of(task(tmp_path, fast=True))[0].fast == OWN
+    _, changes = order_of(task(tmp_path, sample={"fast": True}))
+    assert changed(Config(), **changes).sample.fast == OWN
 
 
 def test_another_way_in_finds_what_the_job_has_kept(tmp_path: Path) -> None:

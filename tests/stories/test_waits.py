@@ -42,7 +42,8 @@ def test_the_waits_of_a_training_and_of_its_file(sd_path: Path, tmp_path: Path) 
     made = train.train(build(override({}, given)), tmp_path / "run", tell=heard)
     assert heard.ends == {
         "loading sd, parts": (3, 3), "hashing weights, MB:": (heard.ends["hashing weights, MB:"]),
-        "photos": (3, 3), "class pictures": (2, 2), "training": (2, 2),
+        "photos": (3, 3), "photos through the base's autoencoder": (3, 3),
+        "class pictures": (2, 2), "training": (2, 2),
         "proving by others' code, files": (1, 1),
     }  # fmt: skip
     done, total = heard.ends["hashing weights, MB:"]

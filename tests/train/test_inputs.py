@@ -74,6 +74,31 @@ def test_batches_by_number_are_the_same_whatever_was_kept(
     assert counted["encode_images"] == asked + 4, "the fresh one alone had to ask"
 
 
+def test_variants_are_encoded_once(
+    sdxl: ModelFamily, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one photo and its caption there are three crops and three orders, with the size facts that
+    go with them, however long the training is."""
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    (folder / "0.txt").write_text("kaiffin, 1, 2, 3, 4, 5")
+    changes = {"data.crops": "random", "data.upscale": True, "data.shuffle_tags": True}
+    made = inputs(sdxl, folder, **changes, **{"data.variants": 3})
+    asked = {"encode_images": 0, "encode_text": 0}
+    for name in asked:
+        plain = getattr(sdxl, name)
+
+        def counting(*args: object, name: str = name, plain: Callable = plain) -> object:
+            asked[name] += 1
+            return plain(*args)
+
+        monkeypatch.setattr(sdxl, name, counting)
+    for number in range(20):
+        (batch,) = made.batches(number)
+        made.conditioning(batch)
+    assert asked == {"encode_images": 3, "encode_text": 3}
+
+
 def test_masks_come_in_the_size_of_the_latents(sd: ModelFamily, folder: Path) -> None:
     for path in folder.iterdir():
         image = Image.open(path).convert("RGBA")

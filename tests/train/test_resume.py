@@ -16,7 +16,9 @@ def train_call(folder: Path, base: Path, out: Path, steps: int) -> list[str]:
     return [
         "train", str(folder), "--base", str(base), "--class", "thing", "--steps", str(steps),
         "--out", str(out), "--train.checkpoint_every", "3", "--train.keep", "2",
-        "--data.flip", "true", "--data.caption_dropout", "0.2", "--adapter.dropout", "0.1",
+        "--data.flip", "true", "--data.crops", "random", "--data.rotate", "9", "--data.upscale",
+        "true", "--data.shuffle_tags", "true", "--data.variants", "3",
+        "--data.caption_dropout", "0.2", "--adapter.dropout", "0.1",
         "--adapter.rank", "2", "--adapter.text_encoder", "true", "--train.warmup", "2",
         "--data.prior.weight", "0.3", "--data.prior.num_images", "2", "--data.prior.steps", "2",
         "--train.tensorboard", "false", "--train.accumulate", "2", "--train.batch_size", "1",

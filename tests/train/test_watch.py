@@ -17,7 +17,7 @@ from kaiffin.cli.terminal import TERMINAL
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.sheets import GAP, MIN_TILE, sheet
 from kaiffin.foundation.tell import Progress, Tell
-from kaiffin.train.trainer import StepResult
+from kaiffin.train.trainer import StepResult, Validated
 from kaiffin.train.watch import Pace, Smoothed, SpillAlarm
 
 STEPS = 4
@@ -26,11 +26,12 @@ STEPS = 4
 @pytest.fixture(scope="module")
 def run(sd_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("watched")
-    grainy_photos(folder)
+    grainy_photos(folder, 3)
     out = folder / "run"
     call = ["train", str(folder), "--base", str(sd_path), "--class", "thing", "--out", str(out)]
     call += ["--steps", str(STEPS), "--data.prior.weight", "0.5", "--data.prior.num_images", "2"]
     call += ["--data.prior.steps", "2", "--sample.preview_every", "2", "--sample.steps", "2"]
+    call += ["--data.hold_out", "1", "--train.validate_every", "3"]
     call += ["--adapter.text_encoder", "true", "--train.lr", "1e-2",
              "--adapter.targets", FEW]  # fmt: skip
     assert main(call) == 0
@@ -42,10 +43,11 @@ def test_tensorboard_holds_curves_rates_config_and_previews(run: Path) -> None:
     events.Reload()
     assert set(events.Tags()["scalars"]) == {
         "loss", "loss_smoothed", "loss_prior", "gradient_norm",
-        "learning_rate/unet", "learning_rate/text_encoder",
+        "learning_rate/unet", "learning_rate/text_encoder", "loss_held_out", "loss_held_out_base",
     }  # fmt: skip
     for name in events.Tags()["scalars"]:
-        assert [event.step for event in events.Scalars(name)] == list(range(1, STEPS + 1))
+        steps = [3, STEPS] if "held_out" in name else list(range(1, STEPS + 1))
+        assert [event.step for event in events.Scalars(name)] == steps
     unet, text = (events.Scalars(f"learning_rate/{t}") for t in ("unet", "text_encoder"))
     assert [2 * t.value for t in text] == pytest.approx([u.value for u in unet])
     assert "config/text_summary" in events.Tags()["tensors"]
@@ -58,6 +60,18 @@ def test_metrics_are_one_line_a_step(run: Path) -> None:
     assert set(lines[0]["rates"]) == {"unet", "text_encoder"}
     assert lines[0]["rates"]["unet"] == pytest.approx(1e-2)
     assert all(line["prior_loss"] > 0 for line in lines)
+    asked = [line for line in lines if "held_out_loss" in line]
+    assert [line["step"] for line in asked] == [3, STEPS], "every so often, and after the last"
+    assert asked[0]["held_out_loss"] != asked[1]["held_out_loss"]
+
+
+def test_the_report_shows_the_loss_on_held_out_photos(run: Path) -> None:
+    assert main(["report", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    ends = json.loads(Run.open(run).metrics_path.read_text().splitlines()[-1])
+    assert (
+        f"adapter ends at {ends['held_out_loss']:.4f}; base ends at {ends['base_loss']:.4f}" in page
+    )
 
 
 def test_the_last_preview_is_what_generate_makes(run: Path, tmp_path: Path) -> None:
@@ -102,6 +116,26 @@ def test_pace_is_told_with_the_time_left(
     assert first == "training 41/50  loss 0.5000  rate 0.0001  0.5 steps/s  18 s left"
     assert second == "training 42/50  loss 0.5000  rate 0.0001  0.5 steps/s  16 s left"
     assert last.startswith("training 50/50")
+
+
+def test_the_last_loss_on_held_out_photos_stays_in_sight() -> None:
+    texts: list[str] = []
+
+    class Line(Progress):
+        def update(self, done: int, total: int | None = None, *, text: str = "") -> None:
+            texts.append(text)
+
+    class Telling(Tell):
+        @contextlib.contextmanager
+        def progress(self, text: str, total: int | None = None) -> Iterator[Progress]:
+            yield Line(total)
+
+    pace = Pace(Telling())
+    pace.on_start(0, 3)
+    for step, asked in ((1, None), (2, Validated(0.25, 0.5)), (3, None)):
+        pace.on_step(StepResult(step, 0.5, None, 1.0, {"unet": 1e-4}, 2.0, validated=asked))
+    assert ["held out" in text for text in texts] == [False, False, True, True]
+    assert "held out 0.2500 (base 0.5000)" in texts[-1]
 
 
 def test_each_loss_is_there_for_a_curve() -> None:

@@ -11,6 +11,7 @@ import sys
 
 import learning
 import process
+import scores
 import ways
 import words
 
@@ -26,6 +27,8 @@ FIGURES = {
     "clip": words.clip,
     "memorising": learning.memorising,
     "captions": learning.captions,
+    "copies": scores.copies,
+    "grid": scores.axes,
     "ways": ways.ways,
 }
 

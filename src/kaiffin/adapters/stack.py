@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
@@ -62,6 +63,17 @@ class Stack:
         """Whether the adapters act at all; the words stay known."""
         for adapter in self.adapters.values():
             adapter.scale = float(on)
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Inside, the base speaks as it is, but for the words."""
+        scales = {name: adapter.scale for name, adapter in self.adapters.items()}
+        self.wear(False)
+        try:
+            yield
+        finally:
+            for name, scale in scales.items():
+                self.adapters[name].scale = scale
 
     def share(self, *shares: float) -> None:
         """A further factor for each of so many equal parts of the batch."""

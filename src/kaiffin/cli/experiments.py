@@ -21,7 +21,7 @@ class Choose(Command):
     """Which of a run's checkpoints: equal pictures of each, scored; with intervals, or a draw."""
 
     takes = ("base", "sample", *JUDGED)
-    short = ("score",)
+    short = ("sample.fast", "score")
 
     run: Path = argument("the run folder")
     budget: str | None = option(None, "time that it may take, such as 5min or 90s", metavar="TIME")
@@ -87,7 +87,7 @@ class Compare(Command):
     """What differs between runs, and whether it shows: scores in pairs, with a verdict on each."""
 
     takes = ("base", "sample", *JUDGED)
-    short = ("score",)
+    short = ("sample.fast", "score")
 
     runs: list[Path] = argument("run folders, or a sweep's folder")
     last: bool = option(False, "the last adapter of each, not the one chosen")

@@ -62,9 +62,7 @@ app = Group(
     {
         "First steps": [*_commands(pictures.Demo, sharing.Import, doctor.Doctor), BASES],
         "Teach": _commands(training.Prepare, training.Train, training.Resume),
-        "Make pictures": [
-            pictures.GenerateCommand(pictures.Generate), *_commands(pictures.Rank),
-        ],
+        "Make pictures": _commands(pictures.Generate, pictures.Rank),
         "Choose and compare": _commands(
             experiments.Choose, experiments.Report, experiments.Grid, experiments.Compare,
             experiments.Sweep,

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from kaiffin.adapters.strength import is_file
-from kaiffin.cli.settings import Command, SchemaCommand, argument, option
+from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import ConfigError, SettingError
 from kaiffin.foundation.schema import SEEDS
 from kaiffin.foundation.tell import Tell
@@ -84,11 +79,6 @@ class Generate(Command):
         " whose names are words; repeatable",
         metavar="DIR", panel="Adapters",
     )  # fmt: skip
-    fast: str | None = option(
-        None, "few steps, with the base's own adapter for it, or an LCM, Hyper-SD, Lightning, DMD2"
-        " or Turbo file; its steps, guidance, sampler and schedule where none are given",
-        metavar="[FILE[:WEIGHTS]]", panel="Adapters",
-    )  # fmt: skip
     embedding: list[Path] = option(
         [], "a textual inversion file; its name is its word in prompts; repeatable",
         metavar="FILE", panel="Adapters",
@@ -155,7 +145,6 @@ class Generate(Command):
             embeddings=tuple(self.embedding),
             skip_unknown=self.skip_unknown,
             regions=tuple(self.region),
-            fast=self.fast,
         )
         self.answer(generate(order, changes=self.settings, tell=self.tell), show.made)
 
@@ -195,20 +184,6 @@ def drawn(seed: int, tell: Tell) -> int:
         seed = secrets.randbelow(2**32)
         tell.note(f"seed {seed}, drawn as --seed -1 asks")
     return seed
-
-
-class GenerateCommand(SchemaCommand):
-    """`--fast` may stand without a file: what follows it is one only if it looks like one."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(with_own(args)))
-
-
-def with_own(words: Sequence[str]) -> Iterator[str]:
-    """`--fast` as `--fast=own` where no adapter file follows."""
-    for word, after in zip_longest(words, words[1:], fillvalue=""):
-        alone = word == "--fast" and not is_file(after)
-        yield "--fast=own" if alone else word
 
 
 def box(text: str | None) -> tuple[int, ...] | None:

@@ -12,8 +12,9 @@ import inspect
 import re
 import shlex
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -22,10 +23,11 @@ from click.shell_completion import CompletionItem
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from kaiffin.adapters.strength import is_file
 from kaiffin.cli.completion import offered
 from kaiffin.cli.help import Page, Rows, by_panel, help_all, spoken
 from kaiffin.foundation.errors import ConfigError, SettingError
-from kaiffin.foundation.schema import MOST, Strict, facts, value_name
+from kaiffin.foundation.schema import MOST, OWN, SWITCHES, Strict, facts, value_name
 
 if TYPE_CHECKING:
     from kaiffin.foundation.config import Config
@@ -169,6 +171,10 @@ class SchemaCommand(Page):
     def help_options(self) -> Sequence[click.Option]:
         return [help_all()] if self.schema.takes else []
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        fast = {f.flag for f in self.fields if f.setting and f.field.endswith(".fast")}
+        return super().parse_args(ctx, list(with_own(args, fast)))
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*self.fields, *self.voice, *self.help_options, *super().get_params(ctx)]
 
@@ -213,6 +219,13 @@ class SchemaCommand(Page):
         first = error.errors()[0]
         flag = next(f.flag for f in self.fields if f.field == first["loc"][0])
         return ConfigError(f"{flag} {shlex.quote(str(first['input']))}: {reason_of(first)}.")
+
+
+def with_own(words: Sequence[str], flags: Collection[str]) -> Iterator[str]:
+    """`--fast`, one of `flags`, as `--fast=own` where no adapter file follows."""
+    for word, after in zip_longest(words, words[1:], fillvalue=""):
+        alone = word in flags and not (after in (OWN, *SWITCHES) or is_file(after))
+        yield f"{word}={OWN}" if alone else word
 
 
 LAST = ("Output",)  # panels of a command that stand below the config's

@@ -1,4 +1,4 @@
-"""Which photo, caption and mirroring a step sees: pure functions of (seed, position).
+"""Which photo, caption, variant and mirroring a step sees: pure functions of (seed, position).
 
 The order of photos is a shuffled epoch after another. Nothing depends on what was drawn before,
 so a restart, another number of workers or a changed batch split draws the same.
@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kaiffin.data import images
+from kaiffin.data import images, variants
+from kaiffin.data.images import Crop
 from kaiffin.data.prepare import Example
 from kaiffin.foundation.config import DataConfig
 from kaiffin.foundation.errors import PhotoError
@@ -25,17 +26,19 @@ from kaiffin.foundation.runtime import generator, uniform
 
 @dataclass(frozen=True)
 class Draw:
-    """One training item: which example, with which caption, mirrored or not."""
+    """One training item: which example, with which caption, how cut and turned, mirrored or not."""
 
     example: Example
     caption: str
     flipped: bool
+    crop: Crop
+    turn: float = 0.0  # degrees
 
     @property
     def frame(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """(height, width) of the photo, (top, left) of the crop in the resized photo and (height,
         width) of the crop, in pixels; a mirrored crop starts at its right."""
-        crop = self.example.crop
+        crop = self.crop
         left, top = crop.corner
         if self.flipped:
             left = crop.resized[0] - left - crop.size[0]
@@ -93,19 +96,22 @@ class Dataset:
     def _draw(self, example: Example, role: str, position: int) -> Draw:
         seed, data = self.seed, self.data
         pick = int(uniform(seed, role, "caption", position) * len(example.captions))
-        caption = example.captions[pick]
+        variant = int(uniform(seed, role, "variant", position) * data.variants)
+        caption = variants.told(example.captions[pick], data, seed, variant)
         if data.caption_dropout and uniform(seed, role, "drop", position) < data.caption_dropout:
             caption = ""
         flipped = data.flip and uniform(seed, role, "flip", position) < 0.5
-        return Draw(example, caption, flipped)
+        if example.role == "prior" or (data.crops == "fixed" and not data.rotate):
+            return Draw(example, caption, flipped, example.crop)
+        return Draw(example, caption, flipped, *variants.crop_of(example, data, seed, variant))
 
-    def pixels(self, example: Example, flipped: bool) -> Tensor:
+    def pixels(self, draw: Draw) -> Tensor:
         """The cropped photo (3, H, W) fp32 in [-1, 1]; PhotoError if the file has changed."""
-        photo = self._opened(example)
-        return _to_tensor(images.apply(photo.image, example.crop), flipped) * 2 - 1
+        return _cut(self._opened(draw.example).image, draw) * 2 - 1
 
-    def mask(self, example: Example, flipped: bool) -> Tensor | None:
+    def mask(self, draw: Draw) -> Tensor | None:
         """Where the loss counts, (1, H, W) in [0, 1]; None without masks."""
+        example = draw.example
         if self.data.masks == "none" or example.role == "prior":
             return None
         if self.data.masks == "alpha":
@@ -114,7 +120,7 @@ class Dataset:
                 return torch.ones(1, example.crop.size[1], example.crop.size[0])
         else:
             alpha = _mask_image(example)
-        return _to_tensor(images.apply(alpha, example.crop), flipped)
+        return _cut(alpha, draw)
 
     def _opened(self, example: Example) -> images.Photo:
         photo = images.open_photo(example.path, self.data.background)
@@ -137,9 +143,10 @@ def mask_key(example: Example) -> str:
     return file_sha256(example.mask_path) if example.mask_path else ""
 
 
-def _to_tensor(image: Image.Image, flipped: bool) -> Tensor:
-    """(C, H, W) fp32 in [0, 1]."""
-    if flipped:
+def _cut(image: Image.Image, draw: Draw) -> Tensor:
+    """What the draw shows of it, (C, H, W) fp32 in [0, 1]."""
+    image = images.apply(image, draw.crop, turn=draw.turn)
+    if draw.flipped:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     array = np.array(image, dtype=np.float32) / 255
     return torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1)

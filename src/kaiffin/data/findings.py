@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kaiffin.data import prepare as preparation
+from kaiffin.data.inspect import Words
 from kaiffin.data.prepare import Prepared
 from kaiffin.data.sources import Listing
+from kaiffin.data.through import Autoencoder
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.tell import SILENT, Tell
@@ -16,17 +18,16 @@ from kaiffin.foundation.tell import SILENT, Tell
 
 def look_at(
     data: DataConfig, subject: SubjectConfig, resolution: int, *,
-    pieces: Callable[[str], list[str]], max_tokens: int, out: Path | None,
+    words: Words, through: Autoencoder | None, out: Path | None,
     listing: Listing | None = None, tell: Tell = SILENT,
 ) -> Prepared:  # fmt: skip
     """Every photo of one folder examined, and what was found told.
 
-    pieces, max_tokens: how the base's tokenizer splits a caption, and how much of it is read;
-    listing: as `prepare` has it.
+    words, through, listing: as `prepare` has them.
     """
     with tell.progress("photos") as progress:
         prepared = preparation.prepare(
-            data, subject, resolution, pieces=pieces, max_tokens=max_tokens, out=out,
+            data, subject, resolution, words=words, through=through, out=out,
             progress=progress.update, listing=listing,
         )  # fmt: skip
     say(prepared, tell)

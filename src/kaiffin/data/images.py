@@ -357,9 +357,18 @@ def is_upscaled(size: tuple[int, int], crop: Crop) -> bool:
 
 
 def apply(
-    image: Image.Image, crop: Crop, how: Image.Resampling = Image.Resampling.LANCZOS
-) -> Image.Image:
-    """The cropped picture, resampled once."""
+    image: Image.Image, crop: Crop, how: Image.Resampling = Image.Resampling.LANCZOS, *,
+    turn: float = 0.0,
+) -> Image.Image:  # fmt: skip
+    """The cropped picture, resampled once, or twice where it is turned by `turn` degrees about the
+    middle of the crop."""
+    if turn:
+        left, top, right, bottom = crop.box
+        middle = ((left + right) / 2, (top + bottom) / 2)
+        turned = image.resize(crop.resized, how).rotate(
+            turn, Image.Resampling.BICUBIC, center=middle
+        )
+        return turned.crop(crop.box)
     if crop.resized[0] * crop.resized[1] <= MAX_PIXELS:
         return image.resize(crop.resized, how).crop(crop.box)
     # A strip: enlarged whole it would fill the memory, and nearly all of it is cut off.

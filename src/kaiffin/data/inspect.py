@@ -6,10 +6,10 @@ Torch-free, so that examining tens of thousands of photos in worker processes st
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import imagehash
 import numpy as np
@@ -27,6 +27,8 @@ NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may dif
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
 STRONG_CROP = 0.4  # share of the area lost
 SHEET_PHOTOS = 48
+KEPT = "|||"  # of a caption: the tags before it stay, and those behind a second one
+TILE = 240  # pixels of a photo there
 Level = Literal["info", "warning", "error"]
 
 
@@ -111,22 +113,30 @@ class Item:
     captions: tuple[str, ...]
 
 
+class Words(Protocol):
+    """How a base reads: its tokenizer's pieces of a text, and how many tokens of it at most."""
+
+    @property
+    def max_tokens(self) -> int: ...
+
+    def token_pieces(self, text: str, /) -> list[str]: ...
+
+
 def findings(
     items: Sequence[Item],
     data: DataConfig,
     subject: SubjectConfig,
     resolution: int,
-    pieces: Callable[[str], list[str]] | None,
-    max_tokens: int,
+    words: Words | None,
 ) -> list[Finding]:
-    """All findings of a set, errors first. pieces: the base's tokenizer, None if unknown."""
+    """All findings of a set, errors first. words: how the base reads, None if unknown."""
     found = [f for item in items for f in _of_photo(item, data, resolution)]
     found += _duplicates(items)
     found += _of_set(items, subject)
-    found += _odd_captions(items)
-    if pieces is not None:
-        found += _of_captions(items, pieces, max_tokens)
-        found += _of_trigger(subject, pieces)
+    found += _odd_captions(items) + _of_tags(items, data)
+    if words is not None:
+        found += _of_captions(items, words)
+        found += _of_trigger(subject, words.token_pieces(subject.token))
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(found, key=lambda finding: order[finding.level])
 
@@ -201,6 +211,8 @@ def _of_set(items: Sequence[Item], subject: SubjectConfig) -> list[Finding]:
     if without:
         lines = counted(len(all_captions), "caption")
         what = f"{len(without)} of {lines} without the word {subject.token!r}"
+        if len(without) == len(all_captions):
+            what = f"no caption has the word {subject.token!r}, which so learns nothing"
         fix = (
             f"Put it into every one ({without[0]} has the first); each line of a .txt is a caption"
             " of its own: join lines that belong together."
@@ -217,15 +229,27 @@ def _odd_captions(items: Sequence[Item]) -> list[Finding]:
     return [Finding("warning", name, f"a caption {what}", fix, press) for name, what in odd if what]
 
 
+def _of_tags(items: Sequence[Item], data: DataConfig) -> list[Finding]:
+    """Captions in which nothing can be shuffled or left out, where that is asked for."""
+    many = data.keep_tags + (1 if data.tag_dropout else 2)
+    captions = [caption for item in items for caption in item.captions]
+    short = [c for c in captions if KEPT not in c and c.count(",") + 1 < many]
+    if not (data.shuffle_tags or data.tag_dropout) or len(short) < len(captions):
+        return []
+    what = f"no caption has {many} tags, parted by commas: nothing is shuffled or left out"
+    fix = (
+        "Write tags, as in `kaiffin puffin, on a beach, at night`, or leave data.shuffle_tags out."
+    )
+    return [Finding("warning", None, what, fix)]
+
+
 def unused(left_out: Sequence[LeftOut]) -> list[Finding]:
     """Files of the folder that were meant for the training, as it seems, and are not used."""
     return [Finding("warning", None, one.what, one.kind.way) for one in left_out if one.kind.lost]
 
 
-def _of_captions(
-    items: Sequence[Item], pieces: Callable[[str], list[str]], max_tokens: int
-) -> list[Finding]:
-    room = max_tokens - 2  # begin and end take one each
+def _of_captions(items: Sequence[Item], words: Words) -> list[Finding]:
+    room = words.max_tokens - 2  # begin and end take one each
     found = []
     lengths: dict[str, int] = {}
     for item in items:
@@ -233,15 +257,14 @@ def _of_captions(
             if caption not in lengths:
                 # A token is at least one byte: short captions need no tokenizer.
                 short = len(caption.encode()) <= room
-                lengths[caption] = 0 if short else len(pieces(caption))
+                lengths[caption] = 0 if short else len(words.token_pieces(caption))
             if lengths[caption] > room:
                 what = f"a caption has {lengths[caption]} tokens, {room} fit: its end is not seen"
                 found.append(Finding("warning", item.name, what, "Shorten it."))
     return found
 
 
-def _of_trigger(subject: SubjectConfig, pieces: Callable[[str], list[str]]) -> list[Finding]:
-    parts = pieces(subject.token)
+def _of_trigger(subject: SubjectConfig, parts: Sequence[str]) -> list[Finding]:
     shown = " + ".join(part.replace("</w>", "") for part in parts)
     if len(parts) == 1:
         what = f"the word {subject.token!r} is one that the base knows already"
@@ -257,45 +280,64 @@ def contact_sheet(
     found: Sequence[Finding],
     refused: Sequence[tuple[str, str]],
     background: str,
+    beside: Sequence[tuple[Image.Image, str]] = (),
 ) -> Image.Image:
-    """Every photo (the first SHEET_PHOTOS of a large set, said so) with crop, caption, findings."""
+    """Every photo (the first SHEET_PHOTOS of a large set, said so) with crop, caption, findings.
+
+    beside: a picture to the right of each, and what it is; of the first photos, if not of all.
+    """
     by_photo: dict[str, list[str]] = defaultdict(list)
     for finding in found:
         if finding.photo and finding.level != "info":
             by_photo[finding.photo].append(finding.what)
     shown = list(zip(items, paths, strict=True))[:SHEET_PHOTOS]
-    tile, text, gap = 240, 96, 14
-    columns = min(4, max(len(shown), 1))
+    text, gap = 96, 14
+    tile = TILE + gap if not beside else 2 * (TILE + gap)
+    columns = min(2 if beside else 4, max(len(shown), 1))
     rows = -(-len(shown) // columns)
     more = f", the first {len(shown)} shown" if len(items) > len(shown) else ""
     lines = [f"{name}: {reason}" for name, reason in refused[:12]]
     head = 44 + 18 * (len(lines) + bool(lines))
-    width = max(columns * (tile + gap) + gap, 520)
-    page = Image.new("RGB", (width, head + rows * (tile + text + gap) + gap), PAPER)
+    width = max(columns * tile + gap, 520)
+    page = Image.new("RGB", (width, head + rows * (TILE + text + gap) + gap), PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((gap, gap), f"{counted(len(items), 'photo')}{more}", INK, ImageFont.load_default(18))
     if lines:
         text_block = "\n".join([f"Refused: {len(refused)}", *(line[:90] for line in lines)])
         draw.multiline_text((gap, 42), text_block, "#a33022", ImageFont.load_default(12), spacing=5)
     for i, (item, path) in enumerate(shown):
-        corner = (gap + i % columns * (tile + gap), head + i // columns * (tile + text + gap))
-        _draw_photo(page, corner, tile, item, path, by_photo[item.name], background)
+        corner = (gap + i % columns * tile, head + i // columns * (TILE + text + gap))
+        _draw_photo(page, corner, item, path, by_photo[item.name], background)
+        if i < len(beside):
+            _draw_beside(page, (corner[0] + TILE + gap // 2, corner[1]), *beside[i])
     return page
 
 
+def _draw_beside(
+    page: Image.Image, corner: tuple[int, int], picture: Image.Image, text: str
+) -> None:
+    factor = TILE / max(picture.size)
+    size = [max(1, round(side * factor)) for side in picture.size]
+    left, top = corner
+    at = (left + (TILE - size[0]) // 2, top + (TILE - size[1]) // 2)
+    page.paste(picture.resize(size, Image.Resampling.LANCZOS), at)
+    font = ImageFont.load_default(12)
+    ImageDraw.Draw(page).multiline_text((left, top + TILE + 4), text, SOFT, font)
+
+
 def _draw_photo(
-    page: Image.Image, corner: tuple[int, int], tile: int, item: Item, path: Path,
+    page: Image.Image, corner: tuple[int, int], item: Item, path: Path,
     problems: Sequence[str], background: str,
 ) -> None:  # fmt: skip
     """One photo, what its crop loses dimmed, a frame round the crop, and text below."""
-    factor = tile / max(item.crop.resized)
+    factor = TILE / max(item.crop.resized)
     size = [max(1, round(side * factor)) for side in item.crop.resized]
     small = images.open_photo(path, background).image.resize(size, Image.Resampling.LANCZOS)
     x1, y1, x2, y2 = (round(value * factor) for value in item.crop.box)
     dim = Image.blend(small, Image.new("RGB", small.size, PAPER), 0.6)
     dim.paste(small.crop((x1, y1, x2, y2)), (x1, y1))
     left, top = corner
-    at = (left + (tile - small.width) // 2, top + (tile - small.height) // 2)
+    at = (left + (TILE - small.width) // 2, top + (TILE - small.height) // 2)
     page.paste(dim, at)
     draw = ImageDraw.Draw(page)
     # Of a strip the crop may be less than a pixel here.
@@ -303,11 +345,11 @@ def _draw_photo(
     draw.rectangle(frame, outline="#1f7a5c", width=2)
     font = ImageFont.load_default(12)
     name = f"{item.name}  {item.facts.width}x{item.facts.height}"
-    draw.text((left, top + tile + 4), name[:38], INK, font)
-    draw.multiline_text((left, top + tile + 20), _short(item.captions[0], 38, 2), SOFT, font)
+    draw.text((left, top + TILE + 4), name[:38], INK, font)
+    draw.multiline_text((left, top + TILE + 20), _short(item.captions[0], 38, 2), SOFT, font)
     if problems:
         text = _short("; ".join(problems), 38, 2)
-        draw.multiline_text((left, top + tile + 54), text, "#a33022", font)
+        draw.multiline_text((left, top + TILE + 54), text, "#a33022", font)
 
 
 def _short(text: str, width: int, lines: int) -> str:

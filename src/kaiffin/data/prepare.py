@@ -20,8 +20,9 @@ from kaiffin import __version__
 from kaiffin.data import images, inspect, sources
 from kaiffin.data.files import shown
 from kaiffin.data.images import Crop
-from kaiffin.data.inspect import Examined, Finding, Item
+from kaiffin.data.inspect import Examined, Finding, Item, Words
 from kaiffin.data.sources import Listing, Source
+from kaiffin.data.through import Autoencoder, Seen, cannot_show, look
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.folder import expanded, explained, write_bytes
@@ -83,15 +84,16 @@ def prepare(
     subject: SubjectConfig,
     resolution: int,
     *,
-    pieces: Callable[[str], list[str]] | None = None,
-    max_tokens: int = 77,
+    words: Words | None = None,
+    through: Autoencoder | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
     listing: Listing | None = None,
 ) -> Prepared:
     """Looks at every photo of `data.photos`; writes manifest and contact sheet below `out`.
 
-    listing: what its folder holds, where that has been read already.
+    words: how the base reads captions; through: its autoencoder; listing: what the folder holds,
+    where that has been read already.
 
     With `data.skip_bad`, photos that cannot be used are left out and recorded. Otherwise the
     result's `problems` say what is wrong and the caller must not train.
@@ -100,16 +102,12 @@ def prepare(
     listing = listing or sources.read(data, subject)
     top = expanded(data.photos or Path())
     images.parse_colour(data.background)
-    facts = _examine_all(listing.sources, data.background, out, progress)
-    refused = list(listing.refused)
-    kept: list[tuple[Source, Examined]] = []
-    for source, result in zip(listing.sources, facts, strict=True):
-        if isinstance(result, str):
-            refused.append((shown(source.path, top), result))
-        else:
-            kept.append((source, result))
+    facts = zip(
+        listing.sources, _examine_all(listing.sources, data.background, out, progress), strict=True
+    )
+    kept, refused = _parted(facts, listing.refused, top)
     items = [_item(top, s, e, data, resolution) for s, e in kept]
-    found = inspect.findings(items, data, subject, resolution, pieces, max_tokens)
+    found = inspect.findings(items, data, subject, resolution, words)
     found += inspect.unused(listing.left_out)
     if data.skip_bad:
         bad = {finding.photo: finding.what for finding in found if finding.level == "error"}
@@ -118,6 +116,10 @@ def prepare(
         kept, items = [kept[i] for i in good], [items[i] for i in good]
         found = [finding for finding in found if finding.photo not in bad]
     _refuse_empty(items, refused, top)
+    seen: list[Seen] = []
+    if through:
+        seen = look([(s, item) for (s, _), item in zip(kept, items, strict=True)], data, through)
+        found += cannot_show(seen, through)
     examples = tuple(
         Example(s.path, e.sha256, s.captions, item.crop, (e.width, e.height), "instance",
                 s.repeats, s.mask_path)
@@ -125,16 +127,31 @@ def prepare(
     )  # fmt: skip
     held_out = _held_out(examples, data.hold_out, top)
     manifest = _manifest(examples, held_out, items, found, refused, listing, data, resolution)
+    for photo, one in zip(manifest["photos"], seen, strict=False):
+        photo["autoencoder"] = one.as_json()
     if out is not None:
         write_bytes(out / PHOTOS_MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-        paths = [example.path for example in examples]
-        sheet = inspect.contact_sheet(items, paths, found, refused, data.background)
+        paths, beside = [e.path for e in examples], [(one.picture, str(one)) for one in seen]
+        sheet = inspect.contact_sheet(items, paths, found, refused, data.background, beside)
         write_bytes(out / CONTACT_SHEET, png_bytes(sheet))
     trained = tuple(example for example in examples if example not in held_out)
     return Prepared(
         trained, tuple(found), tuple(refused), tuple(manifest["notes"]), manifest, held_out,
         data.skip_bad, tuple(listing.sources),
     )  # fmt: skip
+
+
+def _parted(
+    examined: Iterable[tuple[Source, Examined | str]], before: Iterable[tuple[str, str]], top: Path
+) -> tuple[list[tuple[Source, Examined]], list[tuple[str, str]]]:
+    """What can be used, and what is refused, by name with the reason."""
+    kept, refused = [], list(before)
+    for source, result in examined:
+        if isinstance(result, str):
+            refused.append((shown(source.path, top), result))
+        else:
+            kept.append((source, result))
+    return kept, refused
 
 
 def _held_out(examples: Sequence[Example], count: int, top: Path) -> tuple[Example, ...]:

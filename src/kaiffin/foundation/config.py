@@ -70,11 +70,23 @@ class Config(Strict):
     def _possible_together(self) -> Config:
         if self.data.prior.weight and not (self.subject.noun or self.data.prior.prompt):
             raise ValueError("data.prior.weight needs subject.noun: the prior shows the class")
+        self._possible_variants()
         self._possible_adapter()
         self._possible_embedding()
         self._possible_phases()
         self._possible_training()
         return self
+
+    def _possible_variants(self) -> None:
+        data, usual = self.data, DataConfig.model_fields
+        tags, crops = data.shuffle_tags or data.tag_dropout, data.crops == "random" or data.rotate
+        if not tags and data.keep_tags != usual["keep_tags"].default:
+            raise ValueError("data.keep_tags has no effect without data.shuffle_tags: true")
+        if not (tags or crops) and data.variants != usual["variants"].default:
+            raise ValueError(
+                "data.variants has no effect without data.crops: random, data.rotate,"
+                " data.shuffle_tags or data.tag_dropout"
+            )
 
     def _possible_adapter(self) -> None:
         if not self.adapter.text_encoder:
@@ -98,11 +110,21 @@ class Config(Strict):
             raise ValueError(f"adapter.layouts cannot hold {kind.name}; the file in kohya's can")
 
     def _possible_training(self) -> None:
+        goal = self.train.objective
+        for name in ("keep", "dco_beta"):
+            if getattr(goal, name) and not self.subject.noun:
+                raise ValueError(
+                    f"train.objective.{name} needs subject.noun: it asks for the class"
+                )
         if self.train.optimizer == "schedulefree":
             if self.train.schedule not in (None, "constant"):
                 raise ValueError(f"train.schedule {self.train.schedule!r} undoes schedulefree")
             if self.train.ema:
                 raise ValueError("train.ema has no place beside schedulefree, which averages")
+        if self.train.validate_every and not self.data.hold_out:
+            raise ValueError(
+                "train.validate_every needs photos that nobody learns: data.hold_out 2"
+            )
         if self.train.steps and self.train.warmup >= self.train.steps:
             raise ValueError(
                 f"train.warmup {self.train.warmup} leaves nothing of train.steps {self.train.steps}"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES, SamplerName, ScheduleName
-from kaiffin.foundation.schema import LONGEST_SIDE, MOST, SEEDS, Strict
+from kaiffin.foundation.schema import FAST_VALUE, LONGEST_SIDE, MOST, SEEDS, FastName, Strict
 
 
 class SampleConfig(Strict):
@@ -60,6 +60,13 @@ class SampleConfig(Strict):
         le=2,
         description="strength of the adapters in guidance's negative half, times their own; below"
         " 1 guidance also leads away from what the base alone would paint",
+    )
+    fast: FastName = Field(
+        None,
+        description="few steps, off when left out: own, or the flag alone, is the base's own"
+        " adapter for it; else an LCM, Hyper-SD, Lightning, DMD2 or Turbo file; its steps,"
+        " guidance, sampler and schedule where none are given",
+        json_schema_extra={"flag": "--fast", "metavar": FAST_VALUE},
     )
     eta: float = Field(0.0, ge=0, le=1, description="DDIM's eta: 0 deterministic, 1 like DDPM")
     negative: str = Field(

@@ -17,6 +17,7 @@ from kaiffin.foundation.settings import changed, flat
 # Settings that say where something is: what is there is what counts.
 PLACES = ("data.photos", "adapter.init_from", "base.name", "base.vae")
 PATHS = ("data.photos", "adapter.init_from", "score.like", "score.prompts")
+WEIGHTED = ("sample.fast", "data.prior.fast")  # FILE[:WEIGHTS], or a word
 OR_NAMES = ("base.name", "base.vae", "score.judge", "score.identity_judge")  # or a hub id
 
 
@@ -38,6 +39,9 @@ def anchored(config: Config, run: Path | None = None) -> Config:
     made = {name: str(meant(Path(given[name]))) for name in PATHS if name in given}
     names = [name for name in OR_NAMES if Path(given.get(name, "")).name != given.get(name, "")]
     made |= {name: str(there(given[name]) or given[name]) for name in names}
+    for name in (name for name in WEIGHTED if name in given):
+        file, suffix, weights = given[name].partition(".safetensors")
+        made[name] = f"{there(file + suffix) or file + suffix}{weights}"
     phases = [
         phase.model_copy(update={"photos": phase.photos and meant(phase.photos)})
         for phase in config.phases

@@ -26,6 +26,8 @@ def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, l
     }
     if not config.subject.noun and not config.data.prior.prompt:
         rules["data.prior.weight"] = 0.0
+    if not config.subject.noun or config.data.prior.weight is not None:
+        rules["train.objective.keep"] = 0.0  # whoever gives the prior has chosen
     chosen = {name: value for name, value in rules.items() if _get(config, name) is None}
     config = changed(config, **chosen)
     follow = _followers(config)
@@ -50,6 +52,7 @@ def _small_base(num_photos: int) -> dict[str, object]:
         "train.steps": 220,
         "train.batch_size": max(1, min(num_photos, 4)),
         "data.prior.weight": 0.2,
+        "train.objective.keep": 0.0,
     }
 
 
@@ -61,6 +64,7 @@ def _full_base(num_photos: int) -> dict[str, object]:
         "train.steps": max(400, min(100 * num_photos, 2000)),
         "train.batch_size": 1,
         "data.prior.weight": 0.0,
+        "train.objective.keep": 0.1,
     }
 
 

@@ -6,14 +6,25 @@ import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 from pydantic.fields import FieldInfo
 
 LONGEST_SIDE = 2**14  # pixels of a picture
 SEEDS = 2**63  # the first that is too large for generators
 MOST = 10**9  # that anything is counted to, or any number is: more is a slip
+OWN = "own"  # in the place of a few-step adapter's file: the one that the base brings along
+SWITCHES = {"true": OWN, "false": None, "none": None}  # as YAML, JSON and flags have one
+
+
+def _switched(value: Any) -> Any:
+    return SWITCHES.get(str(value).lower(), value)
+
+
+# A few-step adapter: OWN, or FILE[:WEIGHTS]; None for as many steps as it takes.
+FastName = Annotated[str | None, BeforeValidator(_switched)]
+FAST_VALUE = f"{OWN}|FILE[:WEIGHTS]"
 
 
 class Strict(BaseModel):

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from kaiffin.foundation.kinds import KindName
-from kaiffin.foundation.schema import MOST, SEEDS, Strict
+from kaiffin.foundation.schema import FAST_VALUE, MOST, SEEDS, FastName, Strict
 from kaiffin.foundation.text import composed
 
 
@@ -68,6 +68,11 @@ class BaseConfig(Strict):
         "auto", description="where the text encoders are; auto is beside the UNet"
     )
     vae_tiling: bool = Field(False, description="decode large pictures in tiles, for less memory")
+    compile: bool = Field(
+        False,
+        description="let torch compile the UNet's repeated blocks: minutes at first, kept on the"
+        " disk, and quicker from then on (docs/performance.md)",
+    )
 
 
 class PriorConfig(Strict):
@@ -83,6 +88,11 @@ class PriorConfig(Strict):
     )
     steps: int = Field(20, ge=1, le=1000, description="sampling steps for class pictures")
     guidance: float = Field(4.0, ge=0, le=100, description="guidance scale for class pictures")
+    fast: FastName = Field(
+        None,
+        description="few steps for class pictures, as sample.fast; off when left out",
+        json_schema_extra={"metavar": FAST_VALUE},
+    )
 
 
 class DataConfig(Strict):
@@ -109,6 +119,25 @@ class DataConfig(Strict):
     )
     ignore_captions: bool = Field(False, description="use the template even where captions exist")
     caption_dropout: float = Field(0.0, ge=0, le=1, description="share of empty captions")
+    shuffle_tags: bool = Field(
+        False,
+        description="the tags of a caption, parted by commas, in another order in each variant",
+    )
+    tag_dropout: float = Field(0.0, ge=0, le=1, description="share of tags that a variant lacks")
+    keep_tags: int = Field(
+        1, ge=0, le=1000,
+        description="tags that stay at the beginning; three bars in a caption say it there",
+    )  # fmt: skip
+    crops: Literal["fixed", "random"] = Field(
+        "fixed", description="random: each variant is cut somewhere else, up to 1.25 times nearer"
+    )
+    rotate: float = Field(
+        0.0, ge=0, le=45, description="most degrees by which a variant is turned, either way"
+    )
+    variants: int = Field(
+        8, ge=1, le=1000,
+        description="of a photo and its captions, drawn in turn; each is encoded once and kept",
+    )  # fmt: skip
     flip: bool = Field(False, description="mirror half of the draws")
     masks: Literal["none", "alpha", "folder"] = Field(
         "none", description="weight the loss by the photo's alpha or by masks/<name>.png"
@@ -230,6 +259,28 @@ class ObjectiveConfig(Strict):
         None, gt=0, description="min-SNR weight (Hang et al. 2023); 5 is usual; off when left out"
     )
     noise_offset: float = Field(0.0, ge=0, le=1, description="per-channel offset of the noise")
+    keep: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="weight of the prior without pictures: under captions of the class the adapted"
+        " model is held to the base's own prediction; derived when left out",
+    )
+    keep_share: float = Field(
+        0.5, gt=0, le=1, description="share of the steps in which it is held to it"
+    )
+    dco_beta: float | None = Field(
+        None,
+        gt=0,
+        description="DCO: be better than the base on the same noise, and no more (Lee et al. 2024);"
+        " 1000 is usual; off when left out",
+    )
+    timesteps: Literal["uniform", "logit-normal", "falling"] = Field(
+        "uniform", description="which timesteps are drawn; falling: where the loss still falls"
+    )
+    antithetic: bool = Field(
+        False, description="draw timesteps in pairs, as far from one end as from the other"
+    )
 
 
 class TrainConfig(Strict):
@@ -243,6 +294,9 @@ class TrainConfig(Strict):
         json_schema_extra={"flag": "--steps"},
     )
     batch_size: int | None = Field(None, ge=1, le=MOST, description="photos of one batch")
+    noises: int = Field(
+        1, ge=1, le=64, description="noised copies of each photo of a batch, which grows by as many"
+    )
     accumulate: int = Field(1, ge=1, le=MOST, description="batches summed up for a step")
     lr: float | None = Field(None, gt=0, le=1, description="learning rate of the UNet's adapter")
     text_lr: float | None = Field(
@@ -283,6 +337,11 @@ class TrainConfig(Strict):
     )
     checkpoint_every: int = Field(100, ge=1, le=MOST, description="steps between checkpoints")
     keep: int = Field(3, ge=1, le=MOST, description="how many of the newest checkpoints are kept")
+    validate_every: int | None = Field(
+        None, ge=1, le=MOST,
+        description="steps between losses on the photos of data.hold_out, at the same noises; off"
+        " when left out",
+    )  # fmt: skip
     tensorboard: bool = Field(True, description="write TensorBoard logs into the run")
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
 

@@ -6,7 +6,7 @@ Torch-free.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from kaiffin.adapters import strength
 from kaiffin.adapters.files.open import file_of, peek
 from kaiffin.adapters.strength import Weights
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.schema import OWN
 from kaiffin.models.files.embedded import EMBEDDED, FAST
 
-OWN = "own"  # in the place of a file: the adapter that the base brings along
 MARK = "kaiffin.fast"  # in the header of such a file of ours
+SETTINGS = ("steps", "guidance", "sampler", "schedule")  # of `sample`, that such an adapter says
 # What files are called by the program that wrote them: then their folder's name says more.
 NAMELESS = ("pytorch_lora_weights", "adapter_model", "lora", "model")
 
@@ -39,9 +40,8 @@ class Kind:
 
     @property
     def sample(self) -> dict[str, Any]:
-        """Its settings by their dotted names."""
-        names = ("steps", "guidance", "sampler", "schedule")
-        return {f"sample.{name}": getattr(self, name) for name in names}
+        """Its settings, as `sample` names them."""
+        return {name: getattr(self, name) for name in SETTINGS}
 
     def __str__(self) -> str:
         return (
@@ -115,14 +115,14 @@ def kind_of(path: Path) -> Kind:
     )
 
 
-def settings(fast: Fast, given: Mapping[str, Any]) -> dict[str, Any]:
+def settings(fast: Fast, given: Collection[str]) -> dict[str, Any]:
     """What the adapter wants of `sample`, but for what is given."""
     return {name: value for name, value in fast.kind.sample.items() if name not in given}
 
 
-def said(fast: Fast, given: Mapping[str, Any]) -> str:
+def said(fast: Fast, given: Collection[str]) -> str:
     """A line: what was recognised, and which of its settings were given otherwise."""
     name = fast.path.name if fast.path.name != FAST else "its own few-step adapter"
-    own = [key.partition(".")[2] for key in fast.kind.sample if key in given]
+    own = [name for name in fast.kind.sample if name in given]
     but = f"; as given instead: {', '.join(own)}" if own else ""
     return f"note: {name} is {fast.kind}{but}"

@@ -191,6 +191,27 @@ def make(
                 yield from zip(alike, made, strict=True)
 
 
+def beside(
+    own: Stack, lift: float, others: tuple[WeightedAdapter, ...], requests: Sequence[Request],
+    wardrobe: Wardrobe,
+) -> Iterator[Image.Image]:  # fmt: skip
+    """Pictures with what is on the base already, `own`, as strong as `lift`, and with `others`.
+
+    Afterwards `own` is as strong as it was."""
+    before, own.weights = own.weights, own.weights.times(lift)
+    try:
+        with wardrobe.worn(Task(requests[0], others), SILENT) as worn:
+            for one, stack in zip(others, worn, strict=True):
+                stack.weights = one.weights
+            stacks = [own, *worn]
+            yield from generate(
+                wardrobe.family, requests, weigh=_weigh(stacks), share=_share(stacks)
+            )
+    finally:
+        own.weights = before
+        own.weigh(0.0)
+
+
 def setting(task: Task) -> Hashable:
     """With `Task.worn`: equal for pictures that can be computed together."""
     weights = tuple(one.weights for one in task.adapters)

@@ -9,6 +9,7 @@ from pathlib import Path
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.models.base import ModelFamily
+from kaiffin.pictures.few import NONE, Few
 from kaiffin.pictures.make import Task, WeightedAdapter, make
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request
@@ -17,16 +18,18 @@ from kaiffin.score.questions import PromptSet
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of a run's evaluation. folder: <run>/evaluation."""
+    """The pictures of a run's evaluation. folder: <run>/evaluation; few: as `few_steps` has it."""
 
     folder: Path
     family: ModelFamily
+    few: Few = NONE
 
     def paths(self, adapter: Path | None, asked: PromptSet) -> list[Path]:
         """Where the pictures are or will be, in order of the requests."""
         name = file_sha256(adapter)[:16] if adapter else BASE
+        of_all = (self.family.revision, *self.few.facts.values())
         return [
-            self.folder / name / f"{content_key(self.family.revision, request)[:16]}.png"
+            self.folder / name / f"{content_key(*of_all, request)[:16]}.png"
             for request in asked.requests
         ]
 
@@ -50,7 +53,7 @@ class Gallery:
         if not todo:
             return
         todo[0][1].parent.mkdir(parents=True, exist_ok=True)
-        wanted = (WeightedAdapter(adapter),) if adapter else ()
+        wanted = self.few.beside([WeightedAdapter(adapter)] if adapter else [])
         tasks = [Task(request, wanted) for request, _ in todo]
         for place, image in make(self.family, tasks, batch_size):
             save_png(image, todo[place][1], tasks[place].recipe(self.family))

@@ -125,9 +125,9 @@ def is_copy(pictures: Tensor, photos: Tensor) -> Tensor:
     """(N,) whether a picture (N, L) repeats a training photo (P, L) rather than showing its subject
     anew: their layouts are more alike than COPY, and than any two of the photos are.
 
-    True renders of the miniature's subjects in places that the photos do not show stay below 0.82,
-    blurred and turned copies above 0.94 (docs/choosing.md). A copied subject before another
-    background passes, and so does a mirrored one.
+    How far true renders of the miniature's subjects elsewhere stay below blurred and turned copies
+    is measured (docs/choosing.md). A copied subject before another background passes, and so does a
+    mirrored one.
     """
     own = (photos @ photos.T).fill_diagonal_(-1).max().item()
     return (pictures @ photos.T).amax(1) > max(COPY, own)

@@ -8,7 +8,6 @@ from typing import Any
 
 from kaiffin.foundation.prompts import TAG
 from kaiffin.foundation.run import Run
-from kaiffin.pictures.fast import OWN
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.start import File, Start
@@ -29,7 +28,6 @@ def order_of(task: Task) -> tuple[Order, dict[str, Any]]:
         embeddings=[studio.adapter(id) for id in asked.get("embeddings") or ()],
         library=Library(given={name: _file(studio, id) for name, id in _names(asked)}),
         regions=asked.get("regions") or (),
-        fast=OWN if asked.get("fast") else None,
         start=start_of(task),
     )  # fmt: skip
     sample = asked.get("sample") or {}

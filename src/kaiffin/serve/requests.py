@@ -35,20 +35,26 @@ Name = Annotated[str, Field(max_length=80, description="what people call it")]
 # Not a caller's: paths and hub ids, the machine's own affairs, and what only a computer's owner
 # does. Where an id can stand instead, the request has it beside the config.
 WITHOUT = {
-    "version", "base.vae", "base.device", "base.text_device", "data.photos", "data.format",
-    "data.links", "adapter.init_from", "phases.photos", "train.tensorboard", "score.judge",
-    "score.identity_judge", "score.like", "score.prompts",
+    "version", "base.vae", "base.device", "base.text_device", "base.compile", "data.photos",
+    "data.format", "data.links", "adapter.init_from", "phases.photos", "train.tensorboard",
+    "score.judge", "score.identity_judge", "score.like", "score.prompts",
 }  # fmt: skip
 CEILINGS = {
     "data.resolution": SIDE, "data.hold_out": 1000, "data.prior.num_images": 500,
     "data.prior.steps": 150, "adapter.rank": 256, "adapter.text_rank": 256,
     "adapter.rules.rank": 256, "embedding.steps": 20_000, "phases.steps": 20_000,
     "train.steps": 20_000, "train.batch_size": 64, "train.accumulate": 64, "train.warmup": 20_000,
-    "train.checkpoint_every": 20_000, "train.keep": 20, "sample.steps": 150, "sample.size": SIDE,
-    "sample.preview_every": 20_000, "score.candidates": 50, "score.seeds": 16,
-    "score.early_stop": 50,
+    "train.checkpoint_every": 20_000, "train.keep": 20, "train.validate_every": 20_000,
+    "sample.steps": 150, "sample.size": SIDE, "sample.preview_every": 20_000,
+    "score.candidates": 50, "score.seeds": 16, "score.early_stop": 50,
 }  # fmt: skip
-_INSTEAD: dict[str, tuple[Any, Any]] = {"base.name": (BaseName, Field("miniature"))}
+_FAST = (
+    bool,
+    Field(False, description="few steps: the base's own few-step adapter, as its kind wants it"),
+)
+_INSTEAD: dict[str, tuple[Any, Any]] = {
+    "base.name": (BaseName, Field("miniature")), "sample.fast": _FAST, "data.prior.fast": _FAST,
+}  # fmt: skip
 
 if TYPE_CHECKING:
 
@@ -62,7 +68,7 @@ if TYPE_CHECKING:
 else:
     Settings = narrow(Config, "Settings", ceilings=CEILINGS, without=WITHOUT, instead=_INSTEAD)
     Sampling = narrow(
-        SampleConfig, "Sampling", ceilings=CEILINGS, at="sample.",
+        SampleConfig, "Sampling", ceilings=CEILINGS, instead=_INSTEAD, at="sample.",
         without={"sample.preview_every", "sample.preview_prompts", "sample.preview_seed"},
     )  # fmt: skip
     Scoring = narrow(
@@ -182,9 +188,6 @@ class Generate(Pictured):
         description="where each adapter acts: columns or rows in the order of the prompt, or as in"
         " kaiffin=0,0,0.5,1 (left, top, right, bottom, of 1) for each",
     )  # fmt: skip
-    fast: bool = Field(
-        False, description="few steps: the base's own few-step adapter, with the settings it wants"
-    )
     best: int | None = Field(None, ge=1, le=PICTURES, description="choose so many, by score")
     start: WayIn | None = Field(None, description="another way in than noise")
     preview_every: int = Field(0, ge=0, le=150, description="steps between partial pictures")

@@ -28,6 +28,7 @@ from kaiffin.foundation.text import counted
 from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures.few import few_steps
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import remarks
 from kaiffin.score import selection
@@ -66,6 +67,7 @@ def choose(
     """
     run = Run.open(path)
     config = base_now(run, changed(run.config, **(changes or {})), changes or (), tell)
+    config, few = few_steps(config, changes, tell=tell)
     candidates = run.candidates()
     if not candidates:
         raise RunError(
@@ -79,7 +81,7 @@ def choose(
         asked = ask(config, family, captions(run), config.score.seeds)
         for remark in remarks(asked.requests):
             tell.note(remark)
-        gallery = Gallery(run.evaluation, family)
+        gallery = Gallery(run.evaluation, family, few)
         asked, candidates = _within(budget, gallery, asked, candidates, batch_size, tell)
         _make(gallery, asked, candidates, batch_size, tell)
         pictures = len(asked.requests) * (len(candidates) + 1)
@@ -99,8 +101,9 @@ def promising(
     pictures and scores are those of `choose`, which finds them made; the caller holds the lock.
     """
     candidates = [(step, path) for step, path in run.candidates() if since < step <= until]
-    asked = ask(run.config, family, captions(run), run.config.score.seeds)
-    gallery = Gallery(run.evaluation, family)
+    config, few = few_steps(run.config, tell=SILENT)
+    asked = ask(config, family, captions(run), config.score.seeds)
+    gallery = Gallery(run.evaluation, family, few)
     _make(gallery, asked, candidates, batch_size, tell)
     found = weigh(run, gallery, asked, candidates, panel_of([run], run.config, tell=tell))
     tell.note(f"after step {until}: {found.verdict}")
@@ -197,7 +200,7 @@ def weigh(
         chosen=steps[found.chosen],
         highest=steps[found.highest],
         verdict=selection.verdict(found, steps),
-        sample=asked.sample,
+        sample=asked.sample | gallery.few.facts,
         pareto=tuple(steps[i] for i in selection.pareto([_point(one.means) for one in measured])),
         against=against,
         findings=tuple(selection.findings(steps, [one.means for one in measured])),

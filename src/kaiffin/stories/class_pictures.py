@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from kaiffin.data.images import open_photo, square_crop
 from kaiffin.data.prepare import Example
@@ -13,9 +14,10 @@ from kaiffin.foundation.subject import without_token
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted, first_few
 from kaiffin.models.base import ModelFamily
+from kaiffin.pictures.few import few, unusual
+from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request, remarks
-from kaiffin.pictures.sample import generate
 
 
 def class_pictures(
@@ -25,21 +27,20 @@ def class_pictures(
     """Pictures of the class for prior preservation, made by the base itself; resumable.
 
     They lie in a folder named by everything that decides them, so that a changed prompt or base
-    never meets old pictures.
+    never meets old pictures. With `data.prior.fast`, in few steps.
     """
     prior, seed = config.data.prior, config.train.seed
     if not prior.weight:
         return []
     side = config.data.resolution or family.native_size
     prompts = [prior.prompt] if prior.prompt else class_prompts(config.subject, examples)
+    found = few(prior.fast, config.base.name, unusual(prior))
+    sample: dict[str, Any] = {"steps": prior.steps, "guidance": prior.guidance, **found.sample}
     requests = [
-        Request(
-            prompts[i % len(prompts)], seed + i, side, side, steps=prior.steps,
-            guidance=prior.guidance,
-        )
+        Request(prompts[i % len(prompts)], seed + i, side, side, **sample)
         for i in range(prior.num_images)
-    ]  # fmt: skip
-    decided = content_key(family.revision, requests[0], *prompts[1:])
+    ]
+    decided = content_key(family.revision, requests[0], *prompts[1:], *found.facts.values())
     folder = run.cache / f"prior-{decided[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{request.seed:06d}.png" for request in requests]
@@ -49,12 +50,12 @@ def class_pictures(
     if todo:
         shown = first_few([f'"{prompt}"' for prompt in prompts], 1)
         tell.note(f"making {counted(len(todo), 'class picture')}: {shown}")
-        for remark in remarks(requests):
+        for remark in [found.said] * bool(found.said) + remarks(requests):
             tell.note(remark)
-        made = generate(family, [requests[i] for i in todo], batch_size=8)
+        made = make(family, [Task(requests[i], found.worn) for i in todo], batch_size=8)
         with tell.progress("class pictures", len(todo)) as progress:
-            for i, image in zip(todo, made, strict=True):
-                save_png(image, paths[i])
+            for place, image in made:
+                save_png(image, paths[todo[place]])
                 progress.advance()
     crop = square_crop((side, side), side)
     return [

@@ -28,6 +28,7 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted, first_few
 from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.files.load import load_base
+from kaiffin.pictures.few import Few, few_steps
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import remarks
 from kaiffin.score.catalogue import MEASURES, SUBJECT
@@ -50,12 +51,13 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Contender:
-    """A run with the adapter that stands for it, and what it is asked."""
+    """A run with the adapter that stands for it, and what it is asked; few: what few steps add."""
 
     run: Run
     config: Config
     step: int
     adapter: Path
+    few: Few
 
     @property
     def name(self) -> str:
@@ -133,12 +135,13 @@ def compare(
 
 def _contender(run: Run, changes: Mapping[str, Any], last: bool, tell: Tell) -> Contender:
     config = base_now(run, changed(run.config, **changes), changes, tell)
+    config, few = few_steps(config, changes, tell=tell)
     chosen = read_json(run.choice_path).get("chosen") if run.best_path.is_file() else None
     if chosen is not None and not last:
-        return Contender(run, config, chosen, run.best_path)
+        return Contender(run, config, chosen, run.best_path, few)
     if not run.finished:
         raise RunError(f"{run.path}: is not finished.", f"Run `kaiffin resume {run.path}` first.")
-    return Contender(run, config, read(run).step, run.adapter_path)
+    return Contender(run, config, read(run).step, run.adapter_path, few)
 
 
 def _refuse_twins(contenders: Sequence[Contender]) -> None:
@@ -180,7 +183,7 @@ def _picture_all(
             if remark not in said:
                 tell.note(remark)
             said.add(remark)
-        gallery = Gallery(one.run.evaluation, family)
+        gallery = Gallery(one.run.evaluation, family, one.few)
         files = [None, one.adapter]
         todo = gallery.todo(files, asked)
         tell.note(f"{one.name}: {counted(len(asked.requests), 'picture')}, {todo} still to be made")
@@ -203,7 +206,7 @@ def _choice(one: Contender, outcome: Outcome, panel: Panel) -> Choice:
         chosen=one.step,
         highest=one.step,
         verdict=f"step {one.step} stands for this run",
-        sample=outcome.asked.sample,
+        sample=outcome.asked.sample | one.few.facts,
     )
 
 

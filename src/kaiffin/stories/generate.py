@@ -18,7 +18,6 @@ from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained, within_memory
-from kaiffin.foundation.settings import changed
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import plain_prompt
 from kaiffin.foundation.tell import SILENT, Once, Tell
@@ -26,7 +25,8 @@ from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
-from kaiffin.pictures import canvas, fast
+from kaiffin.pictures import canvas
+from kaiffin.pictures.few import NONE, Few, few_steps
 from kaiffin.pictures.make import Embedding, Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import Library
 from kaiffin.pictures.recipe import read_recipe, save_png
@@ -55,9 +55,8 @@ class Order:
     the run or here; metadata: whether each picture carries its recipe; embeddings: files of textual
     inversion; skip_unknown: whether to go on without what adapter files hold and Kaiffin does not
     apply; strength: of the run's own adapter; library: the adapters (<lora:NAME:0.8>) and
-    embeddings that prompts may name, None where they may name none; fast: a few-step adapter,
-    FILE[:WEIGHTS] or "own", which brings its settings along; regions: where each adapter acts,
-    `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere;
+    embeddings that prompts may name, None where they may name none; regions: where each adapter
+    acts, `columns`, `rows`, or WORD=LEFT,TOP,RIGHT,BOTTOM for each; none, where all act everywhere;
     start: another way in than noise; of one that varies, `count` are neighbours of `seed` on the
     seeds from its `vary_seed` on.
     """
@@ -78,7 +77,6 @@ class Order:
     strength: float = 1.0
     library: Library | None = None
     regions: Sequence[str] = ()
-    fast: str | None = None
     start: Start | None = None
 
 
@@ -132,13 +130,13 @@ def generate(
 @dataclass(frozen=True)
 class Opened:
     """An order, understood: the run it is of, the configuration with its changes, the adapters of
-    all pictures, the one for few steps, and the prompts."""
+    all pictures, what few steps make of them, and the prompts."""
 
     run: Run | None
     config: Config
     adapters: tuple[WeightedAdapter, ...]
     prompts: tuple[Said, ...]
-    fast: tuple[WeightedAdapter, ...] = ()
+    few: Few = NONE
 
 
 def open_order(
@@ -146,12 +144,12 @@ def open_order(
 ) -> Opened:
     """Reads what an order names; as `generate`, but for the base, which is not loaded."""
     run, config = open_source(order.source, changes, tell=tell)
-    config, few, lift = _few_steps(order, config, changes or {}, tell)
+    config, few = few_steps(config, changes, skip_unknown=order.skip_unknown, tell=tell)
     canvas.refuse_unusable(order.start)
-    adapters = _adapters(replace(order, strength=lift * order.strength), run)
+    adapters = _adapters(replace(order, strength=few.lift * order.strength), run)
     worn, once = [one.path for one in adapters], Once(tell)
     if not order.blends:
-        refuse_twice([*worn, *(one.path for one in few)])
+        refuse_twice([*worn, *(one.path for one in few.worn)])
     reader = Reader(config.sample, order.library, config.subject if run else None, worn, once)
     read = (reader.read(prompt, order.embeddings) for prompt in order.prompts)
     prompts = tuple(_in_regions(order, said, worn, tell) for said in read)
@@ -178,19 +176,6 @@ def _in_regions(order: Order, said: Said, worn: Sequence[Path], tell: Tell) -> S
     return replace(said, regions=found)
 
 
-def _few_steps(
-    order: Order, config: Config, given: Mapping[str, Any], tell: Tell
-) -> tuple[Config, tuple[WeightedAdapter, ...], float]:
-    """The configuration as the few-step adapter wants it, that adapter, and what the run's own is
-    multiplied by; no adapter if none is asked for."""
-    if order.fast is None:
-        return config, (), 1.0
-    found = fast.find(order.fast, config.base.name)
-    tell.note(fast.said(found, given))
-    worn = WeightedAdapter(found.path, found.weights, order.skip_unknown)
-    return changed(config, **fast.settings(found, given)), (worn,), found.kind.lift
-
-
 def tasks_of(
     order: Order, opened: Opened, family: ModelFamily, *, tell: Tell = SILENT
 ) -> list[Task]:
@@ -204,7 +189,7 @@ def tasks_of(
     return [
         Task(
             closer_to(request(one.text, seed, sample, way), one.subject, family),
-            (*mix, *one.adapters, *opened.fast),
+            (*mix, *one.adapters, *opened.few.worn),
             (*words, *one.embeddings),
             one.regions,
         )

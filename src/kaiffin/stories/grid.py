@@ -35,6 +35,7 @@ from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
+from kaiffin.pictures.few import NONE, Few, few_steps
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import refuse_large, remarks, slug
@@ -94,10 +95,11 @@ def grid(
     what cannot be made, before anything is made.
     """
     run, config = open_source(order.source, changes, tell=tell)
-    asked = ask(order, run, config)
+    config, few = few_steps(config, changes, tell=tell)
+    asked = ask(order, run, config, few)
     if run is None and (subject := _subject(order, asked, tell)):
         config = config.model_copy(update={"subject": subject})
-        asked = ask(order, run, config)
+        asked = ask(order, run, config, few)
     for remark in remarks(cell.setting.request for cell in asked.cells):
         tell.note(remark)
     panel = _open_panel(run, config, asked.prompts, tell)
@@ -113,11 +115,11 @@ def grid(
     return MadeGrid(asked, tuple(paths), scored, written)
 
 
-def ask(order: GridOrder, run: Run | None, config: Config) -> Grid:
-    """The grid that is wanted, with every value validated."""
+def ask(order: GridOrder, run: Run | None, config: Config, few: Few = NONE) -> Grid:
+    """The grid that is wanted, with every value validated; few: as `few_steps` has it."""
     file = of_run(run)[0].path if run else order.adapter
     prompt = fill(order.prompt or "", config.subject)
-    start = Setting(prompt, order.seed or 0, config.sample, file)
+    start = Setting(prompt, order.seed or 0, config.sample, file, few=few)
     by_letter = axes.read(order.axes, start, run, config)
     names = [axis.name for axis in by_letter.values()]
     if (order.prompt is None) == ("prompt" not in names):

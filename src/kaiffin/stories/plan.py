@@ -82,10 +82,21 @@ def say(planned: Planned, tell: Tell) -> None:
         f" {counted(made.steps, 'step')} = {counted(round(made.epochs), 'epoch')}; roughly"
         f" {duration(planned.seconds)} on this {made.device.type}"
     )
+    if made.of_base:
+        more = made.of_base / (made.pictures - made.of_base)
+        tell.note(f"the base is asked in the steps ({_held(planned)}): {more:.0%} more time")
     if planned.memory is None:
         tell.note(f"memory: about {size_text(made.memory)}, little of what is free")
     else:
         _say_memory(planned.memory, planned, tell)
+
+
+def _held(planned: Planned) -> str:
+    """The settings that ask the base in the steps."""
+    goal = planned.config.train.objective
+    keeps = f"train.objective.keep {goal.keep:g} in {goal.keep_share:.0%} of the steps"
+    dco = f"train.objective.dco_beta {goal.dco_beta:g}" if goal.dco_beta else ""
+    return " and ".join(filter(None, (keeps if goal.keep else "", dco)))
 
 
 def _say_memory(measured: Memory, planned: Planned, tell: Tell) -> None:

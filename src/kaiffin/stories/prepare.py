@@ -7,12 +7,16 @@ from pathlib import Path
 
 from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
-from kaiffin.foundation.config import Config
+from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.folder import expanded, file_name
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import CONTACT_SHEET
+from kaiffin.foundation.runtime import Runtime, choose_threads, contained
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.facts import read_text_facts
+from kaiffin.models.files.load import load_autoencoder
+from kaiffin.models.files.resolve import is_here, is_local
+from kaiffin.train.through import Through
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,14 @@ class PhotoSet(Shown):
     sheet: Path
 
 
+@contained()
 def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> PhotoSet:
     """Looks at every photo and writes a manifest and a contact sheet into `out`, by default
     prepared/<name of the photos' folder>.
 
-    What must be mended before a training stands in `prepared.problems`; it is no error here.
+    Where the base is on this machine, each photo goes once through its autoencoder: what comes back
+    is on the sheet. What must be mended before a training stands in `prepared.problems`; it is no
+    error here.
     """
     facts = read_text_facts(config.base.name, tell)
     for remark in facts.remarks:
@@ -36,8 +43,21 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     resolution = config.data.resolution or facts.native_size
     photos = expanded(config.data.photos or Path()).resolve()
     out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
+    through = _through(config.base, facts.native_size, out / "cache", tell)
     prepared = look_at(
-        config.data, config.subject, resolution,
-        pieces=facts.token_pieces, max_tokens=facts.max_tokens, out=out, tell=tell,
-    )  # fmt: skip
+        config.data, config.subject, resolution, words=facts, through=through, out=out, tell=tell
+    )
     return PhotoSet(prepared, resolution, out / CONTACT_SHEET)
+
+
+def _through(base: BaseConfig, native_size: int, kept: Path, tell: Tell) -> Through | None:
+    """The base's autoencoder; None where it would have to be taken from the hub first."""
+    if not is_here(base.name) or (base.vae and not is_local(base.vae)):
+        tell.note(
+            f"note: {base.name} is not on this machine yet, so the photos were not sent through its"
+            " autoencoder; `kaiffin bases get` takes it"
+        )
+        return None
+    runtime = Runtime.from_config(base)
+    choose_threads(native_size, runtime.device)
+    return Through(load_autoencoder(base, runtime, tell), base.name, kept, tell)

@@ -25,8 +25,9 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import BASE, files_now
 from kaiffin.models.files.load import load_base
 from kaiffin.models.files.resolve import pinned
+from kaiffin.pictures.few import few_steps
+from kaiffin.pictures.make import Wardrobe, beside
 from kaiffin.pictures.request import Request, remarks, request
-from kaiffin.pictures.sample import generate
 from kaiffin.stories import choose, export, plan
 from kaiffin.stories.class_pictures import class_pictures
 from kaiffin.stories.plan import Planned
@@ -34,6 +35,7 @@ from kaiffin.train import beginning, edits
 from kaiffin.train.session import Session, changed_session, open_session
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
+from kaiffin.train.validation import Validation
 from kaiffin.train.watch import (
     Candidates,
     Metrics,
@@ -132,7 +134,8 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     planned = plan.of_session(session, begun=begun)
     plan.say(planned, tell)
     if run.config.sample.preview_every or run.config.score.early_stop:  # pictures by `sample`
-        for remark in remarks(_preview_requests(run.config)):
+        config, _ = few_steps(run.config, tell=tell)
+        for remark in remarks(_preview_requests(config)):
             tell.note(remark)
     if planned.changes:
         session = changed_session(session, planned.changes, tell=tell)
@@ -185,6 +188,9 @@ def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
     trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache))
+    if config.train.validate_every:
+        held_out = session.photos[config.data.photos].held_out
+        trainer.validation = Validation(trainer, held_out)
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []
@@ -225,12 +231,14 @@ def _keeper(run: Run, session: Session, trainer: Trainer, tell: Tell) -> Callabl
 
 def _previewer(session: Session, trainer: Trainer) -> Preview:
     """A function that makes the preview pictures with the adapter as it is now."""
-    stack, requests = session.stack, _preview_requests(session.config)
+    config, few = few_steps(session.config, tell=SILENT)
+    stack, requests = session.stack, _preview_requests(config)
+    wardrobe = Wardrobe(session.family, len(few.worn))
 
     def make() -> list[tuple[str, Image.Image]]:
         stack.train(False)
         with trainer.shown():
-            images = list(generate(session.family, requests, share=stack.share))
+            images = list(beside(stack, few.lift, few.worn, requests, wardrobe))
         stack.train(True)
         return list(zip([one.prompt for one in requests], images, strict=True))
 

@@ -18,6 +18,8 @@ from kaiffin.foundation.phases import expand
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, flat
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.pictures.fast import SETTINGS
+from kaiffin.pictures.few import unusual
 from kaiffin.stories import train
 from kaiffin.stories.generate import Order, generate
 
@@ -144,8 +146,10 @@ def _make_pictures(training: Training, trial: str, tell: Tell) -> None:
     folder = _pictures(training.out, trial)
     for old in folder.path.glob("*.png"):  # of an interrupted attempt
         old.unlink()
-    sample = training.trials[trial].model_dump(mode="json")
-    changes = {f"sample.{name}": value for name, value in sample.items()}
+    asked = training.trials[trial]
+    sample = asked.model_dump(mode="json")
+    open_ = set(SETTINGS) - unusual(asked) if asked.fast else ()  # for the few-step adapter to say
+    changes = {f"sample.{name}": sample[name] for name in sample if name not in open_}
     order = Order(str(training.run.path), training.prompts, count=training.count, out=folder.path)
     paths = generate(order, changes=changes, tell=tell).paths
     made = {"prompts": training.prompts, "count": training.count, "sample": sample}

@@ -26,11 +26,13 @@ MAY_CHANGE = {
     "train.steps": "",  # see `_word_of_steps`
     "train.checkpoint_every": "",
     "train.keep": "",
+    "train.validate_every": "",
     "train.tensorboard": "",
     "train.fit_memory": "it has no effect on a training that has begun",
     "train.gradient_checkpointing": OTHER_BITS,
     "base.device": OTHER_BITS,
     "base.text_device": OTHER_BITS,
+    "base.compile": OTHER_BITS,
     "adapter.layouts": "",
     "subject.kind": "",
     "sample.*": "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,15 +13,16 @@ from kaiffin.adapters.stack import Stack
 from kaiffin.data.dataset import Dataset, Draw, mask_key
 from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, uniform
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.train.classes import KEEP, class_caption
 
 
 @dataclass(frozen=True)
 class Batch:
     """What is known of the items before any noise.
 
-    role: instance or prior; latents mean and std (B, C, h, w); sizes and captions per item;
+    role: instance, prior or keep; latents mean and std (B, C, h, w); sizes and captions per item;
     mask (B, 1, h, w) or None.
     """
 
@@ -50,7 +51,8 @@ class Inputs:
     ) -> None:  # fmt: skip
         self.family, self.dataset, self.cache = family, dataset, cache
         self.data, self.device = phase.config.data, runtime.device
-        self.batch_size = phase.config.train.batch_size or 1
+        self.subject, self.train = phase.config.subject, phase.config.train
+        self.batch_size = self.train.batch_size or 1
         self.text_learns = bool(phase.trains & {TEXT, EMBEDDING})
         self.text_state = ""
 
@@ -59,12 +61,28 @@ class Inputs:
         self.text_state = "" if self.text_learns else _fingerprint(stack)
 
     def batches(self, number: int) -> list[Batch]:
-        """The `number`-th photos and, with prior preservation, as many class pictures."""
+        """The `number`-th photos and, with prior preservation, as many class pictures; in steps
+        that keep the class, the photos once more, under captions of it."""
         size = self.batch_size
-        found = [self.batch(self.dataset.batch(number, size), "instance")]
+        draws = [d for d in self.dataset.batch(number, size) for _ in range(self.train.noises)]
+        found = [self.batch(draws, "instance")]
         if self.dataset.prior:
             found.append(self.batch(self.dataset.prior_batch(number, size), "prior"))
+        if self._keeps(number // self.train.accumulate):
+            found.append(self._of_class(found[0], number))
         return found
+
+    def _keeps(self, step: int) -> bool:
+        goal = self.train.objective
+        return bool(goal.keep) and uniform(self.train.seed, KEEP, step) < goal.keep_share
+
+    def _of_class(self, batch: Batch, number: int) -> Batch:
+        first, seed = number * len(batch), self.train.seed
+        captions = [
+            class_caption(caption, self.subject, seed, first + k)
+            for k, caption in enumerate(batch.captions)
+        ]
+        return replace(batch, role=KEEP, captions=captions, mask=None)
 
     def batch(self, draws: Sequence[Draw], role: str = "instance") -> Batch:
         """The draws, all of one crop size, with their latents."""
@@ -85,15 +103,15 @@ class Inputs:
         """`mean` and `std` (C, h, w), and where there are masks `mask` (1, h, w), on the CPU."""
         example, data = draw.example, self.data
         key = content_key(
-            "latents", self.family.revision, self.family.dtype, example.sha256, example.crop,
-            draw.flipped, data.background, data.masks, mask_key(example), example.role,
+            "latents", self.family.revision, self.family.dtype, example.sha256, draw.crop,
+            draw.turn, draw.flipped, data.background, data.masks, mask_key(example), example.role,
         )  # fmt: skip
 
         def encode() -> dict[str, Tensor]:
-            pixels = self.dataset.pixels(example, draw.flipped)[None]
+            pixels = self.dataset.pixels(draw)[None]
             mean, std = self.family.encode_images(pixels.to(self.device))
             entry = {"mean": mean[0], "std": std[0]}
-            mask = self.dataset.mask(example, draw.flipped)
+            mask = self.dataset.mask(draw)
             if mask is not None:
                 entry["mask"] = torch.nn.functional.interpolate(
                     mask[None], size=mean.shape[-2:], mode="area"
@@ -106,13 +124,23 @@ class Inputs:
         """What the denoiser is told; with gradients where the text towers learn."""
         if self.text_learns:
             return self.family.encode_text(batch.captions, batch.sizes)
-        pairs = zip(batch.captions, batch.sizes, strict=True)
-        parts = [self._told(caption, size) for caption, size in pairs]
+        return self._kept(batch.captions, batch.sizes, self.text_state)
+
+    def plain_conditioning(
+        self, captions: Sequence[str], sizes: Sequence[SizeFacts]
+    ) -> Conditioning:
+        """What the base itself would be told; to be called while adapters are off."""
+        return self._kept(captions, sizes, "")
+
+    def _kept(
+        self, captions: Sequence[str], sizes: Sequence[SizeFacts], state: str
+    ) -> Conditioning:
+        parts = [self._told(c, s, state) for c, s in zip(captions, sizes, strict=True)]
         return Conditioning.cat(parts).map(lambda tensor: tensor.to(self.device))
 
-    def _told(self, caption: str, size: SizeFacts) -> Conditioning:
+    def _told(self, caption: str, size: SizeFacts, state: str) -> Conditioning:
         """Of one picture, on the CPU."""
-        base = (self.family.revision, self.family.dtype, self.text_state)
+        base = (self.family.revision, self.family.dtype, state)
         key = content_key("text", *base, caption, size)
 
         def encode() -> dict[str, Tensor]:

@@ -167,10 +167,17 @@ class _Step:
     @classmethod
     def of(cls, config: Config, family: ModelFamily) -> _Step:
         train, data = config.train, config.data
-        batch = (train.batch_size or 1) * (2 if data.prior.weight else 1)
+        batch = at_once(config)
         caption = f"a photo of {config.subject.phrase}"
         side = data.resolution or family.native_size
         return cls(batch, side, caption, train.gradient_checkpointing)
+
+
+def at_once(config: Config) -> int:
+    """Pictures of one pass with gradients."""
+    train = config.train
+    photos = (train.batch_size or 1) * train.noises * (2 if train.objective.keep else 1)
+    return photos + (train.batch_size or 1) * bool(config.data.prior.weight)
 
 
 def lived(run: Callable[[FakeTensorMode], Any]) -> int:
@@ -278,6 +285,8 @@ def _rungs(
         )  # fmt: skip
     if not train.gradient_checkpointing:
         yield {"train.gradient_checkpointing": True}, "steps take about a third longer", step_again
+    if train.objective.keep:
+        yield {"train.objective.keep": 0.0}, "nothing keeps the class as it was", step_again
     if not base.vae_tiling:
         yield {"base.vae_tiling": True}, "large pictures are decoded in tiles, a little slower", (
             lambda before, config, meter: replace(before, pictures=meter.pictures(config))

@@ -16,7 +16,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.phases import Phase
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.parts import num_bytes
-from kaiffin.train.memory import lived
+from kaiffin.train.memory import at_once, lived
 
 # Forward and backward of a frozen UNet with adapters, as a multiple of one forward's operations.
 STEP_FACTOR = 2.5
@@ -26,7 +26,9 @@ _COSTS: dict[Hashable, tuple[int, int]] = {}
 @dataclass(frozen=True)
 class Plan:
     """trainable: weights; epochs: passes over the photos; memory: bytes at the peak (estimate);
-    macs: multiply-adds of one forward of one picture, in layers with weights."""
+    macs: multiply-adds of one forward of one picture, in layers with weights; pictures: of a step
+    on average, a forward without gradients counted by what it costs; of_base: those of them that
+    `train.objective.keep` and `dco_beta` bring."""
 
     trainable: int
     modules: int
@@ -34,7 +36,8 @@ class Plan:
     epochs: float
     memory: int
     macs: int
-    batch: int
+    pictures: float
+    of_base: float
     device: torch.device
 
     @staticmethod
@@ -48,7 +51,7 @@ class Plan:
         """
         train = config.train
         trainable = [p.numel() for p in stack.parameters()]
-        batch = (train.batch_size or 1) * (2 if config.data.prior.weight else 1)
+        batch = at_once(config)
         side = (config.data.resolution or family.native_size) // family.downscale
         macs, activations = unet_cost(family, side)
         weights = num_bytes(family.towers.values())
@@ -56,18 +59,28 @@ class Plan:
         # Weight, gradient and AdamW's two moments of each trainable number, in fp32.
         memory = weights + 16 * sum(trainable) + int(kept * activations * batch)
         drawn = (train.batch_size or 1) * train.accumulate
+        held = _of_base(config) * drawn * train.noises
+        pictures = drawn * (train.noises + bool(config.data.prior.weight)) + held
         epochs = sum(
             (phase.last - phase.first) * drawn / len(photos[phase.config.data.photos].examples)
             for phase in phases
         )
         return Plan(
             sum(trainable), len(list(stack.layers())), phases[-1].last, epochs, memory,
-            macs, batch * train.accumulate, family.device,
+            macs, pictures, held, family.device,
         )  # fmt: skip
 
     def seconds(self, macs_per_second: float) -> float:
         """Expected training time at a measured speed."""
-        return self.steps * self.batch * self.macs * STEP_FACTOR / macs_per_second
+        return self.steps * self.pictures * self.macs * STEP_FACTOR / macs_per_second
+
+
+def _of_base(config: Config) -> float:
+    """Pictures a photo that methods which ask the base bring: under captions of the class, and the
+    base's own forward of each."""
+    goal = config.train.objective
+    keeps = goal.keep_share if goal.keep else 0.0
+    return keeps + (keeps + (goal.dco_beta is not None)) / STEP_FACTOR
 
 
 def unet_cost(family: ModelFamily, side: int) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import photo_folders
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base, refitted
+from kaiffin.train.through import Through
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def _look_at_photos(
     for folder in photo_folders(config):
         data = config.data.model_copy(update={"photos": folder})
         out = run.photos_folder(len(found) + 1) if run else None
+        through = Through(family, config.base.name, run.cache, tell) if run else None
         found[folder] = look_at(
             data, config.subject, resolution,
-            pieces=family.token_pieces, max_tokens=family.max_tokens, out=out,
-            listing=listings.get(folder), tell=tell,
+            words=family, through=through, out=out, listing=listings.get(folder), tell=tell,
         )  # fmt: skip
         refuse_problems(found[folder])
     return found

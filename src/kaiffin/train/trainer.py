@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -23,14 +23,17 @@ from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import DivergedError
 from kaiffin.foundation.phases import Phase
-from kaiffin.foundation.runtime import Runtime, derived_seed, generator, randn, seed_dropout
+from kaiffin.foundation.runtime import Runtime, derived_seed, randn, seed_dropout
 from kaiffin.models.base import Conditioning, ModelFamily
 from kaiffin.models.diffusion import loss as objective
 from kaiffin.train import optimizers
+from kaiffin.train.anchor import Anchor
 from kaiffin.train.average import Average
+from kaiffin.train.classes import KEEP
 from kaiffin.train.groups import groups
 from kaiffin.train.inputs import Batch, Inputs
 from kaiffin.train.state import TrainState
+from kaiffin.train.times import Times
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,29 @@ class Noised:
 
 
 @dataclass(frozen=True)
+class Validated:
+    """The loss on held-out photos: with the adapter as it would be kept now, and without it."""
+
+    loss: float
+    base: float
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What one optimizer step did.
 
-    step: how many are done now; rates: learning rate of each tower; seconds: wall time.
+    step: how many are done now; rates: learning rate of each tower; seconds: wall time; validated:
+    the loss on held-out photos, where it was asked for after this step.
     """
 
     step: int
     loss: float
     prior_loss: float | None
+    keep_loss: float | None
     grad_norm: float
     rates: dict[str, float]
     seconds: float
+    validated: Validated | None = None
 
 
 class Listener(Protocol):
@@ -84,6 +98,8 @@ class Trainer:
         self.family, self.stack, self.dataset = family, stack, dataset
         self.runtime = runtime
         self.inputs = Inputs(family, dataset, phase, runtime, cache)
+        self.anchor = Anchor(self.inputs, stack, train.objective, self.config.subject, runtime)
+        self.times = Times(train.objective, family.schedule, train.seed)
         self.listeners = list(listeners)
         self.step, self.steps = self.phase.first, self.phase.last
         self.seed = train.seed
@@ -93,6 +109,7 @@ class Trainer:
         uses_scaler = runtime.precision == torch.float16
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=uses_scaler)
         self.finished = False
+        self.validation: Callable[[], Validated] | None = None
         if train.gradient_checkpointing:
             family.enable_gradient_checkpointing()
 
@@ -105,7 +122,7 @@ class Trainer:
             listener.on_start(self.step, self.steps)
         try:
             while self.step < min(until or self.steps, self.steps) and not self.finished:
-                result = self._one_step()
+                result = self._validated(self._one_step())
                 for listener in self.listeners:
                     listener.on_step(result)
         finally:
@@ -116,13 +133,19 @@ class Trainer:
         """Ends the training after this step, for good: a restart does not take it up again."""
         self.finished = True
 
+    def _validated(self, result: StepResult) -> StepResult:
+        """With the loss on held-out photos, every so often and after the last step."""
+        due = self.step == self.steps or self.step % (self.config.train.validate_every or 1) == 0
+        ask = self.validation if due else None
+        return replace(result, validated=ask()) if ask else result
+
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
         # The adapters' drop-out is the only draw from the global generators.
         seed_dropout(self.runtime.device, derived_seed(self.seed, "step", self.step))
-        weights = {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0}
-        totals = dict.fromkeys(weights, 0.0)
+        weights = self._weights()
+        totals: dict[str, float] = {}
         for part in range(accumulate):
             number = self.step * accumulate + part
             batches = self.inputs.batches(number)
@@ -130,13 +153,26 @@ class Trainer:
             weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
             self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
             for batch, value in zip(batches, losses, strict=True):
-                totals[batch.role] += value.item() / accumulate
+                totals[batch.role] = totals.get(batch.role, 0.0) + value.item() / accumulate
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
+        self.times.end_step()
         self.step += 1
-        prior = totals["prior"] if self.dataset.prior else None
         seconds = time.perf_counter() - started
-        return StepResult(self.step, totals["instance"], prior, norm, rates, seconds)
+        return StepResult(
+            self.step,
+            totals["instance"],
+            totals.get("prior"),
+            totals.get(KEEP),
+            norm,
+            rates,
+            seconds,
+        )
+
+    def _weights(self) -> dict[str, float]:
+        """How much the loss of each role counts."""
+        keep = self.config.train.objective.keep
+        return {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0, KEEP: keep or 0.0}
 
     def _update(self) -> tuple[float, dict[str, float]]:
         """Clips, steps and returns (gradient norm before clipping, learning rates)."""
@@ -182,6 +218,7 @@ class Trainer:
             return [value for batch in batches for value in self.losses([batch], number)]
         noised = [self._noised(batch, number) for batch in batches]
         told = [self.inputs.conditioning(batch) for batch in batches]
+        of_base = self.anchor.said(batches, [n.x_t for n in noised], [n.t for n in noised])
         with self.runtime.autocast():
             output = self.family.predict(
                 torch.cat([n.x_t for n in noised]),
@@ -189,18 +226,23 @@ class Trainer:
                 Conditioning.cat(told),
             )
         outputs = output.split([len(batch) for batch in batches])
-        return [self._loss(*each) for each in zip(batches, noised, outputs, strict=True)]
+        parts = zip(batches, noised, outputs, of_base, strict=True)
+        return [self._loss(*each, number) for each in parts]
 
-    def _loss(self, batch: Batch, noised: Noised, output: Tensor) -> Tensor:
-        goal, schedule = self.config.train.objective, self.family.schedule
-        weight = None
-        if goal.min_snr_gamma is not None:
-            weight = schedule.weight(noised.t, goal.min_snr_gamma)
-            weight = weight.to(self.runtime.device, torch.float32)
-        each = objective.loss(
-            output, noised.target, kind=goal.loss, huber_delta=goal.huber_delta, weight=weight,
-            mask=batch.mask,
-        )  # fmt: skip
+    def _loss(
+        self, batch: Batch, noised: Noised, output: Tensor, of_base: Tensor | None, number: int
+    ) -> Tensor:
+        """Mean over the batch. of_base: what the base says, where a method asks it."""
+        if batch.role == KEEP and of_base is not None:
+            each = self._errors(batch, noised, output, of_base)
+        else:
+            each = self._errors(batch, noised, output, noised.target)
+        if batch.role == "instance":
+            self.times.see(number * len(batch), each)
+        beta = self.config.train.objective.dco_beta
+        if batch.role == "instance" and beta is not None and of_base is not None:
+            base = self._errors(batch, noised, of_base, noised.target)
+            each = objective.dco(each, base, beta)
         if not torch.isfinite(each).all():
             bad = [
                 f"{batch.names[i]} at timestep {noised.t[i].item():g}"
@@ -210,9 +252,21 @@ class Trainer:
             raise self._diverged("loss", each.mean().item(), bad)
         return each.mean()
 
+    def _errors(self, batch: Batch, noised: Noised, output: Tensor, target: Tensor) -> Tensor:
+        """(B,) distances of output and target, as the objective counts them."""
+        goal, weight = self.config.train.objective, None
+        if goal.min_snr_gamma is not None:
+            weight = self.family.schedule.weight(noised.t, goal.min_snr_gamma)
+            weight = weight.to(self.runtime.device, torch.float32)
+        return objective.loss(
+            output, target, kind=goal.loss, huber_delta=goal.huber_delta, weight=weight,
+            mask=batch.mask,
+        )  # fmt: skip
+
     def _noised(self, batch: Batch, number: int) -> Noised:
-        """Each item draws posterior, noise and time from its own place in the stream."""
-        first, role = number * len(batch), batch.role
+        """Each item draws posterior, noise and time from its own place in the stream; photos under
+        captions of the class are noised as they are under their own."""
+        first, role = number * len(batch), "instance" if batch.role == KEEP else batch.role
         places = range(first, first + len(batch))
         shape, device, schedule = batch.mean.shape[1:], self.runtime.device, self.family.schedule
 
@@ -225,8 +279,7 @@ class Trainer:
         if strength:
             eps = objective.offset_noise(eps, draw("offset", (shape[0], 1, 1)), strength)
         eps = eps.to(device)
-        times = [schedule.draw_time(generator(self.seed, role, "t", place)) for place in places]
-        t = torch.stack(times).to(device)
+        t = self.times.draw(role, places).to(device)
         return Noised(schedule.add_noise(x0, eps, t), t, schedule.target(x0, eps, t))
 
     def _diverged(self, what: str, value: float, where: list[str]) -> DivergedError:
@@ -244,6 +297,7 @@ class Trainer:
         tensors, numbers = optimizers.state(self.optimizer)
         tensors |= self.average.tensors()
         facts = {"scaler": scaler, "optimizer": numbers, "finished": self.finished}
+        facts |= {"times": self.times.means}
         return TrainState(self.step, self.stack.state(), tensors, facts)
 
     def restore(self, state: TrainState) -> None:
@@ -254,6 +308,7 @@ class Trainer:
         self.average.restore(state.optimizer)
         if state.facts.get("scaler"):
             self.scaler.load_state_dict(state.facts["scaler"])
+        self.times.means = state.facts.get("times", self.times.means)
         self.step, self.finished = state.step, state.facts.get("finished", False)
 
 

@@ -43,6 +43,7 @@ class Pace:
     def __init__(self, tell: Tell) -> None:
         self.tell, self.waits = tell, contextlib.ExitStack()
         self.loss, self.seconds = Smoothed(), Smoothed()
+        self.validated = ""
 
     def on_start(self, step: int, steps: int) -> None:
         self.progress = self.waits.enter_context(self.tell.progress("training", steps))
@@ -51,7 +52,10 @@ class Pace:
     def on_step(self, result: StepResult) -> None:
         loss, seconds = self.loss.add(result.loss), self.seconds.add(result.seconds)
         rate, speed = max(result.rates.values()), 1 / max(seconds, 1e-9)
-        text = f"loss {loss:.4f}  rate {rate:.2g}  {speed:.1f} steps/s"
+        if result.validated:
+            now = result.validated
+            self.validated = f"  held out {now.loss:.4f} (base {now.base:.4f})"
+        text = f"loss {loss:.4f}{self.validated}  rate {rate:.2g}  {speed:.1f} steps/s"
         self.progress.plot(result.loss)
         self.progress.update(result.step, text=text)
 
@@ -108,10 +112,13 @@ class Metrics:
             "step": result.step,
             "loss": result.loss,
             "prior_loss": result.prior_loss,
+            "keep_loss": result.keep_loss,
             "grad_norm": result.grad_norm,
             "rates": result.rates,
             "seconds": round(result.seconds, 4),
         }
+        if result.validated:
+            entry |= {"held_out_loss": result.validated.loss, "base_loss": result.validated.base}
         self.file.write(json.dumps(entry) + "\n")
 
     def on_end(self) -> None:
@@ -139,6 +146,11 @@ class TensorBoard:
         add("loss_smoothed", self.smoothed.add(result.loss), result.step)
         if result.prior_loss is not None:
             add("loss_prior", result.prior_loss, result.step)
+        if result.keep_loss is not None:
+            add("loss_keep", result.keep_loss, result.step)
+        if result.validated:
+            add("loss_held_out", result.validated.loss, result.step)
+            add("loss_held_out_base", result.validated.base, result.step)
         for tower, rate in result.rates.items():
             add(f"learning_rate/{tower}", rate, result.step)
         add("gradient_norm", result.grad_norm, result.step)

@@ -59,7 +59,20 @@ def test_a_command_line_of_sd_scripts(photos: Path, tmp_path: Path) -> None:
     assert (config.data.crop, config.data.upscale) == ("bucket", True)
     assert (config.sample.clip_skip, config.sample.sampler) == (1, "euler-a")
     assert told(made, "unknown") == {"flying_carpet"}
-    assert {"shuffle_caption", "keep_tokens", "wandb_api_key"} <= told(made, "none")
+    assert (config.data.shuffle_tags, config.data.keep_tags) == (True, 1)
+    assert "wandb_api_key" in told(made, "none")
+
+
+def test_tags_are_kept_only_where_something_is_shuffled(photos: Path) -> None:
+    call = f"train_network.py --train_data_dir={photos} --keep_tokens 2"
+    made = take(call)
+    assert not made.config.data.shuffle_tags
+    assert "keep_tokens" in told(made, "differs")
+    data = take(f"{call} --caption_tag_dropout_rate 0.1 --random_crop").config.data
+    assert (data.tag_dropout, data.keep_tags, data.crops) == (0.1, 2, "random")
+    assert take(f"{call.partition(' --keep')[0]} --shuffle_caption").config.data.keep_tags == 0
+    made = take(f"{call} --shuffle_caption --keep_tokens_separator=::")
+    assert "keep_tokens_separator" in told(made, "none")
 
 
 def test_nothing_is_dropped_in_silence(photos: Path, tmp_path: Path) -> None:
@@ -129,6 +142,8 @@ def test_a_command_line_of_diffusers(photos: Path) -> None:
         4, 4, "attention",
     )  # fmt: skip
     assert (config.data.resolution, config.train.accumulate) == (512, 4)
+    assert config.data.crops == "random"
+    assert dreambooth(photos, more="--center_crop").config.data.crops == "fixed"
     assert (config.data.prior.weight, config.data.prior.num_images) == (1, 100)
     assert config.data.prior.prompt == "a photo of dog"
     assert "push_to_hub" in told(made, "none")
@@ -168,6 +183,7 @@ def test_onetrainer(photos: Path, tmp_path: Path) -> None:
     assert (config.adapter.rank, config.adapter.alpha) == (16, 1)
     assert config.train.steps == 4 * 5 // 4 * 10
     assert (config.data.flip, config.data.crop) == (True, "bucket")
+    assert (config.data.shuffle_tags, config.data.keep_tags, config.data.rotate) == (True, 2, 4)
     assert config.train.objective.min_snr_gamma == 5
     assert config.adapter.text_encoder
     assert config.train.optimizer == "prodigy"

@@ -13,6 +13,8 @@ from kaiffin.adapters.load import load_adapter, was_trained_on
 from kaiffin.miniature import WEIGHTS
 from kaiffin.miniature.build import fast, stages
 from kaiffin.miniature.build.fast import Levels, Student, consistency, stepped
+from kaiffin.miniature.build.marathon import Every, Marathon, load_average
+from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.world import world
 from kaiffin.models.base import Conditioning, SizeFacts
 from kaiffin.models.diffusion.samplers import guided, sample_euler
@@ -115,10 +117,43 @@ def test_the_teacher_is_the_base_with_guidance_and_the_student_begins_as_the_bas
     assert torch.allclose(student(x, [sigma], words), expected, atol=1e-5)
 
 
+def pool() -> stages.Pool:
+    specs = [world.training_spec(1, index) for index in range(4)]
+    return stages.Pool(np.stack([np.asarray(world.render(spec, 64)) for spec in specs]), 1)
+
+
+def trained(folder: Path, samples: int, dies_at: int | None = None) -> bytes:
+    """The file that a training of the stage ends in."""
+    made = fast.new_student(WEIGHTS, "fast", 1, CPU)
+    step_loss = fast.fast_stage(made, pool(), 2)
+
+    def loss(step: int, part: slice) -> Tensor:
+        if step == dies_at:
+            raise InterruptedError
+        return step_loss(step, part)
+
+    plan = BuildConfig(fast_batch=2, fast_samples=samples).plan("fast")
+    Marathon(folder, made, plan, loss, every=Every(save_s=0)).run()
+    made.lora.eject()
+    kept = load_average(fast.new_student(WEIGHTS, "fast", 1, CPU), folder)
+    kept.lora.eject()
+    fast.write(kept, folder / "fast.safetensors", samples, "miniature")
+    return (folder / "fast.safetensors").read_bytes()
+
+
+def test_the_stage_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    """Killed in the middle of a step, with a checkpoint of the one before."""
+    whole = trained(tmp_path / "whole", 10)
+    with pytest.raises(InterruptedError):
+        trained(tmp_path / "killed", 10, dies_at=3)
+    assert (tmp_path / "killed" / "checkpoint.safetensors").is_file()
+    assert trained(tmp_path / "killed", 10) == whole
+    assert trained(tmp_path / "other", 8) != whole
+
+
 def test_a_few_steps_teach_it_and_it_becomes_a_file(tmp_path: Path) -> None:
     made = fast.new_student(WEIGHTS, "fast", 1, CPU)
-    pixels = np.stack([np.asarray(world.render(world.training_spec(1, i), 64)) for i in range(4)])
-    loss = fast.fast_stage(made, stages.Pool(pixels, 1), 4)
+    loss = fast.fast_stage(made, pool(), 4)
     optimizer = torch.optim.Adam(made.parameters(), 1e-3)
     seen = []
     for _ in range(6):

@@ -131,9 +131,5 @@ def test_photos_are_cut_to_squares(tmp_path: Path) -> None:
     assert quality.read_photos(tmp_path, 32).shape == (2, 32, 32, 3)
 
 
-def test_a_table_that_was_not_measured_says_so(tmp_path: Path) -> None:
-    config = BuildConfig(out=tmp_path)
-    assert quality._personalised(config, "personalised") == "(Not measured yet.)"
-    (tmp_path / "personalised.md").write_text("| a |\n")
-    assert quality._personalised(config, "personalised") == "| a |"
-    assert quality.curve(config, "twin") == "(No losses were kept.)"
+def test_losses_that_were_not_kept_are_said(tmp_path: Path) -> None:
+    assert quality.curve(BuildConfig(out=tmp_path), "twin") == "(No losses were kept.)"

@@ -37,6 +37,15 @@ def test_answers_are_probabilities_of_every_word(small: truth.Truth) -> None:
     assert all(abs(sum(shares.values()) - 1) < 1e-5 for shares in found.values())
 
 
+def test_a_judge_of_all_six_knows_them() -> None:
+    net = truth.train(1, pictures=32, steps=1, subjects=world.CAST)
+    found = truth.Truth(net).judge([world.subject_render("zandor")])[0]
+    assert set(found["species"]) == {*SPECIES, *world.CAST, "none"}
+    specs = [truth.spec(3, index, world.CAST) for index in range(400)]
+    drawn = [spec.species for spec in specs if spec.species in world.CAST]
+    assert min(drawn.count(name) for name in world.CAST) > 10
+
+
 def test_right_is_the_character_and_the_scene(small: truth.Truth) -> None:
     image = world.subject_render("plush", "snow")
     found = small.judge([image])[0]

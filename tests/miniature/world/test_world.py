@@ -34,7 +34,7 @@ def test_render_has_the_size_asked_for(size):
     assert picture.mode == "RGB"
 
 
-@pytest.mark.parametrize("species", [*SPECIES, *world.SUBJECTS])
+@pytest.mark.parametrize("species", [*SPECIES, *world.CAST])
 def test_every_character_is_drawn_in_every_scene_and_pose(species):
     for number, scene in enumerate(SCENES):
         pose = POSES[number % len(POSES)]
@@ -63,6 +63,26 @@ def test_training_never_draws_the_subjects_or_a_reserved_combination():
     assert not {spec.species for spec in specs} & set(world.SUBJECTS)
     assert not any(world.is_reserved(spec) for spec in specs)
     assert {spec.species for spec in specs} == {None, *SPECIES}
+
+
+def test_the_further_subjects_are_fixed_and_training_cannot_draw_them():
+    numbers = {who.name: (who.class_noun, who.individual) for who in world.FURTHER.values()}
+    assert numbers == {
+        "velmok": ("owl", 2**30 + 1), "zandor": ("lion", 2**30 + 8),
+        "grippo": ("frog", 2**30 + 9), "quibby": ("cat", 2**30 + 11),
+    }  # fmt: skip
+    drawn = {world.training_spec(1, index).individual for index in range(3000)} - {None}
+    assert len(drawn) > 800
+    assert 2**29 < max(drawn) < world.DRAWN  # what is drawn fills its range, and ends below theirs
+
+
+def test_a_further_subject_is_its_animal_with_its_parts():
+    for who in world.FURTHER.values():
+        same = Spec(who.class_noun, who.colour, "snow", individual=who.individual)
+        plain = Spec(who.class_noun, who.colour, "snow")
+        shown = np.asarray(world.subject_render(who.name, "snow"))
+        assert np.array_equal(shown, pixels(same))
+        assert (shown != pixels(plain)).any(-1).mean() > 0.05, f"{who.name} is plain"
 
 
 def test_reserved_specs_are_reserved_and_have_a_character():

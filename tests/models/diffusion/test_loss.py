@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kaiffin.models.diffusion.loss import loss, min_snr_weight, offset_noise
+from kaiffin.models.diffusion.loss import dco, loss, min_snr_weight, offset_noise
 from kaiffin.models.diffusion.schedule import NoiseSchedule
 
 ZERO = torch.zeros(2, 4, 8, 8)
@@ -61,3 +61,14 @@ def test_offset_noise_moves_whole_channels() -> None:
     eps, offset = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 1, 1)
     moved = offset_noise(eps, offset, 0.1) - eps
     assert torch.allclose(moved, (0.1 * offset).expand_as(eps), atol=1e-6)
+
+
+def test_dco_is_the_papers_over_beta() -> None:
+    each, base = torch.tensor([0.3, 0.1, 0.2]), torch.tensor([0.1, 0.3, 0.2])
+    for beta in (1.0, 50.0, 1000.0):
+        paper = -torch.sigmoid(-beta * (each - base).double()).log() / beta
+        assert torch.allclose(dco(each, base, beta).double(), paper, atol=1e-7)
+    each.requires_grad_()
+    dco(each, base, 1000.0).sum().backward()
+    assert each.grad is not None
+    assert torch.allclose(each.grad, torch.tensor([1.0, 0.0, 0.5]), atol=1e-6)

@@ -32,6 +32,7 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
+from kaiffin.pictures.few import NONE, Few
 from kaiffin.pictures.make import Task, WeightedAdapter
 from kaiffin.pictures.request import Request, read_prompts, request, with_size
 
@@ -48,13 +49,15 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Setting:
-    """A picture that is wanted, its size still open. file: the adapter, None for the base alone."""
+    """A picture that is wanted, its size still open. file: the adapter, None for the base alone;
+    few: what few steps add to it."""
 
     prompt: str
     seed: int
     sample: SampleConfig
     file: Path | None = None
     weights: Weights = PLAIN
+    few: Few = NONE
 
     @property
     def request(self) -> Request:
@@ -63,7 +66,8 @@ class Setting:
 
     def task(self, family: ModelFamily) -> Task:
         asked = request(self.prompt, self.seed, with_size(self.sample, family))
-        return Task(asked, (WeightedAdapter(self.file, self.weights),) if self.file else ())
+        own = [WeightedAdapter(self.file, self.weights)] if self.file else []
+        return Task(asked, self.few.beside(own))
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,21 @@ def loss_line(found: Evidence) -> Line | None:
     return Line(found.name, [entry["step"] for entry in found.metrics], raw, smooth(raw))
 
 
+def held_out_curve(found: Evidence) -> Markup | None:
+    """The loss on held-out photos with the adapter and, of the same noises, without; None where it
+    was not asked for twice."""
+    asked = [entry for entry in found.metrics if "held_out_loss" in entry]
+    if len(asked) < 2:
+        return None
+    steps = [entry["step"] for entry in asked]
+    values = [[entry[name] for entry in asked] for name in ("held_out_loss", "base_loss")]
+    lines = [
+        Line(name, steps, each, each, colour)
+        for colour, (name, each) in enumerate(zip(("adapter", "base"), values, strict=True))
+    ]
+    return charts.loss_chart(lines)
+
+
 def loss_curve(found: Evidence, line: Line) -> Markup:
     """The loss of one run, with its phases and the chosen step marked."""
     phases = found.manifest.get("phases") or ()

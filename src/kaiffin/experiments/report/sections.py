@@ -40,6 +40,7 @@ class Section:
     images: Sequence[Picture]
     previews: Sequence[Picture]
     curve: Markup | None
+    held_out: Markup | None
     end: float | None
 
     @property
@@ -81,6 +82,7 @@ def section(number: int, found: Evidence, album: Album) -> Section:
         images=_loose(found.images, "Picture", album),
         previews=_loose(found.previews, "Preview", album),
         curve=scorecards.loss_curve(found, line) if line else None,
+        held_out=scorecards.held_out_curve(found),
         end=line.even[-1] if line else None,
     )
 

@@ -57,12 +57,15 @@ ROWS = (
     made("datasets.caption_ext", "captions beside the photos", common.extension),
     together("datasets.default_caption", "data.template"),
     number("datasets.caption_dropout_rate", "data.caption_dropout"),
-    none("datasets.shuffle_tokens datasets.keep_tokens datasets.token_dropout_rate"
-         " datasets.random_triggers", "captions are learnt as they are written"),
+    switch("datasets.shuffle_tokens", "data.shuffle_tags"),
+    number("datasets.token_dropout_rate", "data.tag_dropout"),
+    together("datasets.keep_tokens", "data.keep_tags", note="where tags are shuffled or left out"),
+    none("datasets.random_triggers", "captions are learnt as they are written"),
     made("datasets.resolution", "data.resolution", _resolution, 512),
     made("datasets.buckets", "data.crop", common.buckets, True),
     switch("datasets.flip_x", "data.flip"),
-    none("datasets.flip_y datasets.random_scale datasets.random_crop datasets.augments"
+    made("datasets.random_crop", "data.crops", common.crops),
+    none("datasets.flip_y datasets.random_scale datasets.augments"
          " datasets.augmentations datasets.scale", "no such augmentation"),
     together("datasets.num_repeats", "repeats of one folder count for nothing where steps are"),
     made("datasets.alpha_mask", "data.masks alpha",
@@ -167,6 +170,7 @@ def _dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def finish(draft: Draft) -> None:
     """What is said by several settings together."""
     _subject(draft)
+    common.kept_tags(draft, "datasets.keep_tokens")
     _network(draft)
     _learning(draft)
     _pictures(draft)

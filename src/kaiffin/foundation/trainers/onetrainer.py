@@ -125,7 +125,7 @@ ROWS = (
     needless("output_model_format", "kohya's layout in .safetensors"),
     together("output_model_destination", "--out"),
     none("validation validate_after validate_after_unit",
-         "data.hold_out keeps photos to judge pictures by"),
+         "train.validate_every with data.hold_out"),
     switch("tensorboard", "train.tensorboard"),
     needless("__version debug_mode debug_dir workspace_dir cache_dir tensorboard_expose"
              " tensorboard_port tensorboard_always_on include_train_config prevent_overwrites"
@@ -235,10 +235,11 @@ def _concept(draft: Draft) -> None:
         notes.append("the first prompt of its file is the template")
     elif source != "sample":
         notes.append(f"prompts come from {source}: here from files beside the photos")
-    if text.get("enable_tag_shuffling") or text.get("tag_dropout_enable"):
-        notes.append("captions are learnt as they are written, without shuffling or dropping")
-    augmented = [name for name, on in image.items() if on is True and name.startswith("enable_")]
-    augmented = [n for n in augmented if n not in ("enable_random_flip", "enable_crop_jitter")]
+    settings |= _tags(text, notes)
+    if image.get("enable_random_rotate"):
+        settings["data.rotate"] = min(45.0, float(image.get("random_rotate_max_angle") or 0))
+    augmented = [n for n, on in image.items() if on is True and n.startswith("enable_")]
+    augmented = [n for n in augmented if n not in _AUGMENTED]
     if augmented:
         notes.append(f"no counterpart of {', '.join(augmented)}")
     if not settings.get("subject.token") and not draft.settings.get("subject.token"):
@@ -246,6 +247,26 @@ def _concept(draft: Draft) -> None:
     draft.take("concepts", settings, "; ".join(notes))
     if draft.on("masked_training"):
         draft.take("masked_training", {"data.masks": "folder"})
+
+
+_AUGMENTED = ("enable_random_flip", "enable_crop_jitter", "enable_random_rotate")
+
+
+def _tags(text: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    """What a concept says of the tags of its captions."""
+    found: dict[str, Any] = {}
+    if text.get("enable_tag_shuffling"):
+        found["data.shuffle_tags"] = True
+    if text.get("tag_dropout_enable"):
+        if text.get("tag_dropout_mode", "FULL") == "RANDOM":
+            found["data.tag_dropout"] = float(text.get("tag_dropout_probability") or 0)
+        else:
+            notes.append("all tags at once are dropped there: data.caption_dropout")
+    if found:
+        found["data.keep_tags"] = int(text.get("keep_tags_count", 1))
+    if found and str(text.get("tag_delimiter", ",")).strip() != ",":
+        notes.append("tags are parted by commas here")
+    return found
 
 
 def _text_encoder(draft: Draft) -> None:

@@ -14,6 +14,7 @@ from kaiffin.foundation.trainers import common
 from kaiffin.foundation.trainers.rows import (
     Draft,
     Taken,
+    Unlike,
     as_kind,
     choice,
     made,
@@ -30,13 +31,19 @@ TITLE = "sd-scripts and kohya_ss"
 NUMBERED = re.compile(r"([0-9]+)_(.+)")
 SPEED = "speed alone; Kaiffin uses PyTorch's own attention"
 LATER = "`kaiffin publish RUN --to hub:NAME` afterwards"
-TAGS = "captions are learnt as they are written"
+TAGS = "captions are learnt as they are written, but for data.shuffle_tags and data.tag_dropout"
 BUCKETS = "buckets follow from data.resolution"
 NOISE = "train.objective.noise_offset is what there is of this kind"
 
 
 def _upscale(value: Any) -> Taken:
     return Taken({"data.upscale": not as_kind(value, bool)})
+
+
+def _separator(value: Any) -> Taken:
+    if value == "|||":
+        return Taken({})
+    raise Unlike("||| parts what stays from what is shuffled: write it in the captions")
 
 
 ROWS = (
@@ -65,9 +72,13 @@ ROWS = (
     made("bucket_no_upscale", "data.upscale", _upscale, False),
     none("min_bucket_reso max_bucket_reso bucket_reso_steps", BUCKETS),
     switch("flip_aug", "data.flip"),
-    none("color_aug random_crop face_crop_aug_range", "no such augmentation"),
-    none("shuffle_caption keep_tokens keep_tokens_separator secondary_separator caption_separator"
-         " enable_wildcard caption_tag_dropout_rate token_warmup_min token_warmup_step"
+    none("color_aug face_crop_aug_range", "no such augmentation"),
+    made("random_crop", "data.crops", common.crops),
+    switch("shuffle_caption", "data.shuffle_tags"),
+    number("caption_tag_dropout_rate", "data.tag_dropout"),
+    together("keep_tokens", "data.keep_tags", note="where tags are shuffled or left out"),
+    made("keep_tokens_separator", "||| in captions", _separator),
+    none("secondary_separator caption_separator enable_wildcard token_warmup_min token_warmup_step"
          " caption_prefix caption_suffix", TAGS),
     number("caption_dropout_rate", "data.caption_dropout"),
     none("caption_dropout_every_n_epochs", "data.caption_dropout is a share of all draws"),
@@ -75,7 +86,7 @@ ROWS = (
     needless("max_token_length", "long captions are read whole, in parts of 75 tokens"),
     none("weighted_captions", TAGS),
     none("validation_split validation_seed validate_every_n_steps validate_every_n_epochs"
-         " max_validation_steps", "data.hold_out keeps photos to judge pictures by"),
+         " max_validation_steps", "train.validate_every with data.hold_out"),
     # adapter
     together("network_module network_args", "adapter.kind, adapter.targets"),
     whole("network_dim", "adapter.rank", 4),
@@ -187,6 +198,7 @@ def flat(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def finish(draft: Draft) -> None:
     """What is said by several settings together."""
     _photos(draft)
+    common.kept_tags(draft, "keep_tokens")
     _network(draft)
     _text_encoder(draft)
     _optimizer(draft)

@@ -1,4 +1,4 @@
-"""What the miniature and its XL twin can do, in numbers with intervals, written to miniature.md.
+"""What the miniature and its XL twin can do, in numbers with intervals, for miniature.md.
 
 Prompts name combinations of species, colour, scene and accessory that training never drew; the
 pictures are made as `kaiffin generate` makes them. Two judges answer for each picture: the CLIP
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from kaiffin.data.images import open_photo
-from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.folder import write_bytes, write_json
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets, stages
 from kaiffin.miniature.build.marathon import read_losses
@@ -39,6 +39,7 @@ from kaiffin.miniature.world.vocabulary import (
     TIMES,
     Spec,
 )
+from kaiffin.models.files.embedded import FAST
 from kaiffin.score.statistics import wilson
 
 QUESTIONS: dict[str, tuple] = {
@@ -300,14 +301,8 @@ def facts(config: BuildConfig) -> dict:
     }  # fmt: skip
 
 
-def _personalised(config: BuildConfig, name: str) -> str:
-    """The table that benchmarks/personalise.py wrote, copied to OUT/<name>.md."""
-    path = config.out / f"{name}.md"
-    return path.read_text(encoding="utf-8").strip() if path.exists() else "(Not measured yet.)"
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(f.stat().st_size for f in folder.rglob("*.*")) / 1e6
+def _megabytes(folder: Path, files: str = "*.*") -> float:
+    return sum(f.stat().st_size for f in folder.rglob(files)) / 1e6
 
 
 def _save(images: np.ndarray, columns: int, path: Path) -> None:
@@ -316,7 +311,8 @@ def _save(images: np.ndarray, columns: int, path: Path) -> None:
 
 
 def write_report(config: BuildConfig, docs: Path, count: int = 1000, tell: Tell = SILENT) -> Path:
-    """Measure, then write miniature.md and its pictures into `docs`."""
+    """Measure, then write miniature.md, its numbers and its pictures into `docs`; `make docs` puts
+    in what personalising brings."""
     folder = docs / "images"
     folder.mkdir(parents=True, exist_ok=True)
     _judge(config), _renders(config)  # made once, before two processes want them
@@ -331,20 +327,16 @@ def write_report(config: BuildConfig, docs: Path, count: int = 1000, tell: Tell 
     _save(subject_renders(), 8, folder / "miniature-subjects.png")
     _save(individuals(), 12, folder / "miniature-individuals.png")
     size_sheet(config.twin_folder).save(folder / "miniature-xl-sizes.png")
+    found = {
+        "count": count, "table": base["rows"], "twin_table": twin["rows"],
+        "costs": _costs(config),
+        "curves": "\n\n".join(curve(config, stage) for stage in ("unet", "twin")),
+        "pictures": config.pictures, "megabytes": _megabytes(config.weights_folder),
+        "twin_megabytes": _megabytes(config.twin_folder),
+        "fast_megabytes": _megabytes(config.weights_folder, FAST), **facts(config),
+    }  # fmt: skip
+    write_json(docs / "measured" / "miniature.json", found)
     template = (Path(__file__).parents[1] / "report_template.md").read_text(encoding="utf-8")
-    text = template.format(
-        count=count,
-        table=base["rows"],
-        twin_table=twin["rows"],
-        costs=_costs(config),
-        curves="\n\n".join(curve(config, stage) for stage in ("unet", "twin")),
-        personalised=_personalised(config, "personalised"),
-        personalised_xl=_personalised(config, "personalised-xl"),
-        pictures=config.pictures,
-        megabytes=_megabytes(config.weights_folder),
-        twin_megabytes=_megabytes(config.twin_folder),
-        **facts(config),
-    )
-    write_bytes(docs / REPORT, text.encode())
+    write_bytes(docs / REPORT, template.format(**found).encode())
     tell.note(f"report\n{base['rows']}\n{twin['rows']}")
     return docs / REPORT

@@ -3,10 +3,11 @@
 The net of `judge`, taught to tell kaiffin from a black penguin and the plush from a brown bear. It
 sees renders alone: plain, at half resolution, and through the miniature's VAE, as every sample has
 been. It shares nothing with the CLIP that the miniature ships, so what it says about an adapter
-does not rest on a model that took part in the training. It is made where a study needs it.
+does not rest on a model that took part in the training. It is made where a study needs it, and
+knows `world.SUBJECTS` unless it is made for others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +26,15 @@ from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SCENES, SPECIES, Spec
 from kaiffin.models.files.embedded import WEIGHTS
 
-ANSWERS: Answers = {
-    "species": (*SPECIES, *world.SUBJECTS, None),
-    "scene": tuple(SCENES),
-}
+Subjects = Mapping[str, world.Subject]
+
+
+def answers(subjects: Subjects) -> Answers:
+    """What a judge that knows `subjects` is asked."""
+    return {"species": (*SPECIES, *subjects, None), "scene": tuple(SCENES)}
+
+
+ANSWERS = answers(world.SUBJECTS)
 SEED = 4  # a world apart from the one that the miniature was built of
 BATCH = 64
 
@@ -48,7 +54,7 @@ class Truth:
             pixels = nets.to_pixels(torch.from_numpy(_pixels(images[start : start + BATCH])))
             rows = {q: logits.softmax(1).tolist() for q, logits in self.net(pixels).items()}
             for row in range(len(pixels)):
-                found.append({q: _named(ANSWERS[q], rows[q][row]) for q in ANSWERS})
+                found.append({q: _named(a, rows[q][row]) for q, a in self.net.answers.items()})
         return found
 
     def right(
@@ -68,22 +74,22 @@ def likeliest(probabilities: dict[str, float]) -> str:
     return max(probabilities, key=lambda answer: probabilities[answer])
 
 
-def load_truth(path: Path) -> Truth:
+def load_truth(path: Path, subjects: Subjects = world.SUBJECTS) -> Truth:
     """The judge at `path`, trained first where there is none: about five minutes on a core."""
     if not path.is_file():
-        write_bytes(path, save(train(SEED).state_dict()))
-    judge = Judge(ANSWERS)
+        write_bytes(path, save(train(SEED, subjects=subjects).state_dict()))
+    judge = Judge(answers(subjects))
     judge.load_state_dict(load_file(path))
     return Truth(judge)
 
 
-def spec(seed: int, index: int) -> Spec:
+def spec(seed: int, index: int, subjects: Subjects = world.SUBJECTS) -> Spec:
     """Picture `index` of the world `seed`: two in five show a held-out character, two in five the
     animal that a failed adapter shows in its place, plain or of another unusual build. Sizes and
     places vary more than samples do."""
     drawn = world.random_spec(seed, index)
     rng = np.random.default_rng([seed, index, 3])
-    who = list(world.SUBJECTS.values())[int(rng.integers(len(world.SUBJECTS)))]
+    who = list(subjects.values())[int(rng.integers(len(subjects)))]
     kind = rng.random()
     if kind < 0.4:
         drawn = replace(drawn, species=who.name, colour=who.colour)
@@ -93,9 +99,11 @@ def spec(seed: int, index: int) -> Spec:
     return replace(drawn, size=float(rng.uniform(0.62, 0.70)), x=float(rng.uniform(0.46, 0.54)))
 
 
-def train(seed: int, pictures: int = 6000, steps: int = 1200) -> Judge:
+def train(
+    seed: int, pictures: int = 6000, steps: int = 1200, subjects: Subjects = world.SUBJECTS
+) -> Judge:
     """A judge from `pictures` renders, a third of which are seen through the VAE as well."""
-    specs = [spec(seed, index) for index in range(pictures)]
+    specs = [spec(seed, index, subjects) for index in range(pictures)]
     plain = np.stack([np.asarray(world.render(each, nets.SIZE)) for each in specs])
     decoded = through_vae([world.render(each) for each in specs[: -(-pictures // 3)]])
     pool = np.concatenate([plain, decoded])
@@ -109,7 +117,7 @@ def train(seed: int, pictures: int = 6000, steps: int = 1200) -> Judge:
         images = soften(nets.to_pixels(torch.from_numpy(pool[picks])), soft)
         return _jittered(images, rng), [specs[index % pictures] for index in picks]
 
-    return fit(ANSWERS, draw, seed, steps)
+    return fit(answers(subjects), draw, seed, steps)
 
 
 @torch.no_grad()
@@ -140,5 +148,5 @@ def _pixels(images: Sequence[Image.Image]) -> np.ndarray:
     return np.stack([np.array(image.convert("RGB").resize(side)) for image in images])
 
 
-def _named(answers: tuple[str | None, ...], row: Sequence[float]) -> dict[str, float]:
-    return {answer or "none": share for answer, share in zip(answers, row, strict=True)}
+def _named(words: tuple[str | None, ...], row: Sequence[float]) -> dict[str, float]:
+    return {word or "none": share for word, share in zip(words, row, strict=True)}

@@ -6,7 +6,9 @@ and scenes keep their layout, because low positional variance is what lets a UNe
 parameters learn it from some hundred thousand samples on a CPU.
 
 Two characters, `SUBJECTS`, are never drawn for training. They play the customer's own character:
-the miniature has to learn them from a few photos, as a big model learns a real toy.
+the miniature has to learn them from a few photos, as a big model learns a real toy. `FURTHER` are
+four more for studies, which two characters cannot carry: animals of unusual build whose numbers no
+training draws. `CAST` are all six.
 """
 
 import hashlib
@@ -34,7 +36,9 @@ from kaiffin.miniature.world.vocabulary import (
 
 __all__ = [
     "ACCESSORIES",
+    "CAST",
     "COLOURS",
+    "FURTHER",
     "INDOORS",
     "LEADS",
     "POSES",
@@ -58,13 +62,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Subject:
-    """A character that training never draws, with the words a user would teach it by."""
+    """A character that training never draws, with the words a user would teach it by.
+
+    individual: of one that is an animal of unusual build, its number.
+    """
 
     name: str
     token: str
     class_noun: str
     colour: str
     description: str
+    individual: int | None = None
 
     @property
     def instance_prompt(self) -> str:
@@ -89,6 +97,25 @@ SUBJECTS: dict[str, Subject] = {
 }
 
 
+DRAWN = 1 << 30  # training draws the numbers of its details, and so of its individuals, below it
+
+
+def _further(name: str, noun: str, colour: str, number: int, description: str) -> Subject:
+    return Subject(name, name, noun, colour, description, DRAWN + number)
+
+
+FURTHER: dict[str, Subject] = {
+    who.name: who
+    for who in (
+        _further("velmok", "owl", "purple", 1, "a purple owl with brown ears and a blue belly"),
+        _further("zandor", "lion", "yellow", 8, "a lion with pink ears, a mask and a violet belly"),
+        _further("grippo", "frog", "green", 9, "a horned frog with an orange cap and belly"),
+        _further("quibby", "cat", "blue", 11, "a cat with big dark ears and a green muzzle"),
+    )
+}
+CAST: dict[str, Subject] = SUBJECTS | FURTHER
+
+
 def render(spec: Spec, size: int = SIDE) -> Image.Image:
     """Draw one picture, RGB, `size` x `size`. The same spec gives the same bytes."""
     _check(spec)
@@ -109,6 +136,8 @@ def render(spec: Spec, size: int = SIDE) -> Image.Image:
 
 
 def _paint_character(easel: Easel, spec: Spec) -> None:
+    if who := FURTHER.get(str(spec.species)):
+        spec = replace(spec, species=who.class_noun, individual=who.individual)
     coat, paint = COLOURS[spec.colour], CHARACTER_PAINTERS[str(spec.species)]
     if spec.individual is None:
         paint(easel, spec, coat)
@@ -123,7 +152,7 @@ def _paint_character(easel: Easel, spec: Spec) -> None:
 def _check(spec: Spec) -> None:
     """Refuse words that the world does not have, naming those it has."""
     for field, value, known in (
-        ("species", spec.species, (None, *CHARACTER_PAINTERS)),
+        ("species", spec.species, (None, *CHARACTER_PAINTERS, *FURTHER)),
         ("colour", spec.colour, COLOURS),
         ("scene", spec.scene, SCENES),
         ("accessory", spec.accessory, (None, *ACCESSORIES)),
@@ -161,7 +190,7 @@ def _draw_spec(rng: np.random.Generator) -> Spec:
         size=float(rng.uniform(0.64, 0.68)),
         x=float(rng.uniform(0.475, 0.525)),
         y=float(rng.uniform(0.92, 0.95)),
-        detail=int(rng.integers(1 << 30)),
+        detail=int(rng.integers(DRAWN)),
     )
 
 
@@ -246,14 +275,14 @@ def _join(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-# --- the two characters to personalise ---------------------------------------------------------
+# --- the characters to personalise -------------------------------------------------------------
 
 
 def subject_spec(name: str, scene: str = "meadow", **changes: object) -> Spec:
     """The spec of a held-out character in a scene; other fields of `Spec` may be changed."""
-    if name not in SUBJECTS:
-        raise UserError(f"no subject {name!r}; the world holds {', '.join(SUBJECTS)}")
-    return replace(Spec(name, SUBJECTS[name].colour, scene), **changes)
+    if name not in CAST:
+        raise UserError(f"no subject {name!r}; the world holds {', '.join(CAST)}")
+    return replace(Spec(name, CAST[name].colour, scene), **changes)
 
 
 def subject_render(name: str, scene: str = "meadow", size: int = SIDE, **changes: object):
@@ -280,6 +309,6 @@ def subject_photos(
             x=float(rng.uniform(0.475, 0.525)),
             detail=int(rng.integers(1 << 30)),
         )
-        text = f"{SUBJECTS[name].instance_prompt} {SCENES[spec.scene][0]}"
+        text = f"{CAST[name].instance_prompt} {SCENES[spec.scene][0]}"
         photos.append((render(spec, size), text))
     return photos

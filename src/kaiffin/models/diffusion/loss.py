@@ -38,6 +38,16 @@ def loss(
     return each if weight is None else each * weight.to(each)
 
 
+def dco(each: Tensor, of_base: Tensor, beta: float) -> Tensor:
+    """DCO (Lee et al. 2024, arXiv 2402.12004) from the errors (B,) of the adapted model and
+    of the base on the same noise: `-log sigmoid(-beta (each - of_base))`, over beta.
+
+    Divided by beta its gradient is that of `each` times a factor from 0, far better than the base,
+    to 1, far worse, whatever beta is; so other terms keep their weight beside it.
+    """
+    return F.softplus(beta * (each - of_base)) / beta
+
+
 def min_snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
     """min-SNR weights (Hang et al. 2023, arXiv 2303.09556): min(SNR, gamma) on the x0 loss.
 

@@ -47,6 +47,10 @@ class Schedule(Protocol):
         """A time to train at, 0-dimensional."""
         ...
 
+    def time_at(self, share: float) -> Tensor:
+        """The time below which this share of all times lies, 0 to 1; 0-dimensional."""
+        ...
+
     def middle(self) -> Tensor:
         """The time in the middle of all, 0-dimensional: where the export proof probes."""
         ...
@@ -142,6 +146,9 @@ class NoiseSchedule:
 
     def draw_time(self, generator: torch.Generator) -> Tensor:
         return torch.randint(self.num_timesteps, (), generator=generator)
+
+    def time_at(self, share: float) -> Tensor:
+        return torch.tensor(min(int(share * self.num_timesteps), self.num_timesteps - 1))
 
     def middle(self) -> Tensor:
         return torch.tensor(self.num_timesteps // 2)

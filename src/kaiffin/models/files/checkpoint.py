@@ -7,7 +7,7 @@ the wild around them: twins, casts, old names, and parts that are not there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,10 @@ class Checkpoint:
 
 
 def open_models(
-    located: Located, family: type[LatentDiffusion], dtype: torch.dtype, *, vae: bool = True,
-    wait: Progress,
+    located: Located, family: type[LatentDiffusion], dtype: torch.dtype, *,
+    wanted: Collection[str], wait: Progress,
 ) -> Checkpoint:  # fmt: skip
-    """Every model in a checkpoint file. vae: whether its VAE is wanted.
+    """The models of a checkpoint file that are wanted, by component.
 
     Raises MissingWeightsError for a part that is there in part, or broken.
     """
@@ -58,12 +58,12 @@ def open_models(
     models: dict[str, Any] = {}
     missing = lacking(found, located.family)
     for name, cls in family.models().items():
-        if name in missing or (name == "vae" and not vae):
+        if name in missing or name not in wanted:
             continue
         weights = _weights(located.path, found, starts_of(located.family)[name], dtype)
         models[name] = _opened(cls, weights, located, name, dtype)
         wait.advance()
-    return Checkpoint(models, tuple(name for name in missing if vae or name != "vae"))
+    return Checkpoint(models, tuple(name for name in missing if name in wanted))
 
 
 def _weights(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kaiffin.models.diffusion.schedule import Schedule
 from kaiffin.models.families.shared import LatentDiffusion, Loaded
 from kaiffin.models.families.spec import SPECS, tokenizer_of
 from kaiffin.models.files import autoencoder, checkpoint, resolve
+from kaiffin.models.files.compiling import compile_blocks
 from kaiffin.models.files.facts import as_long, family_class
 from kaiffin.models.files.faults import BROKEN, refuse_missing
 from kaiffin.models.files.quantize import quantize
@@ -51,6 +53,8 @@ def load(base: BaseConfig, runtime: Runtime, tell: Tell) -> ModelFamily:
             if isinstance(model, nn.Module)
         }
     _fit(models, spec.denoiser, base, runtime)
+    if base.compile:
+        compile_blocks(models[spec.denoiser], runtime.device, tell)
     loaded = Loaded(
         base=resolve.pinned(base.name),
         revision=parts.revision(files, checkpoint.schedule_mark(located), tell=tell),
@@ -181,16 +185,64 @@ def _from_file(
     device: torch.device, wait: Progress, *, vae: bool, tell: Tell,
 ) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
     """A checkpoint in the original (LDM) layout, and what stands in for the parts it lacks."""
-    opened = checkpoint.open_models(located, family, dtype, vae=vae, wait=wait)
+    wanted = [name for name in family.models() if vae or name != "vae"]
+    found, files = _models_of_file(located, wanted, dtype, device, wait, tell)
+    for name, cls in family.readers().items():
+        with tokenizer_folder(located.configs / name, located.path, tell) as folder:
+            found[name] = _pretrained(cls, folder)
+    return found | {"schedule": _schedule(located, family)}, files
+
+
+def _models_of_file(
+    located: resolve.Located, wanted: Collection[str], dtype: torch.dtype, device: torch.device,
+    wait: Progress, tell: Tell,
+) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
+    """Some of a file's models, or what stands in for them, and the files that hold them."""
+    family = family_class(located.family)
+    opened = checkpoint.open_models(located, family, dtype, wanted=wanted, wait=wait)
     found, files = dict(opened.models), [located.path]
     for name in opened.missing:
         folder = resolve.stand_in(located, name, dtype.itemsize == 2, tell)
         found[name] = _model(name, family.models()[name], folder, dtype, device)
         files += _weights(folder, dtype)[1]
-    for name, cls in family.readers().items():
-        with tokenizer_folder(located.configs / name, located.path, tell) as folder:
-            found[name] = _pretrained(cls, folder)
-    return found | {"schedule": _schedule(located, family)}, files
+    return found, files
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """The VAE of a base, alone; its two ways are those of `models.base.ModelFamily`."""
+
+    vae: nn.Module
+    revision: str  # hash of the files that it was opened from
+    device: torch.device
+
+    def encode_images(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return parts.encode_images(self.vae, pixels)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return parts.decode(self.vae, latents)
+
+
+def load_autoencoder(base: BaseConfig, runtime: Runtime, tell: Tell) -> Autoencoder:
+    """The VAE that `base` means, and nothing else of it; raises as `load` does."""
+    make_deterministic()
+    dtype, device = runtime.base_dtype, runtime.device
+    located = resolve.locate(base.name, half=dtype.itemsize == 2, tell=tell)
+    family = family_class(located.family)
+    with parts.quiet():
+        if base.vae:
+            vae, files = _external_vae(base.vae, located, tell)
+        elif located.kind == "file":
+            found, files = _models_of_file(located, ["vae"], dtype, device, Progress(), tell)
+            vae = found["vae"]
+        else:
+            folder = located.path / "vae"
+            vae = _model("vae", family.models()["vae"], folder, dtype, device)
+            files = _weights(folder, dtype)[1]
+        vae = parts.frozen(vae, device, _dtype_of("vae", vae, dtype))
+    if base.vae_tiling:
+        parts.decode_in_tiles(vae)
+    return Autoencoder(vae, parts.revision(files, tell=tell), device)
 
 
 def _external_vae(name: str, base: resolve.Located, tell: Tell) -> tuple[Any, list[Path]]:

@@ -1,6 +1,6 @@
 // Generate: what is wanted, the pictures as they come, and all that were made.
 import { Problem, ended, every, fileOf, get, isLive, jobs, nameOf, on, post, refresh, submit, upload, whoOf } from "./api.js";
-import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft, typing } from "./dom.js";
+import { busy, button, dialog, field, fold, form, h, h2, inRow, note, nothing, numbered, option, pair, pic, put, settled, soft, ticked, typing } from "./dom.js";
 import { gallery, open, small } from "./gallery.js";
 import { begin, follow, standing } from "./jobs.js";
 import { W } from "./words.js";
@@ -27,23 +27,16 @@ function actions(ask) {
 		if (kind !== "generate") throw new Problem(G.noRequest);
 		return { ...request, prompts: [image.prompt], seed: image.seed, count: 1, best: null };
 	};
-	const go = (request, more) => begin("generate", request, more);
+	const to = (made) => async (image, ...more) => made(await asked(image), image, ...more);
+	const beside = (image, request) => begin("generate", request, `?beside=${image.id}`);
 	return {
-		use: async (image) => { ask.fill(await asked(image)); ask.focus(); note(G.filled); },
-		again: async (image) => go({ ...(await asked(image)), seed: chance(), count: 4 }),
-		vary: async (image) => {
-			const request = await asked(image);
-			return go({ ...request, start: { ...request.start, vary: 0.2, vary_seed: chance() }, count: 4 }, `?beside=${image.id}`);
-		},
-		over: async (image, words, count, start) => {
-			const request = await asked(image);
-			return go({ ...request, prompts: [words], start, count, seed: chance(), sample: { ...request.sample, size: [image.width, image.height] } }, `?beside=${image.id}`);
-		},
-		compare: async (image) => {
-			const request = await asked(image);
-			const base = request.base || (await get(`runs/${request.run}`)).base;
-			return submit("generate", { ...request, run: null, base, checkpoint: null, strength: 1, adapters: [], embeddings: [] });
-		},
+		use: to((request) => { ask.fill(request); ask.focus(); note(G.filled); }),
+		again: to((request) => begin("generate", { ...request, seed: chance(), count: 4 })),
+		vary: to((request, image) => beside(image, { ...request, start: { ...request.start, vary: 0.2, vary_seed: chance() }, count: 4 })),
+		over: to((request, image, words, count, start) => beside(image,
+			{ ...request, prompts: [words], start, count, seed: chance(), sample: { ...request.sample, size: [image.width, image.height] } })),
+		compare: to(async (request) => submit("generate", { ...request, run: null, base: request.base || (await get(`runs/${request.run}`)).base,
+			checkpoint: null, strength: 1, adapters: [], embeddings: [] })),
 	};
 }
 
@@ -79,6 +72,7 @@ function asking(runs, bases, schema, query, signal, job) {
 	const strengthened = () => { strong.textContent = Number(strength.value).toFixed(2); };
 	const strengthField = field([G.strength, " ", strong], strength, G.strengthHint);
 	const checkpointField = field(G.checkpoint, checkpoint);
+	const fast = h("input", { type: "checkbox", onchange: () => { kept = { ...kept, sample: {} }; } });
 	const also = h("div");
 	let kept = {}, who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
 
@@ -118,15 +112,13 @@ function asking(runs, bases, schema, query, signal, job) {
 		return {
 			...kept, ...model, prompts: lines(), count: Number(count.value), seed: seed.value === "" ? chance() : Number(seed.value),
 			best: best.value ? Number(best.value) : null, strength: model.run && Number(strength.value), preview_every: best.value ? 0 : 5,
-			sample: { ...kept.sample, ...(kept.fast ? { negative: asked.negative } : asked), size: width.value && height.value ? [Number(width.value), Number(height.value)] : null },
+			sample: { ...kept.sample, ...(fast.checked ? { negative: asked.negative } : asked), fast: fast.checked, size: width.value && height.value ? [Number(width.value), Number(height.value)] : null },
 		};
 	}
 
 	async function fill(given, asked = true) {
-		if (given.run || given.base) {
-			const value = given.run ? `run:${given.run}` : `base:${given.base}`;
-			if ([...source.querySelectorAll("option")].some((one) => one.value === value)) source.value = value;
-		}
+		const value = given.run ? `run:${given.run}` : `base:${given.base}`;
+		if (source.querySelector(`[value="${value}"]`)) source.value = value;
 		had = given.checkpoint ?? null;
 		prompt.value = (given.prompts || []).join("\n");
 		if (given.count) count.value = given.count;
@@ -136,8 +128,9 @@ function asking(runs, bases, schema, query, signal, job) {
 		for (const [name, control] of Object.entries(sampled)) if (own[name] !== undefined) control.value = own[name];
 		[width.value, height.value] = size || ["", ""];
 		// What has no field here goes along, and is said where it is not the usual.
-		const { start, adapters, embeddings, regions, fast } = kept = given;
-		const found = Object.entries({ adapters, embeddings, regions, fast, ...own })
+		fast.checked = own.fast;
+		const { start, adapters, embeddings, regions } = kept = given;
+		const found = Object.entries({ adapters, embeddings, regions, ...own })
 			.filter(([name, value]) => !(name in sampled) && value?.length !== 0 && (value ?? false) !== (sample[name]?.default ?? false));
 		put(also, (start || found.length > 0) && [soft(start && G.begun, found.length > 0 && G.also(found)), button(G.without, () => { kept = {}; put(also); })]);
 		strength.value = given.strength ?? 1;
@@ -151,7 +144,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		pair(field(G.with, source), checkpointField),
 		field(G.prompt, prompt, G.promptHint), chips, pieces,
 		pair(field(G.count, count), field(G.keep, best, G.keepHint)),
-		strengthField, also,
+		strengthField, ticked(G.fast, fast), also,
 		fold(G.more,
 			field(G.negative, sampled.negative, G.negativeHint),
 			pair(field(G.steps, sampled.steps, G.stepsHint), field(G.guidance, sampled.guidance, G.guidanceHint)),
@@ -238,6 +231,8 @@ async function showJob(job, place, signal, acting, beside) {
 	async function load() {
 		const { items } = await get(`images?job=${job.id}&limit=200`, signal);
 		if (items.length >= images.length) images = items;
+		loaded = true;
+		draw();
 	}
 
 	on("partial", (one) => { if (one.job === job.id && !here.has(one.number)) { partial.set(one.number, one); draw(); } }, signal);
@@ -246,18 +241,14 @@ async function showJob(job, place, signal, acting, beside) {
 		here.add(one.number);
 		partial.delete(one.number);
 		await load();
-		draw();
 	}, signal);
-	follow(job.id, signal, draw); // at once, with places for the pictures: nothing jumps when they come
+	follow(job.id, signal, draw); // at once: nothing jumps when the pictures come
 	if (beside) first.push(await get(`images/${beside}`, signal));
 	await load();
-	loaded = true;
-	draw();
 	if (innerWidth < 820) place.scrollIntoView();
 	if (isLive(job)) {
 		await ended(job.id, signal);
 		await load();
-		draw();
 	}
 }
 

@@ -119,6 +119,7 @@ export const W = {
 		scenes: ["in the snow", "in a forest", "in space", "on the beach", "at night"], add: (text) => `add "${text}"`,
 		original: "the first one", varied: "The first one, and what was made from it.",
 		count: "How many", keep: "Keep the best", keepHint: "By score; empty keeps all.", all: "all", strength: "Strength", strengthHint: "How much of what was learnt is used.",
+		fast: "In few steps",
 		go: "Generate", more: "More settings", negative: "Not in it", negativeHint: "What to stay away from.", steps: "Steps", stepsHint: "More is slower, and finer to a point.",
 		guidance: "Guidance", guidanceHint: "Higher keeps closer to the words.", sampler: "Sampler", seed: "Seed", seedHint: "The same number gives the same picture.", chance: "by chance", size: "Size: width and height", width: "width in pixels", height: "height in pixels", own: "the base's own",
 		fromPicture: "Read settings from a PNG", fromPictureHint: "Or drop one here, made by Kaiffin or A1111.",

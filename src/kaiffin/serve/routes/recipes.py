@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from kaiffin.foundation.errors import UserError
+from kaiffin.models.files.embedded import FAST
 from kaiffin.pictures import infotext, png
 from kaiffin.serve.requests import ID, Sampling
 from kaiffin.serve.routes.common import incoming
@@ -52,12 +53,14 @@ def _of_file(path: Path) -> Recipe:
 
 def _own(found: Any) -> Recipe:
     """Adapters that a prompt or an id named are named again; a run's is not known by its file."""
-    asked, worn = found["request"], found["adapters"]
+    asked, is_fast = found["request"], [one["path"] == FAST for one in found["adapters"]]
+    worn = [one for one, fast in zip(found["adapters"], is_fast, strict=True) if not fast]
     is_read = asked.get("prompt_syntax", "plain") != "plain"
     named = [one for one in worn if is_read and _is_named(one)]
     tags = [infotext.tag(one["name"], one["weight"]) for one in named]
     base = found["base"]["name"] if len(named) == len(worn) else None
     sample = {name: asked[name] for name in KEPT if name in asked}
+    sample["fast"] = any(is_fast)
     size = [asked["width"], asked["height"]]
     return Recipe(
         base=base,

@@ -137,6 +137,9 @@ def charts(id: ThingId, caller: Reader, service: Served) -> list[Chart]:
     line = scorecards.loss_line(found)
     made = [Chart(title="Loss", about="lower is better, but says nothing of how a picture looks",
                   svg=scorecards.loss_curve(found, line))] if line else []  # fmt: skip
+    if held_out := scorecards.held_out_curve(found):
+        about = "at the same noises each time; the other line is the base's"
+        made.append(Chart(title="Loss on held-out photos", about=about, svg=held_out))
     if found.choice:
         for measure, svg in scorecards.score_charts(found.choice):
             made.append(Chart(title=measure.title, about=measure.direction, svg=svg))

@@ -1,0 +1,95 @@
+"""What benchmarks measured, as tables in Markdown: printed by them, and put into the pages."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kaiffin.score.statistics import wilson
+
+Found = Mapping[str, Any]
+
+
+def table(head: str, rows: Sequence[str]) -> str:
+    """Of cells that are joined by ` | ` already."""
+    columns = head.count("|") + 1
+    return "\n".join([f"| {head} |", "|---" * columns + "|", *(f"| {row} |" for row in rows)])
+
+
+def share(hits: int, count: int) -> str:
+    """With its 95 % interval (Wilson)."""
+    low, high = wilson(hits, count)
+    return f"{hits / count:.0%} [{low:.0%}, {high:.0%}]"
+
+
+def interval(found: Sequence[float], form: str = "+.3f", unit: str = "") -> str:
+    mean, low, high = (f"{value:{form}}" for value in found)
+    return f"{mean}{unit} [{low}, {high}]"
+
+
+def ratio(values: Sequence[float], unit: Sequence[float]) -> str:
+    """Median and range of the ratios of each round."""
+    found = sorted(one / other for one, other in zip(values, unit, strict=True))
+    return f"{statistics.median(found):.2f} ({found[0]:.2f} - {found[-1]:.2f})"
+
+
+def turns(seconds: Mapping[str, Sequence[float]], unit: str) -> str:
+    """Candidates that took turns: median milliseconds, and each round's ratio to `unit`."""
+    rows = [
+        f"{name} | {statistics.median(values) * 1e3:,.1f} | {ratio(values, seconds[unit])}"
+        for name, values in seconds.items()
+    ]
+    return table(f" | ms (median) | times {unit} (range over rounds)", rows)
+
+
+def ways(found: Mapping[str, Found]) -> str:
+    """Ways to a picture (pictures.py), the cheapest first."""
+    rows = []
+    for name, one in sorted(found.items(), key=lambda item: item[1]["time"]):
+        cells = [name, str(one["rows"]), f"{one['time']:.2f}"]
+        cells += [f"{one['subject']['mean']:.1%}", f"{one['place']['mean']:.1%}"]
+        cells.append(f"{one['likeness']['mean']:.3f}")
+        cells += [interval(one[of]["gap"]) for of in ("subject", "place", "likeness")]
+        rows.append(" | ".join(cells))
+    return table(
+        "way / steps | UNet rows | time, times default | subject right | place right | likeness |"
+        " subject, difference | place, difference | likeness, difference",
+        rows,
+    )
+
+
+def choices(found: Found) -> str:
+    """Ways of choosing a checkpoint (choosing.py), the recommendation first."""
+    rows = []
+    for name, one in found["ways"].items():
+        cells = [interval(one[what], ".0f", " %") for what in ("subject", "place", "both")]
+        against = interval(one["against"], "+.0f") if "against" in one else ""
+        rows.append(f"{name} | {' | '.join(cells)} | {against} | {_tally(one)}")
+    return table(
+        "takes | subject right | place right | both right | the recommendation against it:"
+        " difference | better, equal, worse",
+        rows,
+    )
+
+
+def _tally(one: Found) -> str:
+    return ", ".join(map(str, one.get("tally", ())))
+
+
+def personalised(found: Sequence[Found], scenes: int = 10) -> str:
+    """Characters that were taught (personalise.py)."""
+    rows = []
+    for one in found:
+        count, right = one["pictures"], one["right"]
+        shares = " | ".join(share(right[what], count) for what in ("subject", "scene", "both"))
+        rows.append(
+            f"{one['subject']} | {one['training_s']:.0f} s | {count} | {shares} |"
+            f" {one['class_kept']} ({one['class_kept_before']}) of {2 * scenes} |"
+            f" {one['drift']:.3f} | {one['likeness']:.3f} ({one['ceiling']:.3f})"
+        )
+    return table(
+        "taught | training | pictures | subject right | scene right | both right |"
+        " class kept (before) | drift of the class | CLIP-I to true renders (other true ones)",
+        rows,
+    )

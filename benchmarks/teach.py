@@ -1,0 +1,308 @@
+"""Methods of teaching compared where it is hard: few photos, few steps, six characters.
+
+    python benchmarks/teach.py --out build/teach [--part 1/2]
+    python benchmarks/teach.py --out build/teach --summary docs/measured/teach.json
+
+A cell is one training: a character, a number of photos, a training seed, a method. It is measured
+at 25, 50 and 100 % of its steps, on ten prompts of places that the photos do not show, by a network
+that was trained on renders alone:
+
+- subject, place, both: share of pictures that show it, the place, both
+- leak: share of pictures of the class, without the subject's word, that show the subject
+- kept: share of these that are named the class; drift: 1 - CLIP-I to those of the base
+- copy: share of pictures that repeat a photo (score.measures.is_copy)
+
+The points are checkpoints of one training, whose rate has decayed at the last only: a training of
+its own for each point would cost 1.75 times as much, and what a run can show on its way is what
+`kaiffin choose` chooses from. Cells are one JSON each, and those that are there are not made again;
+`--part` divides them among processes. Differences are in pairs: of one character, number of photos
+and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, stack
+
+from kaiffin.foundation.config import BaseConfig, Config, SampleConfig
+from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.settings import build, override
+from kaiffin.foundation.tell import SILENT
+from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
+from kaiffin.miniature.world import world
+from kaiffin.models.base import ModelFamily
+from kaiffin.models.files.load import load_base
+from kaiffin.pictures.make import Task, WeightedAdapter, make
+from kaiffin.pictures.recipe import save_png
+from kaiffin.pictures.request import request
+from kaiffin.score import measures
+from kaiffin.score.judge import Scorer
+from kaiffin.score.statistics import clustered
+from kaiffin.stories import train
+
+PHOTOS, TRAINING_SEEDS = (1, 3, 6), (0, 1, 2, 3, 4)
+TAUGHT = ("meadow", "beach", "kitchen")
+# (words of the prompt, the place): none of these places is in the photos.
+SCENES = (
+    ("in the snow", "snow"), ("in a snowy field at night", "snow"),
+    ("in the forest", "forest"), ("in the woods at sunset", "forest"),
+    ("in the city", "city"), ("on a city street at night", "city"),
+    ("in the desert", "desert"), ("among the sand dunes at sunset", "desert"),
+    ("in space", "space"), ("on the moon", "space"),
+)  # fmt: skip
+SEEDS = (101, 102)
+POINTS = (25, 50, 100)  # percent of the steps
+SAMPLE = SampleConfig(sampler="euler", schedule="trailing", steps=6, size=(64, 64))
+MEASURES = ("subject", "place", "both", "leak", "kept", "drift", "copy")
+
+PICTURES = "class pictures 0.2"  # the preset before this study
+NO_PRIOR = {"data.prior.weight": 0.0}
+
+
+def kept(weight: float, share: float = 0.5) -> dict[str, Any]:
+    goal = {"train.objective.keep": weight, "train.objective.keep_share": share}
+    return {**NO_PRIOR, **goal}
+
+
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    PICTURES: {"data.prior.weight": 0.2},
+    "no prior": NO_PRIOR,
+    "keep 0.3": kept(0.3),
+    "keep 1": kept(1.0),
+    "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
+    "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
+    "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
+    "antithetic": {"data.prior.weight": 0.2, "train.objective.antithetic": True},
+    "4 noises": {"data.prior.weight": 0.2, "train.noises": 4},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training."""
+
+    subject: str
+    photos: int
+    seed: int
+    method: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject}-{self.photos}-{self.seed}-{self.method.replace(' ', '_')}"
+
+
+def cells(
+    subjects: Sequence[str], photos: Sequence[int], seeds: Sequence[int], methods: Sequence[str]
+) -> list[Cell]:
+    """Methods inside: however early it is stopped, what is there is in pairs."""
+    return [Cell(s, p, n, m) for n in seeds for p in photos for s in subjects for m in methods]
+
+
+class Bench:
+    """What all cells share: the base, the judges, and the base's own pictures of each class."""
+
+    def __init__(self, out: Path, family: ModelFamily, truth: Truth, scorer: Scorer) -> None:
+        self.out, self.family, self.truth, self.scorer = out, family, truth, scorer
+        self.of_base: dict[str, Tensor] = {}
+
+    def measure(self, cell: Cell, steps: int | None = None, points: int = 4) -> dict[str, Any]:
+        """Trains and measures one cell."""
+        folder = self.out / "photos" / f"{cell.subject}-{cell.photos}-{cell.seed}"
+        photos = render_photos(folder, cell)
+        wall, cpu = time.perf_counter(), time.process_time()
+        config = config_of(cell, folder, steps, points, METHODS[cell.method])
+        run = train.train(config, self.out / "runs" / cell.name, tell=SILENT).run
+        found = {
+            "subject": cell.subject, "photos": cell.photos, "seed": cell.seed,
+            "method": cell.method, "seconds": time.perf_counter() - wall,
+            "cpu": time.process_time() - cpu, "steps": run.config.train.steps,
+        }  # fmt: skip
+        layouts = stack([measures.layout(photo) for photo in photos])
+        found["at"] = {
+            str(percent): self.judged(cell, adapter, layouts) for percent, adapter in adapters(run)
+        }
+        return found
+
+    def judged(self, cell: Cell, adapter: Path, layouts: Tensor) -> dict[str, float]:
+        """Shares over the pictures that an adapter makes."""
+        who, worn = world.CAST[cell.subject], (WeightedAdapter(adapter),)
+        after = self.pictures(class_prompts(who.class_noun), SEEDS[:1], worn)
+        named = [likeliest(row["species"]) for row in self.truth.judge(after)]
+        drift = measures.drift(self.base_of(who.class_noun), self.scorer.embed_images(after))
+        return {
+            **self.right(cell, worn, layouts),
+            "leak": mean([name == who.name for name in named]),
+            "kept": mean([name == who.class_noun for name in named]),
+            "drift": drift.mean().item(),
+        }
+
+    def right(
+        self, cell: Cell, worn: tuple[WeightedAdapter, ...], layouts: Tensor | None = None
+    ) -> dict[str, float]:
+        """Shares of the subject's pictures. layouts: of the photos, where copies are counted."""
+        who = world.CAST[cell.subject]
+        prompts = [f"{who.instance_prompt} {words}" for words, _ in SCENES]
+        images = self.pictures(prompts, SEEDS, worn)
+        rows = self.truth.judge(images)
+        is_it = [likeliest(row["species"]) == who.name for row in rows]
+        places = [place for _, place in SCENES for _ in SEEDS]
+        there = [likeliest(r["scene"]) == p for r, p in zip(rows, places, strict=True)]
+        both = [a and b for a, b in zip(is_it, there, strict=True)]
+        found = {"subject": mean(is_it), "place": mean(there), "both": mean(both)}
+        if layouts is not None:
+            own = stack([measures.layout(image) for image in images])
+            found["copy"] = measures.is_copy(own, layouts).float().mean().item()
+        return found
+
+    def base_of(self, noun: str) -> Tensor:
+        if noun not in self.of_base:
+            images = self.pictures(class_prompts(noun), SEEDS[:1], ())
+            self.of_base[noun] = self.scorer.embed_images(images)
+        return self.of_base[noun]
+
+    def pictures(
+        self, prompts: Sequence[str], seeds: Sequence[int], worn: tuple[WeightedAdapter, ...]
+    ) -> list[Image.Image]:
+        """Every prompt on every seed, prompts outside."""
+        tasks = [Task(request(p, s, SAMPLE), worn) for p in prompts for s in seeds]
+        return [image for _, image in make(self.family, tasks, batch_size=20)]
+
+
+def class_prompts(noun: str) -> list[str]:
+    return [f"a photo of a {noun} {words}" for words, _ in SCENES]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def render_photos(folder: Path, cell: Cell) -> list[Image.Image]:
+    """Other photos for every seed; which place comes first changes with it, too."""
+    turn = cell.seed % len(TAUGHT)
+    places = TAUGHT[turn:] + TAUGHT[:turn]
+    made = world.subject_photos(cell.subject, cell.photos, places, seed=cell.seed)
+    for number, (image, caption) in enumerate(made):
+        save_png(image, folder / f"{number}.png")
+        write_bytes(folder / f"{number}.txt", f"{caption}\n".encode(), sync=False)
+    return [image for image, _ in made]
+
+
+def config_of(
+    cell: Cell, photos: Path, steps: int | None, points: int, method: Mapping[str, Any]
+) -> Config:
+    who = world.CAST[cell.subject]
+    given = {
+        "subject.token": who.token, "subject.noun": who.class_noun, "data.photos": photos,
+        "train.seed": cell.seed, "train.steps": steps, "train.tensorboard": False,
+        "score.candidates": points, "train.checkpoint_every": 10_000, **method,
+    }  # fmt: skip
+    return build(override({}, given), cell.name)
+
+
+def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, Path]]:
+    """(percent of the steps, the adapter at it)."""
+    steps = run.config.train.steps or 1
+    found = dict(run.candidates())
+    for percent in points:
+        yield percent, found[max(1, round(steps * percent / 100))]
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
+    """A row for each method, number of photos and point: means with 95 % intervals over characters
+    and seeds, and differences in pairs to the method `against`."""
+    by_cell = {(f["method"], f["photos"], f["subject"], f["seed"]): f for f in found}
+    rows = []
+    for method, photos in dict.fromkeys((f["method"], f["photos"]) for f in found):
+        of = [f for f in found if (f["method"], f["photos"]) == (method, photos)]
+        pairs = [
+            (f, by_cell[against, photos, f["subject"], f["seed"]])
+            for f in of if (against, photos, f["subject"], f["seed"]) in by_cell
+        ]  # fmt: skip
+        for point in of[0]["at"]:
+            row: dict[str, Any] = {"method": method, "photos": photos, "at": int(point)}
+            row |= {"trainings": len(of), "pairs": len(pairs), "cpu": mean([f["cpu"] for f in of])}
+            for name in MEASURES:
+                row[name] = interval(of, lambda f, n=name, p=point: f["at"][p][n])
+                if pairs and method != against:
+                    row[f"{name} more"] = interval(
+                        pairs, lambda f, n=name, p=point: f[0]["at"][p][n] - f[1]["at"][p][n]
+                    )
+            rows.append(row)
+    return rows
+
+
+def interval(found: Sequence[Any], value: Callable[[Any], float]) -> list[float]:
+    """[mean, low, high]; characters are drawn, then trainings of each."""
+    groups = [(f[0] if isinstance(f, tuple) else f)["subject"] for f in found]
+    made = clustered([value(f) for f in found], groups)
+    return [round(number, 4) for number in (made.mean, made.low, made.high)]
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: what was measured, in percent but for the drift."""
+    head = ("photos", "method", "at", "n", *MEASURES, "CPU s")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in rows:
+        shares = [_shown(row[name], 1 if name == "drift" else 100) for name in MEASURES]
+        cells = (row["photos"], row["method"], f"{row['at']} %", row["trainings"], *shares)
+        lines.append(f"| {' | '.join(map(str, cells))} | {row['cpu']:.0f} |")
+    return "\n".join(lines)
+
+
+def _shown(interval: Sequence[float], times: int) -> str:
+    digits = 3 if times == 1 else 0
+    return "{} [{}, {}]".format(*(f"{times * number:.{digits}f}" for number in interval))
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((out / "cells").glob("*.json"))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/teach"), help="cells and runs")
+    parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
+    parser.add_argument("--subjects", nargs="+", default=list(world.CAST))
+    parser.add_argument("--photos", nargs="+", type=int, default=PHOTOS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=TRAINING_SEEDS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument(
+        "--part", default="1/1", metavar="K/N", help="every N-th cell, from the K-th"
+    )
+    parser.add_argument(
+        "--summary", type=Path, help="write the table of what is there, and no more"
+    )
+    flags = parser.parse_args()
+    if flags.summary:
+        rows = summary(read(flags.out))
+        flags.summary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        print(table(rows))
+        return
+    truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    bench = Bench(flags.out, family, truth, Scorer(tell=SILENT))
+    part, parts = map(int, flags.part.split("/"))
+    wanted = cells(flags.subjects, flags.photos, flags.seeds, flags.methods)
+    for cell in wanted[part - 1 :: parts]:
+        path = flags.out / "cells" / f"{cell.name}.json"
+        if not path.is_file():
+            found = bench.measure(cell)
+            write_bytes(path, json.dumps(found).encode())
+            print(cell.name, f"{found['cpu']:.0f} s", found["at"]["100"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
