@@ -131,12 +131,12 @@ class Trainer:
         totals: dict[str, float] = {}
         for part in range(accumulate):
             number = self.step * accumulate + part
-            batches = self.inputs.batches(number)
-            losses = self.losses(batches, number)
-            weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
-            self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
-            for batch, value in zip(batches, losses, strict=True):
-                totals[batch.role] = totals.get(batch.role, 0.0) + value.item() / accumulate
+            for batches in _passes(self.inputs.batches(number)):
+                losses = self.losses(batches, number)
+                weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+                self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
+                for batch, value in zip(batches, losses, strict=True):
+                    totals[batch.role] = totals.get(batch.role, 0.0) + value.item() / accumulate
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
         self.times.end_step()
@@ -293,6 +293,14 @@ class Trainer:
             self.scaler.load_state_dict(state.facts["scaler"])
         self.times.means = state.facts.get("times", self.times.means)
         self.step, self.finished = state.step, state.facts.get("finished", False)
+
+
+def _passes(batches: list[Batch]) -> list[list[Batch]]:
+    """What goes forward and backward together: what is held to the base by itself, so that it
+    takes time and no memory."""
+    held = [batch for batch in batches if batch.role == KEEP]
+    rest = [batch for batch in batches if batch.role != KEEP]
+    return [rest, held] if held else [rest]
 
 
 def rate_factor(config: Config, step: int) -> float:
