@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from personalise import SCENES
 from PIL import Image
 from torch import Tensor, stack
 
@@ -52,14 +53,6 @@ from kaiffin.stories import train
 
 PHOTOS, TRAINING_SEEDS = (1, 3, 6), (0, 1, 2, 3, 4)
 TAUGHT = ("meadow", "beach", "kitchen")
-# (words of the prompt, the place): none of these places is in the photos.
-SCENES = (
-    ("in the snow", "snow"), ("in a snowy field at night", "snow"),
-    ("in the forest", "forest"), ("in the woods at sunset", "forest"),
-    ("in the city", "city"), ("on a city street at night", "city"),
-    ("in the desert", "desert"), ("among the sand dunes at sunset", "desert"),
-    ("in space", "space"), ("on the moon", "space"),
-)  # fmt: skip
 SEEDS = (101, 102)
 POINTS = (25, 50, 100)  # percent of the steps
 SAMPLE = SampleConfig(sampler="euler", schedule="trailing", steps=6, size=(64, 64))

@@ -55,10 +55,10 @@ class StepResult:
     step: int
     loss: float
     prior_loss: float | None
-    keep_loss: float | None
     grad_norm: float
     rates: dict[str, float]
     seconds: float
+    keep_loss: float | None = None
 
 
 class Listener(Protocol):
@@ -143,14 +143,9 @@ class Trainer:
         self.step += 1
         seconds = time.perf_counter() - started
         return StepResult(
-            self.step,
-            totals["instance"],
-            totals.get("prior"),
+            self.step, totals["instance"], totals.get("prior"), norm, rates, seconds,
             totals.get(KEEP),
-            norm,
-            rates,
-            seconds,
-        )
+        )  # fmt: skip
 
     def _weights(self) -> dict[str, float]:
         """How much the loss of each role counts."""
