@@ -72,6 +72,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "no prior": NO_PRIOR,
     "keep 0.3": kept(0.3),
     "keep 1": kept(1.0),
+    "DCO 30": {**NO_PRIOR, "train.objective.dco_beta": 30.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
@@ -281,7 +282,7 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.summary:
         rows = summary(read(flags.out))
-        flags.summary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        flags.summary.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
         print(table(rows))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)

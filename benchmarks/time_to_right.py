@@ -143,14 +143,16 @@ def main() -> None:
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     bench = teach.Bench(flags.out, family, truth, Scorer(tell=SILENT))
-    found = json.loads(flags.json.read_text()) if flags.json and flags.json.is_file() else []
+    there = flags.json is not None and flags.json.is_file()
+    found = json.loads(flags.json.read_text())["found"] if there else []
     done = {(one["subject"], one["photos"], one["seed"]) for one in found}
     for cell in teach.cells(flags.subjects, [flags.photos], flags.seeds, ["preset"]):
         if (cell.subject, cell.photos, cell.seed) not in done:
             found.append(measured(bench, cell, (None, STEPS)))
             print(found[-1], flush=True)
             if flags.json:
-                flags.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                text = json.dumps({"found": found}, indent=1) + "\n"
+                flags.json.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

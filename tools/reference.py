@@ -318,6 +318,32 @@ def gallery() -> str:
     return "\n".join(out)
 
 
+def teach_numbers() -> str:
+    """Methods on few photos, from benchmarks/teach.py; in percent but for the drift."""
+    rows = []
+    for one in measured("teach").get("rows", ()):
+        shares = [one[name] for name in ("both", "leak", "kept", "copy")]
+        both, *rest = ("{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in s)) for s in shares)
+        drift = "{:.3f} [{:.3f}, {:.3f}]".format(*one["drift"])
+        told = (one["photos"], one["method"], f"{one['at']} %", one["trainings"], both, *rest)
+        rows.append(" | ".join(map(str, (*told, drift, f"{one['cpu']:.0f}"))))
+    head = "photos | method | steps | n | both right | leak | class kept | copies | drift | CPU s"
+    return table(head, rows) if rows else "*Not measured yet.*"
+
+
+def right_numbers() -> str:
+    """Time to right, from benchmarks/time_to_right.py."""
+    rows = [
+        f"{one['subject']} | {one['photos']} | "
+        + " | ".join(
+            f"{one[w]['seconds']:.0f} s | {one[w]['both']:.0%}" for w in ("kaiffin", "plain")
+        )
+        for one in measured("time-to-right").get("found", ())
+    ]
+    head = "subject | photos | Kaiffin | in the end | plain recipe | in the end"
+    return table(head, rows) if rows else "*Not measured yet.*"
+
+
 def figure_numbers(name: str) -> Callable[[], str]:
     """The numbers of an idea's page, as `make figures` computed them."""
     return lambda: measured("figures").get(name, "*Not made yet.*")
@@ -342,6 +368,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         **{name: (lambda name=name: recipe_changes(name)) for name in RECIPES},
     },
     "guides/together.md": {"numbers": together_numbers},
+    "guides/methods.md": {"teach": teach_numbers, "right": right_numbers},
     "gallery.md": {"gallery": gallery},
     "guides/captions.md": {"numbers": figure_numbers("captions")},
     **{f"ideas/{name}.md": {"numbers": figure_numbers(name)} for name in IDEAS},
