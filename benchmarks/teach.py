@@ -70,8 +70,9 @@ def kept(weight: float, share: float = 0.5) -> dict[str, Any]:
 METHODS: Mapping[str, Mapping[str, Any]] = {
     PICTURES: {"data.prior.weight": 0.2},
     "no prior": NO_PRIOR,
-    "keep 0.3": kept(0.3),
     "keep 1": kept(1.0),
+    "keep 0.2, a quarter": kept(0.2, 0.25),  # the preset of real bases
+    "keep 1, a quarter": kept(1.0, 0.25),
     "DCO 30": {**NO_PRIOR, "train.objective.dco_beta": 30.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
