@@ -267,7 +267,7 @@ class ObjectiveConfig(Strict):
         " model is held to the base's own prediction; derived when left out",
     )
     keep_share: float = Field(
-        0.5, gt=0, le=1, description="share of the steps in which it is held to it"
+        0.25, gt=0, le=1, description="share of the steps in which it is held to it"
     )
     dco_beta: float | None = Field(
         None,
