@@ -61,7 +61,7 @@ app = Group(
     "Teach Stable Diffusion one character from a few photos, and prove the pictures right.",
     {
         "First steps": [*_commands(pictures.Demo, sharing.Import, doctor.Doctor), BASES],
-        "Teach": _commands(training.Prepare, training.Train, training.Resume),
+        "Teach": _commands(training.Prepare, training.Caption, training.Train, training.Resume),
         "Make pictures": [
             pictures.GenerateCommand(pictures.Generate), *_commands(pictures.Rank),
         ],
