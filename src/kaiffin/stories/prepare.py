@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaiffin.data import sources
 from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
+from kaiffin.data.sources import Listing
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import expanded, file_name
 from kaiffin.foundation.notebook import Shown
-from kaiffin.foundation.run import CONTACT_SHEET
+from kaiffin.foundation.run import CONTACT_SHEET, MASKS
+from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.facts import read_text_facts
+from kaiffin.models.files.load import load_base
+from kaiffin.train.masks import Masker
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class PhotoSet(Shown):
     sheet: Path
 
 
+@contained()
 def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> PhotoSet:
     """Looks at every photo and writes a manifest and a contact sheet into `out`, by default
     prepared/<name of the photos' folder>.
@@ -39,5 +45,13 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     prepared = look_at(
         config.data, config.subject, resolution,
         pieces=facts.token_pieces, max_tokens=facts.max_tokens, out=out, tell=tell,
+        listing=_masked(config, resolution, out, tell) if config.data.masks == "auto" else None,
     )  # fmt: skip
     return PhotoSet(prepared, resolution, out / CONTACT_SHEET)
+
+
+def _masked(config: Config, resolution: int, out: Path, tell: Tell) -> Listing:
+    """The photos with masks that the base makes, below `out`."""
+    family = load_base(config.base, Runtime.from_config(config.base), tell)
+    masker = Masker(family, config.subject.noun, resolution, config.data.background)
+    return masker.masked(sources.read(config.data, config.subject), out / MASKS, tell)
