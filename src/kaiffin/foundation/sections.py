@@ -139,8 +139,10 @@ class DataConfig(Strict):
         description="of a photo and its captions, drawn in turn; each is encoded once and kept",
     )  # fmt: skip
     flip: bool = Field(False, description="mirror half of the draws")
-    masks: Literal["none", "alpha", "folder"] = Field(
-        "none", description="weight the loss by the photo's alpha or by masks/<name>.png"
+    masks: Literal["none", "alpha", "folder", "auto"] = Field(
+        "none",
+        description="weight the loss by the photo's alpha, by masks/<name>.png, or (auto) by where"
+        " the base hears the class noun in it",
     )
     skip_bad: bool = Field(
         False,

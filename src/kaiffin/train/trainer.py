@@ -67,8 +67,8 @@ class StepResult:
     grad_norm: float
     rates: dict[str, float]
     seconds: float
-    validated: Validated | None = None
     keep_loss: float | None = None
+    validated: Validated | None = None
 
 
 class Listener(Protocol):
