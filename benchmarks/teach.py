@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kept import keep
+from personalise import SCENES
 from PIL import Image
 from torch import Tensor, stack
 
@@ -40,6 +42,7 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make
@@ -52,17 +55,9 @@ from kaiffin.stories import train
 
 PHOTOS, TRAINING_SEEDS = (1, 3, 6), (0, 1, 2, 3, 4)
 TAUGHT = ("meadow", "beach", "kitchen")
-# (words of the prompt, the place): none of these places is in the photos.
-SCENES = (
-    ("in the snow", "snow"), ("in a snowy field at night", "snow"),
-    ("in the forest", "forest"), ("in the woods at sunset", "forest"),
-    ("in the city", "city"), ("on a city street at night", "city"),
-    ("in the desert", "desert"), ("among the sand dunes at sunset", "desert"),
-    ("in space", "space"), ("on the moon", "space"),
-)  # fmt: skip
 SEEDS = (101, 102)
 POINTS = (25, 50, 100)  # percent of the steps
-SAMPLE = SampleConfig(sampler="euler", schedule="trailing", steps=6, size=(64, 64))
+SAMPLE = SampleConfig(sampler="euler", schedule="trailing", steps=6, size=(SIDE, SIDE))
 MEASURES = ("subject", "place", "both", "leak", "kept", "drift", "copy")
 
 PICTURES = "class pictures 0.2"  # the preset before this study
@@ -77,8 +72,10 @@ def kept(weight: float, share: float = 0.5) -> dict[str, Any]:
 METHODS: Mapping[str, Mapping[str, Any]] = {
     PICTURES: {"data.prior.weight": 0.2},
     "no prior": NO_PRIOR,
-    "keep 0.3": kept(0.3),
     "keep 1": kept(1.0),
+    "keep 0.2, a quarter": kept(0.2, 0.25),  # the preset of real bases
+    "keep 1, a quarter": kept(1.0, 0.25),
+    "DCO 30": {**NO_PRIOR, "train.objective.dco_beta": 30.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
@@ -288,7 +285,7 @@ def main() -> None:
     flags = parser.parse_args()
     if flags.summary:
         rows = summary(read(flags.out))
-        flags.summary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        keep(flags.summary, rows)
         print(table(rows))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)

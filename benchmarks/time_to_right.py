@@ -1,6 +1,6 @@
 """Time to right: Kaiffin's preset beside the plain recipe, on the same photos, in the same run.
 
-    python benchmarks/time_to_right.py --out build/right --json docs/measured/time-to-right.json
+    python benchmarks/time_to_right.py --out build/right --keep docs/measured/time-to-right.json
 
 - kaiffin: `kaiffin train` with its preset, all that it does before its first step included
 - plain: what diffusers' train_dreambooth_lora.py does by default, in one loop with the autoencoder
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ import teach
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
+from kept import keep, read
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -138,19 +138,18 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", default=list(world.CAST))
     parser.add_argument("--photos", type=int, default=3)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--json", type=Path, help="what was found; what is there is not made again")
+    parser.add_argument("--keep", type=Path, help="what was found; what is there is not made again")
     flags = parser.parse_args()
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     bench = teach.Bench(flags.out, family, truth, Scorer(tell=SILENT))
-    found = json.loads(flags.json.read_text()) if flags.json and flags.json.is_file() else []
+    found = read(flags.keep) if flags.keep and flags.keep.is_file() else []
     done = {(one["subject"], one["photos"], one["seed"]) for one in found}
     for cell in teach.cells(flags.subjects, [flags.photos], flags.seeds, ["preset"]):
         if (cell.subject, cell.photos, cell.seed) not in done:
             found.append(measured(bench, cell, (None, STEPS)))
             print(found[-1], flush=True)
-            if flags.json:
-                flags.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            keep(flags.keep, found)
 
 
 if __name__ == "__main__":

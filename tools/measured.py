@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,32 @@ IDEAS = (
     "diffusion", "latents", "text", "guidance", "samplers", "lora", "dreambooth", "min-snr", "clip",
     "memorising",
 )  # fmt: skip
+
+
+def teaching(found: Sequence[Mapping[str, Any]]) -> str:
+    """Methods on few photos, from benchmarks/teach.py; in percent but for the drift."""
+    rows = []
+    for one in found:
+        shares = [one[name] for name in ("both", "leak", "kept", "copy")]
+        both, *rest = ("{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in s)) for s in shares)
+        drift = "{:.3f} [{:.3f}, {:.3f}]".format(*one["drift"])
+        told = (one["photos"], one["method"], f"{one['at']} %", one["trainings"], both, *rest)
+        rows.append(" | ".join(map(str, (*told, drift, f"{one['cpu']:.0f}"))))
+    head = "photos | method | steps | n | both right | leak | class kept | copies | drift | CPU s"
+    return table(head, rows)
+
+
+def time_to_right(found: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        f"{one['subject']} | {one['photos']} | "
+        + " | ".join(
+            f"{one[w]['seconds']:.0f} s | {one[w]['both']:.0%}" for w in ("kaiffin", "plain")
+        )
+        for one in found
+    ]
+    return table("subject | photos | Kaiffin | in the end | plain recipe | in the end", rows)
+
+
 WHOLE: dict[str, Made] = {"miniature.md": miniature}
 PARTS: dict[str, dict[str, Made]] = {
     "performance.md": {
@@ -264,6 +290,9 @@ PARTS: dict[str, dict[str, Made]] = {
            for name in RECIPES},
     },
     "guides/together.md": {"numbers": made("together", together)},
+    "guides/methods.md": {
+        "teach": made("teach", teaching), "right": made("time-to-right", time_to_right),
+    },
     "guides/captions.md": {"numbers": figure("captions")},
     "gallery.md": {"gallery": gallery},
     **{f"ideas/{name}.md": {"numbers": figure(name)} for name in IDEAS},

@@ -162,6 +162,22 @@ def test_masks_that_cannot_be_used_are_found_before_training(folder: Path, tmp_p
     assert len(run(folder, tmp_path / "out", masks="folder").problems) == 2
 
 
+def test_masks_that_cover_everything_or_nothing_are_found(folder: Path) -> None:
+    for number, shade in enumerate((255, 0, 90)):
+        Image.new("L", (96, 96), shade).save(folder / f"{number}-mask.png")
+    found = run(folder, masks="folder")
+    assert "0.png: its mask covers 100% of it: that says nothing of where the subject is" in (
+        said(found)
+    )
+    assert [one.partition(".")[0] for one in found.problems] == ["1"]
+    assert "its mask covers nothing of it" in found.problems[0]
+    assert "covers" not in said(run(folder))
+    clear = Image.new("RGBA", (96, 96), (9, 99, 9, 0))
+    clear.save(folder / "2.png")
+    assert "2.png: its mask covers nothing" in said(run(folder, masks="alpha"))
+    assert "covers" not in said(run(folder))
+
+
 def test_duplicates_exact_and_near(folder: Path) -> None:
     (folder / "copy.png").write_bytes((folder / "1.png").read_bytes())
     noise(2).save(folder / "near.jpg", quality=80)

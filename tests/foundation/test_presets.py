@@ -3,8 +3,9 @@
 import pytest
 
 from kaiffin.foundation import config as configs
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.presets import derive
-from kaiffin.foundation.settings import build
+from kaiffin.foundation.settings import build, override
 
 
 @pytest.mark.parametrize("native", [64, 512, 1024])
@@ -37,3 +38,20 @@ def test_text_encoder_rates_follow() -> None:
 def test_steps_grow_with_photos_within_bounds() -> None:
     steps = [derive(configs.Config(), n, 512)[0].train.steps for n in (3, 6, 15, 100)]
     assert steps == [400, 600, 1500, 2000]
+
+
+@pytest.mark.parametrize("native", [512, 1024])
+def test_the_class_is_kept_unless_the_prior_was_chosen(native: int) -> None:
+    """Where nobody has said anything a real base is held to what it knew of the class."""
+
+    def kept(**given: object) -> float | None:
+        return derive(build(override({}, given)), 6, native)[0].train.objective.keep
+
+    noun = {"subject.noun": "owl"}
+    assert kept(**noun) == 0.2
+    assert kept() == 0.0, "there is no class"
+    assert kept(**noun, **{"data.prior.weight": 0.0}) == 0.0
+    assert kept(**noun, **{"data.prior.weight": 1.0}) == 0.0
+    assert kept(**noun, **{"data.prior.weight": 1.0, "train.objective.keep": 0.5}) == 0.5
+    with pytest.raises(ConfigError, match=r"train\.objective\.keep needs subject\.noun"):
+        kept(**{"train.objective.keep": 0.5})

@@ -6,7 +6,7 @@ import pytest
 
 from kaiffin.foundation.config import SubjectConfig
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.subject import fill, plain_prompt, without_token
+from kaiffin.foundation.subject import described, fill, plain_prompt, without_token
 
 SUBJECT = SubjectConfig(token="kaiffin", noun="puffin")
 
@@ -49,3 +49,21 @@ def test_a_word_with_a_backslash_is_itself() -> None:
     subject = SubjectConfig(token="a\\1b", noun="c\\1d")
     assert without_token("my a\\1b", subject) == "my c\\1d"
     assert plain_prompt("see a\\1b", subject) == "see c\\1d"
+
+
+@pytest.mark.parametrize(
+    ("said", "made"),
+    [
+        ("A puffin on a beach.", "a kaiffin puffin on a beach"),
+        ("The orange Puffin swims", "the orange kaiffin puffin swims"),
+        ("Two puffins at sea", "a photo of kaiffin puffin, two puffins at sea"),
+        ("on a  beach,\nat night", "a photo of kaiffin puffin, on a beach, at night"),
+        ("Kaiffin at home.", "kaiffin at home"),
+    ],
+)
+def test_a_description_becomes_a_caption(said: str, made: str) -> None:
+    subject = SubjectConfig(token="kaiffin", noun="puffin")
+    assert described(said, "a photo of {token} {noun}", subject) == made
+    owl = SubjectConfig(token="ollie", noun="owl")
+    assert described("an owl in a tree", "{token}", owl) == "an ollie owl in a tree"
+    assert described("In a tree", "{token}", SubjectConfig(token="ollie")) == "ollie, in a tree"

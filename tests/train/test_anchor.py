@@ -99,7 +99,8 @@ def test_a_step_in_pieces_holds_to_the_same(sd: ModelFamily, folder: Path) -> No
 
 def test_stop_and_go_on_is_exact(sd: ModelFamily, folder: Path, tmp_path: Path) -> None:
     changes = {
-        "train.objective.keep": 0.5, "train.objective.dco_beta": 500.0, "train.noises": 2,
+        "train.objective.keep": 0.5, "train.objective.keep_share": 0.5,
+        "train.objective.dco_beta": 500.0, "train.noises": 2,
         "train.objective.timesteps": "falling", "train.objective.antithetic": True,
         "train.steps": 8,
     }  # fmt: skip

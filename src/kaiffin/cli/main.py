@@ -61,7 +61,7 @@ app = Group(
     "Teach Stable Diffusion one character from a few photos, and prove the pictures right.",
     {
         "First steps": [*_commands(pictures.Demo, sharing.Import, doctor.Doctor), BASES],
-        "Teach": _commands(training.Prepare, training.Train, training.Resume),
+        "Teach": _commands(training.Prepare, training.Caption, training.Train, training.Resume),
         "Make pictures": _commands(pictures.Generate, pictures.Rank),
         "Choose and compare": _commands(
             experiments.Choose, experiments.Report, experiments.Grid, experiments.Compare,

@@ -1,4 +1,4 @@
-"""The commands that teach: prepare, train, resume. Torch-free until one of them runs."""
+"""The commands that teach: prepare, caption, train, resume. Torch-free until one of them runs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,36 @@ class Prepare(Command):
         found = prepare(config, self.out, tell=self.tell)
         self.answer(found, show.photo_set)
         refuse_problems(found.prepared)
+
+
+class Caption(Command):
+    """Let a model of yours write the captions that photos lack, in files beside them."""
+
+    takes = (
+        "subject.token", "subject.noun", "data.format", "data.template", "data.background",
+        "data.links",
+    )  # fmt: skip
+    short = ("subject.token", "subject.noun")
+
+    photos: Path = argument("folder with photos")
+    captioner: str = option(
+        ..., "folder or hub id of an image-to-text model, such as a BLIP or a chat model that sees"
+    )
+    prompt: str | None = option(
+        None, "what it is asked; default: a chat model for all but the subject, others nothing"
+    )
+    again: bool = option(False, "write anew what photos have, too")
+
+    def __call__(self) -> None:
+        config = self.config({"data.photos": self.photos})
+        from kaiffin.cli.show import photos as show
+        from kaiffin.stories.caption import caption
+
+        found = caption(
+            config, self.captioner, prompt=self.prompt, again=self.again, tell=self.tell
+        )
+        self.answer(found, show.captions)
+        found.refuse_failed()
 
 
 class Train(Command):

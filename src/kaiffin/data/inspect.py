@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 import imagehash
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageStat
 
 from kaiffin.data import images
 from kaiffin.data.files import LeftOut
@@ -26,6 +26,7 @@ from kaiffin.foundation.text import counted, oddities, word_pattern
 NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may differ
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
 STRONG_CROP = 0.4  # share of the area lost
+NOTHING, EVERYTHING = 0.002, 0.98  # shares of the area that are no mask
 SHEET_PHOTOS = 48
 KEPT = "|||"  # of a caption: the tags before it stay, and those behind a second one
 TILE = 240  # pixels of a photo there
@@ -59,6 +60,7 @@ class Examined:
     phash: str  # 16 hex digits
     has_alpha: bool
     notes: tuple[str, ...]
+    covered: float | None = None  # share of the photo that its mask, or else its alpha, covers
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,9 +77,10 @@ def examine(path: Path, background: str, mask: Path | None = None) -> Examined |
         photo = images.open_photo(path, background)
     except PhotoError as error:
         return str(error).removeprefix(f"{path.name}: ")
+    cover = photo.alpha
     try:
         if mask is not None:
-            images.open_mask(mask, photo.size)
+            cover = images.open_mask(mask, photo.size)
     except PhotoError as error:
         return f"its mask {error}"
     return Examined(
@@ -88,6 +91,7 @@ def examine(path: Path, background: str, mask: Path | None = None) -> Examined |
         str(imagehash.phash(photo.image)),
         photo.alpha is not None,
         photo.notes,
+        None if cover is None else round(ImageStat.Stat(cover).mean[0] / 255, 4),
     )
 
 
@@ -111,6 +115,7 @@ class Item:
     facts: Examined
     crop: Crop
     captions: tuple[str, ...]
+    mask: Path | None = None
 
 
 class Words(Protocol):
@@ -163,6 +168,14 @@ def _of_photo(item: Item, data: DataConfig, resolution: int) -> list[Finding]:
     if item.facts.sharpness < BLURRED:
         what = f"looks blurred (sharpness {item.facts.sharpness:.0f}, below {BLURRED:.0f})"
         found.append(Finding("warning", item.name, what, "Prefer a sharper photo: blur is learnt."))
+    covered = item.facts.covered if data.masks != "none" else None
+    if covered is not None and covered < NOTHING:
+        fix = "Paint white what is to be learnt, or leave the photo out."
+        found.append(Finding("error", item.name, "its mask covers nothing of it", fix))
+    elif covered is not None and covered > EVERYTHING:
+        what = f"its mask covers {covered:.0%} of it: that says nothing of where the subject is"
+        fix = "Paint black what is not to be learnt, or do without: --data.masks none."
+        found.append(Finding("warning", item.name, what, fix))
     if item.crop.share_lost > STRONG_CROP:
         what = f"the crop cuts off {item.crop.share_lost:.0%} of the photo"
         fix = "Check the contact sheet; crop it yourself or use --data.crop bucket."
@@ -329,10 +342,15 @@ def _draw_photo(
     page: Image.Image, corner: tuple[int, int], item: Item, path: Path,
     problems: Sequence[str], background: str,
 ) -> None:  # fmt: skip
-    """One photo, what its crop loses dimmed, a frame round the crop, and text below."""
+    """One photo, what its mask leaves out reddened, what its crop loses dimmed, a frame round the
+    crop, and text below."""
     factor = TILE / max(item.crop.resized)
     size = [max(1, round(side * factor)) for side in item.crop.resized]
     small = images.open_photo(path, background).image.resize(size, Image.Resampling.LANCZOS)
+    if item.mask:
+        red = Image.blend(small, Image.new("RGB", small.size, "#a33022"), 0.6)
+        mask = images.open_mask(item.mask, (item.facts.width, item.facts.height))
+        small = Image.composite(small, red, mask.resize(small.size))
     x1, y1, x2, y2 = (round(value * factor) for value in item.crop.box)
     dim = Image.blend(small, Image.new("RGB", small.size, PAPER), 0.6)
     dim.paste(small.crop((x1, y1, x2, y2)), (x1, y1))

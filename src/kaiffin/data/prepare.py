@@ -174,7 +174,7 @@ def crop_of(size: tuple[int, int], data: DataConfig, resolution: int) -> Crop:
 
 def _item(top: Path, source: Source, facts: Examined, data: DataConfig, resolution: int) -> Item:
     crop = crop_of((facts.width, facts.height), data, resolution)
-    return Item(shown(source.path, top), facts, crop, source.captions)
+    return Item(shown(source.path, top), facts, crop, source.captions, source.mask_path)
 
 
 def _refuse_empty(items: Sequence[Item], refused: Sequence[tuple[str, str]], top: Path) -> None:

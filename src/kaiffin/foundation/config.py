@@ -79,6 +79,8 @@ class Config(Strict):
 
     def _possible_variants(self) -> None:
         data, usual = self.data, DataConfig.model_fields
+        if data.masks == "auto" and not self.subject.noun:
+            raise ValueError("data.masks auto needs subject.noun: it is looked for in the photos")
         tags, crops = data.shuffle_tags or data.tag_dropout, data.crops == "random" or data.rotate
         if not tags and data.keep_tags != usual["keep_tags"].default:
             raise ValueError("data.keep_tags has no effect without data.shuffle_tags: true")

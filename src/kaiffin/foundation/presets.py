@@ -64,7 +64,7 @@ def _full_base(num_photos: int) -> dict[str, object]:
         "train.steps": max(400, min(100 * num_photos, 2000)),
         "train.batch_size": 1,
         "data.prior.weight": 0.0,
-        "train.objective.keep": 0.1,
+        "train.objective.keep": 0.2,
     }
 
 

@@ -31,6 +31,7 @@ from kaiffin.foundation.settings import dump, load
 PREFIX = "step-"
 # What lies in a folder that `prepare` or a training wrote about photos.
 PHOTOS_MANIFEST, CONTACT_SHEET = "manifest.json", "contact_sheet.png"
+MASKS = "masks"  # a folder of those that the base made
 
 
 class Run(Folder):

@@ -139,8 +139,10 @@ class DataConfig(Strict):
         description="of a photo and its captions, drawn in turn; each is encoded once and kept",
     )  # fmt: skip
     flip: bool = Field(False, description="mirror half of the draws")
-    masks: Literal["none", "alpha", "folder"] = Field(
-        "none", description="weight the loss by the photo's alpha or by masks/<name>.png"
+    masks: Literal["none", "alpha", "folder", "auto"] = Field(
+        "none",
+        description="weight the loss by the photo's alpha, by masks/<name>.png, or (auto) by where"
+        " the base hears the class noun in it",
     )
     skip_bad: bool = Field(
         False,
@@ -267,7 +269,7 @@ class ObjectiveConfig(Strict):
         " model is held to the base's own prediction; derived when left out",
     )
     keep_share: float = Field(
-        0.5, gt=0, le=1, description="share of the steps in which it is held to it"
+        0.25, gt=0, le=1, description="share of the steps in which it is held to it"
     )
     dco_beta: float | None = Field(
         None,

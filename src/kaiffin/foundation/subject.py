@@ -34,6 +34,25 @@ def without_token(caption: str, subject: SubjectConfig) -> str:
     return re.sub(trigger + tail, lambda _: f"{article} {noun}", plain, flags=re.IGNORECASE)
 
 
+def described(text: str, template: str, subject: SubjectConfig) -> str:
+    """A caption of what somebody says of a photo who does not know the subject's word: it stands
+    before the class noun, where that is said, else in front, as `template` has it.
+
+    "A puffin on a beach." becomes "a kaiffin puffin on a beach", and "On a beach" becomes "a photo
+    of kaiffin puffin, on a beach".
+    """
+    text = composed(" ".join(text.split())).rstrip(". ")
+    text = text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+    if word_pattern(subject.token).search(text):
+        return text
+    noun = re.escape(subject.noun)
+    article = "an" if subject.token[:1].lower() in ("a", "e", "i", "o", "u") else "a"
+    if subject.noun and (found := re.search(rf"\b(?:(an?) )?{noun}\b", text, re.IGNORECASE)):
+        before = f"{article} " if found[1] else ""
+        return f"{text[: found.start()]}{before}{subject.phrase}{text[found.end() :]}"
+    return f"{fill(template, subject)}, {text}"
+
+
 def plain_prompt(prompt: str, subject: SubjectConfig) -> str:
     """The prompt as a judge understands it: the trigger, which means nothing to it, gives way to
     the class noun."""

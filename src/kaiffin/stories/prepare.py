@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaiffin.data import sources
 from kaiffin.data.findings import look_at
 from kaiffin.data.prepare import Prepared
+from kaiffin.data.sources import Listing
 from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.folder import expanded, file_name
 from kaiffin.foundation.notebook import Shown
-from kaiffin.foundation.run import CONTACT_SHEET
+from kaiffin.foundation.run import CONTACT_SHEET, MASKS
 from kaiffin.foundation.runtime import Runtime, choose_threads, contained
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.facts import read_text_facts
-from kaiffin.models.files.load import load_autoencoder
+from kaiffin.models.files.load import load_autoencoder, load_base
 from kaiffin.models.files.resolve import is_here, is_local
+from kaiffin.train.masks import Masker
 from kaiffin.train.through import Through
 
 
@@ -45,8 +48,9 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
     through = _through(config.base, facts.native_size, out / "cache", tell)
     prepared = look_at(
-        config.data, config.subject, resolution, words=facts, through=through, out=out, tell=tell
-    )
+        config.data, config.subject, resolution, words=facts, through=through, out=out, tell=tell,
+        listing=_masked(config, resolution, out, tell) if config.data.masks == "auto" else None,
+    )  # fmt: skip
     return PhotoSet(prepared, resolution, out / CONTACT_SHEET)
 
 
@@ -61,3 +65,10 @@ def _through(base: BaseConfig, native_size: int, kept: Path, tell: Tell) -> Thro
     runtime = Runtime.from_config(base)
     choose_threads(native_size, runtime.device)
     return Through(load_autoencoder(base, runtime, tell), base.name, kept, tell)
+
+
+def _masked(config: Config, resolution: int, out: Path, tell: Tell) -> Listing:
+    """The photos with masks that the base makes, below `out`."""
+    family = load_base(config.base, Runtime.from_config(config.base), tell)
+    masker = Masker(family, config.subject.noun, resolution, config.data.background)
+    return masker.masked(sources.read(config.data, config.subject), out / MASKS, tell)

@@ -176,8 +176,7 @@ class _Step:
 def at_once(config: Config) -> int:
     """Pictures of one pass with gradients."""
     train = config.train
-    photos = (train.batch_size or 1) * train.noises * (2 if train.objective.keep else 1)
-    return photos + (train.batch_size or 1) * bool(config.data.prior.weight)
+    return (train.batch_size or 1) * (train.noises + bool(config.data.prior.weight))
 
 
 def lived(run: Callable[[FakeTensorMode], Any]) -> int:
@@ -285,8 +284,6 @@ def _rungs(
         )  # fmt: skip
     if not train.gradient_checkpointing:
         yield {"train.gradient_checkpointing": True}, "steps take about a third longer", step_again
-    if train.objective.keep:
-        yield {"train.objective.keep": 0.0}, "nothing keeps the class as it was", step_again
     if not base.vae_tiling:
         yield {"base.vae_tiling": True}, "large pictures are decoded in tiles, a little slower", (
             lambda before, config, meter: replace(before, pictures=meter.pictures(config))

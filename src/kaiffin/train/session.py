@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaiffin.adapters.load import load_adapter
@@ -12,6 +12,7 @@ from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
+from kaiffin.data import sources
 from kaiffin.data.findings import look_at, refuse_problems
 from kaiffin.data.prepare import Prepared
 from kaiffin.data.sources import Listings
@@ -19,13 +20,14 @@ from kaiffin.foundation.config import AdapterConfig, Config
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.phases import Phase, expand
 from kaiffin.foundation.presets import derive
-from kaiffin.foundation.run import Run
+from kaiffin.foundation.run import MASKS, Run
 from kaiffin.foundation.runtime import Runtime, derived_seed
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import photo_folders
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base, refitted
+from kaiffin.train.masks import Masker
 from kaiffin.train.through import Through
 
 
@@ -108,10 +110,16 @@ def _look_at_photos(
         data = config.data.model_copy(update={"photos": folder})
         out = run.photos_folder(len(found) + 1) if run else None
         through = Through(family, config.base.name, run.cache, tell) if run else None
-        found[folder] = look_at(
+        read = listing = listings.get(folder) or sources.read(data, config.subject)
+        if data.masks == "auto" and out:
+            masker = Masker(family, config.subject.noun, resolution, data.background)
+            listing = masker.masked(read, out / MASKS, tell)
+        looked = look_at(
             data, config.subject, resolution,
-            words=family, through=through, out=out, listing=listings.get(folder), tell=tell,
+            words=family, through=through, out=out, listing=listing, tell=tell,
         )  # fmt: skip
+        # What the base made is nothing that a photo came with.
+        found[folder] = replace(looked, listed=tuple(read.sources))
         refuse_problems(found[folder])
     return found
 

@@ -64,10 +64,10 @@ class StepResult:
     step: int
     loss: float
     prior_loss: float | None
-    keep_loss: float | None
     grad_norm: float
     rates: dict[str, float]
     seconds: float
+    keep_loss: float | None = None
     validated: Validated | None = None
 
 
@@ -148,26 +148,21 @@ class Trainer:
         totals: dict[str, float] = {}
         for part in range(accumulate):
             number = self.step * accumulate + part
-            batches = self.inputs.batches(number)
-            losses = self.losses(batches, number)
-            weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
-            self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
-            for batch, value in zip(batches, losses, strict=True):
-                totals[batch.role] = totals.get(batch.role, 0.0) + value.item() / accumulate
+            for batches in _passes(self.inputs.batches(number)):
+                losses = self.losses(batches, number)
+                weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+                self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
+                for batch, value in zip(batches, losses, strict=True):
+                    totals[batch.role] = totals.get(batch.role, 0.0) + value.item() / accumulate
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
         self.times.end_step()
         self.step += 1
         seconds = time.perf_counter() - started
         return StepResult(
-            self.step,
-            totals["instance"],
-            totals.get("prior"),
+            self.step, totals["instance"], totals.get("prior"), norm, rates, seconds,
             totals.get(KEEP),
-            norm,
-            rates,
-            seconds,
-        )
+        )  # fmt: skip
 
     def _weights(self) -> dict[str, float]:
         """How much the loss of each role counts."""
@@ -310,6 +305,14 @@ class Trainer:
             self.scaler.load_state_dict(state.facts["scaler"])
         self.times.means = state.facts.get("times", self.times.means)
         self.step, self.finished = state.step, state.facts.get("finished", False)
+
+
+def _passes(batches: list[Batch]) -> list[list[Batch]]:
+    """What goes forward and backward together: what is held to the base by itself, so that it
+    takes time and no memory."""
+    held = [batch for batch in batches if batch.role == KEEP]
+    rest = [batch for batch in batches if batch.role != KEEP]
+    return [rest, held] if held else [rest]
 
 
 def rate_factor(config: Config, step: int) -> float:
