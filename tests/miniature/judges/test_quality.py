@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from kaiffin.miniature.build import marathon
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.judges import quality
 from kaiffin.miniature.world import world
-from kaiffin.miniature.world.vocabulary import SCENES, SIDE, Spec
+from kaiffin.miniature.world.vocabulary import SIDE, Spec
 from kaiffin.score.statistics import wilson
 
 
@@ -59,24 +58,6 @@ def test_a_row_gives_shares_with_their_intervals() -> None:
     assert row == ("| samples | CNN | 80.0% (49.0% to 94.3%) |  |  |  | 100.0% (72.2% to 100.0%) |")
 
 
-def test_an_error_of_a_tenth_of_the_range_is_twenty_decibels(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The range of pixels is 2, and 10 log10(4 / 0.2^2) is 20."""
-
-    class Shifts:
-        def encode(self, pixels: torch.Tensor):
-            mean = pixels + 0.2
-            return type("Coded", (), {"latent_dist": type("Dist", (), {"mean": mean})})
-
-        def decode(self, latents: torch.Tensor):
-            return type("Decoded", (), {"sample": latents})
-
-    monkeypatch.setattr(quality, "drawing_vae", lambda config: Shifts())
-    images = np.full((2, 8, 8, 3), 100, np.uint8)
-    assert quality.vae_psnr(BuildConfig(), images) == pytest.approx(20, abs=1e-4)
-
-
 def test_retrieval_counts_captions_that_find_their_own_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -116,19 +97,8 @@ def test_what_a_stage_took_is_in_the_note_that_it_left(
     assert quality._costs(config) == "| unet | 1.23 M | 746,112 | 90.0 min |"
 
 
-def test_the_characters_of_the_report() -> None:
-    subjects = quality.subject_renders()
-    assert subjects.shape == (len(world.SUBJECTS) * len(SCENES), SIDE, SIDE, 3)
-    assert len(np.unique(subjects.reshape(len(subjects), -1), axis=0)) == len(subjects)
+def test_the_animals_of_the_report() -> None:
     assert quality.individuals(5).shape == (5, SIDE, SIDE, 3)
-
-
-def test_photos_are_cut_to_squares(tmp_path: Path) -> None:
-    (tmp_path / "more").mkdir()
-    for name, size in (("a.png", (200, 100)), ("more/b.jpg", (70, 90))):
-        Image.new("RGB", size, "red").save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no photo")
-    assert quality.read_photos(tmp_path, 32).shape == (2, 32, 32, 3)
 
 
 def test_losses_that_were_not_kept_are_said(tmp_path: Path) -> None:

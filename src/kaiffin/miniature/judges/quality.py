@@ -14,10 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from kaiffin.data.images import open_photo
 from kaiffin.foundation.folder import write_bytes, write_json
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets, stages
@@ -25,16 +23,16 @@ from kaiffin.miniature.build.marathon import read_losses
 from kaiffin.miniature.build.pool import render_pool
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.build.twin import picture_embeddings
-from kaiffin.miniature.build.workshop import drawing_vae, load_tokenizer, open_pool, trained
+from kaiffin.miniature.build.workshop import load_tokenizer, open_pool, trained
 from kaiffin.miniature.judges.judge import Judge, load_judge
 from kaiffin.miniature.judges.looking import draw, sheet, size_sheet
+from kaiffin.miniature.judges.showing import subject_renders, vae_facts
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import (
     ACCESSORIES,
     COLOURS,
     INDOORS,
     SCENES,
-    SIDE,
     SPECIES,
     TIMES,
     Spec,
@@ -115,23 +113,7 @@ def _row(judge: str, what: str, scores: dict[str, tuple[int, int]]) -> str:
     return f"| {what} | {judge} | {' | '.join(cells)} |"
 
 
-# --- the VAE and the CLIP ---------------------------------------------------------------------
-
-
-@torch.no_grad()
-def vae_psnr(config: BuildConfig, images: np.ndarray) -> float:
-    """Decibels of the reconstruction of (N, H, W, 3) uint8, over all pixels together."""
-    vae = drawing_vae(config)
-    pixels = nets.to_pixels(torch.from_numpy(images))
-    made = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
-    return float(10 * torch.log10(4 / (made - pixels).square().mean()))
-
-
-def read_photos(folder: Path, side: int) -> np.ndarray:
-    """All photos below `folder`, cut to squares of `side` pixels; (N, side, side, 3) uint8."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    fitted = (ImageOps.fit(open_photo(path).image, (side, side)) for path in paths)
-    return np.stack([np.asarray(image) for image in fitted])
+# --- the CLIP -----------------------------------------------------------------------------------
 
 
 Caption = Callable[[Spec, int], str]
@@ -201,17 +183,6 @@ def distinct_specs(count: int) -> list[Spec]:
 # --- the report -------------------------------------------------------------------------------
 
 
-def subject_renders(side: int = SIDE) -> np.ndarray:
-    """Both held-out characters in every scene; (16, side, side, 3) uint8."""
-    return np.stack(
-        [
-            np.asarray(world.subject_render(name, scene, side))
-            for name in world.SUBJECTS
-            for scene in SCENES
-        ]
-    )
-
-
 def individuals(count: int = 24) -> np.ndarray:
     """The first animals of unusual build in training; (count, SIDE, SIDE, 3) uint8."""
     specs = (world.training_spec(1, index) for index in range(20 * count))
@@ -276,7 +247,7 @@ def _renders(config: BuildConfig) -> np.ndarray:
 
 
 def facts(config: BuildConfig) -> dict:
-    """The numbers of the VAE and the CLIP."""
+    """The numbers of the CLIP."""
     specs, renders = held_out_specs(1000), _renders(config)
     distinct = distinct_specs(1000)
     shown = np.stack([np.asarray(world.render(spec, nets.SIZE)) for spec in distinct])
@@ -287,15 +258,7 @@ def facts(config: BuildConfig) -> dict:
             (shown, distinct, whole_caption),
         )
     )
-    side = drawing_vae(config).config["sample_size"]
-    drawable = np.stack([np.asarray(world.render(spec, side)) for spec in specs[:256]])
-    photos = read_photos(config.photos, side) if config.photos else None
     return {
-        "side": side, "psnr": vae_psnr(config, drawable),
-        "subject_psnr": vae_psnr(config, subject_renders(side)),
-        "photo_psnr": "not measured"
-        if photos is None
-        else f"{vae_psnr(config, photos):.1f} dB on {len(photos)} photos",
         "drawn1": drawn[0], "drawn5": drawn[1], "possible": possible(specs, drawn_caption),
         "whole1": whole[0], "whole5": whole[1],
     }  # fmt: skip
@@ -303,11 +266,6 @@ def facts(config: BuildConfig) -> dict:
 
 def _megabytes(folder: Path, files: str = "*.*") -> float:
     return sum(f.stat().st_size for f in folder.rglob(files)) / 1e6
-
-
-def _save(images: np.ndarray, columns: int, path: Path) -> None:
-    page = sheet(images, columns)
-    page.resize((page.width * 2, page.height * 2), Image.Resampling.NEAREST).save(path)
 
 
 def write_report(config: BuildConfig, docs: Path, count: int = 1000, tell: Tell = SILENT) -> Path:
@@ -322,10 +280,12 @@ def write_report(config: BuildConfig, docs: Path, count: int = 1000, tell: Tell 
     ]
     with get_context("spawn").Pool(min(2, config.workers)) as workers:
         base, twin = workers.starmap(table, jobs, chunksize=1)
-    _save(base["samples"][:48], 8, folder / "miniature-samples.png")
-    _save(twin["samples"][:48], 8, folder / "miniature-xl-samples.png")
-    _save(subject_renders(), 8, folder / "miniature-subjects.png")
-    _save(individuals(), 12, folder / "miniature-individuals.png")
+    sheet(base["samples"][:48], 8).save(folder / "miniature-samples.png")
+    sheet(twin["samples"][:48], 8).save(folder / "miniature-xl-samples.png")
+    sheet(subject_renders(), 8).save(folder / "miniature-subjects.png")
+    sheet(individuals(), 12).save(folder / "miniature-individuals.png")
+    shown, pictures = vae_facts(config, held_out_specs(256))
+    sheet(pictures, 8).save(folder / "miniature-grown.png")
     size_sheet(config.twin_folder).save(folder / "miniature-xl-sizes.png")
     found = {
         "count": count, "table": base["rows"], "twin_table": twin["rows"],
@@ -333,7 +293,7 @@ def write_report(config: BuildConfig, docs: Path, count: int = 1000, tell: Tell 
         "curves": "\n\n".join(curve(config, stage) for stage in ("unet", "twin")),
         "pictures": config.pictures, "megabytes": _megabytes(config.weights_folder),
         "twin_megabytes": _megabytes(config.twin_folder),
-        "fast_megabytes": _megabytes(config.weights_folder, FAST), **facts(config),
+        "fast_megabytes": _megabytes(config.weights_folder, FAST), **shown, **facts(config),
     }  # fmt: skip
     write_json(docs / "measured" / "miniature.json", found)
     template = (Path(__file__).parents[1] / "report_template.md").read_text(encoding="utf-8")
