@@ -38,7 +38,9 @@ def made(name: str, words: Callable[[Any], str]) -> Made:
 
     def make() -> str:
         if not (MEASURED / f"{name}.json").is_file():
-            return "*Not measured since these tables are made; what was seen before is in the log.*"
+            return (
+                "*Not measured since tables are made; the [log](log.md) has what was seen before.*"
+            )
         kept = read(name)
         return f"{words(kept['found'])}\n\n{conditions(kept['of'])}"
 
