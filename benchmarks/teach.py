@@ -73,7 +73,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "no prior": NO_PRIOR,
     "keep 1": kept(1.0),
     "keep 0.2, a quarter": kept(0.2, 0.25),
-    "keep 1, a quarter": kept(1.0, 0.25),
+    "keep 1, a quarter": kept(1.0, 0.25),  # the preset of real bases
     "keep 2, a quarter": kept(2.0, 0.25),
     "DCO 30": {**NO_PRIOR, "train.objective.dco_beta": 30.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
