@@ -58,9 +58,10 @@ def _small_base(num_photos: int) -> dict[str, object]:
 
 def _full_base(num_photos: int) -> dict[str, object]:
     """About 100 steps a photo within 400 to 2,000, as the DreamBooth examples of the field use;
-    more photos carry more detail and get a higher rank. The class is held to the base in a quarter of
-    the steps, which asks for no pictures and takes a third more time; on the miniature less was no
-    guard, and on a real base no weight is proven (docs/guides/methods.md)."""
+    more photos carry more detail and get a higher rank.
+
+    The class is held to the base in a quarter of the steps: no pictures, a third more time. On the
+    miniature less was no guard; on a real base no weight is proven (docs/guides/methods.md)."""
     return {
         "adapter.rank": 8 if num_photos <= 5 else 16 if num_photos <= 50 else 32,
         "train.steps": max(400, min(100 * num_photos, 2000)),
