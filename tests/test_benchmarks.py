@@ -298,6 +298,8 @@ def bench_of(teach: ModuleType, out: Path) -> object:
 def test_a_cell_of_the_bench_of_methods(teach: ModuleType, tmp_path: Path) -> None:
     """A training of four steps, measured after the first, the second and the last."""
     cell = teach.Cell("grippo", 1, 0, "keep 1")
+    (tmp_path / "runs" / cell.name).mkdir(parents=True)
+    (tmp_path / "runs" / cell.name / "config.yaml").write_text("cut off")
     found = bench_of(teach, tmp_path).measure(cell, steps=4)
     assert list(found["at"]) == ["25", "50", "100"]
     for shares in found["at"].values():

@@ -68,11 +68,12 @@ class Inputs:
         found = [self.batch(draws, "instance")]
         if self.dataset.prior:
             found.append(self.batch(self.dataset.prior_batch(number, size), "prior"))
-        if self._keeps(number // self.train.accumulate):
+        if self.keeps(number // self.train.accumulate):
             found.append(self._of_class(found[0], number))
         return found
 
-    def _keeps(self, step: int) -> bool:
+    def keeps(self, step: int) -> bool:
+        """Whether this step holds the class to the base, counted from 0."""
         goal = self.train.objective
         return bool(goal.keep) and uniform(self.train.seed, KEEP, step) < goal.keep_share
 

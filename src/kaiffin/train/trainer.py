@@ -145,7 +145,7 @@ class Trainer:
         # The adapters' drop-out is the only draw from the global generators.
         seed_dropout(self.runtime.device, derived_seed(self.seed, "step", self.step))
         weights = self._weights()
-        totals: dict[str, float] = {}
+        totals = dict.fromkeys(weights, 0.0)
         for part in range(accumulate):
             number = self.step * accumulate + part
             for batches in _passes(self.inputs.batches(number)):
@@ -153,16 +153,15 @@ class Trainer:
                 weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
                 self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
                 for batch, value in zip(batches, losses, strict=True):
-                    totals[batch.role] = totals.get(batch.role, 0.0) + value.item() / accumulate
+                    totals[batch.role] += value.item() / accumulate
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
         self.times.end_step()
+        prior = totals["prior"] if self.dataset.prior else None
+        keep = totals[KEEP] if self.inputs.keeps(self.step) else None
         self.step += 1
         seconds = time.perf_counter() - started
-        return StepResult(
-            self.step, totals["instance"], totals.get("prior"), norm, rates, seconds,
-            totals.get(KEEP),
-        )  # fmt: skip
+        return StepResult(self.step, totals["instance"], prior, norm, rates, seconds, keep)
 
     def _weights(self) -> dict[str, float]:
         """How much the loss of each role counts."""
