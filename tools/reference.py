@@ -145,7 +145,7 @@ def run_files() -> str:
 FILES = {
     "config_path": "every setting, the derived ones too: `kaiffin train config.yaml` does it again",
     "adapter_path": "the adapter in kohya's layout, called by the subject's word",
-    "metrics_path": "a line of JSON for each step: loss, rate, gradient norm",
+    "metrics_path": "a line of JSON a step: loss, rate, gradient norm, loss on held-out photos",
     "report_path": "the page that `kaiffin report` writes",
 }
 

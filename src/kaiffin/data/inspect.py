@@ -138,7 +138,7 @@ def findings(
     found = [f for item in items for f in _of_photo(item, data, resolution)]
     found += _duplicates(items)
     found += _of_set(items, subject)
-    found += _odd_captions(items) + _of_tags(items, data)
+    found += _odd_captions(items) + _of_tags(items, data) + _of_crops(items, data)
     if words is not None:
         found += _of_captions(items, words)
         found += _of_trigger(subject, words.token_pieces(subject.token))
@@ -254,6 +254,15 @@ def _of_tags(items: Sequence[Item], data: DataConfig) -> list[Finding]:
         "Write tags, as in `kaiffin puffin, on a beach, at night`, or leave data.shuffle_tags out."
     )
     return [Finding("warning", None, what, fix)]
+
+
+def _of_crops(items: Sequence[Item], data: DataConfig) -> list[Finding]:
+    """Photos that leave a random crop no choice, all of them."""
+    room = [one for one in items if one.crop.share_lost or one.crop.resized[0] < one.facts.width]
+    if data.crops == "fixed" or data.upscale or room:
+        return []
+    what = "no photo is larger than its crop, so random crops are all the same"
+    return [Finding("warning", None, what, "Use larger photos, or --data.upscale true.")]
 
 
 def unused(left_out: Sequence[LeftOut]) -> list[Finding]:
