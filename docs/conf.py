@@ -59,7 +59,7 @@ CONTENTS = {
     ],
     "Guides": [
         "guides/what-you-want", "photos", "guides/captions", "guides/prompts", "guides/ways-in",
-        "guides/together", "guides/recipes", "guides/troubles",
+        "guides/together", "guides/recipes", "guides/devices", "guides/troubles",
         "choosing", "experiments", "adapters", "bases", "studio", "serving",
     ],
     "Reference": [

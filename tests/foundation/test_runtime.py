@@ -10,8 +10,10 @@ from kaiffin.foundation.runtime import (
     choose_threads,
     contained,
     derived_seed,
+    dropped,
     make_deterministic,
     randn,
+    seed_dropout,
     uniform,
 )
 
@@ -71,3 +73,19 @@ def test_what_is_set_for_the_process_is_put_back() -> None:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False
+
+
+def test_an_item_loses_the_same_in_whatever_batch_it_is() -> None:
+    x = torch.ones(4, 50, 8)
+    seed_dropout([11, 12, 13, 14])
+    whole = dropped(x, 0.25, "a")
+    assert torch.equal(whole, dropped(x, 0.25, "a"))  # as a checkpointed layer computes it again
+    assert not torch.equal(whole, dropped(x, 0.25, "b"))
+    assert not torch.equal(whole[0], whole[1])
+    assert (whole == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
+    assert whole.mean().item() == pytest.approx(1, abs=0.05)
+    seed_dropout([13, 14])
+    assert torch.equal(whole[2:], dropped(x[2:], 0.25, "a"))
+    twice = dropped(torch.ones(4, 50, 8), 0.25, "a")  # two rows of each item
+    assert torch.equal(twice[0], whole[2])
+    assert not torch.equal(twice[0], twice[1])

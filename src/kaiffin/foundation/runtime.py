@@ -42,12 +42,26 @@ def randn(
     return torch.randn(tuple(shape), generator=generator(seed, *what)).to(device, dtype)
 
 
-def seed_dropout(device: torch.device, seed: int) -> None:
-    """Seeds the global generators that drop-out on `device` draws from, and no others: seeding
-    every device there might be takes half a millisecond."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
+_ITEMS: list[int] = []  # seeds of the rows of the batch that goes through the model
+
+
+def seed_dropout(items: Sequence[int]) -> None:
+    """Seeds the drop-out of one batch: an item loses what its own seed says, whatever batch or
+    process it is in."""
+    _ITEMS[:] = items
+
+
+def dropped(x: Tensor, share: float, layer: str) -> Tensor:
+    """Drop-out of `share` of x, whose rows are those of the batch (or equally many of each), before
+    `layer`. The same call loses the same: what is computed twice agrees."""
+    rows = len(x)
+    items = _ITEMS[:rows] if rows <= len(_ITEMS) else _ITEMS or [0]
+    each = max(1, rows // len(items))
+    whose = ((items[row // each % len(items)], row % each) for row in range(rows))
+    seeds = [derived_seed(item, layer, part) for item, part in whose]
+    rngs = [torch.Generator(x.device).manual_seed(seed) for seed in seeds]
+    keep = torch.stack([torch.rand(x.shape[1:], generator=rng, device=x.device) for rng in rngs])
+    return x * (keep >= share).to(x.dtype) / (1 - share)
 
 
 def uniform(seed: int, *what: str | int) -> float:

@@ -15,6 +15,7 @@ from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.train.crew import Crew
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class Inputs:
 
     def __init__(
         self, family: ModelFamily, dataset: Dataset, phase: Phase, runtime: Runtime,
-        cache: TensorCache,
+        cache: TensorCache, crew: Crew | None = None,
     ) -> None:  # fmt: skip
         self.family, self.dataset, self.cache = family, dataset, cache
+        self.crew = crew or Crew()
         self.data, self.device = phase.config.data, runtime.device
         self.batch_size = phase.config.train.batch_size or 1
         self.text_learns = bool(phase.trains & {TEXT, EMBEDDING})
@@ -59,11 +61,12 @@ class Inputs:
         self.text_state = "" if self.text_learns else _fingerprint(stack)
 
     def batches(self, number: int) -> list[Batch]:
-        """The `number`-th photos and, with prior preservation, as many class pictures."""
-        size = self.batch_size
-        found = [self.batch(self.dataset.batch(number, size), "instance")]
+        """The `number`-th photos and, with prior preservation, as many class pictures; of a crew
+        this process's part of them."""
+        size, mine = self.batch_size, self.crew.mine
+        found = [self.batch(mine(self.dataset.batch(number, size)), "instance")]
         if self.dataset.prior:
-            found.append(self.batch(self.dataset.prior_batch(number, size), "prior"))
+            found.append(self.batch(mine(self.dataset.prior_batch(number, size)), "prior"))
         return found
 
     def batch(self, draws: Sequence[Draw], role: str = "instance") -> Batch:

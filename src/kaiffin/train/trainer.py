@@ -28,6 +28,7 @@ from kaiffin.models.base import Conditioning, ModelFamily
 from kaiffin.models.diffusion import loss as objective
 from kaiffin.train import optimizers
 from kaiffin.train.average import Average
+from kaiffin.train.crew import Crew
 from kaiffin.train.groups import groups
 from kaiffin.train.inputs import Batch, Inputs
 from kaiffin.train.state import TrainState
@@ -75,7 +76,7 @@ class Trainer:
 
     def __init__(
         self, family: ModelFamily, stack: Stack, dataset: Dataset, phase: Phase,
-        runtime: Runtime, cache: TensorCache, listeners: Sequence[Listener] = (),
+        runtime: Runtime, cache: TensorCache, crew: Crew | None = None,
     ) -> None:  # fmt: skip
         self.phase, self.config = phase, phase.config
         train = self.config.train
@@ -83,8 +84,10 @@ class Trainer:
             raise ValueError("steps, batch_size and lr must be set: presets.derive fills them")
         self.family, self.stack, self.dataset = family, stack, dataset
         self.runtime = runtime
-        self.inputs = Inputs(family, dataset, phase, runtime, cache)
-        self.listeners = list(listeners)
+        self.crew = crew or Crew()
+        self.crew.divide(train.batch_size, train.accumulate)
+        self.inputs = Inputs(family, dataset, phase, runtime, cache, self.crew)
+        self.listeners: list[Listener] = []
         self.step, self.steps = self.phase.first, self.phase.last
         self.seed = train.seed
         self.optimizer = optimizers.make(groups(stack, self.phase), train)
@@ -109,6 +112,7 @@ class Trainer:
                 for listener in self.listeners:
                     listener.on_step(result)
         finally:
+            self.crew.leave(early=self.step < self.steps)
             for listener in self.listeners:
                 listener.on_end()
 
@@ -119,24 +123,34 @@ class Trainer:
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
-        # The adapters' drop-out is the only draw from the global generators.
-        seed_dropout(self.runtime.device, derived_seed(self.seed, "step", self.step))
         weights = {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0}
-        totals = dict.fromkeys(weights, 0.0)
-        for part in range(accumulate):
-            number = self.step * accumulate + part
-            batches = self.inputs.batches(number)
-            losses = self.losses(batches, number)
-            weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
-            self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
-            for batch, value in zip(batches, losses, strict=True):
-                totals[batch.role] += value.item() / accumulate
+        totals, share = dict.fromkeys(weights, 0.0), self.crew.share(accumulate)
+        with self.crew.telling():
+            for part in self.crew.parts(accumulate):
+                number = self.step * accumulate + part
+                batches = self.inputs.batches(number)
+                self._seed_dropout(batches, number)
+                losses = self.losses(batches, self.crew.piece(number))
+                weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+                self.scaler.scale(torch.stack(weighted).sum() * share).backward()
+                for batch, value in zip(batches, losses, strict=True):
+                    totals[batch.role] += value.item() * share
+        sums = self.crew.add_up(self.trained, list(totals.values()))
+        totals = dict(zip(totals, sums, strict=True))
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
         self.step += 1
         prior = totals["prior"] if self.dataset.prior else None
         seconds = time.perf_counter() - started
         return StepResult(self.step, totals["instance"], prior, norm, rates, seconds)
+
+    def _seed_dropout(self, batches: Sequence[Batch], number: int) -> None:
+        """By the items' places in the stream, as all that is drawn."""
+        piece, items = self.crew.piece(number), list[int]()
+        for batch in batches:
+            places = range(piece * len(batch), (piece + 1) * len(batch))
+            items += [derived_seed(self.seed, batch.role, "dropout", place) for place in places]
+        seed_dropout(items)
 
     def _update(self) -> tuple[float, dict[str, float]]:
         """Clips, steps and returns (gradient norm before clipping, learning rates)."""
