@@ -17,6 +17,8 @@ from kaiffin.foundation.runtime import Runtime
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.train.crew import Crew
 
+TEXTS = 4096  # captions whose states are kept on disk: 1 GB for SD 1.x, 2.6 GB for SDXL
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -42,7 +44,8 @@ class Inputs:
     """The batches of one phase, and what the denoiser is told of them.
 
     What frozen towers say is kept in `cache` by content. Latents therefore are encoded once; texts
-    are too, unless the phase trains what encodes them.
+    are too, unless the phase trains what encodes them, or there are so many that they would fill
+    the disk: then the last ones are remembered.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Inputs:
         self.crew = crew or Crew()
         self.data, self.device = phase.config.data, runtime.device
         self.batch_size = phase.config.train.batch_size or 1
+        told = sum(len(example.captions) for example in dataset.instance)
+        self.texts = cache if told <= TEXTS else TensorCache(None, cache.memory)
         self.text_learns = bool(phase.trains & {TEXT, EMBEDDING})
         self.text_state = ""
 
@@ -122,7 +127,7 @@ class Inputs:
             with torch.no_grad():
                 return dict(self.family.encode_text([caption], [size]))
 
-        return Conditioning(self.cache.get(key, encode))
+        return Conditioning(self.texts.get(key, encode))
 
 
 def _fingerprint(stack: Stack) -> str:
