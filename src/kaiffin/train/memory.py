@@ -23,7 +23,7 @@ from kaiffin.adapters.stack import Stack
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, memory_held, memory_room
 from kaiffin.foundation.settings import changed
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.parts import TILE, num_bytes
@@ -220,16 +220,14 @@ class _Lives(TorchDispatchMode):
 
 def resident(device: torch.device) -> int:
     """Bytes that this process holds on `device` already."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return psutil.Process().memory_info().rss
+    there = memory_held(device)
+    return psutil.Process().memory_info().rss if there is None else there
 
 
 def available(device: torch.device) -> int:
     """Bytes that this process may hold on `device` altogether."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    return psutil.virtual_memory().available + resident(device)
+    there = memory_room(device)
+    return psutil.virtual_memory().available + resident(device) if there is None else there
 
 
 # --- the ladder -------------------------------------------------------------------------------
