@@ -323,6 +323,21 @@ def figure_numbers(name: str) -> Callable[[], str]:
     return lambda: measured("figures").get(name, "*Not made yet.*")
 
 
+def preset_numbers() -> str:
+    """What is derived for so many photos, of a small base and of a full-size one."""
+    from kaiffin.foundation.presets import derive
+    from kaiffin.foundation.settings import build, flat, override
+
+    given = build(override({}, {"subject.noun": "thing"}))
+    names = ("train.steps", "train.batch_size", "adapter.rank", "train.lr", "data.prior.weight")
+    rows = []
+    for base, side in (("small (the miniature)", 64), ("full-size", 512)):
+        for count in (1, 3, 6, 20):
+            found = flat(derive(given, count, side)[0])
+            rows.append(" | ".join([base, str(count), *(f"{found[name]:g}" for name in names)]))
+    return table(f"base | photos | {' | '.join(code(name) for name in names)}", rows)
+
+
 IDEAS = (
     "diffusion", "latents", "text", "guidance", "samplers", "lora", "dreambooth", "min-snr", "clip",
     "memorising",
@@ -343,6 +358,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     },
     "guides/together.md": {"numbers": together_numbers},
     "gallery.md": {"gallery": gallery},
+    "teaching.md": {"numbers": figure_numbers("teaching"), "presets": preset_numbers},
     "guides/captions.md": {"numbers": figure_numbers("captions")},
     **{f"ideas/{name}.md": {"numbers": figure_numbers(name)} for name in IDEAS},
 }

@@ -11,6 +11,7 @@ import sys
 
 import learning
 import process
+import teaching
 import ways
 import words
 
@@ -27,6 +28,7 @@ FIGURES = {
     "memorising": learning.memorising,
     "captions": learning.captions,
     "ways": ways.ways,
+    "teaching": teaching.teaching,
 }
 
 if __name__ == "__main__":
