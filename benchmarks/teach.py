@@ -244,7 +244,9 @@ def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list
 
 
 def interval(found: Sequence[Any], value: Callable[[Any], float]) -> list[float]:
-    """[mean, low, high]; characters are drawn, then trainings of each."""
+    """[mean, low, high]; characters are drawn, then trainings of each. Of one, [value]."""
+    if len(found) == 1:
+        return [round(value(found[0]), 4)]
     groups = [(f[0] if isinstance(f, tuple) else f)["subject"] for f in found]
     made = clustered([value(f) for f in found], groups)
     return [round(number, 4) for number in (made.mean, made.low, made.high)]
@@ -263,7 +265,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _shown(interval: Sequence[float], times: int) -> str:
     digits = 3 if times == 1 else 0
-    return "{} [{}, {}]".format(*(f"{times * number:.{digits}f}" for number in interval))
+    middle, *ends = (f"{times * number:.{digits}f}" for number in interval)
+    return f"{middle} [{', '.join(ends)}]" if ends else middle
 
 
 def read(out: Path) -> list[dict[str, Any]]:
