@@ -75,7 +75,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "keep 0.2, a quarter": kept(0.2, 0.25),
     "keep 1, a quarter": kept(1.0, 0.25),  # the preset of real bases
     "keep 2, a quarter": kept(2.0, 0.25),
-    "DCO 30": {**NO_PRIOR, "train.objective.dco_beta": 30.0},
+    "DCO 3": {**NO_PRIOR, "train.objective.dco_beta": 3.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
