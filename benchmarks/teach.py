@@ -77,7 +77,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "keep 0.2, a quarter": kept(0.2, 0.25),
     "keep 1, a quarter": kept(1.0, 0.25),  # the preset of real bases
     "keep 2, a quarter": kept(2.0, 0.25),
-    "DCO 30": {**NO_PRIOR, "train.objective.dco_beta": 30.0},
+    "DCO 3": {**NO_PRIOR, "train.objective.dco_beta": 3.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
@@ -246,7 +246,9 @@ def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list
 
 
 def interval(found: Sequence[Any], value: Callable[[Any], float]) -> list[float]:
-    """[mean, low, high]; characters are drawn, then trainings of each."""
+    """[mean, low, high]; characters are drawn, then trainings of each. Of one, [value]."""
+    if len(found) == 1:
+        return [round(value(found[0]), 4)]
     groups = [(f[0] if isinstance(f, tuple) else f)["subject"] for f in found]
     made = clustered([value(f) for f in found], groups)
     return [round(number, 4) for number in (made.mean, made.low, made.high)]
@@ -265,7 +267,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _shown(interval: Sequence[float], times: int) -> str:
     digits = 3 if times == 1 else 0
-    return "{} [{}, {}]".format(*(f"{times * number:.{digits}f}" for number in interval))
+    middle, *ends = (f"{times * number:.{digits}f}" for number in interval)
+    return f"{middle} [{', '.join(ends)}]" if ends else middle
 
 
 def read(out: Path) -> list[dict[str, Any]]:
