@@ -213,14 +213,13 @@ def _trainer(run: Run, session: Session, phase: Phase, crew: Crew, tell: Tell) -
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
     trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache), crew)
-    if config.train.validate_every:
-        held_out = session.photos[config.data.photos].held_out
-        trainer.validation = Validation(trainer, held_out)
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []
     keeper = _keeper(run, session, trainer, tell)
     candidates = Candidates(trainer, _candidate_steps(session), keeper)
+    if config.train.validate_every:
+        trainer.validation = Validation(trainer, session.photos[config.data.photos].held_out)
     # Restart points come last: what others write of a step is there when the step counts as done.
     listeners = [
         Pace(tell), SpillAlarm(tell), Metrics(run), board, *previews, candidates,

@@ -153,12 +153,12 @@ class TensorBoard:
             add("loss_prior", result.prior_loss, result.step)
         if result.keep_loss is not None:
             add("loss_keep", result.keep_loss, result.step)
-        if result.validated:
-            add("loss_held_out", result.validated.loss, result.step)
-            add("loss_held_out_base", result.validated.base, result.step)
         for tower, rate in result.rates.items():
             add(f"learning_rate/{tower}", rate, result.step)
         add("gradient_norm", result.grad_norm, result.step)
+        if result.validated:
+            add("loss_held_out", result.validated.loss, result.step)
+            add("loss_held_out_base", result.validated.base, result.step)
 
     def image(self, name: str, image: Image.Image, step: int) -> None:
         import numpy as np
