@@ -52,7 +52,7 @@ def conditions() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return {
         "command": _command(), "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": _commit(), "machine": f"{_processor()}, {os.cpu_count()} cores, {gpu}",
+        "commit": COMMIT, "machine": f"{_processor()}, {os.cpu_count()} cores, {gpu}",
         "threads": torch.get_num_threads(), "beside": round(BESIDE, 1),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -87,3 +87,6 @@ def _processor() -> str:
     told = path.read_text() if path.is_file() else ""
     found = re.search(r"model name\s*: (.*)", told)
     return found[1] if found else platform.processor() or platform.machine()
+
+
+COMMIT = _commit()  # as a benchmark begins: others commit while it runs

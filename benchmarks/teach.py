@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,9 +74,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     PICTURES: {"data.prior.weight": 0.2},
     "no prior": NO_PRIOR,
     "keep 1": kept(1.0),
-    "keep 0.2, a quarter": kept(0.2, 0.25),  # the preset of real bases
-    "keep 1, a quarter": kept(1.0, 0.25),
-    "DCO 30": {**NO_PRIOR, "train.objective.dco_beta": 30.0},
+    "keep 0.2, a quarter": kept(0.2, 0.25),
+    "keep 1, a quarter": kept(1.0, 0.25),  # the preset of real bases
+    "keep 2, a quarter": kept(2.0, 0.25),
+    "DCO 3": {**NO_PRIOR, "train.objective.dco_beta": 3.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
@@ -116,9 +118,11 @@ class Bench:
         """Trains and measures one cell."""
         folder = self.out / "photos" / f"{cell.subject}-{cell.photos}-{cell.seed}"
         photos = render_photos(folder, cell)
+        path = self.out / "runs" / cell.name
+        shutil.rmtree(path, ignore_errors=True)  # one that was cut off has lost its seconds
         wall, cpu = time.perf_counter(), time.process_time()
         config = config_of(cell, folder, steps, points, METHODS[cell.method])
-        run = train.train(config, self.out / "runs" / cell.name, tell=SILENT).run
+        run = train.train(config, path, tell=SILENT).run
         found = {
             "subject": cell.subject, "photos": cell.photos, "seed": cell.seed,
             "method": cell.method, "seconds": time.perf_counter() - wall,
@@ -242,7 +246,9 @@ def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list
 
 
 def interval(found: Sequence[Any], value: Callable[[Any], float]) -> list[float]:
-    """[mean, low, high]; characters are drawn, then trainings of each."""
+    """[mean, low, high]; characters are drawn, then trainings of each. Of one, [value]."""
+    if len(found) == 1:
+        return [round(value(found[0]), 4)]
     groups = [(f[0] if isinstance(f, tuple) else f)["subject"] for f in found]
     made = clustered([value(f) for f in found], groups)
     return [round(number, 4) for number in (made.mean, made.low, made.high)]
@@ -261,7 +267,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _shown(interval: Sequence[float], times: int) -> str:
     digits = 3 if times == 1 else 0
-    return "{} [{}, {}]".format(*(f"{times * number:.{digits}f}" for number in interval))
+    middle, *ends = (f"{times * number:.{digits}f}" for number in interval)
+    return f"{middle} [{', '.join(ends)}]" if ends else middle
 
 
 def read(out: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import argparse
 import contextlib
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from kaiffin.pictures.make import WeightedAdapter
 from kaiffin.score.judge import Scorer
 from kaiffin.stories import train
 
-POINTS = 5
+POINTS = {"kaiffin": 10, "plain": 5}  # of a training; what is right soon is looked at sooner
 RANK, LR, BATCH, STEPS = 4, 1.5e-3, 4, 500
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 ENOUGH = 0.9
@@ -68,7 +68,7 @@ class Clock(Tell):
 def ours(cell: teach.Cell, photos: Path, out: Path, steps: int | None) -> Curve:
     """The preset's candidates and when they were there."""
     clock, started = Clock(), time.process_time()
-    config = teach.config_of(cell, photos, steps, POINTS, {})
+    config = teach.config_of(cell, photos, steps, POINTS["kaiffin"], {})
     run = train.train(config, out / "kaiffin" / cell.name, tell=clock).run
     return [(clock.seconds[step] - started, path) for step, path in run.candidates()]
 
@@ -102,7 +102,7 @@ def plain(
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if step % (steps // POINTS) == 0:
+        if step % (steps // POINTS["plain"]) == 0:
             now = time.process_time()
             folder = out / "plain" / cell.name / str(step)
             state = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
@@ -112,9 +112,15 @@ def plain(
     return curve
 
 
-def time_to(shares: Sequence[tuple[float, float]]) -> float:
-    """Seconds until a share first reaches ENOUGH of the last; (seconds, share) in order."""
-    return next(seconds for seconds, share in shares if share >= ENOUGH * shares[-1][1])
+def time_to(curve: Curve, share_of: Callable[[Path], float]) -> dict[str, Any]:
+    """Seconds until the share first reaches ENOUGH of the last, which is `both`; the adapters
+    before it are looked at, those between are not."""
+    last, seen = share_of(curve[-1][1]), list[tuple[float, float]]()
+    for seconds, path in curve:
+        seen.append((seconds, share_of(path)))
+        if seen[-1][1] >= ENOUGH * last:
+            break
+    return {"seconds": seen[-1][0], "both": last, "looked": seen}
 
 
 def measured(bench: teach.Bench, cell: teach.Cell, steps: tuple[int | None, int]) -> dict[str, Any]:
@@ -126,8 +132,9 @@ def measured(bench: teach.Bench, cell: teach.Cell, steps: tuple[int | None, int]
         "plain": plain(bench.family, cell, photos, bench.out, steps[1]),
     }
     for name, curve in curves.items():
-        shares = [(s, bench.right(cell, (WeightedAdapter(path),))["both"]) for s, path in curve]
-        found[name] = {"curve": shares, "both": shares[-1][1], "seconds": time_to(shares)}
+        found[name] = time_to(
+            curve, lambda path: bench.right(cell, (WeightedAdapter(path),))["both"]
+        )
     return found
 
 

@@ -58,8 +58,9 @@ CONTENTS = {
         "ideas/lora", "ideas/dreambooth", "ideas/min-snr", "ideas/clip", "ideas/memorising",
     ],
     "Guides": [
-        "guides/what-you-want", "photos", "guides/captions", "guides/methods", "guides/prompts",
-        "guides/ways-in", "guides/together", "guides/recipes", "guides/troubles",
+        "teaching", "guides/what-you-want", "photos", "guides/captions", "guides/methods",
+        "guides/prompts", "guides/ways-in", "guides/together", "guides/recipes", "guides/devices",
+        "guides/troubles",
         "choosing", "experiments", "adapters", "bases", "studio", "serving",
     ],
     "Reference": [

@@ -1,4 +1,4 @@
-"""A captioner of a published architecture (BLIP, Li et al. 2022), made in a test."""
+"""Captioners of published architectures, made in a test: BLIP (Li et al. 2022), LLaVA (2023)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,3 +60,39 @@ def taught(folder: Path, pairs: Sequence[tuple[Image.Image, str]], steps: int = 
         optimizer.step()
         optimizer.zero_grad()
     model.eval().save_pretrained(str(folder))
+
+
+def chatting(folder: Path, words: Sequence[str]) -> None:
+    """A model that is asked in a chat, with random weights, that knows these words; saved."""
+    import transformers as tf
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    known = ["<pad>", "<unk>", "<s>", "</s>", "<image>", *sorted(set(words))]
+    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(known)}, "<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = tf.PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", pad_token="<pad>", bos_token="<s>",
+        eos_token="</s>", additional_special_tokens=["<image>"],
+    )  # fmt: skip
+    layer = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 2}  # fmt: skip
+    vision = tf.CLIPVisionConfig(**layer, image_size=SIDE, patch_size=8, projection_dim=32)
+    text = tf.LlamaConfig(**layer, vocab_size=len(known), num_key_value_heads=2, bos_token_id=2,
+                          eos_token_id=3, pad_token_id=0)  # fmt: skip
+    config = tf.LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=4, image_seq_length=16
+    )
+    torch.manual_seed(0)
+    side = {"height": SIDE, "width": SIDE}
+    processor = tf.LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=side), tokenizer,
+        patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        chat_template=(
+            "{% for one in messages %}{% for part in one.content %}"
+            "{{ '<image> ' if part.type == 'image' else part.text }}"
+            "{% endfor %}{% endfor %}"
+        ),
+    )  # fmt: skip
+    tf.LlavaForConditionalGeneration(config).eval().save_pretrained(str(folder))
+    processor.save_pretrained(str(folder))

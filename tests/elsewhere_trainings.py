@@ -116,7 +116,9 @@ def onetrainers_preset(folder: Path, photos: Path, base: str) -> dict[str, Any]:
     image = {
         "enable_random_flip": True, "enable_random_rotate": True, "random_rotate_max_angle": 4.0,
     }  # fmt: skip
-    text = {"enable_tag_shuffling": True, "tag_delimiter": ",", "keep_tags_count": 2}
+    text = {"enable_tag_shuffling": True, "tag_delimiter": ",", "keep_tags_count": 2,
+            "tag_dropout_enable": True, "tag_dropout_mode": "RANDOM",
+            "tag_dropout_probability": 0.1}  # fmt: skip
     concept = {"path": str(photos), "balancing": 5, "image": image, "text": text}
     concepts.write_text(json.dumps([concept]))
     sample = {"enabled": True, "prompt": "kaiffin at a lake", "height": 512, "width": 512,

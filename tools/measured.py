@@ -38,7 +38,9 @@ def made(name: str, words: Callable[[Any], str]) -> Made:
 
     def make() -> str:
         if not (MEASURED / f"{name}.json").is_file():
-            return "*Not measured since these tables are made; what was seen before is in the log.*"
+            return (
+                "*Not measured since tables are made; the [log](log.md) has what was seen before.*"
+            )
         kept = read(name)
         return f"{words(kept['found'])}\n\n{conditions(kept['of'])}"
 
@@ -242,13 +244,17 @@ def teaching(found: Sequence[Mapping[str, Any]]) -> str:
     """Methods on few photos, from benchmarks/teach.py; in percent but for the drift."""
     rows = []
     for one in found:
-        shares = [one[name] for name in ("both", "leak", "kept", "copy")]
-        both, *rest = ("{:.0f} [{:.0f}, {:.0f}]".format(*(100 * v for v in s)) for s in shares)
-        drift = "{:.3f} [{:.3f}, {:.3f}]".format(*one["drift"])
-        told = (one["photos"], one["method"], f"{one['at']} %", one["trainings"], both, *rest)
-        rows.append(" | ".join(map(str, (*told, drift, f"{one['cpu']:.0f}"))))
+        shares = [within([100 * v for v in one[n]]) for n in ("both", "leak", "kept", "copy")]
+        told = (one["photos"], one["method"], f"{one['at']} %", one["trainings"], *shares)
+        rows.append(" | ".join(map(str, (*told, within(one["drift"], 3), f"{one['cpu']:.0f}"))))
     head = "photos | method | steps | n | both right | leak | class kept | copies | drift | CPU s"
     return table(head, rows)
+
+
+def within(interval: Sequence[float], digits: int = 0) -> str:
+    """A mean with its interval, or one value alone."""
+    middle, *ends = (f"{value:.{digits}f}" for value in interval)
+    return f"{middle} [{', '.join(ends)}]" if ends else middle
 
 
 def time_to_right(found: Sequence[Mapping[str, Any]]) -> str:

@@ -145,7 +145,7 @@ def run_files() -> str:
 FILES = {
     "config_path": "every setting, the derived ones too: `kaiffin train config.yaml` does it again",
     "adapter_path": "the adapter in kohya's layout, called by the subject's word",
-    "metrics_path": "a line of JSON for each step: loss, rate, gradient norm",
+    "metrics_path": "a line of JSON a step: loss, rate, gradient norm, loss on held-out photos",
     "report_path": "the page that `kaiffin report` writes",
 }
 
@@ -248,12 +248,31 @@ def _ours(row: Any) -> str:
     )
 
 
+# --- from the code's own numbers ------------------------------------------------------------------
+
+
+def preset_numbers() -> str:
+    """What is derived for so many photos, of a small base and of a full-size one."""
+    from kaiffin.foundation.presets import derive
+    from kaiffin.foundation.settings import build, flat, override
+
+    given = build(override({}, {"subject.noun": "thing"}))
+    names = ("train.steps", "train.batch_size", "adapter.rank", "train.lr", "data.prior.weight")
+    rows = []
+    for base, side in (("small (the miniature)", 64), ("full-size", 512)):
+        for count in (1, 3, 6, 20):
+            found = flat(derive(given, count, side)[0])
+            rows.append(" | ".join([base, str(count), *(f"{found[name]:g}" for name in names)]))
+    return table(f"base | photos | {' | '.join(code(name) for name in names)}", rows)
+
+
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "reference/commands.md": {"commands": commands},
     "reference/python.md": {"stories": stories},
     "reference/files.md": {"run": run_files},
     "reference/http.md": {"addresses": addresses},
     "start/from-elsewhere.md": {"counterparts": counterparts},
+    "teaching.md": {"presets": preset_numbers, "numbers": measured.figure("teaching")},
     **measured.PARTS,
 }
 

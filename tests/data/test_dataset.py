@@ -1,6 +1,8 @@
 """Draws are pure functions of (seed, position); pixels are what was prepared."""
 
+import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kaiffin.data.dataset import Dataset, Draw
-from kaiffin.data.prepare import prepare
+from kaiffin.data.dataset import Dataset, Draw, _permutation
+from kaiffin.data.prepare import Example, prepare
 from kaiffin.foundation.config import DataConfig, SubjectConfig
 from kaiffin.foundation.errors import PhotoError
 
@@ -143,3 +145,47 @@ def test_masks_and_size_facts_follow_the_variant(tmp_path: Path) -> None:
         assert mask[0, 31:33, 31:33].mean().item() == pytest.approx(middle, abs=0.03)
         slope = (mask[0, 32, -1] - mask[0, 32, 0]).item()
         assert (slope < 0) == draw.flipped
+
+
+class Many(Sequence):
+    """As many examples as one likes, three of them real; counts how often it is asked."""
+
+    def __init__(self, few: Sequence[Example], count: int) -> None:
+        self.few, self.count, self.asked = few, count, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int) -> Example:
+        if place >= self.count:
+            raise IndexError
+        self.asked += 1
+        return self.few[place % len(self.few)]
+
+
+@pytest.mark.parametrize("crop", ["square", "bucket"])
+def test_a_step_costs_the_same_for_three_photos_and_for_a_million(folder: Path, crop: str) -> None:
+    Image.new("RGB", (160, 80)).save(folder / "wide.png")
+    data = DataConfig(photos=folder, crop=crop)
+    few = prepare(data, SubjectConfig(), 64).examples[-3:]
+    held = {}
+    for count in (3, 1_000_000):
+        many = Many(few, count)
+        made = Dataset(many, [], data, 0)
+        for number in range(20):  # the orders of the first epoch
+            made.batch(number, 2)
+        many.asked = 0
+        tracemalloc.start()
+        drawn = [draw for number in range(20, 120) for draw in made.batch(number, 2)]
+        held[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert many.asked == len(drawn) == 200  # what is drawn, and no other
+    _permutation.cache_clear()
+    assert held[1_000_000] < 4 * held[3]
+
+
+def test_every_photo_comes_once_in_an_epoch_of_a_hundred_thousand(folder: Path) -> None:
+    few = prepare(DataConfig(photos=folder), SubjectConfig(), 64).examples
+    made = Dataset(Many(few, 100_000), [], DataConfig(), 0)
+    places = [place for number in range(25_000) for place in made._indices(number, 4)]
+    assert sorted(places) == list(range(100_000))

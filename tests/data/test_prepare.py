@@ -217,6 +217,16 @@ def test_findings_of_the_set(folder: Path) -> None:
     assert "there is one photo" in said(run(folder))
 
 
+def test_a_random_crop_wants_room(folder: Path) -> None:
+    roomy = said(run(folder, crops="random"))
+    assert "random crops are all the same" not in roomy, "photos of 96 px for crops of 64"
+    for path in folder.glob("*.png"):
+        noise(3, (64, 64)).save(path)
+    assert "random crops are all the same" in said(run(folder, crops="random"))
+    assert "random crops are all the same" not in said(run(folder, crops="random", upscale=True))
+    assert "random crops" not in said(run(folder))
+
+
 def test_findings_of_captions_and_trigger(folder: Path) -> None:
     (folder / "0.txt").write_text("kaiffin " + "word " * 100)
     text = said(run(folder, words=Split()))

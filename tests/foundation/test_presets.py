@@ -48,7 +48,7 @@ def test_the_class_is_kept_unless_the_prior_was_chosen(native: int) -> None:
         return derive(build(override({}, given)), 6, native)[0].train.objective.keep
 
     noun = {"subject.noun": "owl"}
-    assert kept(**noun) == 0.2
+    assert kept(**noun) == 1.0
     assert kept() == 0.0, "there is no class"
     assert kept(**noun, **{"data.prior.weight": 0.0}) == 0.0
     assert kept(**noun, **{"data.prior.weight": 1.0}) == 0.0

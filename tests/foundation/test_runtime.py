@@ -1,8 +1,14 @@
 """Draws are functions of what they are for."""
 
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from kaiffin.foundation import runtime
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.runtime import (
@@ -10,8 +16,10 @@ from kaiffin.foundation.runtime import (
     choose_threads,
     contained,
     derived_seed,
+    dropped,
     make_deterministic,
     randn,
+    seed_dropout,
     uniform,
 )
 
@@ -71,3 +79,69 @@ def test_what_is_set_for_the_process_is_put_back() -> None:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False
+
+
+def test_an_item_loses_the_same_in_whatever_batch_it_is() -> None:
+    x = torch.ones(4, 50, 8)
+    seed_dropout([11, 12, 13, 14])
+    whole = dropped(x, 0.25, "a")
+    assert torch.equal(whole, dropped(x, 0.25, "a"))  # as a checkpointed layer computes it again
+    assert not torch.equal(whole, dropped(x, 0.25, "b"))
+    assert not torch.equal(whole[0], whole[1])
+    assert (whole == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
+    assert whole.mean().item() == pytest.approx(1, abs=0.05)
+    seed_dropout([13, 14])
+    assert torch.equal(whole[2:], dropped(x[2:], 0.25, "a"))
+    twice = dropped(torch.ones(4, 50, 8), 0.25, "a")  # two rows of each item
+    assert torch.equal(twice[0], whole[2])
+    assert not torch.equal(twice[0], twice[1])
+
+
+def test_one_file_knows_the_accelerators() -> None:
+    """No path that CUDA alone can take: elsewhere nobody names a kind or calls torch's module."""
+    source = Path(runtime.__file__).parents[1]
+    named = re.compile(r"""torch\.(cuda|xpu|mps|backends\.mps)\b|["'](cuda|xpu)["']""")
+    found = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if named.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"foundation/runtime.py", "foundation/sections.py"}
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_what_an_accelerator_is_asked_is_in_its_module(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one at hand: each function that is called is torch's own, by its name there."""
+    real = torch.get_device_module(kind)
+    asked = []
+
+    class Module:
+        def __getattr__(self, name: str) -> Callable:
+            asked.append(name)
+            assert callable(getattr(real, name))
+            there = {"mem_get_info": (3, 9), "device_count": 1, "is_available": True}
+            return lambda *_: there.get(name, SimpleNamespace(name="card", total_memory=9))
+
+    monkeypatch.setattr(runtime, "_module", lambda name: Module() if name == kind else Off)
+    device = torch.device(kind)
+    monkeypatch.setattr(runtime, "ORDER", (kind,))
+    assert runtime.fastest() == Runtime.from_config(BaseConfig(device=kind)).device == device
+    runtime.cards(device)
+    runtime.let_go()
+    runtime.memory_held(device)
+    if kind == "mps":
+        runtime.memory_room(device)
+        assert {"current_allocated_memory", "recommended_max_memory"} <= set(asked)
+    else:
+        assert runtime.cards(device) == [("card", 9)]
+        assert {"get_device_properties", "memory_allocated", "empty_cache"} <= set(asked)
+
+
+class Off:
+    """An accelerator that is not there."""
+
+    @staticmethod
+    def is_available() -> bool:
+        return False

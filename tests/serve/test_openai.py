@@ -55,7 +55,7 @@ def test_every_setting_of_a_picture(world: World, client: openai.OpenAI) -> None
     """What OpenAI has no word for goes along; a name that is none is refused."""
     more = {"schedule": "karras", "prompt_syntax": "comfyui", "guidance_rescale": 0.7,
             "guidance_interval": [0.3, 5.0], "negative_strength": 0.5, "clip_skip": 1, "eta": 0.5,
-            "sampler": "ddim", "guidance": 3.0, "negative": "x"}  # fmt: skip
+            "sampler": "ddim", "guidance": 3.0, "negative": "x", "fast": True}  # fmt: skip
     assert set(more) == set(Sampling.model_fields) - {"steps", "size"}
     made = client.images.generate(prompt="a dog", quality="low", extra_body=more)
     job = world.studio.jobs.find(made.job)  # ty: ignore[unresolved-attribute]

@@ -135,6 +135,27 @@ def test_what_the_form_has_no_field_for_goes_along(browser: Browser, world: Worl
         assert one.clean()
 
 
+def test_few_steps_are_a_tick(browser: Browser, world: World, at: str) -> None:
+    """Then the form's steps, guidance and sampler do not count; a picture brings it back."""
+    client = caller(world, at, "wim")
+    with opened(browser, at, key(client)) as one:
+        page = one.go("generate")
+        page.get_by_label("What to draw").fill("a dog")
+        tick = page.get_by_label("In few steps")
+        for is_fast in (True, False):
+            tick.set_checked(is_fast)
+            page.get_by_role("button", name="Generate", exact=True).click()
+            expect(page.locator(".results .pic").first).to_be_visible()
+            asked = client.get("/api/v1/jobs?limit=1").json()["items"][0]["request"]["sample"]
+            assert asked["fast"] == is_fast
+            assert ({"steps", "guidance", "sampler"} <= set(asked)) != is_fast
+            page = one.go("generate")
+            page.locator(".gallery .pic").last.click()
+            page.get_by_role("button", name="Use these settings").click()
+            expect(tick).to_be_checked()
+        assert one.clean()
+
+
 def test_a_vote_is_no_favourite(browser: Browser, world: World, at: str) -> None:
     client = caller(world, at, "vic")
     body = {"base": "miniature", "prompts": ["a dog"], "count": 2, "seed": 1}

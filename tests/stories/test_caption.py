@@ -9,6 +9,7 @@ from PIL import Image
 
 from kaiffin.cli.main import main
 from kaiffin.miniature.world import world
+from kaiffin.models.files.captioner import Captioner
 
 PLACES = {"meadow": "in a meadow", "beach": "a puffin on a beach", "kitchen": "in a kitchen"}
 
@@ -96,6 +97,19 @@ def test_a_captioner_that_says_nothing_of_use(
     assert not said(photos)
     assert call(photos, tmp_path) == 2
     assert "cannot be loaded" in capsys.readouterr().err
+
+
+def test_a_model_that_can_be_asked_is_told_to_leave_the_subject_out(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captioners.chatting(tmp_path / "chat", ["sea"])
+    asked: list[str] = []
+    monkeypatch.setattr(Captioner, "describe", lambda *its: asked.append(its[2]) or "by the sea")
+    assert call(photos, tmp_path / "chat") == 0
+    assert "Leave the puffin itself out" in asked[0]
+    assert call(photos, tmp_path / "chat", "--again", "--prompt", "Where is the {noun}?") == 0
+    assert asked[-1] == "Where is the puffin?"
+    assert said(photos)["beach"] == "a photo of kaiffin puffin, by the sea"
 
 
 def test_captions_of_a_table_are_not_written_beside_it(

@@ -144,3 +144,18 @@ def test_another_text_adapter_is_another_text(sd: ModelFamily, folder: Path) -> 
     after = fed.conditioning(batch)
     name = next(iter(before))
     assert not torch.equal(before[name], after[name])
+
+
+def test_of_very_many_captions_only_the_last_are_remembered(
+    sd: ModelFamily, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Latents stream from the disk, and what is held of either is bounded."""
+    monkeypatch.setattr("kaiffin.train.inputs.TEXTS", 3)
+    entry = 2 * 4 * 8 * 8 * 4  # mean and std of a photo
+    made = inputs(sd, folder, TensorCache(tmp_path, memory=3 * entry))
+    for number in range(8):
+        (batch,) = made.batches(number)
+        made.conditioning(batch)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 4  # the latents of four photos, no text
+    assert made.cache._bytes <= 3 * entry
+    assert len(made.cache._entries) < 4

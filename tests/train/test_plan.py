@@ -10,8 +10,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import kaiffin.models
+from kaiffin.adapters.stack import Stack
+from kaiffin.foundation.phases import expand
+from kaiffin.foundation.presets import derive
+from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
-from kaiffin.train.plan import unet_cost
+from kaiffin.train.plan import Plan, unet_cost
 
 CONFIGS = Path(kaiffin.models.__file__).parent / "configs"
 
@@ -58,3 +62,33 @@ def test_the_unet_of_stable_diffusion_takes_what_is_published(
         predict=lambda x, t, cond: unet(x, t, encoder_hidden_states=cond["context"]).sample,
     )  # fmt: skip
     assert unet_cost(family, 64)[0] == pytest.approx(339e9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "photos", "of_base"),
+    [
+        ({}, 4, 0.0),
+        ({"data.prior.weight": 0.5}, 8, 0.0),
+        ({"train.noises": 3}, 12, 0.0),
+        (
+            {"train.objective.keep": 1.0, "train.objective.keep_share": 0.5},
+            4,
+            4 * (0.5 + 0.5 / 2.5),
+        ),
+        ({"train.objective.dco_beta": 9.0}, 4, 4 / 2.5),
+    ],
+)
+def test_what_asks_the_base_is_part_of_the_price(
+    sd: ModelFamily, settings: dict[str, Any], photos: float, of_base: float
+) -> None:
+    """A forward of the base costs one of the two and a half of a step."""
+    given = {
+        "subject.noun": "owl", "data.prior.weight": 0.0, "train.batch_size": 2, "train.steps": 10,
+        "train.accumulate": 2, **settings,
+    }  # fmt: skip
+    config, _ = derive(build(override({}, given)), 2, 64)
+    there: Any = {None: SimpleNamespace(examples=[0, 1])}
+    plan = Plan.of(config, sd, Stack({}), expand(config), there)
+    assert plan.of_base == pytest.approx(of_base)
+    assert plan.pictures == pytest.approx(photos + of_base)
+    assert plan.seconds(plan.macs * 2.5) == pytest.approx(10 * plan.pictures)

@@ -64,6 +64,8 @@ def test_falling_draws_where_the_loss_falls() -> None:
     inside = [share for share in shares if 0.3 <= share < 0.4]
     assert len(inside) / 4000 == pytest.approx(0.55, abs=0.03)
     assert 0 <= min(shares) <= max(shares) <= 1
+    others = [made.share("prior", place) for place in range(2000)]
+    assert stats.kstest(others, "uniform").pvalue > 0.01
 
 
 def test_what_it_has_seen_can_be_kept() -> None:

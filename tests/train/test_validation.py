@@ -37,7 +37,7 @@ class Seen:
 
 
 def trained(family: ModelFamily, folder: Path, **changes: object) -> tuple[Trainer, Seen]:
-    """A training of 6 steps, which asks after the 2nd, 4th and last where `asking`."""
+    """A training of 5 steps with one of the photos held out."""
     given = {
         "data.photos": folder, "subject.noun": "thing", "train.steps": 5, "train.batch_size": 3,
         "adapter.rank": 2, "data.prior.weight": 0.0, "train.lr": 1e-2, "data.hold_out": 1,
@@ -51,7 +51,8 @@ def trained(family: ModelFamily, folder: Path, **changes: object) -> tuple[Train
     stack.inject(family)
     runtime = Runtime.from_config(config.base, config.train.precision)
     seen = Seen()
-    made = Trainer(family, stack, dataset, expand(config)[0], runtime, TensorCache(None), [seen])
+    made = Trainer(family, stack, dataset, expand(config)[0], runtime, TensorCache(None))
+    made.listeners = [seen]
     if config.train.validate_every:
         made.validation = Validation(made, prepared.held_out)
     made.fit()

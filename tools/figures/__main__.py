@@ -12,6 +12,7 @@ import sys
 import learning
 import process
 import scores
+import teaching
 import ways
 import words
 
@@ -30,6 +31,7 @@ FIGURES = {
     "copies": scores.copies,
     "grid": scores.axes,
     "ways": ways.ways,
+    "teaching": teaching.teaching,
 }
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from kaiffin.adapters import kinds
 from kaiffin.adapters.kinds import Size, rank_of, shapes_of
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.runtime import dropped
 
 
 class Layer(nn.Module):
@@ -35,6 +36,7 @@ class Layer(nn.Module):
     kind: ClassVar[str]
     parts: ClassVar[Mapping[str, str]]
     fast: ClassVar[tuple[str, ...]] = ()  # those that LoRA+ gives a higher rate
+    name = ""  # of the target: what its drop-out differs by from other layers'
 
     def __init__(self, target: nn.Module, rank: int, alpha: float, dropout: float = 0.0) -> None:
         super().__init__()
@@ -75,7 +77,7 @@ class Layer(nn.Module):
 
     def add_to(self, out: Tensor, x: Tensor, target: Any, scale: float) -> Tensor:
         """out + scale * update(x), in the dtype of `out`."""
-        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        x = dropped(x, self.dropout, self.name) if self.dropout and self.training else x
 
         def path(x: Tensor) -> Tensor:
             weight = self.weight_update(target).to(x.dtype)
@@ -123,8 +125,7 @@ class LoraLayer(Layer):
         self.up.zero_()
 
     def add_to(self, out: Tensor, x: Tensor, target: Any, scale: float) -> Tensor:
-        # Drop-out draws from torch's global generator, which the trainer seeds at every step.
-        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        x = dropped(x, self.dropout, self.name) if self.dropout and self.training else x
         down, up = self.down.to(x.dtype), self.up.to(out.dtype)
         factor = scale * self.alpha / self.rank
         if isinstance(target, nn.Conv2d):

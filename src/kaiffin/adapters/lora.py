@@ -57,6 +57,7 @@ class Lora:
                 rank, alpha = given
                 alpha = alpha * rank**0.5 if kind.root else alpha
                 layer = LAYERS[kind.formula].fresh(modules[name], rank, alpha, spec.dropout)
+                layer.name = name
                 layer.reset(generator(seed, "lora", name), modules[name])
                 layers[name] = layer
         return cls(layers)

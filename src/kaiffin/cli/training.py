@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kaiffin.cli.settings import Command, argument, option
+
+
+def helps() -> bool:
+    """Whether torchrun has started this process, and it is not the first, which does all but its
+    own part of the steps."""
+    return int(os.environ.get("RANK", 0)) > 0 and "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _help_along() -> int:
+    from kaiffin.train.helper import help_along
+
+    return help_along()
 
 
 class Prepare(Command):
@@ -71,6 +84,10 @@ class Train(Command):
     out: Path | None = option(
         None, "run folder that is made; default: runs/ and the subject's word", panel="Output"
     )
+    devices: int = option(
+        1, "GPUs of this machine (or processes on its CPU) that share every batch", panel="Output",
+        ge=1, le=1024,
+    )  # fmt: skip
     dry_run: bool = option(
         False, "say what it would cost in time and memory, and stop", panel="Output"
     )
@@ -88,9 +105,12 @@ class Train(Command):
         from kaiffin.stories.train import train
 
         if self.dry_run:
-            self.answer(plan(config, tell=self.tell), show.planned)
+            self.answer(plan(config, devices=self.devices, tell=self.tell), show.planned)
             return 0
-        made = self.answer(train(config, self.out, tell=self.tell), show.trained)
+        if helps():
+            return _help_along()
+        made = train(config, self.out, devices=self.devices, tell=self.tell)
+        self.answer(made, show.trained)
         return 1 if made.is_idle else 0
 
 
@@ -98,12 +118,17 @@ class Resume(Command):
     """Go on with an interrupted training; ends in the same file as if it had never stopped."""
 
     run: Path = argument("the run folder")
+    devices: int = option(
+        1, "devices that share every batch; any number, whatever it was before", ge=1, le=1024
+    )
 
     def __call__(self) -> int:
         from kaiffin.cli.show import training as show
         from kaiffin.stories.train import resume
 
-        made = self.answer(resume(self.run, tell=self.tell), show.trained)
+        if helps():
+            return _help_along()
+        made = self.answer(resume(self.run, devices=self.devices, tell=self.tell), show.trained)
         return 1 if made.is_idle else 0
 
 

@@ -7,6 +7,8 @@ so a restart, another number of workers or a changed batch split draws the same.
 from __future__ import annotations
 
 import functools
+from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +48,10 @@ class Draw:
 
 
 class Dataset:
-    """The draws of one training over instance examples and, optionally, prior examples."""
+    """The draws of one training over instance examples and, optionally, prior examples.
+
+    Of the examples it keeps numbers, 4 bytes each; a step looks at those alone that it draws.
+    """
 
     def __init__(
         self,
@@ -55,14 +60,13 @@ class Dataset:
         data: DataConfig,
         seed: int,
     ) -> None:
-        self.instance = [e for e in instance for _ in range(e.repeats)]
-        self.prior = list(prior)
+        self.instance, self.prior = instance, list(prior)
         self.data = data
         self.seed = seed
-        shapes = sorted({example.crop.size for example in self.instance})
-        self._buckets = [
-            [i for i, e in enumerate(self.instance) if e.crop.size == shape] for shape in shapes
-        ]
+        by_shape: defaultdict[tuple[int, int], array[int]] = defaultdict(lambda: array("I"))
+        for i, example in enumerate(instance):
+            by_shape[example.crop.size].extend([i] * example.repeats)
+        self._buckets = [by_shape[shape] for shape in sorted(by_shape)]
 
     def batch(self, number: int, size: int) -> list[Draw]:
         """The `number`-th batch (from 0) of instance photos; all of one crop size."""
@@ -83,12 +87,15 @@ class Dataset:
 
     def _indices(self, number: int, size: int) -> list[int]:
         if len(self._buckets) == 1:
-            return _stream(len(self.instance), self.seed, "order", number * size, size)
-        # Several crop sizes: an epoch is a shuffled list of batches, each of one bucket.
+            (members,) = self._buckets
+            places = _stream(len(members), self.seed, "order", number * size, size)
+            return [members[place] for place in places]
+        # Several crop sizes: an epoch is a shuffled row of batches, each of one bucket.
         epoch, place = divmod(number, self.num_batches(size))
-        bucket, chunk = _epoch_of_batches(
-            tuple(len(b) for b in self._buckets), size, self.seed, epoch
-        )[place]
+        chunk = _permutation(self.num_batches(size), self.seed, "batches", epoch)[place]
+        bucket = 0
+        while chunk >= (batches := -(-len(self._buckets[bucket]) // size)):
+            bucket, chunk = bucket + 1, chunk - batches
         members = self._buckets[bucket]
         order = _permutation(len(members), self.seed, f"order-{bucket}", epoch)
         return [members[order[(chunk * size + k) % len(members)]] for k in range(size)]
@@ -159,14 +166,6 @@ def _stream(count: int, seed: int, what: str, start: int, size: int) -> list[int
 
 
 @functools.lru_cache(maxsize=8)
-def _permutation(count: int, seed: int, what: str, epoch: int) -> list[int]:
-    return torch.randperm(count, generator=generator(seed, what, epoch)).tolist()
-
-
-@functools.lru_cache(maxsize=4)
-def _epoch_of_batches(
-    counts: tuple[int, ...], size: int, seed: int, epoch: int
-) -> list[tuple[int, int]]:
-    """(bucket, chunk) of every batch of an epoch, shuffled."""
-    batches = [(b, c) for b, count in enumerate(counts) for c in range(-(-count // size))]
-    return [batches[i] for i in _permutation(len(batches), seed, "batches", epoch)]
+def _permutation(count: int, seed: int, what: str, epoch: int) -> array[int]:
+    order = torch.randperm(count, generator=generator(seed, what, epoch))
+    return array("I", order.to(torch.uint32).numpy().tobytes())

@@ -23,12 +23,12 @@ from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.sheets import INK, PAPER, SOFT
 from kaiffin.foundation.text import counted, oddities, word_pattern
 
+KEPT = "|||"  # of a caption: the tags before it stay, and those behind a second one
 NEAR = 6  # bits of 64 in which two perceptual hashes of near duplicates may differ
 BLURRED = 12.0  # variance of the Laplacian at 512 px; sharp photos are above 50
 STRONG_CROP = 0.4  # share of the area lost
 NOTHING, EVERYTHING = 0.002, 0.98  # shares of the area that are no mask
 SHEET_PHOTOS = 48
-KEPT = "|||"  # of a caption: the tags before it stay, and those behind a second one
 TILE = 240  # pixels of a photo there
 Level = Literal["info", "warning", "error"]
 
@@ -136,9 +136,10 @@ def findings(
 ) -> list[Finding]:
     """All findings of a set, errors first. words: how the base reads, None if unknown."""
     found = [f for item in items for f in _of_photo(item, data, resolution)]
+    found += _of_tags(items, data) + _of_crops(items, data)
     found += _duplicates(items)
     found += _of_set(items, subject)
-    found += _odd_captions(items) + _of_tags(items, data)
+    found += _odd_captions(items)
     if words is not None:
         found += _of_captions(items, words)
         found += _of_trigger(subject, words.token_pieces(subject.token))
@@ -256,6 +257,15 @@ def _of_tags(items: Sequence[Item], data: DataConfig) -> list[Finding]:
     return [Finding("warning", None, what, fix)]
 
 
+def _of_crops(items: Sequence[Item], data: DataConfig) -> list[Finding]:
+    """Photos that leave a random crop no choice, all of them."""
+    room = [one for one in items if one.crop.share_lost or one.crop.resized[0] < one.facts.width]
+    if data.crops == "fixed" or data.upscale or room:
+        return []
+    what = "no photo is larger than its crop, so random crops are all the same"
+    return [Finding("warning", None, what, "Use larger photos, or --data.upscale true.")]
+
+
 def unused(left_out: Sequence[LeftOut]) -> list[Finding]:
     """Files of the folder that were meant for the training, as it seems, and are not used."""
     return [Finding("warning", None, one.what, one.kind.way) for one in left_out if one.kind.lost]
@@ -342,12 +352,11 @@ def _draw_photo(
     page: Image.Image, corner: tuple[int, int], item: Item, path: Path,
     problems: Sequence[str], background: str,
 ) -> None:  # fmt: skip
-    """One photo, what its mask leaves out reddened, what its crop loses dimmed, a frame round the
-    crop, and text below."""
+    """One photo, what its crop loses dimmed, a frame round the crop, and text below."""
     factor = TILE / max(item.crop.resized)
     size = [max(1, round(side * factor)) for side in item.crop.resized]
     small = images.open_photo(path, background).image.resize(size, Image.Resampling.LANCZOS)
-    if item.mask:
+    if item.mask:  # what it leaves out is reddened
         red = Image.blend(small, Image.new("RGB", small.size, "#a33022"), 0.6)
         mask = images.open_mask(item.mask, (item.facts.width, item.facts.height))
         small = Image.composite(small, red, mask.resize(small.size))

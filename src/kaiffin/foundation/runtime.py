@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,12 +43,26 @@ def randn(
     return torch.randn(tuple(shape), generator=generator(seed, *what)).to(device, dtype)
 
 
-def seed_dropout(device: torch.device, seed: int) -> None:
-    """Seeds the global generators that drop-out on `device` draws from, and no others: seeding
-    every device there might be takes half a millisecond."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
+_ITEMS: list[int] = []  # seeds of the rows of the batch that goes through the model
+
+
+def seed_dropout(items: Sequence[int]) -> None:
+    """Seeds the drop-out of one batch: an item loses what its own seed says, whatever batch or
+    process it is in."""
+    _ITEMS[:] = items
+
+
+def dropped(x: Tensor, share: float, layer: str) -> Tensor:
+    """Drop-out of `share` of x, whose rows are those of the batch (or equally many of each), before
+    `layer`. The same call loses the same: what is computed twice agrees."""
+    rows = len(x)
+    items = _ITEMS[:rows] if rows <= len(_ITEMS) else _ITEMS or [0]
+    each = max(1, rows // len(items))
+    whose = ((items[row // each % len(items)], row % each) for row in range(rows))
+    seeds = [derived_seed(item, layer, part) for item, part in whose]
+    rngs = [torch.Generator(x.device).manual_seed(seed) for seed in seeds]
+    keep = torch.stack([torch.rand(x.shape[1:], generator=rng, device=x.device) for rng in rngs])
+    return x * (keep >= share).to(x.dtype) / (1 - share)
 
 
 def uniform(seed: int, *what: str | int) -> float:
@@ -134,15 +149,66 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+# --- accelerators: the one place that knows torch's modules for them ------------------------------
+
+ORDER = ("cuda", "xpu", "mps")  # the first that is there is what `auto` means
+
+
+def fastest() -> torch.device:
+    """The accelerator of this machine, else its CPU."""
+    return torch.device(next((kind for kind in ORDER if _module(kind).is_available()), "cpu"))
+
+
+def memory_held(device: torch.device) -> int | None:
+    """Bytes that this process holds on an accelerator; None for a CPU."""
+    if device.type == "cpu":
+        return None
+    if device.type == "mps":
+        return _module("mps").current_allocated_memory()
+    return _module(device.type).memory_allocated(device)
+
+
+def memory_room(device: torch.device) -> int | None:
+    """Bytes that this process may hold there altogether; None for a CPU."""
+    if device.type == "cpu":
+        return None
+    module = _module(device.type)
+    if device.type == "mps":
+        return module.recommended_max_memory()
+    return module.mem_get_info(device)[0] + module.memory_reserved(device)
+
+
+def let_go() -> None:
+    """Gives back what torch keeps of an accelerator's memory for later."""
+    if (device := fastest()).type != "cpu":
+        _module(device.type).empty_cache()
+
+
+def cards(device: torch.device) -> list[tuple[str, int]]:
+    """Name and bytes of each accelerator of this kind."""
+    if device.type in ("cpu", "mps"):
+        return []
+    module = _module(device.type)
+    facts = [module.get_device_properties(i) for i in range(module.device_count())]
+    return [(one.name, one.total_memory) for one in facts]
+
+
+def visible() -> tuple[str, int]:
+    """The variable by which a process is given some of this machine's GPUs, and how many there are;
+    asks the driver, without taking memory."""
+    if torch.xpu.is_available():
+        return "ZE_AFFINITY_MASK", torch.xpu.device_count()
+    return "CUDA_VISIBLE_DEVICES", torch.cuda.device_count()
+
+
+def _module(kind: str) -> Any:
+    return torch.get_device_module(kind)
+
+
 def _device(name: str) -> torch.device:
-    has = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has[kind]))
-    if not has[name]:
+        return fastest()
+    if name != "cpu" and not _module(name).is_available():
         raise ConfigError(
             f"base.device = {name!r}: this machine has none that torch can use.", "Use auto or cpu."
         )

@@ -60,7 +60,9 @@ class BaseConfig(Strict):
     dtype: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="dtype of the frozen base; auto is bf16 on a GPU, fp32 on a CPU"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
+    device: Literal["auto", "cpu", "cuda", "xpu", "mps"] = Field(
+        "auto", description="where to compute"
+    )
     quantize: Literal["none", "int8", "nf4"] = Field(
         "none", description="the UNet's linear layers in 8 or 4 bits (extra 8bit)"
     )

@@ -22,6 +22,7 @@ from kaiffin.foundation.cache import TensorCache, content_key
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import ConfigError, MissingWeightsError
 from kaiffin.foundation.folder import expanded
+from kaiffin.foundation.runtime import fastest
 from kaiffin.foundation.tell import Tell
 from kaiffin.models.files import obtain
 from kaiffin.models.files.embedded import EMBEDDED
@@ -72,8 +73,7 @@ class Scorer:
                 " miniature.",
             ) from None
         self.name = model if model == MINIATURE else folder.name
-        gpu = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(gpu if device == "auto" else device)
+        self.device = fastest() if device == "auto" else torch.device(device)
         self.model.eval().to(self.device)
         self.cache = cache or TensorCache(None)
         self.key = revision(sorted(folder.glob("*.safetensors")), tell=tell)

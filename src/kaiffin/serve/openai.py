@@ -37,7 +37,7 @@ router = APIRouter(prefix="/v1", tags=["openai"], responses=FOREIGN_FAILURES)
 STEPS = {"low": 10, "medium": 25, "high": 50, "standard": 25, "hd": 50}
 SAMPLED = (  # settings that OpenAI has no word for
     "guidance", "negative", "sampler", "schedule", "prompt_syntax", "guidance_rescale",
-    "guidance_interval", "negative_strength", "clip_skip", "eta",
+    "guidance_interval", "negative_strength", "clip_skip", "eta", "fast",
 )  # fmt: skip
 PATIENCE = 590.0  # seconds; OpenAI's clients wait 600
 LOOK_S = 5.0
@@ -69,6 +69,7 @@ class Wanted(BaseModel):
     negative_strength: Annotated[float, Field(ge=0, le=2)] | None = None
     clip_skip: Annotated[int, Field(ge=0, le=4)] | None = None
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    fast: bool | None = None
     weights: Annotated[str, Field(max_length=100)] | None = None
 
 

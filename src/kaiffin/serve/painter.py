@@ -21,7 +21,7 @@ from kaiffin.experiments.work.jobs import Result, reason
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import explained
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, let_go
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
@@ -129,7 +129,7 @@ class Painter:
         except Unwanted:
             self.tell.note("cancelled")
         except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
+            let_go()
             if len(batch) > 1:
                 self.batches.failed(key, len(batch))
                 return True  # once more, fewer at once

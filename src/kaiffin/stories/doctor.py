@@ -130,13 +130,12 @@ def _device() -> Fact:
     import torch
 
     from kaiffin.foundation.config import BaseConfig
-    from kaiffin.foundation.runtime import Runtime
+    from kaiffin.foundation.runtime import Runtime, cards
 
     device = Runtime.from_config(BaseConfig()).device
-    if device.type == "cuda":
-        cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        named = "; ".join(f"{card.name}, {size_text(card.total_memory)}" for card in cards)
-        return Fact(f"{named} (CUDA {torch.version.cuda})")
+    if there := cards(device):
+        named = "; ".join(f"{name}, {size_text(size)}" for name, size in there)
+        return Fact(f"{named} (torch {torch.__version__})")
     torch.ones(2, device=device).sum().item()
     return Fact(f"{device.type}, {counted(os.cpu_count() or 1, 'core')}")
 

@@ -21,7 +21,8 @@ class Planned:
 
     seconds: roughly, on this machine; memory: None where the rough estimate in `plan` is far below
     `room`, the bytes that may be held; rungs: what helps where it does not fit, each with those
-    before it; taken: whether `train.fit_memory` takes them.
+    before it; taken: whether `train.fit_memory` takes them; devices: that share every batch, and of
+    which each takes that memory.
     """
 
     config: Config
@@ -32,6 +33,7 @@ class Planned:
     memory: Memory | None = None
     rungs: tuple[Rung, ...] = ()
     taken: bool = False
+    devices: int = 1
 
     @property
     def fits(self) -> bool:
@@ -48,28 +50,35 @@ class Planned:
 
 
 @contained()
-def plan(config: Config, *, tell: Tell = SILENT) -> Planned:
+def plan(config: Config, *, devices: int = 1, tell: Tell = SILENT) -> Planned:
     """What `train` would do: weights, steps, epochs, memory and time; trains nothing."""
-    return of_session(open_session(config, None, tell=tell), look=True)
+    return of_session(open_session(config, None, tell=tell), look=True, devices=devices)
 
 
-def of_session(session: Session, *, look: bool = False, begun: bool = False) -> Planned:
+def of_session(
+    session: Session, *, look: bool = False, begun: bool = False, devices: int = 1
+) -> Planned:
     """The plan of what is loaded; the memory measured where it may matter or `look` asks for it.
 
-    begun: a training that has begun keeps its settings, also where the memory is short.
+    begun: a training that has begun keeps its settings, also where the memory is short; devices:
+    that share every batch.
     """
     config, family = session.config, session.family
     made = Plan.of(config, family, session.stack, session.phases, session.photos)
     room = available(family.device)
     seconds = made.seconds(measured_speed(made.device))
+    if family.device.type == "cpu":
+        room //= devices  # of one memory, and of the same cores
+    else:
+        seconds /= devices
     derived = tuple(session.derived)
     if made.memory < SMALL_SHARE * room and not look:
-        return Planned(config, made, derived, seconds, room)
-    meter = Meter(family, session.stack, session.phases, session.runtime)
+        return Planned(config, made, derived, seconds, room, devices=devices)
+    meter = Meter(family, session.stack, session.phases, session.runtime, devices)
     measured = meter.memory(config)
     rungs = tuple(ladder(config, measured, meter, room))
     taken = bool(rungs) and config.train.fit_memory and not begun
-    return Planned(config, made, derived, seconds, room, measured, rungs, taken)
+    return Planned(config, made, derived, seconds, room, measured, rungs, taken, devices)
 
 
 def say(planned: Planned, tell: Tell) -> None:
@@ -80,7 +89,7 @@ def say(planned: Planned, tell: Tell) -> None:
     tell.note(
         f"plan: {counted(made.trainable, 'trainable weight')} in {counted(made.modules, 'layer')};"
         f" {counted(made.steps, 'step')} = {counted(round(made.epochs), 'epoch')}; roughly"
-        f" {duration(planned.seconds)} on this {made.device.type}"
+        f" {duration(planned.seconds)} on {_where(planned)}"
     )
     if made.of_base:
         more = made.of_base / (made.pictures - made.of_base)
@@ -89,6 +98,11 @@ def say(planned: Planned, tell: Tell) -> None:
         tell.note(f"memory: about {size_text(made.memory)}, little of what is free")
     else:
         _say_memory(planned.memory, planned, tell)
+
+
+def _where(planned: Planned) -> str:
+    kind, devices = planned.plan.device.type, planned.devices
+    return f"this {kind}" if devices == 1 else f"{devices} processes, one {kind} each"
 
 
 def _held(planned: Planned) -> str:
@@ -109,7 +123,8 @@ def _say_memory(measured: Memory, planned: Planned, tell: Tell) -> None:
     }
     shown = "; ".join(f"{size_text(size)} {name}" for name, size in parts.items())
     room = size_text(planned.room)
-    tell.note(f"memory: {size_text(measured.peak)} at the peak of {room}: {shown}")
+    each = "memory" if planned.devices == 1 else f"memory, on each of {planned.devices} devices"
+    tell.note(f"{each}: {size_text(measured.peak)} at the peak of {room}: {shown}")
     if measured.peak <= planned.room:
         return
     tell.warning("that does not fit. What helps, each with those before it:")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from kaiffin.pictures.request import Request, remarks, request
 from kaiffin.stories import choose, export, plan
 from kaiffin.stories.class_pictures import class_pictures
 from kaiffin.stories.plan import Planned
-from kaiffin.train import beginning, edits
+from kaiffin.train import beginning, edits, helper
+from kaiffin.train.crew import Crew, Lost, crewed
 from kaiffin.train.session import Session, changed_session, open_session
 from kaiffin.train.state import TrainState
 from kaiffin.train.trainer import Trainer
@@ -76,18 +78,22 @@ class Trained:
 
 
 @contained()
-def train(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> Trained:
+def train(
+    config: Config, out: Path | None = None, *, devices: int = 1, tell: Tell = SILENT
+) -> Trained:
     """Photos -> adapter: a new run folder, trained to its end.
 
-    out: default: runs/<token>, or the first of runs/<token>-2, ... in which nothing is trained yet.
+    out: default: runs/<token>, or the first of runs/<token>-2, ... in which nothing is trained yet;
+    devices: of this machine, which share every batch; see `train.crew`.
     """
     fill(config.data.template, config.subject)
     path = out or free_name(Path("runs") / file_name(config.subject.token))
-    return _train(Run.create(path, anchored(config)), tell)
+    with crewed(devices) as crew:
+        return _train(Run.create(path, anchored(config)), crew, tell)
 
 
 @contained()
-def resume(path: Path, *, tell: Tell = SILENT) -> Trained:
+def resume(path: Path, *, devices: int = 1, tell: Tell = SILENT) -> Trained:
     """Goes on with an interrupted run; ends in the same file as if it had never stopped.
 
     Of a finished run it makes what a kill has left out: proof and card; where its config has been
@@ -95,25 +101,29 @@ def resume(path: Path, *, tell: Tell = SILENT) -> Trained:
     """
     run = Run.open(path)
     longer = "train.steps" in edits.edits_of(run)
-    return _made_up(run, tell) if run.finished and not longer else _train(run, tell)
+    if run.finished and not longer:
+        return _made_up(run, tell)
+    with crewed(devices) as crew:
+        return _train(run, crew, tell)
 
 
-def _train(run: Run, tell: Tell) -> Trained:
+def _train(run: Run, crew: Crew, tell: Tell) -> Trained:
     started = time.monotonic()
     with run.lock():
-        session, planned = _opened(run, tell)
+        session, planned = _opened(run, crew, tell)
         latest = run.latest_restart_point()
         state = TrainState.read(latest) if latest else None
         step = 0
         for phase in session.phases:
             if state and state.step > phase.last:
                 continue  # done before
-            trainer = _trainer(run, session, phase, tell)
+            trainer = _trainer(run, session, phase, crew, tell)
             if state and state.step > phase.first:
                 trainer.restore(state)
                 trainer.finished &= not beginning.is_prolonged(run, trainer.step)
                 tell.note(f"going on after step {trainer.step}")
-            trainer.fit()
+            with _together(run, session, trainer):
+                trainer.fit()
             trainer.settle()
             session.stack.eject()
             step = trainer.step
@@ -123,7 +133,22 @@ def _train(run: Run, tell: Tell) -> Trained:
     return Trained(run, step, seconds, planned, proofs, len(run.candidates()))
 
 
-def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
+@contextmanager
+def _together(run: Run, session: Session, trainer: Trainer) -> Iterator[None]:
+    """The crew trains what is trained inside; where one of it dies, what was done is saved."""
+    step = trainer.step
+    if trainer.crew.size > 1 and step < trainer.steps and not trainer.finished:
+        state = trainer.state() if step > trainer.phase.first else None
+        trainer.crew.tell(helper.order(session, trainer, run.cache, state))
+    try:
+        yield
+    except Lost:
+        if trainer.step > step:
+            RestartPoints(run, trainer).save()
+        raise
+
+
+def _opened(run: Run, crew: Crew, tell: Tell) -> tuple[Session, Planned]:
     """What is trained, as far as it fits into the memory; it stands in the run from now on."""
     run.clean()
     begun = bool(run.beginning()) or run.latest_restart_point() is not None
@@ -131,7 +156,7 @@ def _opened(run: Run, tell: Tell) -> tuple[Session, Planned]:
     session = open_session(run.config, run, listings=listings, tell=tell)
     family = session.family
     beginning.refuse_other_base(run, family.revision, family.base)
-    planned = plan.of_session(session, begun=begun)
+    planned = plan.of_session(session, begun=begun, devices=crew.size)
     plan.say(planned, tell)
     if run.config.sample.preview_every or run.config.score.early_stop:  # pictures by `sample`
         config, _ = few_steps(run.config, tell=tell)
@@ -174,7 +199,7 @@ def _made_up(run: Run, tell: Tell) -> Trained:
     return Trained(run, step, seconds, None, proofs, len(run.candidates()))
 
 
-def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
+def _trainer(run: Run, session: Session, phase: Phase, crew: Crew, tell: Tell) -> Trainer:
     """The trainer of a phase with its listeners; tokens and adapters are attached."""
     if len(session.phases) > 1:
         tell.note(
@@ -187,15 +212,14 @@ def _trainer(run: Run, session: Session, phase: Phase, tell: Tell) -> Trainer:
     beginning.hold_class_pictures(run, prior)
     dataset = Dataset(examples, prior, config.data, config.train.seed)
     session.stack.inject(family, phase.attached)
-    trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache))
-    if config.train.validate_every:
-        held_out = session.photos[config.data.photos].held_out
-        trainer.validation = Validation(trainer, held_out)
+    trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache), crew)
     board = TensorBoard(run) if config.train.tensorboard else None
     every = config.sample.preview_every
     previews = [Previews(run, _previewer(session, trainer), every, board)] if every else []
     keeper = _keeper(run, session, trainer, tell)
     candidates = Candidates(trainer, _candidate_steps(session), keeper)
+    if config.train.validate_every:
+        trainer.validation = Validation(trainer, session.photos[config.data.photos].held_out)
     # Restart points come last: what others write of a step is there when the step counts as done.
     listeners = [
         Pace(tell), SpillAlarm(tell), Metrics(run), board, *previews, candidates,

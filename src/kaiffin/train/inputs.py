@@ -16,6 +16,9 @@ from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
 from kaiffin.foundation.runtime import Runtime, uniform
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.train.classes import KEEP, class_caption
+from kaiffin.train.crew import Crew
+
+TEXTS = 4096  # captions whose states are kept on disk: 1 GB for SD 1.x, 2.6 GB for SDXL
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,21 @@ class Inputs:
     """The batches of one phase, and what the denoiser is told of them.
 
     What frozen towers say is kept in `cache` by content. Latents therefore are encoded once; texts
-    are too, unless the phase trains what encodes them.
+    are too, unless the phase trains what encodes them, or there are so many that they would fill
+    the disk: then the last ones are remembered.
     """
 
     def __init__(
         self, family: ModelFamily, dataset: Dataset, phase: Phase, runtime: Runtime,
-        cache: TensorCache,
+        cache: TensorCache, crew: Crew | None = None,
     ) -> None:  # fmt: skip
         self.family, self.dataset, self.cache = family, dataset, cache
+        self.crew = crew or Crew()
         self.data, self.device = phase.config.data, runtime.device
         self.subject, self.train = phase.config.subject, phase.config.train
         self.batch_size = self.train.batch_size or 1
+        told = sum(len(example.captions) for example in dataset.instance)
+        self.texts = cache if told <= TEXTS else TensorCache(None, cache.memory)
         self.text_learns = bool(phase.trains & {TEXT, EMBEDDING})
         self.text_state = ""
 
@@ -62,22 +69,24 @@ class Inputs:
 
     def batches(self, number: int) -> list[Batch]:
         """The `number`-th photos and, with prior preservation, as many class pictures; in steps
-        that keep the class, the photos once more, under captions of it."""
-        size = self.batch_size
+        that keep the class, the photos once more, under captions of it. Of a crew, this process's
+        part of them."""
+        size, mine = self.batch_size, self.crew.mine
         draws = [d for d in self.dataset.batch(number, size) for _ in range(self.train.noises)]
-        found = [self.batch(draws, "instance")]
+        found = [self.batch(mine(draws), "instance")]
         if self.dataset.prior:
-            found.append(self.batch(self.dataset.prior_batch(number, size), "prior"))
-        if self._keeps(number // self.train.accumulate):
+            found.append(self.batch(mine(self.dataset.prior_batch(number, size)), "prior"))
+        if self.keeps(number // self.train.accumulate):
             found.append(self._of_class(found[0], number))
         return found
 
-    def _keeps(self, step: int) -> bool:
+    def keeps(self, step: int) -> bool:
+        """Whether this step holds the class to the base, counted from 0."""
         goal = self.train.objective
         return bool(goal.keep) and uniform(self.train.seed, KEEP, step) < goal.keep_share
 
     def _of_class(self, batch: Batch, number: int) -> Batch:
-        first, seed = number * len(batch), self.train.seed
+        first, seed = self.crew.piece(number) * len(batch), self.train.seed
         captions = [
             class_caption(caption, self.subject, seed, first + k)
             for k, caption in enumerate(batch.captions)
@@ -147,7 +156,7 @@ class Inputs:
             with torch.no_grad():
                 return dict(self.family.encode_text([caption], [size]))
 
-        return Conditioning(self.cache.get(key, encode))
+        return Conditioning(self.texts.get(key, encode))
 
 
 def _fingerprint(stack: Stack) -> str:

@@ -23,10 +23,11 @@ from kaiffin.adapters.stack import Stack
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.kinds import KINDS
 from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
-from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.runtime import Runtime, memory_held, memory_room
 from kaiffin.foundation.settings import changed
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
 from kaiffin.models.parts import TILE, num_bytes
+from kaiffin.train.crew import Crew
 
 # Bytes of state for each trained number, in fp32 unless the optimizer says otherwise.
 OPTIMIZER_BYTES = {
@@ -64,8 +65,11 @@ class Meter:
     """
 
     def __init__(
-        self, family: ModelFamily, stack: Stack, phases: Sequence[Phase], runtime: Runtime
-    ) -> None:
+        self, family: ModelFamily, stack: Stack, phases: Sequence[Phase], runtime: Runtime,
+        devices: int = 1,
+    ) -> None:  # fmt: skip
+        """devices: that share every batch; what is measured is of one of them."""
+        self.devices = devices
         self.family, self.stack, self.runtime = family, stack, runtime
         self.device = family.device
         self.learns_text = any(phase.trains & {TEXT, EMBEDDING} for phase in phases)
@@ -102,7 +106,7 @@ class Meter:
 
     def step(self, config: Config) -> int:
         """Bytes that live at most during forward and backward of a step, gradients included."""
-        made = _Step.of(config, self.family)
+        made = _Step.of(config, self.family, self.devices)
         if made not in self.known:
             self.known[made] = self._measured(made)
         return self.known[made]
@@ -165,11 +169,14 @@ class _Step:
     checkpointing: bool
 
     @classmethod
-    def of(cls, config: Config, family: ModelFamily) -> _Step:
+    def of(cls, config: Config, family: ModelFamily, devices: int) -> _Step:
         train, data = config.train, config.data
+        crew = Crew(0, devices)
+        crew.divide(train.batch_size or 1, train.accumulate)
         batch = at_once(config)
         caption = f"a photo of {config.subject.phrase}"
         side = data.resolution or family.native_size
+        batch = batch // devices if crew.by_items else batch
         return cls(batch, side, caption, train.gradient_checkpointing)
 
 
@@ -219,16 +226,14 @@ class _Lives(TorchDispatchMode):
 
 def resident(device: torch.device) -> int:
     """Bytes that this process holds on `device` already."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    return psutil.Process().memory_info().rss
+    there = memory_held(device)
+    return psutil.Process().memory_info().rss if there is None else there
 
 
 def available(device: torch.device) -> int:
     """Bytes that this process may hold on `device` altogether."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    return psutil.virtual_memory().available + resident(device)
+    there = memory_room(device)
+    return psutil.virtual_memory().available + resident(device) if there is None else there
 
 
 # --- the ladder -------------------------------------------------------------------------------

@@ -44,10 +44,13 @@ class Times:
 
     def share(self, role: str, place: int) -> float:
         """How far from no noise to all of it the time of this place lies."""
-        if not self.antithetic:
-            return self._quantile(uniform(self.seed, role, "t", place))
-        u = uniform(self.seed, role, "t", place // 2)
-        return self._quantile(1 - u if place % 2 else u)
+        if self.antithetic:
+            u = uniform(self.seed, role, "t", place // 2)
+            u = 1 - u if place % 2 else u
+        else:
+            u = uniform(self.seed, role, "t", place)
+        # What is known of the photos' losses says nothing of other pictures.
+        return u if self.kind == "falling" and role != "instance" else self._quantile(u)
 
     def _quantile(self, u: float) -> float:
         if self.kind == "logit-normal":

@@ -20,8 +20,8 @@ from torch import Tensor
 from kaiffin.adapters.stack import Stack
 from kaiffin.data.dataset import Dataset
 from kaiffin.foundation.cache import TensorCache
-from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import DivergedError
+from kaiffin.foundation.config import Config, TrainConfig
+from kaiffin.foundation.errors import ConfigError, DivergedError
 from kaiffin.foundation.phases import Phase
 from kaiffin.foundation.runtime import Runtime, derived_seed, randn, seed_dropout
 from kaiffin.models.base import Conditioning, ModelFamily
@@ -30,6 +30,7 @@ from kaiffin.train import optimizers
 from kaiffin.train.anchor import Anchor
 from kaiffin.train.average import Average
 from kaiffin.train.classes import KEEP
+from kaiffin.train.crew import Crew
 from kaiffin.train.groups import groups
 from kaiffin.train.inputs import Batch, Inputs
 from kaiffin.train.state import TrainState
@@ -89,7 +90,7 @@ class Trainer:
 
     def __init__(
         self, family: ModelFamily, stack: Stack, dataset: Dataset, phase: Phase,
-        runtime: Runtime, cache: TensorCache, listeners: Sequence[Listener] = (),
+        runtime: Runtime, cache: TensorCache, crew: Crew | None = None,
     ) -> None:  # fmt: skip
         self.phase, self.config = phase, phase.config
         train = self.config.train
@@ -97,10 +98,13 @@ class Trainer:
             raise ValueError("steps, batch_size and lr must be set: presets.derive fills them")
         self.family, self.stack, self.dataset = family, stack, dataset
         self.runtime = runtime
-        self.inputs = Inputs(family, dataset, phase, runtime, cache)
+        self.crew = crew or Crew()
+        self.crew.divide(train.batch_size, train.accumulate)
+        _refuse_alone(train, self.crew)
+        self.inputs = Inputs(family, dataset, phase, runtime, cache, self.crew)
         self.anchor = Anchor(self.inputs, stack, train.objective, self.config.subject, runtime)
         self.times = Times(train.objective, family.schedule, train.seed)
-        self.listeners = list(listeners)
+        self.listeners: list[Listener] = []
         self.step, self.steps = self.phase.first, self.phase.last
         self.seed = train.seed
         self.optimizer = optimizers.make(groups(stack, self.phase), train)
@@ -126,6 +130,7 @@ class Trainer:
                 for listener in self.listeners:
                     listener.on_step(result)
         finally:
+            self.crew.leave(early=self.step < self.steps)
             for listener in self.listeners:
                 listener.on_end()
 
@@ -142,32 +147,41 @@ class Trainer:
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
-        # The adapters' drop-out is the only draw from the global generators.
-        seed_dropout(self.runtime.device, derived_seed(self.seed, "step", self.step))
         weights = self._weights()
-        totals: dict[str, float] = {}
-        for part in range(accumulate):
-            number = self.step * accumulate + part
-            for batches in _passes(self.inputs.batches(number)):
-                losses = self.losses(batches, number)
-                weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
-                self.scaler.scale(torch.stack(weighted).sum() / accumulate).backward()
-                for batch, value in zip(batches, losses, strict=True):
-                    totals[batch.role] = totals.get(batch.role, 0.0) + value.item() / accumulate
+        totals, share = dict.fromkeys(weights, 0.0), self.crew.share(accumulate)
+        with self.crew.telling():
+            for part in self.crew.parts(accumulate):
+                number = self.step * accumulate + part
+                for batches in _passes(self.inputs.batches(number)):
+                    self._seed_dropout(batches, number)
+                    losses = self.losses(batches, self.crew.piece(number))
+                    weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+                    self.scaler.scale(torch.stack(weighted).sum() * share).backward()
+                    for batch, value in zip(batches, losses, strict=True):
+                        totals[batch.role] += value.item() * share
+        sums = self.crew.add_up(self.trained, list(totals.values()))
+        totals = dict(zip(totals, sums, strict=True))
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
         self.times.end_step()
+        prior = totals["prior"] if self.dataset.prior else None
+        keep = totals[KEEP] if self.inputs.keeps(self.step) else None
         self.step += 1
         seconds = time.perf_counter() - started
-        return StepResult(
-            self.step, totals["instance"], totals.get("prior"), norm, rates, seconds,
-            totals.get(KEEP),
-        )  # fmt: skip
+        return StepResult(self.step, totals["instance"], prior, norm, rates, seconds, keep)
 
     def _weights(self) -> dict[str, float]:
         """How much the loss of each role counts."""
         keep = self.config.train.objective.keep
         return {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0, KEEP: keep or 0.0}
+
+    def _seed_dropout(self, batches: Sequence[Batch], number: int) -> None:
+        """By the items' places in the stream, as all that is drawn."""
+        piece, items = self.crew.piece(number), list[int]()
+        for batch in batches:
+            places = range(piece * len(batch), (piece + 1) * len(batch))
+            items += [derived_seed(self.seed, batch.role, "dropout", place) for place in places]
+        seed_dropout(items)
 
     def _update(self) -> tuple[float, dict[str, float]]:
         """Clips, steps and returns (gradient norm before clipping, learning rates)."""
@@ -313,6 +327,15 @@ def _passes(batches: list[Batch]) -> list[list[Batch]]:
     held = [batch for batch in batches if batch.role == KEEP]
     rest = [batch for batch in batches if batch.role != KEEP]
     return [rest, held] if held else [rest]
+
+
+def _refuse_alone(train: TrainConfig, crew: Crew) -> None:
+    """ConfigError for what one process of several would have to learn from the others' losses."""
+    if crew.size > 1 and train.objective.timesteps == "falling":
+        raise ConfigError(
+            "train.objective.timesteps = falling: each device would follow losses of its own.",
+            "Train on one device, or draw times evenly or logit-normal.",
+        )
 
 
 def rate_factor(config: Config, step: int) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import statistics
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -71,19 +72,23 @@ class SpillAlarm:
 
     def __init__(self, tell: Tell) -> None:
         self.tell = tell
-        self.seconds: list[float] = []
+        self.first: list[float] = []
+        self.last: deque[float] = deque(maxlen=WINDOW)
         self.said = False
 
     def on_start(self, step: int, steps: int) -> None:
-        self.seconds.clear()
+        self.first.clear()
+        self.last.clear()
 
     def on_step(self, result: StepResult) -> None:
-        self.seconds.append(result.seconds)
-        if self.said or len(self.seconds) < CALIBRATION + WINDOW:
+        if len(self.first) < CALIBRATION:
+            self.first.append(result.seconds)
+            return
+        self.last.append(result.seconds)
+        if self.said or len(self.last) < WINDOW:
             return
         # The first step of all compiles, fills caches and proves nothing.
-        usual = statistics.median(self.seconds[1:CALIBRATION])
-        now = statistics.median(self.seconds[-WINDOW:])
+        usual, now = statistics.median(self.first[1:]), statistics.median(self.last)
         if now > SPILL_FACTOR * usual:
             self.said = True
             self.tell.warning(
@@ -148,12 +153,12 @@ class TensorBoard:
             add("loss_prior", result.prior_loss, result.step)
         if result.keep_loss is not None:
             add("loss_keep", result.keep_loss, result.step)
-        if result.validated:
-            add("loss_held_out", result.validated.loss, result.step)
-            add("loss_held_out_base", result.validated.base, result.step)
         for tower, rate in result.rates.items():
             add(f"learning_rate/{tower}", rate, result.step)
         add("gradient_norm", result.grad_norm, result.step)
+        if result.validated:
+            add("loss_held_out", result.validated.loss, result.step)
+            add("loss_held_out_base", result.validated.base, result.step)
 
     def image(self, name: str, image: Image.Image, step: int) -> None:
         import numpy as np

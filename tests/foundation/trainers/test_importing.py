@@ -184,6 +184,7 @@ def test_onetrainer(photos: Path, tmp_path: Path) -> None:
     assert config.train.steps == 4 * 5 // 4 * 10
     assert (config.data.flip, config.data.crop) == (True, "bucket")
     assert (config.data.shuffle_tags, config.data.keep_tags, config.data.rotate) == (True, 2, 4)
+    assert config.data.tag_dropout == 0.1
     assert config.train.objective.min_snr_gamma == 5
     assert config.adapter.text_encoder
     assert config.train.optimizer == "prodigy"

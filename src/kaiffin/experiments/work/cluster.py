@@ -87,7 +87,8 @@ class Cluster:
 
     def start(self, job: Job) -> None:
         gpus = self.ray.cluster_resources().get("GPU", 0) if job.device == "auto" else 0
-        task = self.task.options(num_cpus=1, num_gpus=1 if gpus or job.device == "cuda" else 0)
+        on_gpu = gpus or job.device not in ("auto", "cpu")
+        task = self.task.options(num_cpus=1, num_gpus=1 if on_gpu else 0)
         reference = task.remote(os.getcwd(), str(job.out), job.name, self.session)
         self.running[reference] = job
 

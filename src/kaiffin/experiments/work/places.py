@@ -58,11 +58,11 @@ def place(on: str, out: Path, tell: Tell = SILENT) -> Iterator[Place]:
         yield Processes([{}] * int(rest), out, tell)
     elif kind == "gpus" and re.fullmatch(r"|\d+(,\d+)*", rest):
         chosen = [int(number) for number in rest.split(",") if number]
-        import torch
+        from kaiffin.foundation.runtime import visible
 
-        count = torch.cuda.device_count()  # asks the driver, without taking memory
-        names = gpus(chosen, count, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-        yield Processes([{"CUDA_VISIBLE_DEVICES": name} for name in names], out, tell)
+        variable, count = visible()
+        names = gpus(chosen, count, os.environ.get(variable, ""))
+        yield Processes([{variable: name} for name in names], out, tell)
     elif kind == "ray" and re.fullmatch(r"|[1-9]\d*|//\S+", rest):
         from kaiffin.experiments.work import cluster
 
@@ -100,7 +100,7 @@ class Local:
 
 
 def gpus(chosen: Sequence[int], count: int, visible: str) -> list[str]:
-    """The chosen GPUs, or all, as CUDA_VISIBLE_DEVICES names them.
+    """The chosen GPUs, or all, as the variable of `runtime.visible` names them.
 
     count: how many this process sees; visible: that variable here. ConfigError for one that is not
     there.

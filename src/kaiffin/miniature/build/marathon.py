@@ -166,7 +166,8 @@ class Marathon:
         """Loss, gradient, all-reduce, AdamW; the loss of this worker's part."""
         share = self.plan.batch // self.workers
         self.flat.grad.zero_()
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.flat.data.is_cuda):
+        device = self.flat.data.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
             loss = self.loss(self.step, slice(self.rank * share, (self.rank + 1) * share))
         loss.backward()
         value = float(loss.detach())

@@ -153,9 +153,12 @@ class BuildConfig(Strict):
     def torch_device(self) -> torch.device:
         import torch
 
+        from kaiffin.foundation.runtime import fastest
+
         if self.device != "auto":
             return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        found = fastest()
+        return torch.device("cpu") if found.type == "mps" else found  # nobody has built on one
 
     @property
     def trainers(self) -> int:

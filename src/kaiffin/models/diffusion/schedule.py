@@ -6,6 +6,7 @@ A schedule knows the model's own coordinates; samplers know one kind only, the v
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -192,9 +193,14 @@ class NoiseSchedule:
         a = self.alphas_cumprod.clamp(min=LEAST_SIGNAL)
         return ((1 - a) / a).sqrt()
 
+    @functools.cached_property
+    def _logs(self) -> Tensor:
+        """log sigma of all timesteps, which every step of a sampler looks at."""
+        return self.sigma_table().log()
+
     def sigma(self, t: float) -> float:
         """sigma at an integer or fractional timestep; log sigma is interpolated."""
-        logs = self.sigma_table().log()
+        logs = self._logs
         low = min(max(math.floor(t), 0), self.num_timesteps - 1)
         high = min(low + 1, self.num_timesteps - 1)
         weight = t - low
@@ -202,7 +208,7 @@ class NoiseSchedule:
 
     def timestep(self, sigma: float) -> float:
         """The inverse of `sigma`, clamped to [0, T - 1]."""
-        logs = self.sigma_table().log()
+        logs = self._logs
         value = math.log(max(sigma, 1e-12))
         low = int((logs <= value).sum().clamp(1, self.num_timesteps - 1)) - 1
         weight = float((value - logs[low]) / (logs[low + 1] - logs[low]))

@@ -49,7 +49,7 @@ def _refuse_without_compiler(device: torch.device) -> None:
 
         try:
             cpp_builder.get_cpp_compiler()
-        except exc.InvalidCxxCompiler:
+        except (exc.InvalidCxxCompiler, OSError):  # none, or CXX names what cannot be run
             raise ConfigError(
                 "base.compile: there is no C++ compiler here to compile with.",
                 "Install g++ (Debian: apt install g++), or leave base.compile out.",
