@@ -79,7 +79,7 @@ def test_no_word_of_a_subject_leaves_the_folder_of_runs(
 ) -> None:
     before = set(tmp_path.parent.iterdir())
     begun: list[Run] = []
-    monkeypatch.setattr(train, "_train", lambda run, _: begun.append(run))
+    monkeypatch.setattr(train, "_train", lambda run, *_: begun.append(run))
     train.train(named(config, token))
     assert begun[0].path == Path("runs") / folder
     assert {path.name for path in Path("runs").iterdir()} == {folder}
