@@ -29,6 +29,7 @@ from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.truth import Truth, likeliest, load_truth
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import Task, WeightedAdapter, make
@@ -110,7 +111,7 @@ def main() -> None:
         runs.append(
             Run.open(folder) if there else taught(subject, arguments.out, BaseConfig().name, {})
         )
-    sample = runs[0].config.sample.model_copy(update={"size": (128, 64)})
+    sample = runs[0].config.sample.model_copy(update={"size": (2 * SIDE, SIDE)})
     found, page = measured(runs, truth, sample, SEEDS)
     kept.keep(MEASURED, found)
     page.save(PICTURE, quality=88, method=6)

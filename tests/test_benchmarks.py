@@ -24,6 +24,7 @@ from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
 from kaiffin.miniature.judges.truth import ANSWERS, Truth, answers, load_truth
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import WeightedAdapter
 from kaiffin.score.judge import Scorer
@@ -213,7 +214,7 @@ def test_two_subjects_beside_each_other(tmp_path: Path) -> None:
     together = opened("together")
     truth = load_truth(tmp_path / "truth.safetensors")
     runs = [together.taught(who, tmp_path, "miniature", {}) for who in world.SUBJECTS]
-    sample = runs[0].config.sample.model_copy(update={"size": (128, 64)})
+    sample = runs[0].config.sample.model_copy(update={"size": (2 * SIDE, SIDE)})
     found, page = together.measured(runs, truth, sample, seeds=[101])
     everywhere, _, columns = (found[way] for way in together.WAYS)
     assert columns["pictures"] == 10

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_adapters import moved, predict, saved
 from safetensors.torch import save_file
@@ -34,6 +34,7 @@ def test_parts_of_any_shape_are_read_or_refused(sd: ModelFamily, tmp_path: Path)
         parts=st.dictionaries(st.sampled_from(WEIGHTS), SHAPES, min_size=1, max_size=5),
         alpha=st.sampled_from([None, 0.0, 1.0, -2.0]),
     )
+    @example(parts={"hada_t1": (1, 1), "oft_blocks": (1, 1, 1)}, alpha=None)  # of two kinds
     def check(parts: dict, alpha: float | None) -> None:
         tensors = {f"{Q}.{part}": torch.ones(shape) for part, shape in parts.items()}
         if alpha is not None:

@@ -14,6 +14,7 @@ from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.world import world
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.train.masks import Masker
@@ -32,7 +33,7 @@ def shares(mask: Image.Image) -> np.ndarray:
 def test_it_is_where_the_character_is(miniature: ModelFamily) -> None:
     """More than three times as white where the world has painted it as elsewhere, in nine of ten
     photos: also in those that are no square, or much larger than the base paints."""
-    masker = Masker(miniature, "puffin", 64, "#fff")
+    masker = Masker(miniature, "puffin", SIDE, "#fff")
     better = []
     for number in range(10):
         scene = ("meadow", "beach", "kitchen")[number % 3]
@@ -57,7 +58,7 @@ def test_the_same_photo_has_the_same_mask_and_keeps_it(
     image.save(photos / "a.png")
     (photos / "b.png").write_bytes(b"no picture")
     listing = sources.read(DataConfig(photos=photos), SubjectConfig(noun="puffin"))
-    masker = Masker(miniature, "puffin", 64, "#fff")
+    masker = Masker(miniature, "puffin", SIDE, "#fff")
     one, other = masker.masked(listing, masks, SILENT).sources
     assert one.mask_path
     assert other.mask_path is None, "it is refused where it is examined"

@@ -68,7 +68,9 @@ def shapes_of(size: Size, parts: Mapping[str, Tensor]) -> dict[str, Size]:
     if kind == "lokr":
         shapes = _lokr(size, {part: tuple(value.shape) for part, value in parts.items()})
     else:
-        shapes = SHAPES[kind, is_tucker(parts)](size, rank_of(parts))
+        # A core that is of another kind is found to be too much, as every part that is.
+        form = SHAPES.get((kind, is_tucker(parts))) or SHAPES[kind, kind == "tucker"]
+        shapes = form(size, rank_of(parts))
     if MAGNITUDE in parts and kind != "oft":
         shapes[MAGNITUDE] = magnitude(size, magnitude_axis(size, parts[MAGNITUDE].shape))
     return shapes

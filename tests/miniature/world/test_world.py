@@ -80,7 +80,7 @@ def test_a_further_subject_is_its_animal_with_its_parts():
     for who in world.FURTHER.values():
         same = Spec(who.class_noun, who.colour, "snow", individual=who.individual)
         plain = Spec(who.class_noun, who.colour, "snow")
-        shown = np.asarray(world.subject_render(who.name, "snow"))
+        shown = np.asarray(world.subject_render(who.name, "snow", 64))
         assert np.array_equal(shown, pixels(same))
         assert (shown != pixels(plain)).any(-1).mean() > 0.05, f"{who.name} is plain"
 
