@@ -33,6 +33,7 @@ GIVEN = {
     "adapter.rank": 2, "adapter.targets": FEW, "adapter.text_encoder": True,
     "adapter.dropout": 0.1, "data.prior.weight": 0.3, "data.prior.num_images": 2,
     "data.prior.steps": 1, "train.tensorboard": False, "score.candidates": 1,
+    "train.objective.keep": 0.5, "train.objective.timesteps": "falling",
 }  # fmt: skip
 
 

@@ -98,6 +98,15 @@ class Crew:
         self._sum_gradients([p for p, held in zip(trained, anyone, strict=True) if held])
         return sums[: len(losses)]
 
+    def everyone(self, mine: list[Any]) -> list[Any]:
+        """What all processes have, in their order."""
+        if self.size == 1:
+            return mine
+        found: list[Any] = [None] * self.size
+        with _noticing(self):
+            dist.all_gather_object(found, mine)
+        return [one for part in found for one in part]
+
     @contextmanager
     def telling(self) -> Iterator[None]:
         """What fails here in a step fails in all processes."""

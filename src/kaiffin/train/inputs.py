@@ -72,8 +72,8 @@ class Inputs:
         that keep the class, the photos once more, under captions of it. Of a crew, this process's
         part of them."""
         size, mine = self.batch_size, self.crew.mine
-        draws = [d for d in self.dataset.batch(number, size) for _ in range(self.train.noises)]
-        found = [self.batch(mine(draws), "instance")]
+        drawn = mine(self.dataset.batch(number, size))
+        found = [self.batch([d for d in drawn for _ in range(self.train.noises)], "instance")]
         if self.dataset.prior:
             found.append(self.batch(mine(self.dataset.prior_batch(number, size)), "prior"))
         if self.keeps(number // self.train.accumulate):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Times:
         self.kind, self.antithetic = goal.timesteps, goal.antithetic
         self.schedule, self.seed = schedule, seed
         self.means: list[list[float]] = [[] for _ in range(BINS)]  # [fast, slow], once seen
-        self._seen: list[tuple[float, float]] = []  # (share, loss) of this step
+        self._seen: list[tuple[int, float, float]] = []  # (place, share, loss) of this step
 
     def draw(self, role: str, places: Sequence[int]) -> Tensor:
         """(B,) on the CPU."""
@@ -76,12 +77,14 @@ class Times:
     def see(self, first: int, losses: Tensor) -> None:
         """Losses (B,) of the photos at the places from `first` on."""
         if self.kind == "falling":
-            shares = (self.share("instance", first + k) for k in range(len(losses)))
-            self._seen += zip(shares, losses.tolist(), strict=True)
+            places = range(first, first + len(losses))
+            shares = (self.share("instance", place) for place in places)
+            self._seen += zip(places, shares, losses.tolist(), strict=True)
 
-    def end_step(self) -> None:
-        """From now on draws go by what was seen."""
-        for share, loss in self._seen:
+    def end_step(self, everyone: Callable[[list[Any]], list[Any]] = list) -> None:
+        """From now on draws go by what was seen. everyone: what all processes have seen, of what
+        this one has."""
+        for _, share, loss in sorted(everyone(self._seen)) if self.kind == "falling" else ():
             at = min(int(share * BINS), BINS - 1)
             fast, slow = self.means[at] or (loss, loss)
             self.means[at] = [fast + FAST * (loss - fast), slow + SLOW * (loss - slow)]

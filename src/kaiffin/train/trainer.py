@@ -20,8 +20,8 @@ from torch import Tensor
 from kaiffin.adapters.stack import Stack
 from kaiffin.data.dataset import Dataset
 from kaiffin.foundation.cache import TensorCache
-from kaiffin.foundation.config import Config, TrainConfig
-from kaiffin.foundation.errors import ConfigError, DivergedError
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import DivergedError
 from kaiffin.foundation.phases import Phase
 from kaiffin.foundation.runtime import Runtime, derived_seed, randn, seed_dropout
 from kaiffin.models.base import Conditioning, ModelFamily
@@ -100,7 +100,6 @@ class Trainer:
         self.runtime = runtime
         self.crew = crew or Crew()
         self.crew.divide(train.batch_size, train.accumulate)
-        _refuse_alone(train, self.crew)
         self.inputs = Inputs(family, dataset, phase, runtime, cache, self.crew)
         self.anchor = Anchor(self.inputs, stack, train.objective, self.config.subject, runtime)
         self.times = Times(train.objective, family.schedule, train.seed)
@@ -147,28 +146,31 @@ class Trainer:
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
-        weights = self._weights()
-        totals, share = dict.fromkeys(weights, 0.0), self.crew.share(accumulate)
+        totals = dict.fromkeys(self._weights(), 0.0)
         with self.crew.telling():
             for part in self.crew.parts(accumulate):
-                number = self.step * accumulate + part
-                for batches in _passes(self.inputs.batches(number)):
-                    self._seed_dropout(batches, number)
-                    losses = self.losses(batches, self.crew.piece(number))
-                    weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
-                    self.scaler.scale(torch.stack(weighted).sum() * share).backward()
-                    for batch, value in zip(batches, losses, strict=True):
-                        totals[batch.role] += value.item() * share
+                self._one_part(self.step * accumulate + part, totals)
         sums = self.crew.add_up(self.trained, list(totals.values()))
         totals = dict(zip(totals, sums, strict=True))
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
-        self.times.end_step()
+        self.times.end_step(self.crew.everyone)
         prior = totals["prior"] if self.dataset.prior else None
         keep = totals[KEEP] if self.inputs.keeps(self.step) else None
         self.step += 1
         seconds = time.perf_counter() - started
         return StepResult(self.step, totals["instance"], prior, norm, rates, seconds, keep)
+
+    def _one_part(self, number: int, totals: dict[str, float]) -> None:
+        """Forward and backward of the `number`-th batch, or of this process's part of it."""
+        weights, share = self._weights(), self.crew.share(self.config.train.accumulate)
+        for batches in _passes(self.inputs.batches(number)):
+            self._seed_dropout(batches, number)
+            losses = self.losses(batches, self.crew.piece(number))
+            weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+            self.scaler.scale(torch.stack(weighted).sum() * share).backward()
+            for batch, value in zip(batches, losses, strict=True):
+                totals[batch.role] += value.item() * share
 
     def _weights(self) -> dict[str, float]:
         """How much the loss of each role counts."""
@@ -327,15 +329,6 @@ def _passes(batches: list[Batch]) -> list[list[Batch]]:
     held = [batch for batch in batches if batch.role == KEEP]
     rest = [batch for batch in batches if batch.role != KEEP]
     return [rest, held] if held else [rest]
-
-
-def _refuse_alone(train: TrainConfig, crew: Crew) -> None:
-    """ConfigError for what one process of several would have to learn from the others' losses."""
-    if crew.size > 1 and train.objective.timesteps == "falling":
-        raise ConfigError(
-            "train.objective.timesteps = falling: each device would follow losses of its own.",
-            "Train on one device, or draw times evenly or logit-normal.",
-        )
 
 
 def rate_factor(config: Config, step: int) -> float:
