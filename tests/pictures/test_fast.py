@@ -120,7 +120,7 @@ def test_a_run_on_the_miniature_takes_its_base_s_own(
     few = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--adapter.targets", FEW]
     call = ["train", str(photos), "--class", "penguin", "--steps", "1", *few]
     assert main([*call, "--out", str(tmp_path / "run")]) == 0
-    call = ["generate", str(tmp_path / "run"), "a {token} {noun}", "--fast", "-n", "2"]
+    call = ["generate", str(tmp_path / "run"), "a {token} {noun}", "--fast"]
     assert main([*call, "--out", str(tmp_path / "out")]) == 0
     said = "its own few-step adapter is few steps: 4 steps, guidance 1, euler, trailing, a run's"
     assert said in capsys.readouterr().out
