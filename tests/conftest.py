@@ -20,8 +20,6 @@ import psutil
 import pytest
 from PIL import Image
 
-from kaiffin.miniature.world.vocabulary import SIDE
-
 if TYPE_CHECKING:
     from kaiffin.models.base import ModelFamily
 
@@ -146,16 +144,14 @@ def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for i in range(4):
         pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(
-            path / f"{i}.png"
-        )
+        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(path / f"{i}.png")
     return path
 
 
-def grainy_photos(folder: Path, count: int = 2) -> None:
+def grainy_photos(folder: Path, count: int = 2, side: int = 64) -> None:
     """Photos of noise that no one confuses with each other."""
     for i in range(count):
-        Image.effect_noise((64, 64), 40 + i).convert("RGB").save(folder / f"{i}.png")
+        Image.effect_noise((side, side), 40 + i).convert("RGB").save(folder / f"{i}.png")
 
 
 @pytest.fixture

@@ -242,9 +242,9 @@ def test_halves_are_judged_one_by_one() -> None:
         return together.judged(pages, Eyes())
 
     def sheet_of(left: Image.Image, right: Image.Image) -> Image.Image:
-        page = Image.new("RGB", (128, 64))
+        page = Image.new("RGB", (2 * SIDE, SIDE))
         page.paste(left, (0, 0))
-        page.paste(right, (64, 0))
+        page.paste(right, (SIDE, 0))
         return page
 
     all_right = {"pictures": 10, "subjects": 10, "place": 10, "both": 10}

@@ -57,7 +57,14 @@ def docker(words: list[str]) -> None:
         assert words[3] in COMPOSE["services"]
 
 
-DRY = {"make": make, "python": python, "pip": pip, "docker": docker}
+def torchrun(words: list[str]) -> None:
+    """It starts what the terminal starts; tests/train/test_crew.py runs it."""
+    at = words.index("-m")
+    assert words[1:at:2] == ["--nproc-per-node"]
+    assert words[at + 1] == "kaiffin"
+
+
+DRY = {"torchrun": torchrun, "make": make, "python": python, "pip": pip, "docker": docker}
 PROGRAM = re.compile(
     r"(make|python|pip|docker|curl|sqlite3|rsync|mv|eval|useradd|sudo|openssl|hf|uvx|pipx|jupyter"
     r"|pre-commit|export|git|sh|bash|apt|conda) "

@@ -11,6 +11,7 @@ from made_adapters import varied
 from kaiffin.adapters.files import safe, writing
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError, ConfigError
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import fast
 from kaiffin.pictures.recipe import read_recipe
@@ -115,11 +116,11 @@ def test_a_run_on_the_miniature_takes_its_base_s_own(
     """The run's adapter is lifted, the recipe holds both, and no place on this machine."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    grainy_photos(photos)
+    grainy_photos(photos, side=SIDE)
     few = ["--data.prior.weight", "0", "--train.tensorboard", "false", "--adapter.targets", FEW]
     call = ["train", str(photos), "--class", "penguin", "--steps", "1", *few]
     assert main([*call, "--out", str(tmp_path / "run")]) == 0
-    call = ["generate", str(tmp_path / "run"), "a {token} {noun}", "--fast", "-n", "2"]
+    call = ["generate", str(tmp_path / "run"), "a {token} {noun}", "--fast"]
     assert main([*call, "--out", str(tmp_path / "out")]) == 0
     said = "its own few-step adapter is few steps: 4 steps, guidance 1, euler, trailing, a run's"
     assert said in capsys.readouterr().out

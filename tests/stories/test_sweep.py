@@ -15,6 +15,7 @@ from kaiffin.experiments.sweep.trials import read
 from kaiffin.experiments.work import jobs
 from kaiffin.foundation.errors import ConfigError, Interrupted
 from kaiffin.foundation.folder import Folder
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.stories import train
 from kaiffin.train.watch import RestartPoints
 
@@ -114,6 +115,8 @@ def test_a_bug_fails_its_trial_alone(
 
 
 def test_the_miniature_judges_its_own(folder: Path, tmp_path: Path, capsys) -> None:
+    for photo in folder.iterdir():
+        Image.open(photo).resize((SIDE, SIDE)).save(photo)
     grid = {"train.lr": [1e-3, 2e-3]}
     path = written(tmp_path, Path("miniature"), folder, trials=None, grid=grid)
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 0

@@ -23,6 +23,7 @@ from kaiffin.foundation.errors import ConfigError, PhotoError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.tell import Progress
+from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.stories import plan, train
 from kaiffin.train.crew import Crew
 
@@ -40,7 +41,7 @@ GIVEN = {
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
-    grainy_photos(folder, 4)
+    grainy_photos(folder, 4, SIDE)
     return folder
 
 
@@ -110,12 +111,14 @@ def test_a_run_goes_on_to_the_same_bits_on_as_many(two: Run, tmp_path: Path) -> 
     assert copy.adapter_path.read_bytes() == two.adapter_path.read_bytes()
 
 
+@pytest.mark.slow  # processes that start and import, several times
 def test_a_run_goes_on_on_another_number(one: Run, tmp_path: Path) -> None:
     copy = back_at_half(one, tmp_path)
     train.resume(copy.path, devices=2)
     assert 0 < apart(one, copy) <= 1e-6
 
 
+@pytest.mark.slow  # processes that start and import, several times
 def test_torchrun_shares_whole_batches_of_the_miniature(photos: Path, tmp_path: Path) -> None:
     more = {
         "train__batch_size": 1, "train__accumulate": 2, "train__steps": 4, "adapter__dropout": 0.2,
@@ -146,6 +149,7 @@ def lines(run: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
+@pytest.mark.slow  # processes that start and import, several times
 def test_who_dies_ends_all_and_nothing_is_lost(photos: Path, sd_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     more = {"train__steps": 100_000, "train__checkpoint_every": 100_000}

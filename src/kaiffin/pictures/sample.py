@@ -26,9 +26,9 @@ Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
-# Pixels that are decoded together at most: the decoder's memory is the largest of all. More is
-# quicker where pictures are small.
-DECODED = 512 * 512
+# Pixels that are decoded together at most: the decoder's memory is the largest of all, and from here
+# on a CPU is no quicker with more.
+DECODED = 128 * 128
 
 
 def generate(

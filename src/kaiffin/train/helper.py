@@ -20,6 +20,7 @@ from kaiffin.data.prepare import Example, Prepared
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.tell import Tell
 from kaiffin.train.crew import Crew, Stopped, join
 from kaiffin.train.session import Session, joined_session
 from kaiffin.train.state import TrainState
@@ -55,7 +56,7 @@ def help_along() -> int:
     try:
         crew = join()
         while (heard := crew.hear()) is not None:
-            session = session or joined_session(heard.config, heard.photos)
+            session = session or joined_session(heard.config, heard.photos, tell=Tell())
             _train(crew, session, heard)
     except UserError:
         return 1

@@ -23,7 +23,7 @@ from kaiffin.foundation.presets import derive
 from kaiffin.foundation.run import MASKS, Run
 from kaiffin.foundation.runtime import Runtime, derived_seed
 from kaiffin.foundation.settings import changed
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.whereabouts import photo_folders
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base, refitted
@@ -73,10 +73,12 @@ def open_session(
     return _derived(config, runtime, family, photos, start)
 
 
-def joined_session(config: Config, photos: Mapping[Path | None, Prepared]) -> Session:
+def joined_session(
+    config: Config, photos: Mapping[Path | None, Prepared], *, tell: Tell
+) -> Session:
     """The session of another process as it is in this one. config: with nothing left open."""
     runtime = Runtime.from_config(config.base, config.train.precision)
-    family = load_base(config.base, runtime, SILENT)
+    family = load_base(config.base, runtime, tell)
     return _derived(config, runtime, family, dict(photos), _start(config, family))
 
 

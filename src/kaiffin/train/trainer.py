@@ -146,10 +146,18 @@ class Trainer:
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
-        totals = dict.fromkeys(self._weights(), 0.0)
+        weights = self._weights()
+        totals, share = dict.fromkeys(weights, 0.0), self.crew.share(accumulate)
         with self.crew.telling():
             for part in self.crew.parts(accumulate):
-                self._one_part(self.step * accumulate + part, totals)
+                number = self.step * accumulate + part
+                for batches in _passes(self.inputs.batches(number)):
+                    self._seed_dropout(batches, number)
+                    losses = self.losses(batches, self.crew.piece(number))
+                    weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+                    self.scaler.scale(torch.stack(weighted).sum() * share).backward()
+                    for batch, value in zip(batches, losses, strict=True):
+                        totals[batch.role] += value.item() * share
         sums = self.crew.add_up(self.trained, list(totals.values()))
         totals = dict(zip(totals, sums, strict=True))
         norm, rates = self._update()
@@ -160,17 +168,6 @@ class Trainer:
         self.step += 1
         seconds = time.perf_counter() - started
         return StepResult(self.step, totals["instance"], prior, norm, rates, seconds, keep)
-
-    def _one_part(self, number: int, totals: dict[str, float]) -> None:
-        """Forward and backward of the `number`-th batch, or of this process's part of it."""
-        weights, share = self._weights(), self.crew.share(self.config.train.accumulate)
-        for batches in _passes(self.inputs.batches(number)):
-            self._seed_dropout(batches, number)
-            losses = self.losses(batches, self.crew.piece(number))
-            weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
-            self.scaler.scale(torch.stack(weighted).sum() * share).backward()
-            for batch, value in zip(batches, losses, strict=True):
-                totals[batch.role] += value.item() * share
 
     def _weights(self) -> dict[str, float]:
         """How much the loss of each role counts."""

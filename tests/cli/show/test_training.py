@@ -17,7 +17,7 @@ from kaiffin.train.plan import Plan
 def test_what_became_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = made_run(tmp_path / "run")
     proof = Proof({"unet": 3}, {"unet": 3}, 9, {"ComfyUI": 9}, False, 0.1, 1e-7, 1e-2)
-    plan = Plan(1000, 3, 120, 60.0, 10**8, 10**9, 1, torch.device("cpu"))
+    plan = Plan(1000, 3, 120, 60.0, 10**8, 10**9, 0, 1, torch.device("cpu"))
     planned = Planned(run.config, plan, (), 1.0, 10**9)
     made = Trained(run, 120, 12.4, planned, {"": proof}, candidates=3)
     trained(made)

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from kaiffin.foundation.errors import MissingWeightsError
 from kaiffin.foundation.folder import expanded
+from kaiffin.foundation.runtime import fastest
 from kaiffin.foundation.tell import Tell
 from kaiffin.models.files import obtain
 from kaiffin.models.files.published import source_of
@@ -31,9 +32,8 @@ class Captioner:
         such model."""
         path, source = expanded(model), source_of(model)
         folder = path if path.is_dir() or source is None else obtain.model(source, tell=tell)
-        on_gpu = torch.cuda.is_available()
-        self.device = torch.device("cuda" if on_gpu else "cpu")
-        self.dtype = torch.bfloat16 if on_gpu else torch.float32
+        self.device = fastest()
+        self.dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         try:
             self.model, self.processor = _loaded(folder, self.dtype)
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, ImportError) as error:

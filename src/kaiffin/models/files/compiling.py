@@ -39,7 +39,7 @@ def compile_blocks(net: nn.Module, device: torch.device, tell: Tell) -> None:
 
 
 def _refuse_without_compiler(device: torch.device) -> None:
-    if device.type == "cuda" and not find_spec("triton"):
+    if device.type not in ("cpu", "mps") and not find_spec("triton"):
         raise ConfigError(
             "base.compile: torch has no triton here to compile with.",
             "Install it (python -m pip install triton), or leave base.compile out.",
