@@ -43,7 +43,7 @@ class Opened:
     asked: list[str] = field(default_factory=list)
 
     def clean(self) -> bool:
-        assert self.said == []
+        assert self.said == [], self.said
         assert all(url.startswith((self.at, "blob:")) for url in self.asked), self.asked
         return True
 

@@ -60,61 +60,11 @@ def test_a_grid_over_two_axes_and_variations(browser: Browser, world: World, at:
         assert one.clean()
 
 
-def test_on_from_a_picture(browser: Browser, world: World, at: str) -> None:
-    """Painted over where a brush was, twice as large, and as a form's beginning that can go."""
-    client = caller(world, at, "iva")
-    made = client.post("/api/v1/generate", json={"base": "miniature", "prompts": ["a dog"]}).json()
-    (image,) = client.get(f"/api/v1/jobs/{made['id']}?wait=20").json()["result"]["images"]
-
-    def newest() -> dict[str, Any]:
-        return client.get("/api/v1/jobs?limit=1").json()["items"][0]
-
-    with opened(browser, at, key(client)) as one:
-        page = one.go("generate")
-        page.locator(".gallery .pic").click()
-        page.get_by_text("Paint on from it").click()
-        page.get_by_role("button", name="Only a part").click()
-        box = page.locator(".stage canvas").bounding_box()
-        assert box is not None
-        page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 1)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] - 1, steps=5)
-        page.mouse.up()
-        page.get_by_label("What it shows then").fill("a cat")
-        page.get_by_role("button", name="Paint over it").click()
-        expect(page.locator(".results .pic")).to_have_count(5)
-        job = newest()
-        start = job["request"]["start"]
-        assert (start["image"], start["strength"], job["request"]["prompts"]) == (
-            image,
-            1,
-            ["a cat"],
-        )
-        with Image.open(world.studio.made(job["id"]) / "mask.png") as mask:
-            assert mask.size == (64, 64)
-            assert [mask.getpixel((x, 32)) for x in (4, 16, 28, 60)] == [0, 255, 0, 0]
-        assert page.get_by_text("It begins from another picture").is_visible()
-        page.get_by_role("button", name="Without these").click()
-        page.get_by_role("button", name="Generate", exact=True).click()
-        while newest()["id"] == job["id"]:
-            page.wait_for_timeout(20)
-        assert newest()["request"]["start"] is None
-
-        page = one.go("generate")
-        page.locator(".gallery .pic").last.click()
-        page.get_by_text("Paint on from it").click()
-        page.get_by_role("button", name="Twice as large").click()
-        expect(page.locator(".results .pic")).to_have_count(2)
-        start = newest()["request"]["start"]
-        assert (start["upscale"], start["strength"]) == (2, 0)
-        assert one.clean()
-
-
 def test_what_the_form_has_no_field_for_goes_along(browser: Browser, world: World, at: str) -> None:
     """Said where it is not the usual, and kept until it is put aside."""
     client = caller(world, at, "una")
     more = {"schedule": "karras", "eta": 0.0, "clip_skip": 1, "steps": 7}
-    body = {"base": "miniature", "prompts": ["a dog"], "sample": more, "regions": ["columns"]}
+    body = {"base": "miniature", "prompts": ["a dog"], "sample": more}
     client.post("/api/v1/generate?wait=20", json=body)
     with opened(browser, at, key(client)) as one:
         page = one.go("generate")
@@ -122,7 +72,7 @@ def test_what_the_form_has_no_field_for_goes_along(browser: Browser, world: Worl
             page.locator(".gallery .pic").last.click()
             page.get_by_role("button", name="Use these settings").click()
             said = page.get_by_text("As in that picture:")
-            expect(said).to_contain_text('regions ["columns"], clip_skip 1, schedule "karras".')
+            expect(said).to_contain_text('clip_skip 1, schedule "karras".')
             if not kept:
                 page.get_by_role("button", name="Without these").click()
             page.get_by_role("button", name="Generate", exact=True).click()
@@ -130,7 +80,6 @@ def test_what_the_form_has_no_field_for_goes_along(browser: Browser, world: Worl
             made = client.get("/api/v1/jobs?limit=1").json()["items"][0]["request"]
             assert made["sample"]["steps"] == 7
             assert (made["sample"].get("schedule") == "karras") == kept
-            assert (made["regions"] == ["columns"]) == kept
             page = one.go("generate")
         assert one.clean()
 

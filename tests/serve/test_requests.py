@@ -68,6 +68,7 @@ def test_pictures_have_one_source_and_an_end() -> None:
         {"base": "miniature", "prompts": ["x" * 100_000]}, {"run": "../../etc", "prompts": ["a"]},
         {"base": "miniature", "prompts": ["a"], "sample": {"steps": 151}},
         {"base": "miniature", "prompts": ["a"], "adapters": [{"adapter": ID, "weights": "a/b"}]},
+        {"run": ID, "prompts": ["a"], "regions": ["rows"], "start": {"detail": "dog"}},
     ):  # fmt: skip
         with pytest.raises(ValidationError):
             Generate(**bad)

@@ -200,6 +200,8 @@ class Generate(Pictured):
             raise ValueError("best must not be above count")
         if self.checkpoint is not None and self.run is None:
             raise ValueError("checkpoint has no effect without run")
+        if self.regions and self.start and self.start.is_closer:
+            raise ValueError("regions and a closer look at a part do not go together")
         return self
 
 

@@ -21,12 +21,10 @@ function problemOf(status, text) {
 }
 
 export async function api(path, { method = "GET", body, key, signal } = {}) {
-	const headers = {};
-	if (body !== undefined) headers["content-type"] = "application/json";
-	if (key) headers["idempotency-key"] = key;
+	const headers = { ...(body && { "content-type": "application/json" }), ...(key && { "idempotency-key": key }) };
 	let answer;
 	try {
-		answer = await fetch(`api/v1/${path}`, { method, headers, signal, keepalive: method === "PATCH", body: body === undefined ? undefined : JSON.stringify(body) });
+		answer = await fetch(`api/v1/${path}`, { method, headers, signal, keepalive: method === "PATCH", body: JSON.stringify(body) });
 	} catch (error) {
 		if (error.name === "AbortError") throw error;
 		tell("line", false);
@@ -62,7 +60,7 @@ export const act = async (job, what) => newer(await post(`jobs/${job}/${what}`))
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** One file; `progress` hears of the share that is there. */
-export function upload(path, file, progress) {
+export function upload(path, file, progress = () => {}) {
 	return new Promise((done, fail) => {
 		const form = new FormData(), request = new XMLHttpRequest();
 		form.append("file", file, file.name);

@@ -1,13 +1,10 @@
 // The page's frame: who is here, which part is shown, whether the service answers.
 import { get, jobs, listen, loadJobs, on, pause, post, quiet, remove, isLive } from "./api.js";
-import { button, dialog, field, form, h, inRow, link, put, say } from "./dom.js";
+import { button, dialog, field, form, h, input, inRow, link, put, say, stored, trouble } from "./dom.js";
 import { drawer, said } from "./jobs.js";
 import { W } from "./words.js";
 
-const VIEWS = {
-	dataset: () => import("./dataset.js"), tune: () => import("./tune.js"), generate: () => import("./generate.js"),
-	compare: () => import("./compare.js"), settings: () => import("./settings.js"),
-};
+const VIEWS = ["dataset", "tune", "generate", "compare", "settings"];
 const main = document.getElementById("main");
 let leaving = new AbortController();
 let me = null;
@@ -16,7 +13,7 @@ let me = null;
 function place() {
 	const [path, more] = location.hash.replace(/^#\/?/, "").split("?");
 	const [part, ...ids] = path.split("/");
-	return { part: VIEWS[part] ? part : "dataset", id: ids.join("/"), query: new URLSearchParams(more || "") };
+	return { part: VIEWS.includes(part) ? part : "dataset", id: ids.join("/"), query: new URLSearchParams(more || "") };
 }
 
 async function show() {
@@ -31,7 +28,7 @@ async function show() {
 	}
 	const root = h(`div.view.${part}`);
 	try {
-		const { view } = await VIEWS[part]();
+		const { view } = await import(`./${part}.js`);
 		if (signal.aborted) return;
 		put(main, root);
 		scrollTo(0, 0);
@@ -40,9 +37,7 @@ async function show() {
 		if (error.name === "AbortError" || signal.aborted) return;
 		put(main, root);
 		if (!("problem" in error)) console.error(error);
-		const spot = h("div");
-		put(root, spot, inRow(button(W.again, show), link(W.toStart, "#/dataset")));
-		say(spot, error);
+		put(root, trouble(error), inRow(button(W.acts.retry, show), link(W.toStart, "#/dataset")));
 	}
 }
 
@@ -59,13 +54,13 @@ function head() {
 
 function login() {
 	if (document.querySelector(".gate")) return;
-	const key = h("input", { type: "password", autocomplete: "current-password", required: true });
+	const key = input("password", { autocomplete: "current-password", required: true });
 	quiet();
 	const asking = dialog(W.login, form(W.enter, async () => {
 		await post("session", { key: key.value.trim() });
 		asking.close();
 		begin();
-	}, [h("p", location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W.key, key, W.keyHint)]));
+	}, [h("p", location.search.includes("token=") ? W.usedToken : W.loginLead), h("input", { hidden: true, autocomplete: "username" }), field(W, "key", key)]));
 	asking.classList.add("gate");
 	asking.addEventListener("cancel", (event) => event.preventDefault());
 	asking.querySelector(".buttons button").remove();
@@ -74,7 +69,7 @@ function login() {
 
 export async function logOut() {
 	await remove("session");
-	for (const kept of ["sessionStorage", "localStorage"]) try { globalThis[kept].clear(); } catch { /* nothing is kept */ }
+	for (const kept of ["sessionStorage", "localStorage"]) stored(() => globalThis[kept].clear());
 	location.reload();
 }
 

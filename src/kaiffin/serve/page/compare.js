@@ -1,8 +1,8 @@
 // Compare: the same prompts and seeds of two to six models, side by side; blind, if wished.
 import { Problem, api, every, fileOf, get, hear, isLive, nameOf, newest, on, submit, whoOf } from "./api.js";
-import { aside, button, doer, field, form, h, h2, heading, inRow, line, link, numbered, option, pic, put, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
+import { aside, button, doer, field, form, h, h2, heading, input, inRow, line, link, numbered, option, pic, put, redrawn, sentence, share, soft, table, ticked, typing } from "./dom.js";
 import { small } from "./gallery.js";
-import { linesOf, models, picked, stages } from "./generate.js";
+import { choose, linesOf, models, picked, staged } from "./generate.js";
 import { follow, standing } from "./jobs.js";
 import { zoom } from "./viewer.js";
 import { W } from "./words.js";
@@ -22,26 +22,24 @@ function asking(runs, bases) {
 	const { keep, typed } = typing(place, () => ({ rivals: [...list.children].map((row) => row.read()), prompts: prompts.value, count: count.value, blind: blind.checked }));
 	const changed = () => { more.hidden = list.children.length >= MOST; keep(); };
 
-	function add({ run, base, checkpoint: stage = "" } = {}) {
-		const checkpoint = h("select", { "aria-label": C.checkpoint }), model = models(runs, bases, run ? `run:${run}` : `base:${base}`, () => load(), C.model);
+	function add(one = {}) {
+		const checkpoint = h("select", { "aria-label": C.checkpoint }), model = models(runs, bases, () => load(), C.model);
 		const load = async (stage = "") => {
 			const { run } = picked(model, checkpoint);
 			checkpoint.hidden = !run;
 			put(checkpoint, option(stage, ""));
-			if (!run) return;
-			put(checkpoint, stages(await get(`runs/${run}`)));
-			checkpoint.value = stage;
-			if (checkpoint.selectedIndex < 0) checkpoint.value = "";
+			if (run) staged(checkpoint, await get(`runs/${run}`), stage);
 		};
-		const row = h("div.rival", model, checkpoint, button(C.drop, () => { row.remove(); changed(); }));
+		const row = h("div.rival", model, checkpoint, button(W.remove, () => { row.remove(); changed(); }));
 		row.read = () => picked(model, checkpoint);
 		list.append(row);
-		load(stage);
+		choose(model, one);
+		load(one.checkpoint);
 	}
 
 	const first = runs[0];
 	const prompts = h("textarea", { rows: 4, required: true, value: typed?.prompts ?? C.prompts(first ? whoOf(first) : "kaiffin penguin") });
-	const count = numbered({ min: 1, max: 8, value: typed?.count ?? 2, required: true }), blind = h("input", { type: "checkbox", checked: typed?.blind });
+	const count = numbered({ min: 1, max: 8, value: typed?.count ?? 2, required: true }), blind = input("checkbox", { checked: typed?.blind });
 	for (const one of typed?.rivals || [{ checkpoint: "best" }, { base: first ? first.base : bases.at(-1).name }]) add(one);
 	more.hidden = list.children.length >= MOST;
 	place.append(form(C.go, async () => {
@@ -50,7 +48,7 @@ function asking(runs, bases) {
 		const asked = { prompts: linesOf(prompts), count: Number(count.value), seed: 1 };
 		for (const row of rows) made.push((await submit("generate", { ...row.read(), ...asked })).id);
 		location.hash = `#/compare/${made}${blind.checked ? "?blind=1" : ""}`;
-	}, [h("fieldset.field", h("legend", C.models), list, more), field(C.promptsLabel, prompts, C.promptsHint), field(C.count, count), ticked(C.blind, blind)]));
+	}, [h("fieldset.field", h("legend", C.models), list, more), field(C, "promptsLabel", prompts), field(C, "count", count), ticked(C.blind, blind)]));
 	return place;
 }
 
@@ -87,7 +85,7 @@ async function shown(root, ids, query, runs, signal) {
 
 	function lines() {
 		const { prompts, count, seed: first } = rivals[0].job.request;
-		return prompts.flatMap((prompt, number) => Array.from({ length: count }, (_, k) => ({ seed: first + k, prompt,
+		return prompts.flatMap((prompt, number) => [...Array(count).keys()].map((k) => ({ seed: first + k, prompt,
 			cells: rivals.map((rival) => ({ rival, image: of(rival, number, first + k) })) })));
 	}
 
@@ -101,13 +99,14 @@ async function shown(root, ids, query, runs, signal) {
 		const all = lines(), left = all.filter((row) => !voted(row)).length, open = !blind || left === 0;
 		const said = (cell, i) => (open ? cell.rival.name : C.letter(i));
 		put(rows, all.map((row) => {
-			const cells = open ? row.cells : [...row.cells].sort((a, b) => scatter(`${a.rival.id}${row.seed}${row.prompt}`) - scatter(`${b.rival.id}${row.seed}${row.prompt}`));
+			const place = ({ rival }) => scatter(`${rival.id}${row.seed}${row.prompt}`);
+			const cells = open ? row.cells : row.cells.toSorted((a, b) => place(a) - place(b));
 			const full = cells.filter((cell) => cell.image);
 			const spot = h("div");
 			return h("figure.card.line-of", h("figcaption", row.prompt, aside(` · ${W.seed(row.seed)}`)),
 				h("div.side-by-side", cells.map((cell, i) => h(wins(row, cell) ? "div.cell.winner" : "div.cell", aside(said(cell, i)),
 					cell.image ? pic(() => zoom(full.map((one, k) => ({ src: `api/v1/images/${one.image.id}/file`, alt: row.prompt, title: said(one, k) })), full.indexOf(cell)),
-						small(cell.image, `${said(cell, i)}: ${row.prompt}`)) : h("span.gone", C.coming),
+						small(cell.image, `${said(cell, i)}: ${row.prompt}`)) : h("span.gone", W.states.queued),
 					full.length === cells.length && doer(wins(row, cell) ? C.voted : C.vote, spot, () => vote(row, cell), { "aria-pressed": String(wins(row, cell)), "aria-label": C.voteFor(said(cell, i), row.prompt, row.seed) })))), spot);
 		}));
 		counted(all, left, open);

@@ -1,6 +1,6 @@
 // Dataset: photos in, looked at, mended.
 import { every, get, hear, isLive, nameOf, newest, on, patch, post, remove, submit } from "./api.js";
-import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, inRow, link, note, pic, put, redrawn, sentence, soft, sure } from "./dom.js";
+import { ago, aside, bold, busy, button, dialog, doer, field, fold, h, h2, heading, input, inRow, link, note, pic, put, redrawn, sentence, soft, sure } from "./dom.js";
 import { frame, middle, shaped } from "./crop.js";
 import { follow, standing } from "./jobs.js";
 import { dropPlace, take, there, uploads } from "./uploads.js";
@@ -18,20 +18,17 @@ export async function view(root, id, query, signal) {
 		location.hash = `#/dataset/${made}`;
 	};
 	root.append(
-		...heading(sets.length ? D.over : D.welcome, sets.length ? D.title : D.first),
-		h("p.lead", sets.length ? D.lead : D.firstLead),
+		...(sets.length ? heading(D.over, D.title, D.lead) : heading(D.welcome, D.first, D.firstLead)),
 		dropPlace((files) => busy(null, spot, () => make({ name: "" }, files))),
 		h("div.row.try", doer(D.example, spot, () => make({ example: true }, [])), soft(D.exampleNote)), spot,
-		sets.length ? h2(D.yours) : "",
-		h("ul.plain.sets", sets.map((set) => h("li", h("a.set", { href: `#/dataset/${set.id}` },
+		...(sets.length ? [h2(D.yours), h("ul.plain.sets", sets.map((set) => h("li", h("a.set", { href: `#/dataset/${set.id}` },
 			set.cover ? h("img", { src: `api/v1/datasets/${set.id}/photos/${set.cover}/shown?thumb=true`, alt: "", loading: "lazy" }) : h("span.gone", D.empty),
-			bold(nameOf(set)), aside(W.photos(set.photos)))))),
-		sets.length ? "" : h("ol.steps", D.steps.map(([name, text]) => h("li", bold(name), aside(text)))),
+			bold(nameOf(set)), aside(W.photos(set.photos))))))] : [h("ol.steps", D.steps.map(([name, text]) => h("li", bold(name), aside(text))))]),
 	);
 }
 
 async function one(root, id, signal) {
-	const state = { set: null, photos: [], scan: null }, arriving = h("div.uploads", { "aria-live": "polite" });
+	const state = { photos: [] }, arriving = h("div.uploads", { "aria-live": "polite" });
 	const add = (some) => { state.photos.push(...some.filter((photo) => !state.photos.some((one) => one.id === photo.id))); };
 	// Before the list is asked for: what comes meanwhile is not missed.
 	const heard = (one) => {
@@ -55,7 +52,7 @@ async function one(root, id, signal) {
 
 	function draw() {
 		const by = findings(state);
-		const order = [...state.photos].sort((a, b) => weight(by, a) - weight(by, b));
+		const order = state.photos.toSorted((a, b) => weight(by, a) - weight(by, b));
 		order.forEach((photo, at) => {
 			if (!cards.has(photo.id)) cards.set(photo.id, card(state, photo, draw));
 			const made = cards.get(photo.id), there = sheet.children[at] || null;
@@ -111,7 +108,7 @@ function words(state, root, signal) {
 	});
 	const box = (name, placeholder) => h("input", { value: state.set[name], placeholder, maxlength: 80, autocapitalize: "off", onchange: save(name), onblur: save(name) });
 	read().catch(() => {});
-	return h("div.words", field(D.subject, box("subject", "kaiffin"), D.subjectHint), field(D.noun, box("noun", D.nounExample), D.nounHint), common, spot);
+	return h("div.words", field(D, "subject", box("subject", "kaiffin")), field(D, "noun", box("noun", D.nounExample)), common, spot);
 }
 
 export const configOf = (set) => ({ subject: { token: set.subject || "kaiffin", noun: set.noun }, data: {} });
@@ -184,8 +181,8 @@ function card(state, { id, name, caption: first }, draw) {
 		redrawn(acts, () => put(acts, inRow(
 			act(D.crop, () => crop(state, photo, draw)),
 			photo.left_out ? act(D.putBack, change({ left_out: false })) : act(D.leaveOut, change({ left_out: true })),
-			photo.left_out && act(D.delete, async () => {
-				if (!(await sure(D.deleteSure(name), D.delete))) return;
+			photo.left_out && act(W.delete, async () => {
+				if (!(await sure(D.deleteSure(name), W.delete))) return;
 				await remove(base);
 				state.photos = state.photos.filter((one) => one.id !== id);
 				draw();
@@ -204,18 +201,18 @@ function crop(state, photo, draw) {
 	const least = Math.min(side, 64);
 	const box = frame(photo, now, true);
 	/** A slider from 0 to `max()`, in thousandths. */
-	const range = (label, max, read, write) => {
-		const made = h("input", { type: "range", min: 0, max: 1000, oninput: () => { write((made.value / 1000) * max()); redraw(); } });
-		return { field: field(label, made), sync: () => { made.value = Math.round((1000 * read()) / (max() || 1)); made.disabled = !max(); } };
+	const range = (name, max, read, write) => {
+		const made = input("range", { min: 0, max: 1000, oninput: () => { write((made.value / 1000) * max()); redraw(); } });
+		return { field: field(D, name, made), sync: () => { made.value = Math.round((1000 * read()) / (max() || 1)); made.disabled = !max(); } };
 	};
 	const within = (at, most) => Math.round(Math.min(Math.max(0, at), most));
 	const parts = [
-		range(D.size, () => side - least, () => now.width - least, (value) => {
+		range("size", () => side - least, () => now.width - least, (value) => {
 			const size = Math.round(least + value), by = now.width - size;
 			Object.assign(now, { width: size, height: size, left: now.left + by / 2, top: now.top + by / 2 });
 		}),
-		range(D.across, () => photo.width - now.width, () => now.left, (value) => { now.left = value; }),
-		range(D.down, () => photo.height - now.height, () => now.top, (value) => { now.top = value; }),
+		range("across", () => photo.width - now.width, () => now.left, (value) => { now.left = value; }),
+		range("down", () => photo.height - now.height, () => now.top, (value) => { now.top = value; }),
 	];
 	function redraw() {
 		Object.assign(now, { left: within(now.left, photo.width - now.width), top: within(now.top, photo.height - now.height) });

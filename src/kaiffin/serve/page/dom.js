@@ -7,7 +7,7 @@ export function h(what, ...inside) {
 	const made = document.createElement(tag), props = inside[0]?.constructor === Object ? inside.shift() : {};
 	made.classList.add(...classes);
 	for (const [name, value] of Object.entries(props)) {
-		if (value === false || value === null || value === undefined) continue;
+		if ((value ?? false) === false) continue;
 		if (typeof value === "function") made.addEventListener(name.slice(2), value);
 		else if (name === "value" || name === "checked") made[name] = value;
 		else made.setAttribute(name, value === true ? "" : value);
@@ -16,7 +16,7 @@ export function h(what, ...inside) {
 	return made;
 }
 
-const inner = (inside) => inside.flat(3).filter((one) => one !== null && one !== undefined && one !== false);
+const inner = (inside) => inside.flat(3).filter((one) => (one ?? false) !== false);
 /** Something else inside of a place. */
 export const put = (place, ...inside) => place.replaceChildren(...inner(inside));
 
@@ -37,6 +37,7 @@ export const bold = (...inside) => h("b", ...inside);
 export const fold = (name, ...inside) => h("details", h("summary", name), ...inside);
 export const table = (heads, rows) => h("table", h("thead", h("tr", heads.map((text) => h("th", { scope: "col" }, text)))), h("tbody", rows));
 export const line = (head, ...cells) => h("tr", h("th", { scope: "row" }, head), cells.map((cell) => h("td", cell)));
+export const terms = (pairs) => pairs.map(([name, value]) => [h("dt", name), h("dd", String(value))]);
 export const inRow = (...inside) => h("div.row", ...inside);
 export const pair = (...inside) => h("div.pair-of", ...inside);
 /** Where there is nothing yet: what it needs, and where that is. */
@@ -52,14 +53,15 @@ export function form(text, work, fields, more = "") {
 	return h("form.form", { onsubmit: (event) => { event.preventDefault(); busy(go, spot, work); } }, fields, spot, inRow(go, more));
 }
 
-/** A labelled control; note: a line below that says more. */
-export function field(label, control, note) {
-	const id = control.id ||= fresh("field");
-	if (note) control.setAttribute("aria-describedby", `${id}-note`);
-	return h("div.field", h("label", { for: id }, label), control, note && h("p.soft.hint", { id: `${id}-note` }, note));
+/** A control with its label and hint, as `words` has them by name; more: beside the label. */
+export function field(words, name, control, ...more) {
+	const id = control.id ||= fresh("field"), hint = words[`${name}Hint`];
+	if (hint) control.setAttribute("aria-describedby", `${id}-hint`);
+	return h("div.field", h("label", { for: id }, words[name], more), control, hint && h("p.soft.hint", { id: `${id}-hint` }, hint));
 }
 
-export const numbered = (props) => h("input", { type: "number", ...props });
+export const input = (type, props) => h("input", { type, ...props });
+export const numbered = (props) => input("number", props);
 export const ticked = (text, input) => h("label.check", input, text);
 export const option = (value, text, chosen) => h("option", { value, selected: value === chosen }, text);
 
@@ -112,16 +114,17 @@ export function redrawn(place, draw) {
 	if (at) [...place.querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === at)?.focus();
 }
 
-/** What was typed into `place` and not sent, until the tab is closed: back, forward and reload find it, and
- * who comes anew finds the last. `read` says what stands there, `keep` is for what is no typing. */
+/** What `work` finds in what the browser stores; some browsers store nothing. */
+export const stored = (work) => { try { return work(); } catch { return null; } };
+
+/** What was typed into `place` and not sent: back, forward and reload find it while the tab is open, and who
+ * comes anew finds the last. `read` says what stands there, `keep` is for what is no typing. */
 export function typing(place, read) {
-	if (!history.state) history.replaceState(String(Date.now()), "");
-	const part = location.hash.match(/^#\/\w+/)[0], at = [history.state, part];
-	const keep = () => { try { for (const one of at) sessionStorage.setItem(one, JSON.stringify(read())); } catch { /* a browser that keeps nothing */ } };
+	if (!history.state) history.replaceState(Date.now(), "");
+	const part = location.hash.match(/^#\/\w+/)[0], at = history.state;
+	const keep = () => stored(() => { sessionStorage[at] = localStorage[part] = JSON.stringify(read()); });
 	for (const what of ["input", "change"]) place.addEventListener(what, keep);
-	let typed = null;
-	try { typed = JSON.parse(sessionStorage.getItem(at[0]) || (part === location.hash && sessionStorage.getItem(part))); } catch { /* nothing is kept */ }
-	return { keep, typed };
+	return { keep, typed: stored(() => JSON.parse(sessionStorage[at] || (part === location.hash && localStorage[part]))) };
 }
 
 /** A word that goes by itself; with a way back while it is there. */

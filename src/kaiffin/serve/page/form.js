@@ -1,5 +1,5 @@
 // A form made from a JSON schema: every setting with its help, searchable; what was changed is marked.
-import { aside, button, fresh, h, inRow, numbered, option, put, ticked } from "./dom.js";
+import { aside, button, fresh, h, input, inRow, numbered, option, put, ticked } from "./dom.js";
 import { W } from "./words.js";
 
 const S = W.settingsForm;
@@ -60,8 +60,8 @@ export function settings(schema, { without = [], changed = () => {}, given = [] 
 		changed();
 	}));
 	const told = h("p.soft", { role: "status" });
-	const search = h("input", { type: "search", placeholder: S.search, "aria-label": S.search, oninput: () => filter() });
-	const only = h("input", { type: "checkbox", onchange: () => filter() });
+	const search = input("search", { placeholder: S.search, "aria-label": S.search, oninput: filter });
+	const only = input("checkbox", { onchange: filter });
 	const groups = [...new Set(rows.map((one) => one.section))].map((name) => {
 		const some = rows.filter((one) => one.section === name), changes = aside();
 		return { some, changes, group: h("details.group", h("summary", S.sections[name] || name, " ", changes), some.map((one) => one.element)) };
@@ -111,11 +111,11 @@ function row(leaf, given, change) {
 
 function controlOf(leaf, id) {
 	const shared = { id, "aria-describedby": `${id}-help` };
-	if (leaf.kind === "switch") return h("input", { type: "checkbox", ...shared });
-	if (leaf.kind === "choice") return h("select", shared, leaf.optional && option("", S.derived), leaf.values.map((value) => option(String(value), W.values[value] || String(value))));
-	if (leaf.kind === "text") return h("input", { type: "text", maxlength: leaf.most, required: leaf.needed, ...shared });
+	if (leaf.kind === "switch") return input("checkbox", shared);
+	if (leaf.kind === "choice") return h("select", shared, leaf.optional && option("", S.derived), leaf.values.map((value) => option(value, W.values[value] || value)));
+	if (leaf.kind === "text") return input("text", { maxlength: leaf.most, required: leaf.needed, ...shared });
 	if (leaf.kind === "rows") return rowsOf(leaf, shared);
-	if (leaf.kind === "list") return leaf.join === "\n" ? h("textarea", { rows: 3, ...shared }) : h("input", { type: "text", placeholder: leaf.values.join(", "), ...shared });
+	if (leaf.kind === "list") return leaf.join === "\n" ? h("textarea", { rows: 3, ...shared }) : input("text", { placeholder: leaf.values.join(", "), ...shared });
 	return numbered({ inputmode: leaf.kind === "integer" ? "numeric" : "decimal", step: leaf.kind === "integer" ? 1 : "any",
 		min: leaf.low, max: leaf.high, placeholder: leaf.optional ? S.derived : "", required: !leaf.optional, ...shared });
 }
@@ -145,7 +145,7 @@ function rowsOf(leaf, shared) {
 	const tell = () => box.dispatchEvent(new Event("change"));
 	function add(given) {
 		const own = new Map(Object.entries(given)), inner = leaf.parts.map((part) => row(part, given[part.name], (value) => { keep(own, part.name, value); tell(); }).element);
-		list.append(h("div.part-of", inner, button(S.drop, (event) => { event.target.parentNode.remove(); tell(); })));
+		list.append(h("div.part-of", inner, button(W.remove, (event) => { event.target.parentNode.remove(); tell(); })));
 		list.lastChild.own = own;
 	}
 	box.put = (value) => { put(list); value.forEach(add); };

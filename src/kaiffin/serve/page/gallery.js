@@ -1,6 +1,6 @@
 // All pictures that were made: only what is seen is loaded; search, favourites, many at once.
 import { Problem, get, on, post, remove } from "./api.js";
-import { busy, button, doer, h, h2, inRow, link, note, pic, put, settled, soft, ticked } from "./dom.js";
+import { busy, button, doer, h, h2, input, inRow, link, note, pic, put, settled, soft, terms, ticked } from "./dom.js";
 import { zoom } from "./viewer.js";
 import { ways } from "./ways.js";
 import { W } from "./words.js";
@@ -9,10 +9,10 @@ const Y = W.gallery;
 const CHUNK = 60, ZIPPED = 200; // pictures that are asked for at once; that a file takes
 
 export function gallery(root, signal, acting) {
-	const state = { next: null, turn: 0, choosing: false, loading: false, done: false }, chosen = new Set(), hidden = new Set();
+	const state = { turn: 0, choosing: false }, chosen = new Set(), hidden = new Set();
 	const grid = h("div.gallery"), end = h("div.end-mark"), spot = h("div"), empty = h("p.soft"), many = h("div.row.many");
-	const search = h("input", { type: "search", placeholder: Y.search, "aria-label": Y.search, oninput: settled(() => restart(), 250) });
-	const liked = h("input", { type: "checkbox", onchange: () => restart() });
+	const search = input("search", { placeholder: Y.search, "aria-label": Y.search, oninput: settled(restart, 250) });
+	const liked = input("checkbox", { onchange: restart });
 	const choose = button(Y.choose, () => { state.choosing = !state.choosing; pick([]); });
 	const tools = inRow(search, ticked(Y.liked, liked), choose);
 	root.append(h2(Y.title), tools, many, spot, empty, grid, end);
@@ -37,7 +37,7 @@ export function gallery(root, signal, acting) {
 
 	function thumb(image) {
 		if (state.choosing) {
-			const box = h("input", { type: "checkbox", checked: chosen.has(image.id), "aria-label": Y.pick(saidOf(image)), onchange: () => { chosen[box.checked ? "add" : "delete"](image.id); bar(); } });
+			const box = input("checkbox", { checked: chosen.has(image.id), "aria-label": Y.pick(saidOf(image)), onchange: () => { chosen[box.checked ? "add" : "delete"](image.id); bar(); } });
 			return h("label.pic.picking", box, small(image));
 		}
 		return pic(() => { const all = visible(); open(all, all.indexOf(image), { ...acting, hide, redraw }); }, small(image), image.vote > 0 && h("span.heart", { "aria-label": Y.isLiked, role: "img" }, "♥"));
@@ -53,10 +53,10 @@ export function gallery(root, signal, acting) {
 	function bar() {
 		choose.setAttribute("aria-pressed", String(state.choosing));
 		choose.textContent = state.choosing ? Y.stopChoosing : Y.choose;
-		const ids = [...chosen], parts = Array.from({ length: Math.ceil(ids.length / ZIPPED) }, (_, i) => i * ZIPPED);
+		const ids = [...chosen], parts = [...Array(Math.ceil(ids.length / ZIPPED)).keys()].map((i) => i * ZIPPED);
 		put(many, state.choosing && [h("span.soft", { role: "status" }, Y.chosen(ids.length)), button(Y.chooseAll, () => pick(visible().map((one) => one.id))),
 			parts.map((from) => link(Y.zip(parts.length, from, ids.length), `api/v1/images/zip?ids=${ids.slice(from, from + ZIPPED)}`, { class: "button", download: "kaiffin.zip" })),
-			ids.length > 0 && button(Y.delete, () => hide(ids))]);
+			ids.length > 0 && button(W.delete, () => hide(ids))]);
 	}
 
 	/** Gone from sight at once, and for good in a few seconds unless somebody wants it back. */
@@ -114,7 +114,7 @@ export function open(images, at, acting) {
 	const items = images.map((image) => ({ src: `api/v1/images/${image.id}/file`, alt: image.prompt, image }));
 	zoom(items, at, ({ image }, viewer) => {
 		const facts = h("dl"), spot = h("div"), beside = h("div");
-		get(`images/${image.id}/recipe`).then((recipe) => put(facts, Y.facts(recipe).filter(([, value]) => value !== "").map(([name, value]) => [h("dt", name), h("dd", String(value))])), () => {});
+		get(`images/${image.id}/recipe`).then((recipe) => put(facts, terms(Y.facts(recipe).filter(([, value]) => value !== ""))), () => {});
 		const heart = doer("", spot, async () => {
 			Object.assign(image, await post(`images/${image.id}/vote`, { vote: image.vote > 0 ? 0 : 1 }));
 			hearted();
@@ -127,7 +127,7 @@ export function open(images, at, acting) {
 			does(Y.use, acting.use, "main"), does(Y.again, acting.again), does(Y.vary, acting.vary),
 			doer(Y.compare, spot, () => withBase(image, acting, beside)), heart,
 			link(Y.download, `api/v1/images/${image.id}/file`, { class: "button", download: `kaiffin-${image.seed}.png` }),
-			acting.hide && button(Y.delete, () => { acting.hide([image.id]); viewer.drop(); })),
+			acting.hide && button(W.delete, () => { acting.hide([image.id]); viewer.drop(); })),
 			ways(image, viewer.image, async (...given) => { await acting.over(image, ...given); viewer.close(); }, spot), spot, beside, facts];
 	});
 }

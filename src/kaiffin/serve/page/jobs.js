@@ -16,27 +16,22 @@ function progress(job) {
 
 /** What can be done with it now. */
 function acts(job, spot) {
-	const can = {
-		queued: ["cancel"], running: job.kind === "train" ? ["pause", "cancel"] : ["cancel"], pausing: ["cancel"],
-		paused: ["resume", "cancel"], failed: ["retry"], held: ["retry", "cancel"], cancelled: ["retry"], done: [],
-	}[job.state];
-	return can.map((what) => doer(W.acts[what], spot, () => act(job.id, what), { "aria-label": W.actOn(W.acts[what], W.jobTitle(job)) }));
+	const more = { running: job.kind === "train" && "pause", paused: "resume", failed: "retry", held: "retry", cancelled: "retry" }[job.state];
+	return [more, (isLive(job) || job.state === "held") && "cancel"].filter(Boolean).map((what) => doer(W.acts[what], spot, () => act(job.id, what), { "aria-label": W.actOn(W.acts[what], W.jobTitle(job)) }));
 }
 
-const HREF = {
-	train: (job) => `#/tune/${job.id}`, generate: (job) => `#/generate/${job.id}`, grid: (job) => `#/generate/${job.id}`,
-	scan: (job) => `#/dataset/${job.request.dataset}`, choose: (job) => `#/tune/${job.request.run}`,
-	export: (job) => (job.request.run ? `#/tune/${job.request.run}` : null), compare: () => "#/compare",
-};
+/** Where what comes of it is seen. */
+const placeOf = ({ id, kind, request: { dataset, run } = {} }) => ({ train: `#/tune/${id}`, generate: `#/generate/${id}`, grid: `#/generate/${id}`,
+	scan: `#/dataset/${dataset}`, choose: `#/tune/${run}`, export: run && `#/tune/${run}`, compare: "#/compare" })[kind];
 
 /** Asks for a job, and leads to its page. */
-export const begin = async (kind, request, more = "") => { location.hash = HREF[kind](await submit(kind, request)) + more; };
+export const begin = async (kind, request, more = "") => { location.hash = placeOf(await submit(kind, request)) + more; };
 
 const wrong = (job) => job.problem && job.state !== "done" && trouble(job);
 
 function card(job) {
 	const spot = h("div");
-	const href = job.request && HREF[job.kind]?.(job);
+	const href = job.request && placeOf(job);
 	return h("li.job",
 		h("p.job-head", bold(href ? link(W.jobTitle(job), href) : W.jobTitle(job)), h(`span.state.${job.state}`, W.states[job.state])),
 		progress(job), wrong(job),
@@ -82,8 +77,8 @@ export function drawer() {
 		count.textContent = live.length;
 		count.hidden = !live.length;
 		if (place.hidden) return;
-		const groups = [[W.now, live], [W.troubled, found.filter((job) => ["held", "failed"].includes(job.state))],
-			[W.over, found.filter((job) => ["done", "cancelled"].includes(job.state))]];
+		const those = (...states) => found.filter((job) => states.includes(job.state));
+		const groups = [[W.now, live], [W.troubled, those("held", "failed")], [W.over, those("done", "cancelled")]];
 		redrawn(place, () => put(place, 
 			h("div.buttons", h2(W.jobs), button(W.close, () => toggle(false))),
 			asks(), found.length ? "" : soft(W.noJobs),

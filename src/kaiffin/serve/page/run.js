@@ -1,6 +1,6 @@
 // One training: while it learns, and what came of it.
 import { fileOf, get, isLive, nameOf, newest, on, refresh, submit } from "./api.js";
-import { aside, bold, doer, duration, fold, h, h2, heading, inRow, link, pic, plot, put, say, sentence, soft, throttled } from "./dom.js";
+import { aside, bold, doer, duration, fold, h, h2, heading, input, inRow, link, pic, plot, put, say, sentence, soft, terms, throttled } from "./dom.js";
 import { follow, standing } from "./jobs.js";
 import { stopsSlider } from "./slider.js";
 import { zoom } from "./viewer.js";
@@ -9,7 +9,7 @@ import { W } from "./words.js";
 const R = W.run;
 
 export async function run(root, id, signal) {
-	const state = { id, signal, run: await get(`runs/${id}`, signal), job: null, choosing: null };
+	const state = { id, signal, run: await get(`runs/${id}`, signal) };
 	const parts = Object.fromEntries(["status", "choice", "pictures", "charts", "files", "given"].map((name) => [name, h(`section.${name}`)]));
 	root.append(...heading(link(R.all, "#/tune"), nameOf(state.run)), ...Object.values(parts));
 	state.choosing = await newest("choose", (asked) => asked.run === id, signal);
@@ -56,7 +56,7 @@ const begun = (state) => Object.keys(state.run.settings).length > 0;
 function status(state, place) {
 	const { job } = state;
 	if (job.state === "done") {
-		return put(place, h("p.lead", R.done(duration((job.ended || 0) - (job.begun || 0)))),
+		return put(place, h("p.lead", R.done(duration(job.ended - job.begun))),
 			inRow(link(R.generate, `#/generate?run=${state.id}`, "button main")));
 	}
 	return put(place, standing(job, R.states[job.state] || W.states[job.state]), ["queued", "running"].includes(job.state) && soft(R.leave));
@@ -93,8 +93,8 @@ function slider(state, place) {
 	const cards = slots.map((one, i) => h("figure.card",
 		pic(() => zoom(slots.map((slot) => ({ src: src(stops[at].step, slot.slot), alt: `${slot.prompt}, ${stops[at].label}` })), i), images[i]),
 		h("figcaption", one.prompt, aside(W.seed(one.seed)))));
-	const range = h("input", { type: "range", min: 0, step: 1, id: "checkpoint" });
-	const bar = h("div.slider", h("label", { for: "checkpoint" }, R.checkpoint), h("p.said", bold(), " ", aside()), range, h("div.stops", { "aria-hidden": "true" }));
+	const range = input("range", { min: 0, step: 1, id: "checkpoint" });
+	const bar = h("div.slider", h("label", { for: "checkpoint" }, W.generate.checkpoint), h("p.said", bold(), " ", aside()), range, h("div.stops", { "aria-hidden": "true" }));
 	const use = link(R.useThis, "#/generate", "button");
 	put(place, h2(R.checkpoints), soft(R.sliderLead), bar, inRow(use), h("div.cards.small", cards));
 	const made = stopsSlider(bar, stops, (stop, number) => {
@@ -116,8 +116,6 @@ function choice(state, place) {
 		inRow(doer(R.choose, spot, () => submit("choose", { run: state.id }), "main")), spot));
 }
 
-const WHERE = ["best.safetensors", "adapter.safetensors", "comfyui.json"];
-
 function files(state, place) {
 	if (!state.run.finished) return put(place);
 	const badge = Object.entries(state.job.result?.proofs || {}).map(([name, proof]) => (proof.problems.length
@@ -136,8 +134,8 @@ function files(state, place) {
 		}), aside(where), made);
 	};
 	return put(place, h2(R.download), badge,
-		h("ul.plain.files", WHERE.filter((name) => state.run.files.includes(name)).map((name) => h("li",
-			link(R.files[name][0], `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(R.files[name][1]))),
+		h("ul.plain.files", Object.entries(R.files).filter(([name]) => state.run.files.includes(name)).map(([name, [text, where]]) => h("li",
+			link(text, `api/v1/runs/${state.id}/files/${name}`, { class: "button", download: true }), aside(where))),
 		making(R.diffusers, "export", { run: state.id, to: "diffusers" }, (job) => fileOf(job, job.result.files[0]), { download: true }),
 		making(R.report, "report", { runs: [state.id] }, () => `api/v1/runs/${state.id}/report/shown`, { target: "_blank", rel: "noopener" })));
 }
@@ -145,5 +143,5 @@ function files(state, place) {
 function facts(state, place) {
 	if (!begun(state)) return put(place);
 	const given = Object.entries(state.run.settings).filter(([, value]) => value !== null && typeof value !== "object");
-	return put(place, fold(R.settings, h("dl.facts", given.map(([name, value]) => [h("dt", name), h("dd", String(value))]))));
+	return put(place, fold(W.tune.settings, h("dl.facts", terms(given))));
 }

@@ -32,7 +32,7 @@ function start(sets, bases, schema, query, signal) {
 	const { typed } = typing(place, () => ({ dataset: which.value, base: base.value, name: name.value, given: form.given() }));
 	const chosen = () => sets.find((set) => set.id === which.value);
 	const which = h("select", { onchange: () => plan() }, sets.map((set) => option(set.id, `${nameOf(set)} (${W.photos(set.photos)})`, query.get("dataset") || typed?.dataset)));
-	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, W.bases[one.name] || one.name, typed?.base)));
+	const base = h("select", { onchange: () => plan() }, bases.map((one) => option(one.name, `${one.name} ${W.bases[one.name] || ""}`, typed?.base)));
 	const name = h("input", { maxlength: 80, placeholder: T.nameExample, value: typed?.name });
 	const form = settings(schema, { without: ELSEWHERE, changed: () => plan(), given: typed?.given });
 	const go = doer(T.start, spot, () => begin("train", request()), "main");
@@ -58,10 +58,10 @@ function start(sets, bases, schema, query, signal) {
 	put(planned, soft(T.planning), h("progress", { "aria-label": T.planning }));
 	plan();
 	place.append(
-		h("div.words", field(T.photos, which, T.photosHint), field(T.base, base, T.baseHint)),
+		h("div.words", field(T, "photos", which), field(T, "base", base)),
 		planned,
 		h("div.row.go", go, aside(T.startNote)), spot,
-		h("details.all", h("summary", T.settings), soft(T.settingsLead), field(T.name, name), form.element));
+		h("details.all", h("summary", T.settings), soft(T.settingsLead), field(T, "name", name), form.element));
 	return place;
 }
 
@@ -69,7 +69,7 @@ function plans(found, set) {
 	const tile = (title, number, note) => h("div.tile", soft(title), h("p.number", number), soft(note));
 	return h("div",
 		h2(T.plan),
-		h("div.tiles", tile(T.time, duration(found.seconds), T.timeNote), tile(T.steps, String(found.steps), T.epochs(found.epochs)),
+		h("div.tiles", tile(T.time, duration(found.seconds), T.timeNote), tile(T.steps, found.steps, T.epochs(found.epochs)),
 			tile(T.memory, bytes(found.memory), found.fits ? T.fits(bytes(found.room)) : T.tooMuch(bytes(found.room)))),
 		!found.fits && h("div.verdict.bad", h("p", bold(T.noFit)), found.helps.map((one) => h("p", h("code", one.settings), ` ${sentence(`${one.price}; ${bytes(one.memory)}`)}`))),
 		!set.noun && h("p.finding.warning", bold(T.noNoun), " ", link(T.sayNoun, `#/dataset/${set.id}`)),

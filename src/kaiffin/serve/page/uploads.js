@@ -1,6 +1,6 @@
 // Photos on their way to the service, three at a time; they go on while the page shows other things.
 import { tell, upload } from "./api.js";
-import { aside, button, h, inRow, put, trouble } from "./dom.js";
+import { aside, button, h, input, inRow, put, trouble } from "./dom.js";
 import { W } from "./words.js";
 
 const waiting = [], open = new Set(); // what is not sent yet; what is on its way, or has something to say
@@ -59,8 +59,8 @@ addEventListener("beforeunload", (event) => { if (under) event.preventDefault();
 /** Where photos are dropped, chosen, or taken with the camera. */
 export function dropPlace(use, slim = false) {
 	const pick = (text, look, props) => {
-		const input = h("input", { type: "file", hidden: true, multiple: true, onchange: () => { use([...input.files]); input.value = ""; }, ...props });
-		return [button(text, () => input.click(), look), input];
+		const chooser = input("file", { hidden: true, multiple: true, onchange: () => { use([...chooser.files]); chooser.value = ""; }, ...props });
+		return [button(text, () => chooser.click(), look), chooser];
 	};
 	const place = h(slim ? "div.drop.slim" : "div.drop", { ondragover: (event) => { event.preventDefault(); place.classList.add("over-it"); },
 		ondragleave: () => place.classList.remove("over-it"),

@@ -1,6 +1,6 @@
 // On from a picture: twice as large, or painted over, in whole or where a brush was.
 import { upload } from "./api.js";
-import { aside, button, doer, field, fold, h, inRow } from "./dom.js";
+import { aside, button, doer, field, fold, h, input, inRow } from "./dom.js";
 import { W } from "./words.js";
 
 const Y = W.gallery;
@@ -10,14 +10,14 @@ export function ways(image, shown, go, spot) {
 	let mask = null;
 	shown.parentNode.querySelector("canvas")?.remove(); // of the picture before
 	const words = h("textarea", { rows: 2, value: image.prompt });
-	const strength = h("input", { type: "range", min: 0.1, max: 1, step: 0.1, value: 0.6 });
+	const strength = input("range", { min: 0.1, max: 1, step: 0.1, value: 0.6 });
 	const paint = button(Y.brush, () => { mask = brush(shown, image); paint.replaceWith(aside(Y.masked)); strength.value = 1; strength.focus({ preventScroll: true }); });
 	const over = async () => {
 		const start = { image: image.id, strength: Number(strength.value) };
-		if (mask) start.mask = (await upload("uploads?kind=mask", await drawn(mask), () => {})).id;
+		if (mask) start.mask = (await upload("uploads?kind=mask", await drawn(mask))).id;
 		return go(words.value.trim(), 4, start);
 	};
-	return fold(Y.ways, field(Y.words, words), field(Y.strength, strength, Y.strengthHint),
+	return fold(Y.ways, field(Y, "words", words), field(Y, "strength", strength),
 		inRow(doer(Y.over, spot, over), paint, doer(Y.larger, spot, () => go(image.prompt, 1, { image: image.id, strength: 0, upscale: 2 }))));
 }
 
