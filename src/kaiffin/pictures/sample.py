@@ -26,8 +26,8 @@ Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
-# Pixels that are decoded together at most: the decoder's memory is the largest of all, and from here
-# on a CPU is no quicker with more.
+# Pixels that are decoded together at most: the decoder's memory is the largest of all, and beyond
+# this a CPU is no quicker.
 DECODED = 128 * 128
 
 
