@@ -59,6 +59,7 @@ class Inputs:
         self.subject, self.train = phase.config.subject, phase.config.train
         self.batch_size = self.train.batch_size or 1
         told = sum(len(example.captions) for example in dataset.instance)
+        told *= self.data.variants if self.data.shuffle_tags or self.data.tag_dropout else 1
         self.texts = cache if told <= TEXTS else TensorCache(None, cache.memory)
         self.text_learns = bool(phase.trains & {TEXT, EMBEDDING})
         self.text_state = ""
