@@ -141,7 +141,7 @@ def furnish(world: World, at: str, user: str) -> str:
         "/api/v1/datasets",
         json={"name": "A very-long-name-without-any-break-in-it", "subject": "zubrik"},
     ).json()["id"]
-    file = {"file": ("a-name-as-cameras-give-them-IMG_20260101_000000.jpg", jpeg())}
+    file = {"file": ("a-name-as-cameras-give-them-IMG_20260101_000000.jpg", jpeg(side=SIDE))}
     assert client.post(f"/api/v1/datasets/{dataset}/photos", files=file).status_code == 201
     client.post("/api/v1/train", json={"dataset": dataset}).raise_for_status()
     failed = client.post("/api/v1/scan", json={"dataset": dataset}).json()["id"]
