@@ -16,6 +16,8 @@ from made_run import made_run
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import World, jpeg
 
+from kaiffin.miniature.world.vocabulary import SIDE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 needs_chromium = pytest.mark.skipif(
