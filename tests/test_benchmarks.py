@@ -296,6 +296,7 @@ def bench_of(teach: ModuleType, out: Path) -> object:
     return teach.Bench(out, family, Truth(Judge(answers(world.CAST))), Scorer(tell=SILENT))
 
 
+@pytest.mark.slow  # a training with its pictures
 def test_a_cell_of_the_bench_of_methods(teach: ModuleType, tmp_path: Path) -> None:
     """A training of four steps, measured after the first, the second and the last."""
     cell = teach.Cell("grippo", 1, 0, "keep 1")

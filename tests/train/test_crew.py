@@ -105,6 +105,7 @@ def test_two_processes_learn_what_one_learns(one: Run, two: Run) -> None:
             assert theirs[what] == pytest.approx(mine[what], rel=1e-4)
 
 
+@pytest.mark.slow  # two trainings
 def test_a_run_goes_on_to_the_same_bits_on_as_many(two: Run, tmp_path: Path) -> None:
     copy = back_at_half(two, tmp_path)
     train.resume(copy.path, devices=2)
