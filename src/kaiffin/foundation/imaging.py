@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.samplers import BASE, SAMPLERS, SCHEDULES, SamplerName, ScheduleName
 from kaiffin.foundation.schema import FAST_VALUE, LONGEST_SIDE, MOST, SEEDS, FastName, Strict
 
@@ -164,3 +166,14 @@ class ScoreConfig(Strict):
         le=MOST,
         description="stop once so many candidates in a row did not beat the best one; 0 is off",
     )
+
+
+def refuse_parts_of_cells(asked: str, sides: Sequence[int], cell: int) -> None:
+    """ConfigError that names `asked`, for sides in pixels that are not made of whole cells of a
+    base's latents, 8 pixels or 16: an edge would be lost without a word."""
+    whole = [max(cell, round(side / cell) * cell) for side in sides]
+    if whole != list(sides):
+        nearest = "x".join(map(str, whole))
+        raise ConfigError(
+            f"{asked}: this base draws multiples of {cell}.", f"The nearest is {nearest}."
+        )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kaiffin.foundation.config import SampleConfig
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import file_name
+from kaiffin.foundation.imaging import refuse_parts_of_cells
 from kaiffin.foundation.prompts import Prompt, read_as
 from kaiffin.foundation.samplers import BASE, SAMPLERS, taking
 from kaiffin.foundation.schema import SEEDS
@@ -40,16 +41,11 @@ def request(prompt: str, seed: int, sample: SampleConfig, start: Start | None = 
 
 def with_size(sample: SampleConfig, family: ModelFamily) -> SampleConfig:
     """With the base's own size where none is asked for. ConfigError for one that is not made of
-    whole cells of the latents, which are 8 pixels a side, or 16."""
+    whole cells of the latents."""
     side, cell = family.native_size, family.downscale
     if sample.size is None:
         return sample.model_copy(update={"size": (side, side)})
-    whole = tuple(max(cell, round(asked / cell) * cell) for asked in sample.size)
-    if whole != sample.size:
-        raise ConfigError(
-            f"--size {sample.size[0]}x{sample.size[1]}: this base draws multiples of {cell}.",
-            f"The nearest is {whole[0]}x{whole[1]}.",
-        )
+    refuse_parts_of_cells(f"--size {sample.size[0]}x{sample.size[1]}", sample.size, cell)
     return sample
 
 

@@ -18,6 +18,7 @@ from kaiffin.data.prepare import Prepared
 from kaiffin.data.sources import Listings
 from kaiffin.foundation.config import AdapterConfig, Config
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.imaging import refuse_parts_of_cells
 from kaiffin.foundation.phases import Phase, expand
 from kaiffin.foundation.presets import derive
 from kaiffin.foundation.run import MASKS, Run
@@ -113,7 +114,8 @@ def _look_at_photos(
     config: Config, family: ModelFamily, run: Run | None, listings: Listings, tell: Tell
 ) -> dict[Path | None, Prepared]:
     """Every folder that a phase trains on, examined once."""
-    resolution = _resolution(config, family)
+    resolution = config.data.resolution or family.native_size
+    refuse_parts_of_cells(f"data.resolution = {resolution}", [resolution], family.downscale)
     found: dict[Path | None, Prepared] = {}
     for folder in photo_folders(config):
         data = config.data.model_copy(update={"photos": folder})
@@ -131,18 +133,6 @@ def _look_at_photos(
         found[folder] = replace(looked, listed=tuple(read.sources))
         refuse_problems(found[folder])
     return found
-
-
-def _resolution(config: Config, family: ModelFamily) -> int:
-    """Pixels of the square's side. ConfigError for one that is not made of whole cells of the
-    latents: its edge would be lost without a word."""
-    side, cell = config.data.resolution or family.native_size, family.downscale
-    if side % cell:
-        raise ConfigError(
-            f"data.resolution = {side}: this base draws multiples of {cell}.",
-            f"The nearest is {max(cell, round(side / cell) * cell)}.",
-        )
-    return side
 
 
 def _as_in_file(config: Config, start: Lora) -> Config:
