@@ -36,6 +36,8 @@ class Lora:
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         self.layers = dict(layers)
+        for name, layer in self.layers.items():
+            layer.name = name
         self.scale = 1.0
         self.scales: dict[str, float] = {}
         self.shares: tuple[float, ...] = (1.0,)
@@ -57,7 +59,6 @@ class Lora:
                 rank, alpha = given
                 alpha = alpha * rank**0.5 if kind.root else alpha
                 layer = LAYERS[kind.formula].fresh(modules[name], rank, alpha, spec.dropout)
-                layer.name = name
                 layer.reset(generator(seed, "lora", name), modules[name])
                 layers[name] = layer
         return cls(layers)

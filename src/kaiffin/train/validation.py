@@ -29,9 +29,8 @@ class Validation:
         stack.train(False)
         with self.trainer.shown():
             loss = self._loss()
-            stack.wear(False)
-            base = self._loss()
-            stack.wear(True)
+            with stack.off():
+                base = self._loss()
         stack.train(True)
         return Validated(loss, base)
 
