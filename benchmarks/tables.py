@@ -93,3 +93,26 @@ def personalised(found: Sequence[Found], scenes: int = 10) -> str:
         " class kept (before) | drift of the class | CLIP-I to true renders (other true ones)",
         rows,
     )
+
+
+TAUGHT = {
+    "subject": "subject right", "place": "place right", "both": "both right", "leak": "leak",
+    "kept": "class kept", "copy": "copies",
+}  # fmt: skip
+
+
+def teaching(found: Sequence[Found]) -> str:
+    """Methods on few photos, from benchmarks/teach.py; in percent but for the drift."""
+    rows = []
+    for one in found:
+        shares = [within([100 * v for v in one[name]]) for name in TAUGHT]
+        told = (one["photos"], one["method"], f"{one['at']} %", one["trainings"], *shares)
+        rows.append(" | ".join(map(str, (*told, within(one["drift"], 3), f"{one['cpu']:.0f}"))))
+    head = f"photos | method | steps | n | {' | '.join(TAUGHT.values())} | drift | CPU s"
+    return table(head, rows)
+
+
+def within(interval: Sequence[float], digits: int = 0) -> str:
+    """A mean with its interval, or one value alone."""
+    middle, *ends = (f"{value:.{digits}f}" for value in interval)
+    return f"{middle} [{', '.join(ends)}]" if ends else middle

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tables
 from kept import keep
 from personalise import SCENES
 from PIL import Image
@@ -254,23 +255,6 @@ def interval(found: Sequence[Any], value: Callable[[Any], float]) -> list[float]
     return [round(number, 4) for number in (made.mean, made.low, made.high)]
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: what was measured, in percent but for the drift."""
-    head = ("photos", "method", "at", "n", *MEASURES, "CPU s")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row in rows:
-        shares = [_shown(row[name], 1 if name == "drift" else 100) for name in MEASURES]
-        cells = (row["photos"], row["method"], f"{row['at']} %", row["trainings"], *shares)
-        lines.append(f"| {' | '.join(map(str, cells))} | {row['cpu']:.0f} |")
-    return "\n".join(lines)
-
-
-def _shown(interval: Sequence[float], times: int) -> str:
-    digits = 3 if times == 1 else 0
-    middle, *ends = (f"{times * number:.{digits}f}" for number in interval)
-    return f"{middle} [{', '.join(ends)}]" if ends else middle
-
-
 def read(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((out / "cells").glob("*.json"))]
 
@@ -293,7 +277,7 @@ def main() -> None:
     if flags.summary:
         rows = summary(read(flags.out))
         keep(flags.summary, rows)
-        print(table(rows))
+        print(tables.teaching(rows))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)

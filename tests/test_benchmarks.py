@@ -326,7 +326,7 @@ def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
     assert keep["both more"] == [0.2, 0.2, 0.2]
     assert today["both"][1] < today["both"][0] == 0.25 < today["both"][2]
     assert "both more" not in today
-    assert len(teach.table([today, keep]).splitlines()) == 4
+    assert len(teach.tables.teaching([today, keep]).splitlines()) == 4
 
 
 @pytest.mark.slow  # two trainings

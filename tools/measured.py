@@ -240,23 +240,6 @@ IDEAS = (
 )  # fmt: skip
 
 
-def teaching(found: Sequence[Mapping[str, Any]]) -> str:
-    """Methods on few photos, from benchmarks/teach.py; in percent but for the drift."""
-    rows = []
-    for one in found:
-        shares = [within([100 * v for v in one[n]]) for n in ("both", "leak", "kept", "copy")]
-        told = (one["photos"], one["method"], f"{one['at']} %", one["trainings"], *shares)
-        rows.append(" | ".join(map(str, (*told, within(one["drift"], 3), f"{one['cpu']:.0f}"))))
-    head = "photos | method | steps | n | both right | leak | class kept | copies | drift | CPU s"
-    return table(head, rows)
-
-
-def within(interval: Sequence[float], digits: int = 0) -> str:
-    """A mean with its interval, or one value alone."""
-    middle, *ends = (f"{value:.{digits}f}" for value in interval)
-    return f"{middle} [{', '.join(ends)}]" if ends else middle
-
-
 def time_to_right(found: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         f"{one['subject']} | {one['photos']} | "
@@ -273,7 +256,7 @@ PARTS: dict[str, dict[str, Made]] = {
     "performance.md": {
         "train_step": made("train_step", training_step),
         "generate": made("generate", picture),
-        "pictures": made("pictures", ways),
+        "pictures": made("pictures", ways), "pictures-xl": made("pictures-xl", ways),
         "serve": made("serve", service),
         "serve-filled": made("serve-filled", full_table),
         "crash": made("crash", crashes),
@@ -297,7 +280,7 @@ PARTS: dict[str, dict[str, Made]] = {
     },
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
-        "teach": made("teach", teaching), "right": made("time-to-right", time_to_right),
+        "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
     },
     "guides/captions.md": {"numbers": figure("captions")},
     "gallery.md": {"gallery": gallery},

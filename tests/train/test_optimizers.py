@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import Losses, trainer
+from results import Results
+from test_trainer import trainer
 
 from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.presets import derive
@@ -77,7 +78,7 @@ def test_it_goes_on_to_the_bit(
 def test_the_average_is_the_exponential_one(sd: ModelFamily, folder: Path) -> None:
     one = made(sd, folder, "adamw", **{"train.ema": 0.5})
     mean = weights(one)
-    listener = Losses()
+    listener = Results()
     one.listeners = [listener]
     for step in range(1, 6):
         one.fit(until=step)

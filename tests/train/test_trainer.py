@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from results import Results
 
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
@@ -23,21 +24,7 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion.loss import min_snr_weight
 from kaiffin.train.state import TrainState
-from kaiffin.train.trainer import StepResult, Trainer, rate_factor
-
-
-class Losses:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.results: list[StepResult] = []
-
-    def on_start(self, step: int, steps: int) -> None: ...
-
-    def on_step(self, result: StepResult) -> None:
-        self.results.append(result)
-
-    def on_end(self) -> None: ...
+from kaiffin.train.trainer import Trainer, rate_factor
 
 
 def trainer(
@@ -59,7 +46,7 @@ def trainer(
     stack.inject(family)
     runtime = Runtime.from_config(config.base, config.train.precision)
     made = Trainer(family, stack, dataset, expand(config)[0], runtime, cache or TensorCache(None))
-    made.listeners = [Losses()]
+    made.listeners = [Results()]
     return made
 
 

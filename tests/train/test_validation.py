@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from results import Results
 
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import Stack, full_modules
@@ -18,25 +19,11 @@ from kaiffin.foundation.presets import derive
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import ModelFamily
-from kaiffin.train.trainer import StepResult, Trainer
+from kaiffin.train.trainer import Trainer
 from kaiffin.train.validation import NOISES, ROLE, Validation
 
 
-class Seen:
-    """A listener that remembers."""
-
-    def __init__(self) -> None:
-        self.results: list[StepResult] = []
-
-    def on_start(self, step: int, steps: int) -> None: ...
-
-    def on_step(self, result: StepResult) -> None:
-        self.results.append(result)
-
-    def on_end(self) -> None: ...
-
-
-def trained(family: ModelFamily, folder: Path, **changes: object) -> tuple[Trainer, Seen]:
+def trained(family: ModelFamily, folder: Path, **changes: object) -> tuple[Trainer, Results]:
     """A training of 5 steps with one of the photos held out."""
     given = {
         "data.photos": folder, "subject.noun": "thing", "train.steps": 5, "train.batch_size": 3,
@@ -50,7 +37,7 @@ def trained(family: ModelFamily, folder: Path, **changes: object) -> tuple[Train
     stack = Stack({"": Lora.create(specs, full_modules(family), 0)})
     stack.inject(family)
     runtime = Runtime.from_config(config.base, config.train.precision)
-    seen = Seen()
+    seen = Results()
     made = Trainer(family, stack, dataset, expand(config)[0], runtime, TensorCache(None))
     made.listeners = [seen]
     if config.train.validate_every:
