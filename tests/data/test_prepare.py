@@ -187,6 +187,18 @@ def test_duplicates_exact_and_near(folder: Path) -> None:
     assert text.count("same") == 2
 
 
+def test_twins_of_one_photo_are_said_once(folder: Path) -> None:
+    for number in range(3, 6):
+        noise(2).save(folder / f"near-{number}.jpg", quality=65 + 5 * number)
+        (folder / f"copy-{number}.png").write_bytes((folder / "1.png").read_bytes())
+    heard = Heard()
+    say(run(folder), heard)
+    twins = [note for note in heard.notes if "same" in note]
+    assert len(twins) == 2
+    assert "copy-3.png (and 2 more): is the same file as 1.png" in twins[0]
+    assert "near-3.jpg (and 2 more): is nearly the same picture as 2.png" in twins[1]
+
+
 def test_blur_and_strong_crops(folder: Path) -> None:
     noise(5, (600, 600)).filter(ImageFilter.GaussianBlur(30)).save(folder / "blur.png")
     noise(6, (64, 200)).save(folder / "tall.png")

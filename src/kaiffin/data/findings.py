@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kaiffin.data import prepare as preparation
-from kaiffin.data.inspect import Words
+from kaiffin.data.inspect import Finding, Words
 from kaiffin.data.prepare import Prepared
 from kaiffin.data.sources import Listing
 from kaiffin.data.through import Autoencoder
@@ -40,11 +41,25 @@ def say(prepared: Prepared, tell: Tell) -> None:
         tell.note(f"note: {note}")
     _some([f"refused: {name}: {reason}" for name, reason in prepared.refused], 20, tell)
     groups: dict[str, list[str]] = defaultdict(list)  # one kind of finding has one way out
-    for finding in prepared.findings:
-        if finding.level != "info":
-            groups[finding.fix].append(f"{finding.level}: {finding}")
+    for alike in _alike(prepared.findings):
+        groups[alike[0].fix].append(f"{alike[0].level}: {_once(alike)}")
     for lines in groups.values():
         _some(lines, 4, tell)
+
+
+def _alike(findings: Sequence[Finding]) -> Iterable[list[Finding]]:
+    """Those that say the same of several photos together; what is for information is left out."""
+    found: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
+    for one in findings:
+        if one.level != "info":
+            found[one.level, one.what, one.fix].append(one)
+    return found.values()
+
+
+def _once(alike: Sequence[Finding]) -> Finding:
+    """Of the first photo, with the number of the others."""
+    first, more = alike[0], len(alike) - 1
+    return replace(first, photo=f"{first.photo} (and {more:,} more)") if more else first
 
 
 def _some(lines: Sequence[str], limit: int, tell: Tell) -> None:

@@ -186,7 +186,8 @@ def _of_photo(item: Item, data: DataConfig, resolution: int) -> list[Finding]:
 
 
 def _duplicates(items: Sequence[Item]) -> list[Finding]:
-    """Exact by content, near by perceptual hash; each photo is named once."""
+    """Exact by content, near by perceptual hash; each photo is named once, as the twin of one that
+    is no twin itself."""
     found = []
     seen: dict[str, str] = {}
     distinct: list[Item] = []
@@ -194,14 +195,17 @@ def _duplicates(items: Sequence[Item]) -> list[Finding]:
         first = seen.setdefault(item.facts.sha256, item.name)
         if first != item.name:
             what = f"is the same file as {first}"
-            found.append(Finding("warning", item.name, what, "Remove one: it counts twice."))
+            fix = "Keep one of them: every copy counts again."
+            found.append(Finding("warning", item.name, what, fix))
         else:
             distinct.append(item)
     hashes = np.array([int(item.facts.phash, 16) for item in distinct], dtype=np.uint64)
+    firsts = np.ones(len(distinct), dtype=bool)
     for i, item in enumerate(distinct):
-        distance = np.bitwise_count(hashes[:i] ^ hashes[i])
-        if i and distance.min() <= NEAR:
-            what = f"is nearly the same picture as {distinct[int(distance.argmin())].name}"
+        near = firsts[:i] & (np.bitwise_count(hashes[:i] ^ hashes[i]) <= NEAR)
+        if near.any():
+            firsts[i] = False
+            what = f"is nearly the same picture as {distinct[int(near.argmax())].name}"
             fix = "Keep the better one: variety teaches more than repeats."
             found.append(Finding("warning", item.name, what, fix))
     return found
