@@ -63,6 +63,13 @@ def test_a_command_line_of_sd_scripts(photos: Path, tmp_path: Path) -> None:
     assert "wandb_api_key" in told(made, "none")
 
 
+def test_a_path_without_quotes_is_refused(photos: Path) -> None:
+    call = f"train_network.py --train_data_dir {photos} my photos --optimizer_args a=1 b=2"
+    with pytest.raises(UserError, match="is one path, and 3 words") as error:
+        take(call)
+    assert f'"{photos} my photos"' in str(error.value)
+
+
 def test_tags_are_kept_only_where_something_is_shuffled(photos: Path) -> None:
     call = f"train_network.py --train_data_dir={photos} --keep_tokens 2"
     made = take(call)

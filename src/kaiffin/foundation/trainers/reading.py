@@ -25,6 +25,7 @@ DIFFUSERS = (
     "train_text_to_image_lora.py", "train_text_to_image_lora_sdxl.py",
 )  # fmt: skip
 VARIABLE = re.compile(r"""(?:export |set |\$env:)?(\w+)\s*=\s*["']?([^"']*)["']?""")
+ONE_PATH = ("_dir", "_path", "_file", "_config")  # how flags end that one path follows
 OF_ACCELERATE = ("mixed_precision",)  # its flags that are the training's, too
 WAY = (
     "Read are sd-scripts' TOML files and command lines, kohya_ss' JSON, diffusers' LoRA command"
@@ -175,6 +176,13 @@ def _flags(words: Sequence[str]) -> dict[str, Any]:
         elif name:
             before = found[name]
             found[name] = word if before is True else [*_as_list(before), word]
+    for name, value in found.items():
+        if isinstance(value, list) and name.endswith(ONE_PATH):
+            path = " ".join(value)
+            raise ConfigError(
+                f"--{name} {path}: is one path, and {len(value)} words are given.",
+                f'Put it into quotes: --{name} "{path}".',
+            )
     return found
 
 
