@@ -86,13 +86,15 @@ class Words:
 
     def ids(self, tokenizer: Any, text: str) -> list[int]:
         """Token ids of `text`, without begin and end."""
-        found: list[int] = []
+        return [id for unit in self.units(tokenizer, text) for id in unit]
+
+    def units(self, tokenizer: Any, text: str) -> Iterator[list[int]]:
+        """The same, in what must not be parted: all vectors of a new token, else single tokens."""
         for part, places in self._split(text):
             if places is None:
-                found += plain_ids(tokenizer, part)
+                yield from ([id] for id in plain_ids(tokenizer, part))
             else:
-                found += [FIRST_ID + place for place in places]
-        return found
+                yield [FIRST_ID + place for place in places]
 
     def pieces(self, tokenizer: Any, text: str) -> list[str]:
         """How `text` is split; a new token of n vectors is n pieces."""

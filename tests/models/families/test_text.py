@@ -6,6 +6,7 @@ import torch
 from kaiffin.foundation.prompts import Spoken, read, read_as
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.families.text import canonical, num_blocks, token_blocks, weighted
+from kaiffin.models.words import FIRST_ID
 
 START, END = 512, 513
 
@@ -96,3 +97,24 @@ def test_a_full_block_ends_behind_its_last_comma(
     assert ids[0, 0, 1 : cut + 1].tolist() == letters[:cut]
     assert ids[0, 0, cut + 1 :].eq(END).all()
     assert ids[0, 1, 1 : 1 + len(letters) - cut].tolist() == letters[cut:]
+
+
+@pytest.mark.parametrize(
+    ("before", "vectors", "blocks"),
+    [
+        (71, 4, [75]),  # there is room for all
+        (72, 4, [72, 4]),  # there is not: the word begins the next block
+        (60, 80, [60, 75, 5]),  # more than a block holds
+    ],
+)
+def test_the_vectors_of_a_word_stay_together(
+    sd: ModelFamily, before: int, vectors: int, blocks: list[int]
+) -> None:
+    width = sd.words.embeddings["text_encoder"].weight.shape[1]
+    sd.words.add("<new>", {"text_encoder": torch.zeros(vectors, width)})
+    prompt = f"{'a' * before} <new>"
+    ids, _ = token_blocks(sd.words, sd.tokenizers["text_encoder"], [prompt], len(blocks))
+    assert ids[0].ne(END).sum(1).tolist() == [1 + count for count in blocks]
+    said = ids[ids >= FIRST_ID]
+    assert said.tolist() == list(range(FIRST_ID, FIRST_ID + vectors))
+    sd.words.remove("<new>")

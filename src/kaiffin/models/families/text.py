@@ -46,7 +46,8 @@ def token_blocks(
 
 
 def _blocks(words: Words, tokenizer: Any, prompt: str | Spoken) -> list[list[tuple[int, float]]]:
-    """Tokens with their weights, as many a block as there is room for; BREAK begins another."""
+    """Tokens with their weights, as many a block as there is room for; BREAK begins another, and
+    so does a new token of more vectors than there is room for."""
     room = tokenizer.model_max_length - 2
     spoken = Spoken((Piece(prompt),)) if isinstance(prompt, str) else prompt
     comma = tokenizer.convert_tokens_to_ids(",</w>") if spoken.commas else None
@@ -54,10 +55,13 @@ def _blocks(words: Words, tokenizer: Any, prompt: str | Spoken) -> list[list[tup
     for piece in spoken.pieces:
         if piece.text is None:
             found.append([])
-        for id in words.ids(tokenizer, piece.text or ""):
+        units = words.units(tokenizer, piece.text or "")
+        for ids in (unit[at : at + room] for unit in units for at in range(0, len(unit), room)):
             if len(found[-1]) == room:
-                found.append([] if id == comma else _behind(comma, found[-1]))
-            found[-1].append((id, piece.weight))
+                found.append([] if ids == [comma] else _behind(comma, found[-1]))
+            if len(found[-1]) + len(ids) > room:
+                found.append([])
+            found[-1] += [(id, piece.weight) for id in ids]
     return found
 
 
