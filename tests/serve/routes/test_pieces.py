@@ -9,7 +9,7 @@ def test_pieces_are_the_bases_own(ada: TestClient) -> None:
 
     short, long = asked("a photo", ""), asked("a photo", "photo " * 80)
     assert (short["parts"], long["parts"]) == (1, long["pieces"] // 75 + 1)
-    assert "75 are read at once" in short["said"]
+    assert f"Length {short['pieces']} of 75" in short["said"]
     assert long["parts"] > 1
     assert f"in {long['parts']} parts" in long["said"]
     assert "10,000 characters in one line, 2,000 at most" in asked("x" * 10_000)["said"]

@@ -9,7 +9,6 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from kaiffin.foundation.tell import SILENT
-from kaiffin.foundation.text import counted
 from kaiffin.models.files import pieces
 from kaiffin.serve.narrow import LONGEST
 from kaiffin.serve.requests import BaseName, Body
@@ -52,7 +51,7 @@ def _said(most: int, parts: int, longest: int) -> str:
         )
     if parts > 1:
         return (
-            f"{most} pieces of words: it is read in {parts} parts of {PART}, and the later ones"
-            " count less."
+            f"Length {most}, more than {PART}: it is read in {parts} parts, and the later ones"
+            " count less. Say first what matters most."
         )
-    return f"{counted(most, 'piece')} of words; {PART} are read at once." if most else ""
+    return f"Length {most} of {PART}: a common word is 1, a rare one more." if most else ""
