@@ -34,7 +34,7 @@ GIVEN = {
     "adapter.rank": 2, "adapter.targets": FEW, "adapter.text_encoder": True,
     "adapter.dropout": 0.1, "data.prior.weight": 0.3, "data.prior.num_images": 2,
     "data.prior.steps": 1, "train.tensorboard": False, "score.candidates": 1,
-    "train.objective.keep": 0.5, "train.objective.timesteps": "falling",
+    "train.objective.keep": 0.5, "train.objective.timesteps": "falling", "train.noises": 2,
 }  # fmt: skip
 
 
@@ -205,7 +205,9 @@ def test_what_cannot_be_shared_evenly_is_refused_with_the_way_out(
     assert (crew.by_items, list(crew.parts(4)), crew.mine("abc")) == (False, [1, 3], "abc")
 
 
-def test_the_plan_is_of_each_device(photos: Path, sd_path: Path) -> None:
+def test_the_plan_is_of_each_device(
+    photos: Path, sd_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard = Heard()
     whole, half = (plan.plan(given(photos, sd_path), devices=n) for n in (1, 2))
     assert whole.memory
@@ -213,3 +215,6 @@ def test_the_plan_is_of_each_device(photos: Path, sd_path: Path) -> None:
     assert half.memory.step < whole.memory.step
     plan.say(half, heard)
     assert any("memory, on each of 2 devices: " in note for note in heard.notes)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert plan.plan(given(photos, sd_path)).devices == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -152,7 +153,6 @@ class Trainer:
             for part in self.crew.parts(accumulate):
                 number = self.step * accumulate + part
                 for batches in _passes(self.inputs.batches(number)):
-                    self._seed_dropout(batches, number)
                     losses = self.losses(batches, self.crew.piece(number))
                     weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
                     self.scaler.scale(torch.stack(weighted).sum() * share).backward()
@@ -173,14 +173,6 @@ class Trainer:
         """How much the loss of each role counts."""
         keep = self.config.train.objective.keep
         return {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0, KEEP: keep or 0.0}
-
-    def _seed_dropout(self, batches: Sequence[Batch], number: int) -> None:
-        """By the items' places in the stream, as all that is drawn."""
-        piece, items = self.crew.piece(number), list[int]()
-        for batch in batches:
-            places = range(piece * len(batch), (piece + 1) * len(batch))
-            items += [derived_seed(self.seed, batch.role, "dropout", place) for place in places]
-        seed_dropout(items)
 
     def _update(self) -> tuple[float, dict[str, float]]:
         """Clips, steps and returns (gradient norm before clipping, learning rates)."""
@@ -218,14 +210,13 @@ class Trainer:
     # --- the losses -------------------------------------------------------------------------
 
     def losses(self, batches: Sequence[Batch], number: int) -> list[Tensor]:
-        """Mean loss of each batch; its draws depend on (seed, role, number) alone.
+        """Mean loss of each batch, all of one size; its draws depend on (seed, role, number) alone.
 
-        Batches of one size go through the model together, which costs less than one by one.
+        They go through the model together, which costs less than one by one.
         """
-        if len({batch.mean.shape[1:] for batch in batches}) > 1:
-            return [value for batch in batches for value in self.losses([batch], number)]
         noised = [self._noised(batch, number) for batch in batches]
-        told = [self.inputs.conditioning(batch) for batch in batches]
+        told = [self._told(batch, number) for batch in batches]
+        seed_dropout([item for batch in batches for item in self._items(batch, number)])
         of_base = self.anchor.said(batches, [n.x_t for n in noised], [n.t for n in noised])
         with self.runtime.autocast():
             output = self.family.predict(
@@ -236,6 +227,16 @@ class Trainer:
         outputs = output.split([len(batch) for batch in batches])
         parts = zip(batches, noised, outputs, of_base, strict=True)
         return [self._loss(*each, number) for each in parts]
+
+    def _told(self, batch: Batch, number: int) -> Conditioning:
+        """What the denoiser is told of a batch, each item after its own drop-out."""
+        seed_dropout(self._items(batch, number))
+        return self.inputs.conditioning(batch)
+
+    def _items(self, batch: Batch, number: int) -> list[int]:
+        """Seeds of the items' drop-out: by their places in the stream, as all that is drawn."""
+        places = range(number * len(batch), (number + 1) * len(batch))
+        return [derived_seed(self.seed, batch.role, "dropout", place) for place in places]
 
     def _loss(
         self, batch: Batch, noised: Noised, output: Tensor, of_base: Tensor | None, number: int
@@ -321,11 +322,12 @@ class Trainer:
 
 
 def _passes(batches: list[Batch]) -> list[list[Batch]]:
-    """What goes forward and backward together: what is held to the base by itself, so that it
-    takes time and no memory."""
-    held = [batch for batch in batches if batch.role == KEEP]
-    rest = [batch for batch in batches if batch.role != KEEP]
-    return [rest, held] if held else [rest]
+    """What goes forward and backward together: what is of one size; and what is held to the base by
+    itself, so that it takes time and no memory."""
+    found: defaultdict[object, list[Batch]] = defaultdict(list)
+    for batch in batches:
+        found[batch.role == KEEP, batch.mean.shape[1:]].append(batch)
+    return list(found.values())
 
 
 def rate_factor(config: Config, step: int) -> float:
