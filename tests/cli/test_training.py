@@ -53,6 +53,16 @@ def test_a_file_and_flags_over_it(asked: list[Any], tmp_path: Path) -> None:
     assert out == "plan"
 
 
+def test_of_torchruns_processes_one_plans(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["train", "my-photos", "--dry-run"]) == 0
+    assert [out for _, out in asked] == ["plan"]
+
+
 def test_the_story_names_the_folder_where_none_is_given(asked: list[Any]) -> None:
     assert main(["train", "my-photos", "--subject", "../x"]) == 0
     assert asked[0][1] is None

@@ -104,11 +104,11 @@ class Train(Command):
         from kaiffin.stories.plan import plan
         from kaiffin.stories.train import train
 
+        if helps():
+            return 0 if self.dry_run else _help_along()
         if self.dry_run:
             self.answer(plan(config, devices=self.devices, tell=self.tell), show.planned)
             return 0
-        if helps():
-            return _help_along()
         made = train(config, self.out, devices=self.devices, tell=self.tell)
         self.answer(made, show.trained)
         return 1 if made.is_idle else 0

@@ -8,6 +8,7 @@ from kaiffin.foundation.config import Config
 from kaiffin.foundation.runtime import contained
 from kaiffin.foundation.tell import SILENT, Tell, duration, size_text
 from kaiffin.foundation.text import counted
+from kaiffin.train.crew import size_of
 from kaiffin.train.memory import Memory, Meter, Rung, available, ladder
 from kaiffin.train.plan import Plan, measured_speed
 from kaiffin.train.session import Session, open_session
@@ -52,7 +53,8 @@ class Planned:
 @contained()
 def plan(config: Config, *, devices: int = 1, tell: Tell = SILENT) -> Planned:
     """What `train` would do: weights, steps, epochs, memory and time; trains nothing."""
-    return of_session(open_session(config, None, tell=tell), look=True, devices=devices)
+    size = size_of(devices)
+    return of_session(open_session(config, None, tell=tell), look=True, devices=size)
 
 
 def of_session(

@@ -200,22 +200,28 @@ def _of_torchrun() -> int:
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
-@contextmanager
-def crewed(devices: int) -> Iterator[Crew]:
-    """The first process of a crew, with the others started or, under torchrun, met."""
+def size_of(devices: int) -> int:
+    """How many processes a training has for which `devices` are asked: under torchrun, its own."""
     given = _of_torchrun()
     if given > 1 and devices not in (1, given):
         raise ConfigError(
             f"--devices {devices}: torchrun has started {given} processes.", "Leave --devices out."
         )
-    if max(devices, given) == 1:
+    return max(devices, given)
+
+
+@contextmanager
+def crewed(devices: int) -> Iterator[Crew]:
+    """The first process of a crew, with the others started or, under torchrun, met."""
+    size, children = size_of(devices), list[subprocess.Popen[bytes]]()
+    if size == 1:
         yield Crew()
         return
-    children: list[subprocess.Popen[bytes]] = []
-    if given == 1:
-        _refuse_more_than_there_are(devices)
-        children = _start(devices)
-    crew = join() if given > 1 else Crew(0, devices)
+    if _of_torchrun() > 1:
+        crew = join()
+    else:
+        _refuse_more_than_there_are(size)
+        children, crew = _start(size), Crew(0, size)
     try:
         yield crew
     finally:
