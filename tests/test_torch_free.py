@@ -4,12 +4,12 @@ The modules are found by their docstrings, so that a new one is covered once it 
 """
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from conftest import REPO
 from safetensors.numpy import save_file
 
@@ -50,25 +50,30 @@ def test_every_room_that_claims_it_is_torch_free() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def said_without(heavy: set[str], words: list[str], cwd: Path) -> str:
-    """What a command prints in a process of its own, where none of `heavy` may be loaded by it."""
-    code = (
-        "import sys, kaiffin.cli\n"
-        "assert kaiffin.cli.main(sys.argv[2:]) == 0\n"
-        "loaded = set(sys.argv[1].split()) & set(sys.modules)\n"
-        "assert not loaded, loaded\n"
-    )
-    call = [sys.executable, "-c", code, " ".join(heavy), *words]
+# Commands one after the other, their words as JSON, in a process that nothing else was done in.
+COMMANDS = """
+import json, sys, kaiffin.cli
+heavy = set(sys.argv[1].split())
+for words in sys.argv[2:]:
+    assert kaiffin.cli.main(json.loads(words)) == 0, words
+    loaded = heavy & set(sys.modules)
+    assert not loaded, f"{words} loads {loaded}"
+"""
+
+
+def said_without(heavy: set[str], cwd: Path, *commands: list[str]) -> str:
+    """What commands print where none of them may load any of `heavy`."""
+    call = [sys.executable, "-c", COMMANDS, " ".join(heavy), *map(json.dumps, commands)]
     done = subprocess.run(call, capture_output=True, text=True, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "words", ["--help", "train --help", "generate --help-all", "adapter merge --help", "options"]
-)
-def test_pages_of_help_load_nothing_heavy(words: str, tmp_path: Path) -> None:
-    assert said_without(SPARED, words.split(), tmp_path)
+def test_pages_of_help_load_nothing_heavy(tmp_path: Path) -> None:
+    pages = ("--help", "train --help", "generate --help-all", "adapter merge --help", "options")
+    said = said_without(SPARED, tmp_path, *map(str.split, pages))
+    assert said.count("Usage: kaiffin") == len(pages) - 1
+    assert "| `train.steps`, `--steps` |" in said
 
 
 def test_an_adapter_is_inspected_without_torch(tmp_path: Path) -> None:
@@ -77,5 +82,5 @@ def test_an_adapter_is_inspected_without_torch(tmp_path: Path) -> None:
     parts = {"lora_down.weight": np.ones((4, 1280)), "lora_up.weight": np.ones((1280, 4))}
     path = tmp_path / "a.safetensors"
     save_file({f"{name}.{part}": value.astype(np.float16) for part, value in parts.items()}, path)
-    said = said_without(HEAVY, ["adapter", "inspect", str(path)], tmp_path)
+    said = said_without(HEAVY, tmp_path, ["adapter", "inspect", str(path)])
     assert "Every key has its home." in said

@@ -19,26 +19,20 @@ HEAVY = {
     "diffusers.pipelines.pipeline_utils", "tensorboard", "matplotlib", "ray", "pytorch_optimizer",
 }  # fmt: skip
 
-# Each command is a child of one process that has torch and nothing else: fresh, without its start.
+# In one process, where torch and nothing else is there at first: what a command loads stays.
 COMMANDS = """
-import os, sys, torch
+import sys, torch
 torch.set_num_threads(1)
+import kaiffin.cli
 heavy = set(sys.argv[1].split())
 for line in sys.argv[2:]:
-    child = os.fork()
-    if not child:
-        try:
-            import kaiffin.cli
-            code = kaiffin.cli.main(line.split())
-            print("RAN", line, code, *sorted(heavy & set(sys.modules)), flush=True)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    code = kaiffin.cli.main(line.split())
+    print("RAN", line, code, *sorted(heavy & set(sys.modules)), flush=True)
 """
 
 
 def loaded(heavy: set[str], *lines: str, cwd: Path) -> list[str]:
-    """For each command its words, its code, and those of `heavy` that it has loaded."""
+    """For each command its words, its code, and those of `heavy` that are there after it."""
     call = [sys.executable, "-c", COMMANDS, " ".join(heavy), *lines]
     done = subprocess.run(call, capture_output=True, text=True, cwd=cwd)
     found = [row[4:] for row in done.stdout.splitlines() if row.startswith("RAN ")]
