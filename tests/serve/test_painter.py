@@ -64,6 +64,11 @@ class Easel:
                                                 House()))  # fmt: skip
         return self.painter.work()
 
+    def notes(self, job: str) -> list[str]:
+        """What whoever asked for it has not been told yet."""
+        news = self.spool.news()
+        return [facts["text"] for _, id, which, facts in news if (id, which[-5:]) == (job, ".note")]
+
     def paint(self) -> dict[str, dict[str, Any]]:
         """Until nothing is left; {job: how it ended}."""
         while self.turn():
@@ -110,9 +115,8 @@ def test_a_prompt_names_its_adapter(
     prompt = "a {token} <lora:toy:0.5>"
     easel.give("e" * 16, base=sd_path, prompts=[prompt], names={"toy": run})
     easel.turn()
-    (news,) = [facts for _, _, which, facts in easel.spool.news() if which == "note"]
-    assert any("the prompt's adapter toy is" in text for text in news["notes"])
-    assert any("{token} is 'kai'" in text for text in news["notes"])
+    assert any("the prompt's adapter toy is" in text for text in easel.notes("e" * 16))
+    assert any("{token} is 'kai'" in text for text in easel.notes("e" * 16))
     assert easel.paint() == {"e" * 16: {}}
     order = Order(str(studio.run(run)), ["a {token}"], strength=0.5, out=tmp_path / "alone")
     (path,) = generate(order, changes={"sample.steps": 2}).paths
@@ -121,6 +125,22 @@ def test_a_prompt_names_its_adapter(
     recipe = read_recipe(made)
     assert recipe["request"]["prompt"] == "a kai"
     assert [(one["name"], one["weight"]) for one in recipe["adapters"]] == [("toy", 0.5)]
+
+
+def test_everybody_hears_that_an_adapter_is_of_other_weights(
+    run: str, sd_v_path: Path, easel: Easel
+) -> None:
+    """Once for each job, of however many pictures; also where the adapter was in memory."""
+    easel.painter.batches.most = lambda key, waiting: 1  # ty: ignore[invalid-assignment]
+    jobs = ["f" * 16, "0" * 16]
+    for job in jobs:
+        easel.give(job, base=sd_v_path, prompts=["a <lora:toy:1>"], names={"toy": run}, count=2)
+    while easel.turn():
+        pass
+    for job in jobs:
+        told = [text for text in easel.notes(job) if "was trained on other weights than" in text]
+        assert len(told) == 1
+    assert easel.paint() == {job: {} for job in jobs}
 
 
 def test_pictures_over_one_that_the_job_has_kept(

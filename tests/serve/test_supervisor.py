@@ -113,7 +113,8 @@ def linger(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pictures_are_in_the_table_as_they_come(house: House) -> None:
     job = house.submit("generate", count=2)
     assert [id for id, _ in house.painter.taken()] == [job.id]
-    house.painter.say(job.id, "note", {"notes": ["read: 1 weight", "guidance 1"]})
+    for number, text in enumerate(["read: 1 weight", "guidance 1"]):
+        house.painter.say(job.id, f"{number}.note", {"text": text})
     house.paint(job, 0, end=False)
     house.look()
     heard = [e.data for e in house.studio.events.since("ann", 0) if e.what == "note"]

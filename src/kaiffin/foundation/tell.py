@@ -77,6 +77,16 @@ class Once(Tell):
             self.tell.note(text)
 
 
+class Noted(Tell):
+    """Keeps the notes, for whoever is told of them later."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 class Lines(Tell):
     """Plain lines into an open text file: the log of a worker process. Waits are left out."""
 

@@ -20,7 +20,7 @@ from kaiffin.adapters.load import load_adapter, load_embedding, was_trained_on
 from kaiffin.adapters.stack import Stack
 from kaiffin.adapters.strength import PLAIN, Weights
 from kaiffin.foundation.folder import file_sha256
-from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.tell import SILENT, Noted, Tell
 from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
@@ -99,11 +99,12 @@ def _reference(one: WeightedAdapter) -> AdapterRef:
 
 
 class Wardrobe:
-    """A base's adapters and embeddings that were read: the `most` used last stay in memory."""
+    """A base's adapters and embeddings that were read: the `most` used last stay in memory, with
+    what there is to say of them, which all hear who wear them."""
 
     def __init__(self, family: ModelFamily, most: int = 0) -> None:
         self.family, self.most = family, most
-        self._kept: OrderedDict[Hashable, Stack] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Stack, list[str]]] = OrderedDict()
 
     @contextlib.contextmanager
     def worn(self, task: Task, tell: Tell) -> Iterator[list[Stack]]:
@@ -128,9 +129,13 @@ class Wardrobe:
         way = one.word if isinstance(one, Embedding) else one.skip_unknown
         key = (number, tuple(state), way)
         if key not in self._kept:
-            self._kept[key] = _read(one, self.family, tell)
+            heard = Noted()
+            self._kept[key] = _read(one, self.family, heard), heard.notes
         self._kept.move_to_end(key)
-        return self._kept[key]
+        stack, notes = self._kept[key]
+        for text in notes:
+            tell.note(text)
+        return stack
 
 
 def _files_of(path: Path) -> list[Path]:

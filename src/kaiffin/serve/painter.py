@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,16 +45,6 @@ class Unwanted(Exception):
     """All pictures of a batch were cancelled."""
 
 
-class Noted(Tell):
-    """Keeps the notes that are for whoever has asked."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 @dataclass(frozen=True)
 class Wanted:
     """A picture that is still to be made."""
@@ -72,7 +62,7 @@ class Wanted:
 @dataclass
 class Painter:
     """What one painter knows. said: a text as callers may read it; left: how many pictures of a job
-    are to come."""
+    are to come; noted: what was said of each."""
 
     spool: Spool
     batches: Batches
@@ -83,6 +73,7 @@ class Painter:
     wardrobe: make.Wardrobe | None = None
     todo: list[Wanted] = field(default_factory=list)
     left: dict[str, int] = field(default_factory=dict)
+    noted: dict[str, list[str]] = field(default_factory=dict)
 
     def look(self, task: Callable[[str, dict[str, Any]], Task]) -> None:
         """Takes what is new, and drops what is no longer wanted."""
@@ -97,11 +88,7 @@ class Painter:
 
     def _open(self, task: Task) -> None:
         order, changes = order_of(task)
-        heard = Noted()
-        opened = open_order(order, changes, tell=heard)
-        if heard.notes:
-            notes = [self.said(text) for text in heard.notes]
-            self.spool.say(task.id, "note", {"notes": notes})
+        opened = open_order(order, changes, tell=_Asking(self, {task.id}))
         family = self._loaded(opened.config.base)
         pictures = tasks_of(order, opened, family, tell=self.tell)
         self.todo = [one for one in self.todo if one.task.id != task.id]  # given a second time
@@ -159,9 +146,12 @@ class Painter:
                 raise Unwanted
             self._show(seen, step, draw)
 
-        tasks = [one.picture for one in batch]
+        tasks, asking = (
+            [one.picture for one in batch],
+            _Asking(self, {one.task.id for one in batch}),
+        )
         for place, image in make.make(
-            self.family, tasks, len(tasks), watch=watch, wardrobe=self.wardrobe, tell=self.tell
+            self.family, tasks, len(tasks), watch=watch, wardrobe=self.wardrobe, tell=asking
         ):
             self._keep(batch[place], image)
         seconds = time.perf_counter() - begun
@@ -188,8 +178,7 @@ class Painter:
         self.spool.say(one.task.id, str(one.number), facts)
         self.left[one.task.id] -= 1
         if not self.left[one.task.id]:
-            del self.left[one.task.id]
-            self.spool.say(one.task.id, "end", {})
+            self._end(one.task.id, {})
 
     def _fail(self, ids: Any, error: Exception) -> None:
         """The jobs cannot be done; the painter goes on, unless that is what a library made of an
@@ -201,8 +190,31 @@ class Painter:
         problem, way = self.said(problem), self.said(way)
         for id in ids:
             self.todo = [one for one in self.todo if one.task.id != id]
-            self.left.pop(id, None)
-            self.spool.say(id, "end", {"problem": problem, "way_out": way})
+            self._end(id, {"problem": problem, "way_out": way})
+
+    def _end(self, id: str, facts: dict[str, str]) -> None:
+        self.left.pop(id, None)
+        self.noted.pop(id, None)
+        self.spool.say(id, "end", facts)
+
+    def note(self, ids: Collection[str], text: str) -> None:
+        """Says something to those who asked for these jobs, once to each."""
+        text = self.said(text)
+        for id in ids:
+            before = self.noted.setdefault(id, [])
+            if text not in before:
+                self.spool.say(id, f"{len(before)}.note", {"text": text})
+                before.append(text)
+
+
+class _Asking(Tell):
+    """Those who asked for some jobs: notes are for them."""
+
+    def __init__(self, painter: Painter, ids: Collection[str]) -> None:
+        self.painter, self.ids = painter, ids
+
+    def note(self, text: str) -> None:
+        self.painter.note(self.ids, text)
 
 
 def paint(work: Work, *, tell: Tell = SILENT) -> Result:

@@ -2,7 +2,7 @@
 
     in/<order>-<job>.json     a job to paint          in/<job>.cancel    no longer wanted
     out/<job>.<n>.json        a picture is there      out/<job>.<n>.partial.json   as it is by now
-    out/<job>.note.json       what was read of the prompts
+    out/<job>.<n>.note.json   what was said of its prompts and its adapters
     out/<job>.end.json        all of them, or why not
     now.json                  the jobs of which pictures are being computed
 
@@ -44,7 +44,7 @@ class Spool:
         _write(self.into / f"{id}.cancel", {})
 
     def news(self) -> Iterator[tuple[Path, str, str, dict[str, Any]]]:
-        """(file, job, which: a number, `n.partial`, `note` or `end`, what it says), pictures in
+        """(file, job, which: a number, `n.partial`, `n.note` or `end`, what it says), pictures in
         front of ends."""
         for name in sorted(_names(self.out), key=lambda name: (".end." in name, name)):
             if name.startswith(".") or not name.endswith(".json"):

@@ -228,9 +228,9 @@ class Supervisor:
             else:
                 self.jobs.finish(id, {"images": work.picture_ids(job)})
             return True
-        if which == "note":
-            for text in facts["notes"]:
-                self.studio.events.add(job.owner, "note", {"job": id, "text": text}, about=id)
+        if which.endswith(".note"):
+            about = {"job": id, "text": facts["text"]}
+            self.studio.events.add(job.owner, "note", about, about=id)
             return False
         if job.state not in ("running", "pausing"):
             return False
