@@ -20,6 +20,8 @@ sys.path.append(str(REPO / "benchmarks"))
 import tables  # noqa: E402
 from tables import share, table  # noqa: E402
 
+from kaiffin.foundation.text import counted  # noqa: E402
+
 Made = Callable[[], str]
 VERSIONS = ("python", "torch", "diffusers", "transformers", "peft")
 RECIPES = (
@@ -147,8 +149,9 @@ def crashes(found: Mapping[str, Any]) -> str:
     return (
         f"{killed} deaths ({deaths.get('server', 0)} of the server, {deaths.get('worker', 0)} of"
         f" workers; the disk was full {deaths.get('disk', 0)} times, the clock jumped"
-        f" {deaths.get('clock', 0)} times) during {jobs.get('train', 0)} trainings,"
-        f" {jobs.get('generate', 0)} jobs of pictures and {jobs.get('scan', 0)} scans: {lost}."
+        f" {deaths.get('clock', 0)} times) during {counted(jobs.get('train', 0), 'training')},"
+        f" {counted(jobs.get('generate', 0), 'job')} of pictures and"
+        f" {counted(jobs.get('scan', 0), 'scan')}: {lost}."
     )
 
 
