@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 REPO = Path(__file__).parents[1]
 PHOTOS = REPO.parent / "shared" / "data" / "photos"
+# Where a test computes on two threads, one that waits leaves its core to the other worker.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 FEW = "*.attn1.to_q,*.self_attn.q_proj"  # layers, where it does not matter which: all cost tenfold
 
 

@@ -76,10 +76,12 @@ def bring(program: str, folder: Path, *more: str) -> str:
     "program",
     [pytest.param(one, marks=[pytest.mark.slow] * (one not in QUICK)) for one in SOURCES],
 )
-def test_it_can_be_planned(program: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_can_be_planned(
+    program: str, folder: Path, sd_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = bring(program, folder, "--subject", "kaiffin", "--class", "puffin")
     capsys.readouterr()
-    assert main(["train", config, "--dry-run", "--json", *CPU]) == 0
+    assert main(["train", config, "--base", str(sd_path), "--dry-run", "--json", *CPU]) == 0
     planned = json.loads(capsys.readouterr().out)
     assert planned["plan"]["steps"] > 1
 
