@@ -126,13 +126,13 @@ def test_the_hash_by_which_others_know_an_adapter(
 def test_an_adapter_of_other_weights_is_said(run: Run, sd: ModelFamily, tmp_path: Path) -> None:
     tasks = [Task(Request("x", 0, **CALL), (WeightedAdapter(run.adapter_path),))]
     other = load_tiny(tiny_sd(tmp_path / "other", seed=1))
-    for family, said in (
-        (sd, []),
-        (other, [f"note: kaiffin.safetensors was trained on other weights than {other.base}"]),
-    ):
-        heard = Heard()
+    for family, count in ((sd, 0), (other, 1)):
+        heard, said = (
+            Heard(),
+            f"kaiffin.safetensors was trained on other weights than {family.base}",
+        )
         list(make(family, tasks, tell=heard))
-        assert heard.notes == said
+        assert [said in note for note in heard.notes] == [True] * count
 
 
 def test_a_picture_that_fails_leaves_no_adapter_behind(run: Run, sd: ModelFamily) -> None:

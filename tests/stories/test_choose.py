@@ -78,10 +78,14 @@ def chosen(run: Path, *more: str) -> dict:
 
 def test_what_is_ignored_and_where_the_base_is_now_are_said_once(run: Path, tmp_path: Path) -> None:
     before, heard = moved_base(Run.open(run), tmp_path / "SD, tiny"), Heard()
+    revision = Run.open(run).beginning()["base"].encode()
+    for path in (run / "candidates").iterdir():  # as if the base had been another
+        path.write_bytes(path.read_bytes().replace(revision, b"5" * len(revision)))
     changes = {"score.prompts": few(tmp_path), "score.seeds": 1, "sample.guidance": 0}
     assert choose(run, changes={**changes, "sample.steps": 1}, tell=heard).choice.chosen
     assert heard.notes.count(f"note: base.name: {before} is now {tmp_path / 'SD, tiny'}") == 1
     assert sum("guidance 0 leaves the prompt out" in note for note in heard.notes) == 1
+    assert sum("was trained on other weights than" in note for note in heard.notes) == 1
 
 
 def test_candidates_are_adapters_and_the_last_is_the_final_one(trained: Path) -> None:

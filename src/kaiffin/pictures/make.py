@@ -159,7 +159,10 @@ def _loaded(one: WeightedAdapter, family: ModelFamily, tell: Tell) -> Stack:
     if stack.skipped:
         tell.note(f"note: {one.path.name} without {skipped_of(stack.skipped)}")
     if not was_trained_on(one.path, family):
-        tell.note(f"note: {one.path.name} was trained on other weights than {family.base}")
+        tell.note(
+            f"note: {one.path.name} was trained on other weights than {family.base} has: where its"
+            " pictures are not right, train it again"
+        )
     return stack
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from kaiffin.adapters.load import was_trained_on
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import file_sha256
@@ -76,6 +77,11 @@ def choose(
         )
     panel = panel_of([run], config, tell=tell)
     family = load_base(config.base, Runtime.from_config(config.base), tell)
+    if not all(was_trained_on(path, family) for _, path in candidates):
+        tell.note(
+            f"note: {run.path} was trained on other weights than {family.base} has: it is judged on"
+            " these"
+        )
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()
         asked = ask(config, family, captions(run), config.score.seeds)

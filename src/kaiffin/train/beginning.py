@@ -33,6 +33,7 @@ from kaiffin.foundation.whereabouts import (
     recorded_photos,
     with_photo_folders,
 )
+from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.train import edits
 from kaiffin.train.edits import Edits
 
@@ -169,8 +170,9 @@ def refuse_other_base(run: Run, revision: str, name: str) -> None:
         raise RunError(
             f"{run.path}: was begun on base weights {before[:10]}, and {name} is now"
             f" {revision[:10]}.",
-            "Put the old weights back, or start a new run.",
-        )
+            "Install the Kaiffin that they came with, or start a new run." if name in EMBEDDED
+            else "Put the old weights back, or start a new run.",
+        )  # fmt: skip
 
 
 def _check_start(run: Run, record: Mapping[str, Any]) -> None:
