@@ -151,7 +151,7 @@ class Trainer:
         with self.crew.telling():
             for part in self.crew.parts(accumulate):
                 number = self.step * accumulate + part
-                for batches in _passes(self.inputs.batches(number)):
+                for batches in passes(self.inputs.batches(number)):
                     self._seed_dropout(batches, number)
                     losses = self.losses(batches, self.crew.piece(number))
                     weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
@@ -220,10 +220,9 @@ class Trainer:
     def losses(self, batches: Sequence[Batch], number: int) -> list[Tensor]:
         """Mean loss of each batch; its draws depend on (seed, role, number) alone.
 
-        Batches of one size go through the model together, which costs less than one by one.
+        The batches are of one size and go through the model together, which costs less than one by
+        one.
         """
-        if len({batch.mean.shape[1:] for batch in batches}) > 1:
-            return [value for batch in batches for value in self.losses([batch], number)]
         noised = [self._noised(batch, number) for batch in batches]
         told = [self.inputs.conditioning(batch) for batch in batches]
         of_base = self.anchor.said(batches, [n.x_t for n in noised], [n.t for n in noised])
@@ -320,12 +319,13 @@ class Trainer:
         self.step, self.finished = state.step, state.facts.get("finished", False)
 
 
-def _passes(batches: list[Batch]) -> list[list[Batch]]:
-    """What goes forward and backward together: what is held to the base by itself, so that it
-    takes time and no memory."""
-    held = [batch for batch in batches if batch.role == KEEP]
-    rest = [batch for batch in batches if batch.role != KEEP]
-    return [rest, held] if held else [rest]
+def passes(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """What goes forward and backward together: what is of one size, and what is held to the base
+    by itself, so that it takes time and no memory."""
+    alike: dict[object, list[Batch]] = {}
+    for batch in batches:
+        alike.setdefault((batch.role == KEEP, batch.mean.shape[1:]), []).append(batch)
+    return list(alike.values())
 
 
 def rate_factor(config: Config, step: int) -> float:

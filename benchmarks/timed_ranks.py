@@ -1,0 +1,120 @@
+"""Ranks that depend on the timestep (T-LoRA), and what is left of them in other programs.
+
+    python benchmarks/timed_ranks.py --out build/ranks
+    python benchmarks/timed_ranks.py --out build/ranks --summary docs/measured/timed-ranks.json
+
+Trainings as in teach.py, judged as there, in pairs with those whose ranks act at every timestep.
+Each T-LoRA is judged three times: as it is, with all its ranks at every timestep, which is what
+other programs make of its file, and as the plain file that is fitted to it for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tables
+import teach
+from kept import keep
+from torch import stack
+
+from kaiffin.adapters import ranks
+from kaiffin.adapters.files import safe
+from kaiffin.foundation.config import BaseConfig
+from kaiffin.foundation.folder import write_bytes
+from kaiffin.foundation.run import Run
+from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.tell import SILENT
+from kaiffin.miniature.judges.truth import load_truth
+from kaiffin.miniature.world import world
+from kaiffin.models.files.load import load_base
+from kaiffin.score import measures
+from kaiffin.score.judge import Scorer
+from kaiffin.stories import adapter
+
+SUBJECTS = ("kaiffin", "plush", "zandor", "velmok")
+# With ranks that depend on the timestep -> the same without.
+AGAINST = {"T-LoRA 8 of 16": teach.PICTURES, "T-LoRA 8 of 16, no prior": "no prior"}
+IGNORED, PLAIN = "all ranks", "plain file"
+
+
+def measured(bench: teach.Bench, cell: teach.Cell, steps: int | None = None) -> Mapping[str, Any]:
+    """One training, judged on the way; at its end also as other programs have it."""
+    found = bench.measure(cell, steps)
+    if cell.method not in AGAINST:
+        return {cell.method: found}
+    whole = Run.open(bench.out / "runs" / cell.name).adapter_path
+    folder = bench.out / "photos" / f"{cell.subject}-{cell.photos}-{cell.seed}"
+    layouts = stack([measures.layout(photo) for photo in teach.render_photos(folder, cell)])
+    files = elsewhere(whole, bench.out / "elsewhere" / cell.name)
+    others = {
+        f"{cell.method}, {way}": {"at": {"100": bench.judged(cell, path, layouts)}}
+        for way, path in files.items()
+    }
+    return {cell.method: found} | {
+        name: {**found, "method": name, **other} for name, other in others.items()
+    }
+
+
+def elsewhere(whole: Path, folder: Path) -> dict[str, Path]:
+    """The file as other programs read it, and the one that is fitted for them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    tensors, header = safe.read(whole)
+    files = {IGNORED: folder / "ignored.safetensors", PLAIN: folder / "plain.safetensors"}
+    safe.save(files[IGNORED], tensors, {k: v for k, v in header.items() if k != ranks.HEADER})
+    adapter.convert(whole, files[PLAIN], "kohya", plain=True)
+    return files
+
+
+def read(out: Path) -> Iterator[Mapping[str, Any]]:
+    for path in sorted((out / "cells").glob("*.json")):
+        yield from json.loads(path.read_text()).values()
+
+
+def summary(out: Path) -> list[dict[str, Any]]:
+    """As the bench's, each method with what it is against."""
+    found, rows = list(read(out)), []
+    for timed, against in AGAINST.items():
+        of = [one for one in found if one["method"] == against or _is(one["method"], timed)]
+        rows += teach.summary(of, against)
+    return sorted(rows, key=lambda row: row["photos"])
+
+
+def _is(method: str, timed: str) -> bool:
+    return method in (timed, *(f"{timed}, {way}" for way in (IGNORED, PLAIN)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/ranks"), help="cells and runs")
+    parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
+    parser.add_argument("--subjects", nargs="+", default=SUBJECTS)
+    parser.add_argument("--photos", nargs="+", type=int, default=(1,))
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1))
+    parser.add_argument(
+        "--summary", type=Path, help="write the table of what is there, and no more"
+    )
+    flags = parser.parse_args()
+    if flags.summary:
+        rows = summary(flags.out)
+        keep(flags.summary, rows)
+        print(tables.teaching(rows))
+        return
+    truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    bench = teach.Bench(flags.out, family, truth, Scorer(tell=SILENT))
+    methods = [*AGAINST.values(), *AGAINST]
+    for cell in teach.cells(flags.subjects, flags.photos, flags.seeds, methods):
+        path = flags.out / "cells" / f"{cell.name}.json"
+        if not path.is_file():
+            found = measured(bench, cell)
+            write_bytes(path, json.dumps(found).encode())
+            print(cell.name, *(f"{one['at']['100']}" for one in found.values()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
