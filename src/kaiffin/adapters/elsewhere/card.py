@@ -155,7 +155,7 @@ def _elsewhere(run: Run, base: str, spec: Spec, prompt: str) -> str:
     lines = [f"In ComfyUI or A1111: copy `{file}` into their folder of LoRA models."]
     if run.config.adapter.min_rank:
         lines.append(
-            "Its ranks depend on the timestep, which Kaiffin alone knows: others let all act at"
+            "Its ranks depend on the timestep, which others do not read there: they let all act at"
             f" every one. For them: `kaiffin adapter convert {file} plain.safetensors --to kohya"
             " --plain`."
         )
