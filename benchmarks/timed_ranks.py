@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ from kaiffin.adapters import ranks
 from kaiffin.adapters.files import safe
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.folder import write_bytes
-from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.truth import load_truth
@@ -34,7 +35,7 @@ from kaiffin.miniature.world import world
 from kaiffin.models.files.load import load_base
 from kaiffin.score import measures
 from kaiffin.score.judge import Scorer
-from kaiffin.stories import adapter
+from kaiffin.stories import adapter, train
 
 SUBJECTS = ("kaiffin", "plush", "zandor", "velmok")
 # With ranks that depend on the timestep -> the same without.
@@ -42,21 +43,25 @@ AGAINST = {"T-LoRA 8 of 16": teach.PICTURES, "T-LoRA 8 of 16, no prior": "no pri
 IGNORED, PLAIN = "all ranks", "plain file"
 
 
-def measured(bench: teach.Bench, cell: teach.Cell, steps: int | None = None) -> Mapping[str, Any]:
-    """One training, judged on the way; at its end also as other programs have it."""
-    found = bench.measure(cell, steps)
-    if cell.method not in AGAINST:
-        return {cell.method: found}
-    whole = Run.open(bench.out / "runs" / cell.name).adapter_path
+def measured(
+    bench: teach.Bench, cell: teach.Cell, steps: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """One training, judged at its end: by method, as it is and as other programs have it."""
     folder = bench.out / "photos" / f"{cell.subject}-{cell.photos}-{cell.seed}"
     layouts = stack([measures.layout(photo) for photo in teach.render_photos(folder, cell)])
-    files = elsewhere(whole, bench.out / "elsewhere" / cell.name)
-    others = {
-        f"{cell.method}, {way}": {"at": {"100": bench.judged(cell, path, layouts)}}
-        for way, path in files.items()
-    }
-    return {cell.method: found} | {
-        name: {**found, "method": name, **other} for name, other in others.items()
+    path = bench.out / "runs" / cell.name
+    shutil.rmtree(path, ignore_errors=True)  # one that was cut off
+    began = time.process_time()
+    config = teach.config_of(cell, folder, steps, 1, teach.METHODS[cell.method])
+    run = train.train(config, path, tell=SILENT).run
+    own = {**asdict(cell), "cpu": time.process_time() - began}
+    files = {cell.method: run.adapter_path}
+    if cell.method in AGAINST:
+        others = elsewhere(run.adapter_path, bench.out / "elsewhere" / cell.name)
+        files |= {f"{cell.method}, {way}": file for way, file in others.items()}
+    return {
+        name: {**own, "method": name, "at": {"100": bench.judged(cell, file, layouts)}}
+        for name, file in files.items()
     }
 
 
@@ -95,6 +100,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", default=SUBJECTS)
     parser.add_argument("--photos", nargs="+", type=int, default=(1,))
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1))
+    parser.add_argument("--methods", nargs="+", default=[*AGAINST.values(), *AGAINST])
     parser.add_argument(
         "--summary", type=Path, help="write the table of what is there, and no more"
     )
@@ -107,8 +113,7 @@ def main() -> None:
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     bench = teach.Bench(flags.out, family, truth, Scorer(tell=SILENT))
-    methods = [*AGAINST.values(), *AGAINST]
-    for cell in teach.cells(flags.subjects, flags.photos, flags.seeds, methods):
+    for cell in teach.cells(flags.subjects, flags.photos, flags.seeds, flags.methods):
         path = flags.out / "cells" / f"{cell.name}.json"
         if not path.is_file():
             found = measured(bench, cell)
