@@ -113,16 +113,17 @@ def teaching(found: Sequence[Found]) -> str:
 
 
 def in_pairs(found: Sequence[Found]) -> str:
-    """Methods at the end of their steps (timed_ranks.py), and how much more each has than what it
-    is against, in percent but for the drift."""
+    """Methods at the end of their steps (timed_ranks.py), in percent but for the drift: means, with
+    how much more it is than what the method is against, or with their own intervals."""
     rows = []
-    for one in (one for one in found if one["at"] == 100):
+    for one in found:
         cells = [one["photos"], one["method"], one["trainings"]]
         for name in (*TAUGHT, "drift"):
             digits, unit = (3, 1) if name == "drift" else (0, 100)
             more = [unit * value for value in one.get(f"{name} more", ())]
-            shown = within([unit * value for value in one[name]], digits)
-            cells.append(f"{shown} ({signed(more, digits)})" if more else shown)
+            own = [unit * value for value in one[name]]
+            shown = f"{own[0]:.{digits}f}, {signed(more, digits)}" if more else within(own, digits)
+            cells.append(shown)
         rows.append(" | ".join(map(str, cells)))
     return table(f"photos | method | n | {' | '.join(TAUGHT.values())} | drift", rows)
 

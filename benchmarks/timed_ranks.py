@@ -81,12 +81,19 @@ def read(out: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def summary(out: Path) -> list[dict[str, Any]]:
-    """As the bench's, each method with what it is against."""
+    """As the bench's, each method with what it is against, where there are both."""
     found, rows = list(read(out)), []
     for timed, against in AGAINST.items():
         of = [one for one in found if one["method"] == against or _is(one["method"], timed)]
+        both = {_cell(one) for one in of if one["method"] == timed}
+        of = [one for one in of if _cell(one) in both]
+        of.sort(key=lambda one, first=against: (one["photos"], one["method"] != first))
         rows += teach.summary(of, against)
-    return sorted(rows, key=lambda row: row["photos"])
+    return rows
+
+
+def _cell(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    return one["subject"], one["photos"], one["seed"]
 
 
 def _is(method: str, timed: str) -> bool:
@@ -108,7 +115,7 @@ def main() -> None:
     if flags.summary:
         rows = summary(flags.out)
         keep(flags.summary, rows)
-        print(tables.teaching(rows))
+        print(tables.in_pairs(rows))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
