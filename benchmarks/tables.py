@@ -112,6 +112,28 @@ def teaching(found: Sequence[Found]) -> str:
     return table(head, rows)
 
 
+def in_pairs(found: Sequence[Found]) -> str:
+    """Methods at the end of their steps (timed_ranks.py), in percent but for the drift: means, with
+    how much more it is than what the method is against, or with their own intervals."""
+    rows = []
+    for one in found:
+        cells = [one["photos"], one["method"], one["trainings"]]
+        for name in (*TAUGHT, "drift"):
+            digits, unit = (3, 1) if name == "drift" else (0, 100)
+            more = [unit * value for value in one.get(f"{name} more", ())]
+            own = [unit * value for value in one[name]]
+            shown = f"{own[0]:.{digits}f}, {signed(more, digits)}" if more else within(own, digits)
+            cells.append(shown)
+        rows.append(" | ".join(map(str, cells)))
+    return table(f"photos | method | n | {' | '.join(TAUGHT.values())} | drift", rows)
+
+
+def signed(interval: Sequence[float], digits: int) -> str:
+    """A difference with its interval."""
+    middle, *ends = (f"{value:+.{digits}f}" for value in interval)
+    return f"{middle} [{', '.join(ends)}]" if ends else middle
+
+
 def within(interval: Sequence[float], digits: int = 0) -> str:
     """A mean with its interval, or one value alone."""
     middle, *ends = (f"{value:.{digits}f}" for value in interval)

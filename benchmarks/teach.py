@@ -84,6 +84,8 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
     "antithetic": {"data.prior.weight": 0.2, "train.objective.antithetic": True},
     "4 noises": {"data.prior.weight": 0.2, "train.noises": 4},
+    "T-LoRA 8 of 16": {"data.prior.weight": 0.2, "adapter.min_rank": 8},
+    "T-LoRA 8 of 16, no prior": {**NO_PRIOR, "adapter.min_rank": 8},
 }
 
 

@@ -55,6 +55,9 @@ class FlowSchedule:
     def time_at(self, share: float) -> Tensor:
         return torch.tensor(share)
 
+    def share_of(self, t: Tensor) -> Tensor:
+        return t
+
     def middle(self) -> Tensor:
         return torch.tensor(0.5)
 

@@ -18,6 +18,8 @@ from conftest import REPO
 from PIL import Image
 from served import Hand, World, listening
 
+from kaiffin.adapters import ranks
+from kaiffin.adapters.files import safe
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
@@ -327,6 +329,43 @@ def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
     assert today["both"][1] < today["both"][0] == 0.25 < today["both"][2]
     assert "both more" not in today
     assert len(teach.tables.teaching([today, keep]).splitlines()) == 4
+
+
+@pytest.mark.slow  # a training with its pictures, three times
+def test_ranks_by_timestep_are_judged_as_others_have_them(
+    teach: ModuleType, tmp_path: Path
+) -> None:
+    timed = opened("timed_ranks")
+    (method, *_), bench = timed.AGAINST, bench_of(teach, tmp_path)
+    found = timed.measured(bench, timed.teach.Cell("plush", 1, 0, method), steps=4)
+    assert list(found) == [method, f"{method}, all ranks", f"{method}, plain file"]
+    assert len({one["at"]["100"]["drift"] for one in found.values()}) == 3
+    files = sorted((tmp_path / "elsewhere").rglob("*.safetensors"))
+    assert not any(ranks.HEADER in safe.header(file)[1] for file in files)
+    weights = [safe.read(file)[0] for file in files]
+    assert any(not weights[0][key].equal(weights[1][key]) for key in weights[0])
+
+
+def test_ranks_by_timestep_are_compared_with_all_ranks(teach: ModuleType, tmp_path: Path) -> None:
+    timed = opened("timed_ranks")
+    for cell in teach.cells(["plush", "zandor"], [1], [0, 1], [*timed.AGAINST.values()]):
+        own = {"subject": cell.subject, "photos": 1, "seed": cell.seed, "cpu": 2.0}
+        named = [cell.method]
+        for method, against in timed.AGAINST.items():
+            ways = ("", ", all ranks", ", plain file")
+            named += [f"{method}{way}" for way in ways if against == cell.method]
+        found = {
+            name: {**own, "method": name, "at": {"100": dict.fromkeys(teach.MEASURES, 0.1 * i)}}
+            for i, name in enumerate(named)
+        }
+        path = tmp_path / "cells" / f"{cell.name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found))
+    rows = timed.summary(tmp_path)
+    assert [row.get("both more", [0])[0] for row in rows] == [0, 0.1, 0.2, 0.3] * 2
+    lines = tables.in_pairs(rows).splitlines()
+    assert len(lines) == 10
+    assert "| 30, +30 [+30, +30] |" in lines[5]
 
 
 @pytest.mark.slow  # two trainings

@@ -284,6 +284,7 @@ PARTS: dict[str, dict[str, Made]] = {
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
         "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
+        "ranks": made("timed-ranks", tables.in_pairs),
     },
     "guides/captions.md": {"numbers": figure("captions")},
     "gallery.md": {"gallery": gallery},

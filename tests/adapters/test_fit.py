@@ -14,6 +14,7 @@ from kaiffin.adapters.files import arrays
 from kaiffin.adapters.files.open import open_file
 from kaiffin.adapters.fit import faults
 from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.ranks import RankSchedule
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import PARTS, KindName
 from kaiffin.foundation.tell import SILENT
@@ -147,6 +148,14 @@ BROKEN = {
     ),
     "SD 2 by its width": (
         lora(Q.replace("attn1_to_q", "attn2_to_k"), 32, 1024), {}, r"made for SD 2\.x",
+    ),
+    "ranks by a rule of nobody's": (
+        lora(Q, 32, 32), {"kaiffin.rank_schedule": "half"}, "rank_schedule = 'half' cannot be read",
+    ),
+    "ranks of a LoHa that depend on the timestep": (
+        {f"{Q}.hada_w{i}_{side}": torch.ones(*size) for i in (1, 2)
+         for side, size in (("a", (32, 2)), ("b", (2, 32)))},
+        RankSchedule(1).header(), "loha has no ranks that could be left out",
     ),
     "factors of another size": (
         {f"{Q}.lokr_w1": torch.ones(2, 2), f"{Q}.lokr_w2": torch.ones(4, 4)}, {}, "of its factors",

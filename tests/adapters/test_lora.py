@@ -14,6 +14,7 @@ from peft import LoraConfig
 from torch import nn
 
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.ranks import RankSchedule
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.foundation.errors import AdapterError
@@ -77,6 +78,38 @@ def test_the_weight_update_is_what_forward_adds(target: nn.Module) -> None:
     adapter.merge()
     adapter.eject()
     assert torch.allclose(target(x), adapted, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", [nn.Linear(12, 8), nn.Conv2d(6, 8, 3, padding=1)])
+def test_each_picture_has_the_ranks_of_its_noise(target: nn.Module) -> None:
+    """Against matrices, output and gradients: row i with its first k_i ranks, and half as strong in
+    the second half of the batch."""
+    x = torch.randn(4, 7, 12) if isinstance(target, nn.Linear) else torch.randn(4, 6, 9, 9)
+    adapter = Lora.create({"unet": LoraSpec("*", 5, 7.5)}, {"unet.m": target}, seed=0)
+    randomise(adapter)
+    adapter.ranks, adapter.shares = RankSchedule(1, 2.0), (1.0, 0.5)
+    times = torch.tensor([0.0, 0.25, 0.6, 0.999])
+    counts = [int((1 - t) ** 2 * 4) + 1 for t in times.tolist()]
+    assert counts == [5, 3, 1, 1]
+    adapter.inject({"unet.m": target})
+    adapter.hear(times)
+    layer = adapter.layers["unet.m"]
+    got = target(x)
+    got.square().sum().backward()
+    found = [parameter.grad for parameter in layer.parameters()]
+    adapter.eject()
+    down, up = (p.detach().clone().requires_grad_() for p in layer.parameters())
+    wanted = []
+    for row, k, share in zip(x, counts, (1, 1, 0.5, 0.5), strict=True):
+        update = 1.5 * share * (up.flatten(1)[:, :k] @ down.flatten(1)[:k]).view(layer.size)
+        if isinstance(target, nn.Linear):
+            wanted.append(target(row) + row @ update.T)
+        else:
+            wanted.append(target(row) + nn.functional.conv2d(row[None], update, padding=1)[0])
+    torch.stack(wanted).square().sum().backward()
+    assert torch.allclose(got, torch.stack(wanted), atol=1e-5)
+    for mine, by_hand in zip(found, (down, up), strict=True):
+        assert torch.allclose(mine, by_hand.grad, rtol=1e-3, atol=1e-4)
 
 
 def peft_twin(family: ModelFamily, adapter: Lora, rank: int, alpha: float) -> nn.Module:

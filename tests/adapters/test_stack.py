@@ -6,6 +6,7 @@ from made_adapters import made, predict, randomise
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.ranks import RankSchedule
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.tokens import Token
 from kaiffin.models.base import ModelFamily
@@ -18,8 +19,9 @@ def adapter(family: ModelFamily, seed: int) -> Lora:
 
 
 def filled(family: ModelFamily) -> Stack:
-    token = Token.create("<toy>", 2, "dog", family)
-    return Stack({"face": adapter(family, 1), "body": adapter(family, 2)}, [token])
+    token, timed = Token.create("<toy>", 2, "dog", family), adapter(family, 1)
+    timed.ranks = RankSchedule(1)
+    return Stack({"face": timed, "body": adapter(family, 2)}, [token])
 
 
 def test_names_are_those_of_all_towers(family: ModelFamily) -> None:
@@ -38,6 +40,19 @@ def test_some_of_it_or_all(family: ModelFamily) -> None:
         assert not family.words.is_known("<toy>")
     assert torch.equal(seen[0], before)
     assert len({round(out.sum().item(), 4) for out in seen}) == 4
+
+
+def test_of_two_adapters_the_one_that_says_so_has_ranks_by_timestep(sd: ModelFamily) -> None:
+    stack, outputs = filled(sd), {}
+    for names in (("face",), ("body",), ("face", "body")):
+        for timed in (True, False):
+            stack.adapters["face"].ranks = RankSchedule(1) if timed else None
+            stack.inject(sd, names)
+            outputs[names, timed] = predict(sd)
+            stack.eject()
+    assert torch.equal(outputs[("body",), True], outputs[("body",), False])
+    for names in (("face",), ("face", "body")):
+        assert not torch.allclose(outputs[names, True], outputs[names, False], atol=1e-3)
 
 
 def test_its_state_comes_back_by_name(sd: ModelFamily) -> None:

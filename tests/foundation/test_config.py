@@ -49,6 +49,16 @@ def test_a_config_is_frozen() -> None:
         ({"data": {"keep_tags": 2}}, "data.keep_tags has no effect"),
         ({"data": {"variants": 2}}, "data.variants has no effect"),
         ({"adapter": {"text_rank": 4}}, "adapter.text_encoder"),
+        ({"adapter": {"rank_power": 2.0}}, "adapter.rank_power has no effect"),
+        ({"adapter": {"min_rank": 4, "kind": "dora"}}, "which dora does not have: use lora"),
+        ({"adapter": {"min_rank": 9, "rank": 8}}, "adapter.min_rank 9 is above adapter.rank 8"),
+        (
+            {
+                "adapter": {"min_rank": 4},
+                "phases": [{"name": "a"}, {"name": "b", "own_adapter": True}],
+            },
+            "which adapter.min_rank cannot",
+        ),
         ({"train": {"lr": float("nan")}}, "train.lr"),
         ({"version": 0}, "version 0"),
     ],

@@ -22,6 +22,7 @@ from kaiffin.adapters import strength
 from kaiffin.adapters.files import reading, safe, writing
 from kaiffin.adapters.files.open import open_file
 from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.ranks import RankSchedule
 from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError, UserError
@@ -125,16 +126,21 @@ def test_training_goes_on_from_any_layout(
     layout: reading.Layout, file: Path, sd: ModelFamily, photos6: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """A vanishing rate changes nothing, so the new file is the old one, text layers included."""
+    """A vanishing rate changes nothing, so the new file is the old one, text layers and its rule of
+    ranks included."""
     start, out = tmp_path / f"start-{layout}", tmp_path / "run"
     start = start.with_suffix("" if layout == "peft" else ".safetensors")
-    writing.write(open_file(file, sd.base, tell=SILENT).file, start, layout)
+    given = open_file(file, sd.base, tell=SILENT).file
+    given.metadata |= RankSchedule(1, 2.0).header()
+    writing.write(given, start, layout)
     call = ["train", str(photos6), "--base", sd.base, "--class", "x", "--data.prior.weight", "0"]
     call += ["--adapter.init_from", str(start), "--steps", "2", "--out", str(out)]
     assert main([*call, "--train.lr", "1e-30", "--train.weight_decay", "0"]) == 0
     old, new = load_file(file), load_file(out / "kaiffin.safetensors")
     assert set(old) == set(new)
     assert all(torch.allclose(old[name], new[name], atol=1e-7) for name in old)
+    made = load_adapter(out / "kaiffin.safetensors", sd).adapters[""]
+    assert made.ranks == RankSchedule(1, 2.0)
     shutil.rmtree(out)
     assert main([*call, "--adapter.rank", "9"]) == 2
     assert "adapter.rank = 9: adapter.init_from goes on" in capsys.readouterr().err
@@ -181,6 +187,38 @@ def test_a_broken_peft_config_is_named(
     (folder / "adapter_config.json").write_text(config)
     assert run("inspect", folder, "--base", sd.base) == 2
     assert said in capsys.readouterr().err
+
+
+def test_ranks_that_depend_on_the_timestep(
+    file: Path, sd: ModelFamily, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every layout keeps the rule; what cannot is refused, with the way to a file that can."""
+    tensors, header = safe.read(file)
+    timed, base = tmp_path / "timed.safetensors", ("--base", sd.base)
+    safe.save(timed, tensors, header | RankSchedule(2).header())
+    for layout in ("peft", "diffusers"):
+        other, back = tmp_path / f"o-{layout}", tmp_path / f"{layout}.safetensors"
+        assert run("convert", timed, other, "--to", layout, *base) == 0
+        assert load_adapter(other, sd).adapters[""].ranks == RankSchedule(2)
+        assert run("convert", other, back, "--to", "kohya", *base) == 0
+        assert back.read_bytes() == timed.read_bytes()
+    capsys.readouterr()
+    out = tmp_path / "out.safetensors"
+    for call in (
+        ("merge", timed, file, "--out", out, *base),
+        ("merge", timed, "--into", sd.base, "--out", out),
+        ("resize", timed, out, "--rank", 1, *base),
+    ):
+        assert run(*call) == 2
+        said = capsys.readouterr().err
+        assert "has ranks that depend on the timestep" in said
+        assert "--plain" in said
+    assert not out.exists()
+    assert run("convert", timed, out, "--to", "kohya", "--plain", *base) == 0
+    assert load_adapter(out, sd).adapters[""].ranks is None
+    assert run("verify", out, *base) == 0
+    assert run("convert", out, tmp_path / "again", "--to", "kohya", "--plain", *base) == 2
+    assert "all its ranks act at every timestep" in capsys.readouterr().err
 
 
 def test_stories_answer_and_print_nothing(

@@ -1,5 +1,6 @@
 """The loop on a tiny base: it learns, it draws purely, and its parts are what they say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from results import Results
 
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.ranks import ranks_of
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.data.dataset import Dataset
@@ -24,7 +26,7 @@ from kaiffin.foundation.settings import build, override
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion.loss import min_snr_weight
 from kaiffin.train.state import TrainState
-from kaiffin.train.trainer import Trainer, rate_factor
+from kaiffin.train.trainer import Trainer, passes, rate_factor
 
 
 def trainer(
@@ -43,6 +45,7 @@ def trainer(
     if config.adapter.text_encoder:
         specs["text_encoder"] = LoraSpec("all-linear", 4, 4.0)
     stack = Stack({"": Lora.create(specs, full_modules(family), config.train.seed)})
+    stack.adapters[""].ranks = ranks_of(a)
     stack.inject(family)
     runtime = Runtime.from_config(config.base, config.train.precision)
     made = Trainer(family, stack, dataset, expand(config)[0], runtime, cache or TensorCache(None))
@@ -77,6 +80,7 @@ def test_the_frozen_base_stays_frozen(sd: ModelFamily, folder: Path) -> None:
 
 def test_stop_and_go_on_is_exact(sd: ModelFamily, folder: Path, tmp_path: Path) -> None:
     changes = {"adapter.dropout": 0.3, "data.flip": True, "data.caption_dropout": 0.2}
+    changes |= {"adapter.min_rank": 1, "adapter.rank_power": 0.5}
     whole = trainer(sd, folder, **changes)
     whole.fit()
     whole.stack.eject()
@@ -94,6 +98,55 @@ def test_stop_and_go_on_is_exact(sd: ModelFamily, folder: Path, tmp_path: Path) 
     assert losses(first) + losses(second) == losses(whole)
     assert second.state().files() == whole.state().files()
     second.stack.eject()
+
+
+def test_with_as_many_ranks_as_there_are_a_training_is_plain(sd: ModelFamily, folder: Path) -> None:
+    states = []
+    for least in (None, 4, 1):
+        made = trainer(sd, folder, **{"train.steps": 3, "adapter.min_rank": least})
+        made.fit()
+        made.stack.eject()
+        states.append(made.state().files())
+    assert states[0] == states[1] != states[2]
+
+
+def test_where_there_is_noise_the_further_ranks_learn_nothing(
+    sd: ModelFamily, folder: Path
+) -> None:
+    """Timesteps differ within the batch; what is computed again in the backward pass agrees."""
+    grads = []
+    for checkpointing in (False, True):
+        more = {"adapter.min_rank": 1, "train.gradient_checkpointing": checkpointing}
+        made = trainer(sd, folder, **more)
+        layers = made.stack.adapters[""].layers
+        with torch.no_grad():
+            for layer in layers.values():
+                layer.up.fill_(0.01)
+        batch = made.inputs.batch(made.dataset.batch(0, 2))
+        number = next(n for n in range(99) if 300 < made._noised(batch, n).t.min() < 500)
+        sd.enable_gradient_checkpointing() if checkpointing else sd.disable_gradient_checkpointing()
+        made.losses([batch], number)[0].backward()
+        count = 1 + int((1000 - made._noised(batch, number).t.min().item()) / 1000 * 3)
+        found = torch.stack([layer.up.grad.flatten(1).abs().sum(0) for layer in layers.values()])
+        assert count == 2
+        assert found[:, :count].all()
+        assert not found[:, count:].any()
+        grads.append(found)
+        made.stack.eject()
+    sd.disable_gradient_checkpointing()
+    assert torch.allclose(grads[0], grads[1], rtol=1e-4)
+
+
+def test_what_goes_together_is_of_one_size(sd: ModelFamily, folder: Path) -> None:
+    """What is computed again in a backward pass has the timesteps of its own forward pass."""
+    made = trainer(sd, folder)
+    one = made.inputs.batch(made.dataset.batch(0, 2))
+    wide = replace(one, role="prior", mean=one.mean[..., :4], std=one.std[..., :4])
+    alike = replace(one, role="prior")
+    held = replace(one, role="keep")
+    assert passes([one, alike, held]) == [[one, alike], [held]]
+    assert passes([one, wide]) == [[one], [wide]]
+    made.stack.eject()
 
 
 def test_accumulation_equals_a_larger_batch(sd: ModelFamily, folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from kaiffin.adapters import ranks
 from kaiffin.adapters.files import reading
 from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.files.spelling import other_of_keys, places_of_bundle
@@ -39,6 +40,7 @@ def faults(found: AdapterFile, table: Table) -> Iterator[AdapterError]:
         return
     checks: list[Callable[[], object]] = [
         partial(reading.refuse_strays, found),
+        partial(ranks.read, found.metadata, found.modules),
         partial(places_of_bundle, found.embeddings, table.text_widths),
         *(partial(refuse_misfit, name, table.layers[name], parts)
           for name, parts in found.modules.items()),

@@ -75,8 +75,13 @@ class Layer(nn.Module):
         present = dict(self.named_parameters())
         return {part: present[name] for name, part in self.parts.items() if name in present}
 
-    def add_to(self, out: Tensor, x: Tensor, target: Any, scale: float) -> Tensor:
-        """out + scale * update(x), in the dtype of `out`."""
+    def add_to(
+        self, out: Tensor, x: Tensor, target: Any, scale: float, acting: Tensor | None = None
+    ) -> Tensor:
+        """out + scale * update(x), in the dtype of `out`. acting: (B, rank), which ranks of a LoRA
+        act for each row of the batch; all, where it is not said."""
+        if acting is not None:
+            raise TypeError(f"{self.kind} has no ranks that could be left out")
         x = dropped(x, self.dropout, self.name) if self.dropout and self.training else x
 
         def path(x: Tensor) -> Tensor:
@@ -124,14 +129,20 @@ class LoraLayer(Layer):
         self.down.copy_(_uniform(self.down.shape, rng))
         self.up.zero_()
 
-    def add_to(self, out: Tensor, x: Tensor, target: Any, scale: float) -> Tensor:
+    def add_to(
+        self, out: Tensor, x: Tensor, target: Any, scale: float, acting: Tensor | None = None
+    ) -> Tensor:
         x = dropped(x, self.dropout, self.name) if self.dropout and self.training else x
         down, up = self.down.to(x.dtype), self.up.to(out.dtype)
         factor = scale * self.alpha / self.rank
         if isinstance(target, nn.Conv2d):
             hidden = F.conv2d(x, down, None, target.stride, target.padding, target.dilation)
+            hidden = hidden if acting is None else hidden * acting[..., None, None]
             return out.add(F.conv2d(hidden.to(out.dtype), up), alpha=factor)
-        hidden = F.linear(x, down).to(out.dtype).flatten(0, -2)
+        hidden = F.linear(x, down)
+        if acting is not None:
+            hidden = hidden * acting.view(len(acting), *[1] * (x.dim() - 2), -1)
+        hidden = hidden.to(out.dtype).flatten(0, -2)
         return torch.addmm(out.flatten(0, -2), hidden, up.t(), alpha=factor).view_as(out)
 
     def weight_update(self, target: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kaiffin.adapters import ranks
 from kaiffin.adapters.files import reading, safe
 from kaiffin.adapters.files.open import peek
 from kaiffin.adapters.files.spelling import is_embedding
@@ -37,6 +38,7 @@ def load_adapter(
         refuse_another_family(found, table)
         reading.refuse_strays(found)
         adapter = Lora.from_state(found.state(), modules)
+        adapter.ranks = ranks.read(found.metadata, found.modules)
         made = Stack({"": adapter}, read_bundle(found.embeddings, family))
     made.weights, made.skipped = weights, found.skipped
     made.weigh(0.0)

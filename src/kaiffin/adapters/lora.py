@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from kaiffin.adapters.forms import form_of
 from kaiffin.adapters.kinds import by_module, refuse_names, refuse_other_shapes
 from kaiffin.adapters.layers import LAYERS, Layer
+from kaiffin.adapters.ranks import RankSchedule, is_timed, refuse
 from kaiffin.adapters.targets import LoraSpec, select
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.kinds import KINDS
@@ -31,7 +32,7 @@ class Lora:
 
     After construction nothing is attached: call `inject`. `scale` may be changed at any time, and
     `scales` hold a further factor for some layers, `shares` one for each of as many equal parts of
-    the batch.
+    the batch. Where there are `ranks`, `hear` says for which noise; until then, all act.
     """
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
@@ -41,6 +42,8 @@ class Lora:
         self.scale = 1.0
         self.scales: dict[str, float] = {}
         self.shares: tuple[float, ...] = (1.0,)
+        self.ranks: RankSchedule | None = None
+        self._acting: dict[int, Tensor] = {}  # by rank, for each row of the batch
         self._handles: list[RemovableHandle] = []
         self._modules: dict[str, nn.Module] = {}
 
@@ -88,19 +91,33 @@ class Lora:
             handle.remove()
         self._handles.clear()
         self._modules.clear()
+        self._acting = {}
+
+    def hear(self, noise: Tensor) -> None:
+        """Sets which ranks act for each row of the batch. noise: (B,), as shares of all times."""
+        if self.ranks is not None:
+            found = {}
+            for rank in {layer.rank for name, layer in self.layers.items() if is_timed(name)}:
+                count = self.ranks.count(noise, rank)
+                found[rank] = torch.arange(rank, device=noise.device) < count[:, None]
+            self._acting = found
 
     def _hook(self, name: str, layer: Layer):
+        timed = is_timed(name)
+
         def add(target: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor | None:
             scale = self.scale * self.scales.get(name, 1.0)
             if scale == 0.0 or not any(self.shares):
                 return None
+            acting = self._acting.get(layer.rank) if timed else None
             if len(self.shares) == 1:
-                return layer.add_to(out, inputs[0], target, scale * self.shares[0])
+                return layer.add_to(out, inputs[0], target, scale * self.shares[0], acting)
             count = len(self.shares)
-            parts = zip(out.chunk(count), inputs[0].chunk(count), self.shares, strict=True)
+            which = acting.chunk(count) if acting is not None else [None] * count
+            parts = zip(out.chunk(count), inputs[0].chunk(count), which, self.shares, strict=True)
             return torch.cat([
-                layer.add_to(one, x, target, scale * share) if share else one
-                for one, x, share in parts
+                layer.add_to(one, x, target, scale * share, act) if share else one
+                for one, x, act, share in parts
             ])  # fmt: skip
 
         return add
@@ -135,6 +152,8 @@ class Lora:
 
     def merge(self) -> None:
         """Adds the scaled update into the base weights of the attached modules."""
+        if self.ranks is not None:
+            refuse(self.ranks.header(), "a base has the same weights at all of them")
         with torch.no_grad():
             for name, layer in self.layers.items():
                 weight: Any = self._modules[name].weight

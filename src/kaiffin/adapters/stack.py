@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.strength import PLAIN, Weights
 from kaiffin.adapters.tokens import Token
 from kaiffin.models.base import ModelFamily
+from kaiffin.models.diffusion.schedule import Schedule
 
 EMBEDDING = "embedding"
 
@@ -32,18 +34,25 @@ class Stack:
         self.tokens = list(tokens)
         self.weights: Weights = PLAIN
         self.skipped: Mapping[str, str] = {}  # keys of its file that are not applied, and why
+        self._clock: RemovableHandle | None = None
 
     def inject(self, family: ModelFamily, names: Sequence[str] | None = None) -> None:
         """Attaches the tokens and the adapters `names` (default: all)."""
-        modules = full_modules(family)
-        for name in self.adapters if names is None else names:
+        modules, names = full_modules(family), list(self.adapters if names is None else names)
+        for name in names:
             self.adapters[name].inject(modules)
+        if timed := [self.adapters[name] for name in names if self.adapters[name].ranks]:
+            denoiser = family.towers[family.denoiser]
+            self._clock = denoiser.register_forward_pre_hook(_told_the_time(timed, family.schedule))
         for token in self.tokens:
             token.inject(family)
 
     def eject(self) -> None:
         for part in (*self.adapters.values(), *self.tokens):
             part.eject()
+        if self._clock is not None:
+            self._clock.remove()
+            self._clock = None
 
     def parameters(self) -> Iterator[nn.Parameter]:
         for part in (*self.adapters.values(), *self.tokens):
@@ -102,6 +111,17 @@ class Stack:
             adapter.load(_below(state, _prefix(name)))
         for token in self.tokens:
             token.load(_below(state, f"{EMBEDDING}/{token.word}/"))
+
+
+def _told_the_time(adapters: Sequence[Lora], schedule: Schedule):
+    """A hook before the denoiser, whose inputs are x_t and t, in training and in sampling."""
+
+    def hear(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        noise = schedule.share_of(inputs[1])
+        for adapter in adapters:
+            adapter.hear(noise)
+
+    return hear
 
 
 def _prefix(name: str) -> str:

@@ -37,6 +37,10 @@ class Convert(Command):
     file: Path = argument(FILE)
     out: Path = argument(TARGET)
     to: Literal["kohya", "peft", "diffusers"] = option(..., "layout")
+    plain: bool = option(
+        False,
+        "where ranks depend on the timestep (adapter.min_rank): their mean, for other programs",
+    )
     base: str | None = option(None, BASE)
     skip_unknown: bool = option(False, SKIP)
 
@@ -45,8 +49,9 @@ class Convert(Command):
         from kaiffin.stories import adapter
 
         made = adapter.convert(
-            self.file, self.out, self.to, self.base, skip_unknown=self.skip_unknown, tell=self.tell
-        )
+            self.file, self.out, self.to, self.base,
+            plain=self.plain, skip_unknown=self.skip_unknown, tell=self.tell,
+        )  # fmt: skip
         self.answer(made, show.converted)
 
 

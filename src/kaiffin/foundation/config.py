@@ -108,8 +108,30 @@ class Config(Strict):
                 f"adapter.kind {kind.name} needs the base's weights themselves, which"
                 f" base.quantize {self.base.quantize} rounds"
             )
+        self._possible_ranks()
         if self.adapter.layouts and not kind.peft:
             raise ValueError(f"adapter.layouts cannot hold {kind.name}; the file in kohya's can")
+
+    def _possible_ranks(self) -> None:
+        adapter, usual = self.adapter, AdapterConfig.model_fields["rank_power"].default
+        if adapter.min_rank is None:
+            if adapter.rank_power != usual:
+                raise ValueError("adapter.rank_power has no effect without adapter.min_rank")
+            return
+        if KINDS[adapter.kind].formula != "lora":
+            raise ValueError(
+                "adapter.min_rank needs ranks that can be left out one by one, which"
+                f" {adapter.kind} does not have: use lora or rslora"
+            )
+        if adapter.rank and adapter.min_rank > adapter.rank:
+            raise ValueError(
+                f"adapter.min_rank {adapter.min_rank} is above adapter.rank {adapter.rank}"
+            )
+        if any(phase.own_adapter for phase in self.phases[1:]):
+            raise ValueError(
+                "adapters of their own become one file by adding up, which adapter.min_rank cannot:"
+                " its ranks have an order"
+            )
 
     def _possible_training(self) -> None:
         goal = self.train.objective

@@ -191,6 +191,16 @@ class AdapterConfig(Strict):
         None, ge=1, le=1024, description="rank (oft: block size); derived when left out"
     )
     alpha: float | None = Field(None, gt=0, description="alpha; default: equal to the rank")
+    min_rank: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="ranks that act at every timestep of the UNet; the others join as the noise"
+        " falls (T-LoRA; lora and rslora); all act at every timestep when left out",
+    )
+    rank_power: float = Field(
+        1.0, gt=0, le=10, description="how late they join: (1 - t / T) to this power of them act"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="drop-out on the adapter's input")
     text_encoder: bool = Field(False, description="train an adapter in the text encoder(s) as well")
     text_targets: str | None = Field(

@@ -57,17 +57,20 @@ class Converted:
 
 def convert(
     path: Path, out: Path, layout: Layout, base: str | None = None, *,
-    skip_unknown: bool = False, tell: Tell = SILENT,
+    plain: bool = False, skip_unknown: bool = False, tell: Tell = SILENT,
 ) -> Converted:  # fmt: skip
     """Writes the adapter in another layout, exact in weight and strength.
 
-    skip_unknown: without what Kaiffin does not apply, which the header then names. Raises
-    AdapterError for what that layout cannot say.
+    plain: where its ranks depend on the timestep, which other programs do not know, one that is
+    the same at all of them in its place. skip_unknown: without what Kaiffin does not apply, which
+    the header then names. Raises AdapterError for what that layout cannot say.
     """
     _refuse_existing(out)
     opened = _opened(path, base, skip_unknown, tell)
-    writing.write(opened.file, out, layout, opened.table.layers_per_block)
-    file, words = opened.file, {name.partition(".")[0] for name in opened.file.embeddings}
+    with safe.about(path):
+        file = edit.with_all_ranks(opened.file) if plain else opened.file
+    writing.write(file, out, layout, opened.table.layers_per_block)
+    words = {name.partition(".")[0] for name in file.embeddings}
     return Converted(out, len(file.modules), len(words), file.layout, layout)
 
 
@@ -158,9 +161,10 @@ def merge_into(
                 f"{path}: the token {stack.tokens[0].word!r} cannot be merged into a base.",
                 "Use the adapter as it is.",
             )
-        stack.inject(family)
-        stack.adapters[""].merge()
-        stack.eject()
+        with safe.about(path):
+            stack.inject(family)
+            stack.adapters[""].merge()
+            stack.eject()
     if to == "folder":
         save(family, out)
         return MergedBase(out, base, len(specs))

@@ -15,6 +15,7 @@ from kaiffin.adapters.elsewhere.proof import NoReader, Proof, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
+from kaiffin.adapters.ranks import ranks_of
 from kaiffin.adapters.tokens import WORD
 from kaiffin.foundation.folder import read_json, write_json
 from kaiffin.foundation.kinds import KINDS
@@ -122,7 +123,8 @@ def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
         },
     )  # fmt: skip
     # The files of one run may stand beside each other; two subjects of one name may not.
-    return header | beginning.header(run)
+    timed = ranks_of(a)
+    return header | beginning.header(run) | (timed.header() if timed else {})
 
 
 def prove_files(

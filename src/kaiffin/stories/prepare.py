@@ -46,10 +46,13 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     resolution = config.data.resolution or facts.native_size
     photos = expanded(config.data.photos or Path()).resolve()
     out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
-    through = _through(config.base, facts.native_size, out / "cache", tell)
+    if config.data.masks == "auto":
+        through, listing = _masked(config, resolution, out, tell)
+    else:
+        through, listing = _through(config.base, facts.native_size, out / "cache", tell), None
     prepared = look_at(
-        config.data, config.subject, resolution, words=facts, through=through, out=out, tell=tell,
-        listing=_masked(config, resolution, out, tell) if config.data.masks == "auto" else None,
+        config.data, config.subject, resolution, words=facts, through=through, out=out,
+        listing=listing, tell=tell,
     )  # fmt: skip
     return PhotoSet(prepared, resolution, out / CONTACT_SHEET)
 
@@ -67,8 +70,13 @@ def _through(base: BaseConfig, native_size: int, kept: Path, tell: Tell) -> Thro
     return Through(load_autoencoder(base, runtime, tell), base.name, kept, tell)
 
 
-def _masked(config: Config, resolution: int, out: Path, tell: Tell) -> Listing:
-    """The photos with masks that the base makes, below `out`."""
+def _masked(
+    config: Config, resolution: int, out: Path, tell: Tell
+) -> tuple[Through, Listing]:  # fmt: skip
+    """The base's autoencoder, of a base that is opened whole, and the photos with masks that it
+    makes, below `out`."""
     family = load_base(config.base, Runtime.from_config(config.base), tell)
+    through = Through(family, config.base.name, out / "cache", tell)
     masker = Masker(family, config.subject.noun, resolution, config.data.background)
-    return masker.masked(sources.read(config.data, config.subject), out / MASKS, tell)
+    listing = masker.masked(sources.read(config.data, config.subject), out / MASKS, tell)
+    return through, listing

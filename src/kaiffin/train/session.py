@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kaiffin.adapters.load import load_adapter
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.ranks import ranks_of
 from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
@@ -142,8 +143,10 @@ def _as_in_file(config: Config, start: Lora) -> Config:
     kinds = Counter(layer.kind for layer in start.layers.values())
     if not ranks:
         return config  # an embedding alone
+    timed = start.ranks
     found = {
         "rank": max(1, ranks.most_common(1)[0][0]), "alpha": alphas.most_common(1)[0][0] or 1.0,
+        "min_rank": timed.min_rank if timed else None, "rank_power": timed.power if timed else 1.0,
         "targets": "as in the file", "kind": kinds.most_common(1)[0][0],
         "text_encoder": any(name.startswith("text_encoder") for name in start.layers),
     }  # fmt: skip
@@ -180,6 +183,7 @@ def _adapters(
         else:
             seed = derived_seed(config.train.seed, "phase", name) if name else config.train.seed
             made[name] = Lora.create(_specs(config, family), full_modules(family), seed)
+            made[name].ranks = ranks_of(config.adapter)
     return made
 
 

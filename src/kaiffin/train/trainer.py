@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -152,7 +151,7 @@ class Trainer:
         with self.crew.telling():
             for part in self.crew.parts(accumulate):
                 number = self.step * accumulate + part
-                for batches in _passes(self.inputs.batches(number)):
+                for batches in passes(self.inputs.batches(number)):
                     losses = self.losses(batches, self.crew.piece(number))
                     weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
                     self.scaler.scale(torch.stack(weighted).sum() * share).backward()
@@ -321,13 +320,13 @@ class Trainer:
         self.step, self.finished = state.step, state.facts.get("finished", False)
 
 
-def _passes(batches: list[Batch]) -> list[list[Batch]]:
-    """What goes forward and backward together: what is of one size; and what is held to the base by
-    itself, so that it takes time and no memory."""
-    found: defaultdict[object, list[Batch]] = defaultdict(list)
+def passes(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """What goes forward and backward together: what is of one size, and what is held to the base
+    by itself, so that it takes time and no memory."""
+    alike: dict[object, list[Batch]] = {}
     for batch in batches:
-        found[batch.role == KEEP, batch.mean.shape[1:]].append(batch)
-    return list(found.values())
+        alike.setdefault((batch.role == KEEP, batch.mean.shape[1:]), []).append(batch)
+    return list(alike.values())
 
 
 def rate_factor(config: Config, step: int) -> float:

@@ -50,6 +50,13 @@ def test_a_folder_is_told_by_its_name_alone(tmp_path: Path) -> None:
     assert "secret" not in card.text(run)
 
 
+def test_what_others_make_of_ranks_by_timestep_is_said(run: Run, tmp_path: Path) -> None:
+    text = card.text(made_run(tmp_path / "timed", **{"adapter.rank": 8, "adapter.min_rank": 4}))
+    assert "| ranks at the most noise | 4 |" in text
+    assert "convert kaiffin.safetensors plain.safetensors --to kohya --plain" in text
+    assert "--plain" not in card.text(run)
+
+
 @pytest.mark.parametrize(
     ("kind", "peft", "row"),
     [("lora", True, "rank"), ("dora", True, "rank"), ("lokr", False, "rank"),

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import re
 from logging.handlers import BufferingHandler
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from kaiffin.adapters.elsewhere.proof import Proof, accepted_names, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import safe, writing
 from kaiffin.adapters.files.tables import published
+from kaiffin.adapters.ranks import RankSchedule
 from kaiffin.adapters.stack import full_modules
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.models.base import ModelFamily
@@ -152,6 +154,25 @@ def test_what_becomes_of_dora_elsewhere_is_said(sd: ModelFamily, tmp_path: Path)
         assert len(made.sentences) == 1 + len(said)
         for line, start in zip(made.sentences[1:], said, strict=True):
             assert line.startswith(f"note: {start}")
+
+
+def test_what_becomes_of_ranks_that_depend_on_the_timestep_is_said(
+    sd: ModelFamily, tmp_path: Path
+) -> None:
+    """Like is compared with like: all ranks, which is what others see. The note says how far that
+    is from our output in the middle of all timesteps."""
+    paths, found = [], one_alpha(varied(sd, targets=SOME))
+    for metadata in ({}, RankSchedule(1).header()):
+        found.metadata = metadata
+        paths.append(tmp_path / f"{len(metadata)}.safetensors")
+        writing.write(found, paths[-1], "kohya")
+    plain, timed = (proof(path, sd) for path in paths)
+    assert timed.holds
+    assert (timed.effect, timed.difference) == (plain.effect, plain.difference)
+    (line,) = timed.quirks
+    assert not plain.quirks
+    assert "here 1 act at the most noise" in line
+    assert re.search(r"by [1-9]\d*% of the adapter's effect", line)
 
 
 @pytest.mark.parametrize(("kind", "scripts"), [("lora", True), ("loha", False), ("dora", False)])

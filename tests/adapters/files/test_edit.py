@@ -17,6 +17,7 @@ from torch import Tensor
 from kaiffin.adapters.files import edit, reading
 from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.lora import Lora
+from kaiffin.adapters.ranks import RankSchedule
 from kaiffin.adapters.stack import full_modules
 from kaiffin.cli.main import main
 from kaiffin.foundation.errors import AdapterError
@@ -124,6 +125,47 @@ def test_difference() -> None:
     itself = by_block(one, one)["unet.mid_block"]
     assert itself.distance == pytest.approx(0, abs=1e-6)
     assert by_block(two, one)["unet.up_blocks.1"].distance == math.inf
+
+
+@pytest.mark.parametrize(("least", "power"), [(2, 1.0), (1, 2.0), (6, 1.0)])
+def test_a_plain_file_is_the_nearest_to_ranks_that_depend_on_the_timestep(
+    least: int, power: float
+) -> None:
+    """Against a solver that is given the update at every timestep, written out."""
+    parts, times = layer(6, 5, 7, 1), 4000
+    found = adapter(x=parts)
+    found.modules["text_encoder.x"] = layer(2, 4, 4, 0)
+    found.metadata = {"kept": "1", **RankSchedule(least, power).header()}
+
+    def at(share: float) -> Tensor:
+        cut = parts["lora_up.weight"].clone()
+        cut[:, int((1 - share) ** power * (6 - least)) + least :] = 0
+        return full({**parts, "lora_up.weight": cut}).flatten()
+
+    every = torch.stack([at((time + 0.5) / times) for time in range(times)])
+    best = torch.linalg.lstsq(torch.ones(times, 1).double(), every).solution.view(5, 7)
+    made = edit.with_all_ranks(found)
+    assert made.metadata == {"kept": "1"}
+    assert torch.allclose(full(made.modules["unet.x"]), best, atol=2e-3)
+    assert made.modules["unet.x"]["lora_up.weight"].shape == (5, 6)
+    assert made.modules["text_encoder.x"] is found.modules["text_encoder.x"]
+    if least < 6:
+        assert not torch.allclose(best, full(parts), atol=0.1)
+        worse = every - full(parts).flatten()
+        assert (every - best.flatten()).square().sum() < worse.square().sum()
+    with pytest.raises(AdapterError, match="all its ranks act at every timestep"):
+        edit.with_all_ranks(made)
+
+
+def test_what_depends_on_the_timestep_is_neither_added_up_nor_cut_down() -> None:
+    found = adapter(x=layer(2, 4, 4, 0))
+    found.metadata = RankSchedule(1).header()
+    for refused in (
+        lambda: edit.merge([(adapter(x=layer(2, 4, 4, 0)), 1.0), (found, 1.0)]),
+        lambda: edit.resize(found, rank=1, tell=SILENT),
+    ):
+        with pytest.raises(AdapterError, match=r"ranks that depend on the timestep.* --plain"):
+            refused()
 
 
 def test_what_cannot_be_added_up_is_named() -> None:

@@ -176,6 +176,18 @@ def test_ai_toolkit(photos: Path, tmp_path: Path) -> None:
     assert config.sample.preview_prompts == ("{token} on a cliff",)
     assert config.sample.size == (768, 512)
     assert "sample.walk_seed" in told(made, "none")
+    assert config.train.objective.keep is None
+    kept = {"diff_output_preservation": True, "diff_output_preservation_multiplier": 0.5}
+    for more, share, noun in (
+        ({"diff_output_preservation_class": "dog"}, 1.0, "dog"),
+        ({}, 0.25, ""),
+    ):
+        process["train"] = {**process["train"], **kept, **more}
+        config = take(str(ai_toolkits_file(tmp_path, process))).config
+        goal = config.train.objective
+        assert (goal.keep, goal.keep_share) == (0.5 if noun else None, share)
+        assert config.subject.noun == noun
+        kept["diff_output_preservation_class"] = ""
     flux = {"name_or_path": "black-forest-labs/FLUX.1-dev", "is_flux": True}
     file = ai_toolkits_file(tmp_path, {**process, "model": flux})
     with pytest.raises(UserError, match=r"another model .flux"):

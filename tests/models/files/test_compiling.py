@@ -10,6 +10,7 @@ from made_adapters import varied
 
 from kaiffin.adapters.files import writing
 from kaiffin.adapters.load import load_adapter
+from kaiffin.adapters.ranks import RankSchedule
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
@@ -24,10 +25,13 @@ def family(path: Path, compiled: bool) -> ModelFamily:
 
 @pytest.mark.slow  # the compiler takes its time
 def test_pictures_and_gradients_are_those_of_the_plain_base(sd_path: Path, tmp_path: Path) -> None:
-    """Without an adapter, with one that came later, and without."""
+    """Without an adapter, with one that came later, whose ranks depend on the timestep, and
+    without."""
     path = tmp_path / "a.safetensors"
     plain, compiled = family(sd_path, False), family(sd_path, True)
-    writing.write(varied(plain), path, "kohya", plain.layers_per_block)
+    found = varied(plain)
+    found.metadata = RankSchedule(1).header()
+    writing.write(found, path, "kohya", plain.layers_per_block)
     stacks = [load_adapter(path, one) for one in (plain, compiled)]
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(2, plain.latent_channels, 8, 8, generator=rng)
@@ -45,8 +49,8 @@ def test_pictures_and_gradients_are_those_of_the_plain_base(sd_path: Path, tmp_p
                 stack.eject()
                 if is_worn:
                     stack.inject(one)
-            expected, found = outputs()
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+            expected, got = outputs()
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
             seen.append(expected)
     assert not torch.allclose(seen[0], seen[1], atol=1e-2), "the adapter does something"
     assert torch.equal(seen[0], seen[2])

@@ -138,6 +138,7 @@ def _training(config: Config, manifest: Mapping[str, Any]) -> str:
         "optimizer": train.optimizer,
         "learning rate": train.lr,
         f"{kind.rank} / alpha": sizes,
+        **({"ranks at the most noise": adapter.min_rank} if adapter.min_rank else {}),
         "trained layers": adapter.targets,
         "trainable weights": f"{manifest.get('trainable', 0):,}",
         "prior weight": config.data.prior.weight,
@@ -152,6 +153,12 @@ def _elsewhere(run: Run, base: str, spec: Spec, prompt: str) -> str:
     file, token = run.adapter_path.name, run.config.subject.token
     embedding = run.part_path("embedding")
     lines = [f"In ComfyUI or A1111: copy `{file}` into their folder of LoRA models."]
+    if run.config.adapter.min_rank:
+        lines.append(
+            "Its ranks depend on the timestep, which others do not read there: they let all act at"
+            f" every one. For them: `kaiffin adapter convert {file} plain.safetensors --to kohya"
+            " --plain`."
+        )
     if embedding.is_file():
         lines.append(
             f"`{token}` is a token of its own. A1111 finds it in `{file}`; for ComfyUI copy"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from kaiffin.adapters import ranks
 from kaiffin.adapters.files.norms import Parts, inner, strength
 from kaiffin.adapters.files.reading import AdapterFile
 from kaiffin.adapters.kinds import kind_of, rank_of
@@ -42,12 +43,37 @@ def with_one_alpha(adapter: AdapterFile) -> AdapterFile:
     return replace(adapter, modules=modules)
 
 
+def with_all_ranks(adapter: AdapterFile) -> AdapterFile:
+    """One update at every timestep in place of one whose ranks depend on it (see ranks.py): their
+    mean over all times, which by squares is the nearest to all of them.
+
+    It has the same factors, each rank as strong as the share of times at which it acts. Raises
+    AdapterError where the ranks are all at work already.
+    """
+    schedule = ranks.read(adapter.metadata, adapter.modules)
+    if schedule is None:
+        raise AdapterError("all its ranks act at every timestep.", "Use it as it is.")
+    modules = {}
+    for name, parts in adapter.modules.items():
+        if ranks.is_timed(name):
+            up = parts["lora_up.weight"]
+            shares = torch.tensor(schedule.shares(rank_of(parts))).view(
+                1, -1, *[1] * (up.dim() - 2)
+            )
+            parts = {**parts, "lora_up.weight": (up * shares).to(up.dtype)}
+        modules[name] = parts
+    metadata = {key: value for key, value in adapter.metadata.items() if key != ranks.HEADER}
+    return replace(adapter, modules=modules, metadata=metadata)
+
+
 # --- merge ------------------------------------------------------------------------------------
 
 
 def merge(adapters: Sequence[tuple[AdapterFile, float]]) -> AdapterFile:
     """The weighted sum of adapters as one, exactly: ranks add up. fp32."""
     first = adapters[0][0]
+    for adapter, _ in adapters:
+        ranks.refuse(adapter.metadata, "a sum of adapters has one update for all of them")
     modules: dict[str, dict[str, Tensor]] = {}
     for name in dict.fromkeys(n for adapter, _ in adapters for n in adapter.modules):
         present = [(a.modules[name], w) for a, w in adapters if name in a.modules]
@@ -142,6 +168,7 @@ def resize(
     """
     if not adapter.modules:
         raise AdapterError("has no layers to cut down.")
+    ranks.refuse(adapter.metadata, "which of them stay would depend on it, too")
     modules, cuts = {}, {}
     with tell.progress("layers", len(adapter.modules)) as wait:
         for name, parts in adapter.modules.items():

@@ -108,9 +108,12 @@ ROWS = (
     needless("train.noise_scheduler", "the base's own"),
     none("train.timestep_type train.content_or_style train.min_denoising_steps"
          " train.max_denoising_steps", "all noise levels are drawn alike"),
-    none("train.diff_output_preservation train.diff_output_preservation_multiplier"
-         " train.diff_output_preservation_class train.blank_prompt_preservation"
-         " train.reg_weight", "data.prior.weight keeps the class"),
+    together("train.diff_output_preservation train.diff_output_preservation_multiplier"
+             " train.diff_output_preservation_class",
+             "train.objective.keep, train.objective.keep_share, subject.noun",
+             note="here half of the captions are further wordings of the class"),
+    none("train.blank_prompt_preservation train.reg_weight",
+         "train.objective.keep or data.prior.weight keeps the class"),
     needless("train.train_unet", "the UNet is trained unless a phase says else"),
     needless("train.disable_sampling train.skip_first_sample train.force_first_sample"
              " train.unload_text_encoder train.cache_text_embeddings train.xformers train.sdp"
@@ -170,6 +173,7 @@ def _dotted(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def finish(draft: Draft) -> None:
     """What is said by several settings together."""
     _subject(draft)
+    _kept(draft)
     common.kept_tags(draft, "datasets.keep_tokens")
     _network(draft)
     _learning(draft)
@@ -198,6 +202,24 @@ def _subject(draft: Draft) -> None:
         draft.miss("datasets.folder_path", "no folder of photos is named: give data.photos")
     if draft.value("datasets.num_repeats", 1) != 1:
         draft.take("datasets.num_repeats", {}, "of one folder they change nothing")
+
+
+def _kept(draft: Draft) -> None:
+    """Their differential output preservation, in every step."""
+    kept = "train.diff_output_preservation"
+    noun = draft.value(f"{kept}_class") or draft.ours.get("subject.noun")
+    if not draft.on(kept):
+        return
+    if not noun:
+        draft.miss(kept, "the class is not told: with --class, say --train.objective.keep 1, too")
+        return
+    weight = draft.number(f"{kept}_multiplier")
+    settings = {
+        "train.objective.keep": 1.0 if weight is None else weight,
+        "train.objective.keep_share": 1.0, "subject.noun": str(noun),
+    }  # fmt: skip
+    note = "half of the captions are further wordings of the class; a share of 0.25 takes less time"
+    draft.take(kept, settings, note)
 
 
 def _network(draft: Draft) -> None:

@@ -52,6 +52,10 @@ class Schedule(Protocol):
         """The time below which this share of all times lies, 0 to 1; 0-dimensional."""
         ...
 
+    def share_of(self, t: Tensor) -> Tensor:
+        """The share (B,) of all times that lies below each: the inverse of `time_at`."""
+        ...
+
     def middle(self) -> Tensor:
         """The time in the middle of all, 0-dimensional: where the export proof probes."""
         ...
@@ -150,6 +154,9 @@ class NoiseSchedule:
 
     def time_at(self, share: float) -> Tensor:
         return torch.tensor(min(int(share * self.num_timesteps), self.num_timesteps - 1))
+
+    def share_of(self, t: Tensor) -> Tensor:
+        return t / self.num_timesteps
 
     def middle(self) -> Tensor:
         return torch.tensor(self.num_timesteps // 2)
