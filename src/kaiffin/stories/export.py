@@ -109,7 +109,7 @@ def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
     )  # fmt: skip
     header = writing.metadata(
         base, kind=a.kind, rank=a.rank or 1, alpha=a.alpha or 1.0, title=title,
-        trigger=config.subject.phrase,
+        trigger=", ".join(one.phrase for one in config.everyone),
         facts={
             "steps": step, "seed": config.train.seed,
             "optimizer": config.train.optimizer, "learning_rate": config.train.lr,

@@ -1,0 +1,23 @@
+"""Several subjects in one config: each seen as if it were the only one. Torch-free."""
+
+from __future__ import annotations
+
+from kaiffin.foundation.config import Config
+
+
+def focused(config: Config, number: int) -> Config:
+    """`config` as it is of the `number`-th subject, from 0: its word and its photos."""
+    one = config.subjects[number]
+    data = config.data.model_copy(update={"photos": one.photos})
+    return config.model_copy(update={"subject": one.itself, "data": data})
+
+
+def place(config: Config) -> int:
+    """Which of its subjects `config` is of, from 0."""
+    return config.everyone.index(config.subject)
+
+
+def prior_weight(config: Config, word: str) -> float:
+    """Of the subject with this word: its own, else that of all."""
+    own = {one.token: one.prior_weight for one in config.subjects}.get(word)
+    return own if own is not None else config.data.prior.weight or 0.0
