@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib import metadata as package
 from pathlib import Path
@@ -15,6 +16,7 @@ from kaiffin.adapters.elsewhere.proof import NoReader, Proof, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
+from kaiffin.adapters.files.subject import EVERYONE
 from kaiffin.adapters.tokens import WORD
 from kaiffin.foundation.folder import read_json, write_json
 from kaiffin.foundation.kinds import KINDS
@@ -121,6 +123,8 @@ def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
             "prior_loss_weight": config.data.prior.weight or None,
         },
     )  # fmt: skip
+    if len(config.subjects) > 1:
+        header[EVERYONE] = json.dumps([[one.token, one.noun] for one in config.subjects])
     # The files of one run may stand beside each other; two subjects of one name may not.
     return header | beginning.header(run)
 
