@@ -27,7 +27,7 @@ from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import Folder, explained, file_name, read_json, write_folder
 from kaiffin.foundation.paths import anchored
 from kaiffin.foundation.settings import dump, load
-from kaiffin.foundation.several import focused, place
+from kaiffin.foundation.several import by_subject, number_of
 
 PREFIX = "step-"
 # What lies in a folder that `prepare` or a training wrote about photos.
@@ -83,9 +83,7 @@ class Run(Folder):
 
     def by_subject(self) -> list[Run]:
         """The run as it is of each of its subjects; itself, where it has one."""
-        if not self.config.subjects:
-            return [self]
-        return [Run(self.path, focused(self.config, n)) for n in range(len(self.config.subjects))]
+        return [Run(self.path, config) for config in by_subject(self.config)]
 
     # --- names ------------------------------------------------------------------------------
 
@@ -138,7 +136,7 @@ class Run(Folder):
     def choice_path(self) -> Path:
         """What `choose` measured and recommends; its sheet has the same name and ends in .png. Of
         several subjects each has its own."""
-        number = place(self.config) + 1
+        number = number_of(self.config) + 1
         return self.path / ("choice.json" if number == 1 else f"choice-{number}.json")
 
     def photos_folder(self, number: int = 1) -> Path:
@@ -149,7 +147,7 @@ class Run(Folder):
     @property
     def photos_manifest(self) -> Path:
         """Of the subject's folder of photos, or the first: every file, its crop and captions."""
-        return self.photos_folder(place(self.config) + 1) / PHOTOS_MANIFEST
+        return self.photos_folder(number_of(self.config) + 1) / PHOTOS_MANIFEST
 
     @property
     def evaluation(self) -> Path:

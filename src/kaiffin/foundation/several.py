@@ -12,7 +12,12 @@ def focused(config: Config, number: int) -> Config:
     return config.model_copy(update={"subject": one.itself, "data": data})
 
 
-def place(config: Config) -> int:
+def by_subject(config: Config) -> list[Config]:
+    """`config` as it is of each of its subjects; itself, where it has one."""
+    return [focused(config, number) for number in range(len(config.subjects))] or [config]
+
+
+def number_of(config: Config) -> int:
     """Which of its subjects `config` is of, from 0."""
     return config.everyone.index(config.subject)
 

@@ -21,7 +21,7 @@ from kaiffin.foundation.hashes import kept_sha256
 from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
 from kaiffin.foundation.settings import changed, flat
-from kaiffin.foundation.several import focused
+from kaiffin.foundation.several import by_subject
 from kaiffin.foundation.tell import Tell
 
 SAMPLE = 16  # photos by which a folder is known
@@ -57,7 +57,7 @@ def photo_folders(config: Config) -> list[Path | None]:
 def by_folder(config: Config) -> list[Config]:
     """The config as it is of each of its `photo_folders`: its photos, and whom they show."""
     if config.subjects:
-        return [focused(config, number) for number in range(len(config.subjects))]
+        return by_subject(config)
     sections = (
         config.data.model_copy(update={"photos": folder}) for folder in photo_folders(config)
     )
