@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 from kaiffin.foundation.config import Config
 
 
@@ -26,3 +30,11 @@ def prior_weight(config: Config, word: str) -> float:
     """Of the subject with this word: its own, else that of all."""
     own = {one.token: one.prior_weight for one in config.subjects}.get(word)
     return own if own is not None else config.data.prior.weight or 0.0
+
+
+def with_photos(
+    subjects: Sequence[Mapping[str, Any]], folders: Sequence[Path]
+) -> list[dict[str, Any]]:
+    """`subjects` of a config as plain data, each with its folder of photos."""
+    pairs = zip(subjects, folders[: len(subjects)], strict=True)
+    return [{**one, "photos": str(folder)} for one, folder in pairs]

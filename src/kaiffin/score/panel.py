@@ -17,7 +17,7 @@ from torch import Tensor
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import ConfigError, PhotoError
+from kaiffin.foundation.errors import PhotoError
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted
@@ -125,14 +125,9 @@ def open_panel(
 def panel_of(runs: Sequence[Run], config: Config, *, tell: Tell) -> Panel:
     """The judges before the photos of `runs`, or of `score.like`: never without any.
 
-    Photos count as held out where none of the runs was trained on them. Raises as `open_panel`,
-    PhotoError where no photo is there, and ConfigError for `score.like` of several subjects.
+    Photos count as held out where none of the runs was trained on them. Raises as `open_panel`, and
+    PhotoError where no photo is there.
     """
-    if config.score.like and len(config.subjects) > 1:
-        raise ConfigError(
-            f"--like {config.score.like} shows one subject, and {runs[0].path} has several.",
-            "Leave it out; data.hold_out keeps photos of each to judge by.",
-        )
     photos = subject_photos(runs, config.score.like, tell=tell)
     panel = open_panel(config, photos, cache=runs[0].cache / "scores", tell=tell)
     if panel.references is None:

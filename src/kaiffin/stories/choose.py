@@ -18,7 +18,7 @@ from PIL import Image
 
 from kaiffin.data.images import open_photo
 from kaiffin.foundation.config import Config
-from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
@@ -79,7 +79,7 @@ def choose(
 
     changes: of `score` and `sample` in the run's config; budget: seconds that making pictures may
     take. Raises RunError for a run without candidates, PhotoError without photos to compare with,
-    ConfigError where no judge is named for a real base.
+    ConfigError where no judge is named for a real base, or photos to judge several subjects by.
     """
     run = Run.open(path)
     config = base_now(run, changed(run.config, **(changes or {})), changes or (), tell)
@@ -90,7 +90,7 @@ def choose(
             f"{path}: holds no candidates to choose from.",
             "Train it further with `kaiffin resume`, or anew: every training keeps some.",
         )
-    panels = [panel_of([own], config, tell=tell) for own in run.by_subject()]
+    panels = _panels(run, config, tell)
     family = load_base(config.base, Runtime.from_config(config.base), tell)
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()
@@ -118,7 +118,7 @@ def promising(
     """
     candidates = [(step, path) for step, path in run.candidates() if since < step <= until]
     config, few = few_steps(run.config, tell=SILENT)
-    panels = [panel_of([own], run.config, tell=tell) for own in run.by_subject()]
+    panels = _panels(run, run.config, tell)
     questions = _questions(run, config, panels, family)
     gallery = Gallery(run.evaluation, family, few)
     _make(gallery, questions, candidates, batch_size, tell)
@@ -131,6 +131,17 @@ def promising(
         f"stopping: {counted(len(later), 'candidate')} after step {found.highest} came no further"
     )
     return False
+
+
+def _panels(run: Run, config: Config, tell: Tell) -> list[Panel]:
+    """The judges before the photos of each subject."""
+    like = config.score.like
+    if like and len(config.subjects) > 1:
+        raise ConfigError(
+            f"--like {like} shows one subject, and {run.path} has several.",
+            "Leave it out; data.hold_out keeps photos of each to judge by.",
+        )
+    return [panel_of([own], config, tell=tell) for own in run.by_subject()]
 
 
 def _questions(
