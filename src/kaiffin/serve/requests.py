@@ -42,8 +42,8 @@ Name = Annotated[str, Field(max_length=80, description="what people call it")]
 # does. Where an id can stand instead, the request has it beside the config.
 WITHOUT = {
     "version", "base.vae", "base.device", "base.text_device", "base.compile", "data.photos",
-    "data.format", "data.links", "adapter.init_from", "phases.photos", "subjects.photos", "train.tensorboard",
-    "score.judge", "score.identity_judge", "score.like", "score.prompts",
+    "data.format", "data.links", "adapter.init_from", "phases.photos", "subjects.photos",
+    "train.tensorboard", "score.judge", "score.identity_judge", "score.like", "score.prompts",
 }  # fmt: skip
 CEILINGS = {
     "data.resolution": SIDE, "data.hold_out": 1000, "data.prior.num_images": 500,

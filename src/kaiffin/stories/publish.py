@@ -106,8 +106,8 @@ def publish(
         adapter = safe.model_hash(place / run.adapter_path.name)
         url = ""
         if is_upload:
-            names = " and ".join(one.phrase for one in run.config.everyone)
-            said = f"{names}, taught with Kaiffin"
+            whom = " and ".join(one.phrase for one in run.config.everyone)
+            said = f"{whom}, taught with Kaiffin"
             name = to.removeprefix(HUB)
             url = push(place, name, private=terms.private, message=said, tell=tell)
         else:

@@ -56,13 +56,14 @@ def text(run: Run, shown: Shown | None = None) -> str:
     phrases = [one.phrase for one in config.everyone]
     # Markdown takes <word> for a tag and shows nothing.
     title = " and ".join(f"`{one}`" if "<" in one else one for one in phrases)
+    whom = f"the subjects {title}" if len(phrases) > 1 else f"the subject {title}"
     return f"""---
 {front.to_yaml()}
 ---
 
 # {title}
 
-{KINDS[config.adapter.kind].title} adapter that teaches `{base}` the subject{"s" * (len(phrases) > 1)} {title}. Put
+{KINDS[config.adapter.kind].title} adapter that teaches `{base}` {whom}. Put
 {" or ".join(f"`{one}`" for one in phrases)} into the prompt.
 
 {_gallery(shown)}## Use

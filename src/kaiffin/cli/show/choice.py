@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def advice(found: Advice) -> None:
     """The table, the verdict and where to look."""
-    for name, choice in zip(found.subjects, (found.choice, *found.others), strict=True):
+    for name, choice in zip(found.subjects or [""], (found.choice, *found.others), strict=True):
         if found.others:
             console.print(f"{name}:", style="bold")
         _told(choice)
