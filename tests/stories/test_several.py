@@ -44,7 +44,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, sd_path: Path) -> Path:
     (top / "prompts.yaml").write_text(yaml.safe_dump(PROMPTS))
     clip = tiny.tiny_clip(top / "tiny-clip")
     subjects = [
-        {"token": "kai", "noun": "bird", "photos": str(top / "kai")},
+        {"token": "kai", "noun": "bird", "photos": str(top / "kai"), "prior_weight": 0},
         {"token": "tobbul", "noun": "bear", "photos": str(top / "tobbul"), "prior_weight": 0.3},
     ]
     score = {
