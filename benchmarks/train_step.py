@@ -67,7 +67,7 @@ def ours(
         "data.prior.weight": 0.0, "train.schedule": "constant", "data.upscale": True,
         "data.resolution": side,
     }  # fmt: skip
-    config, _ = derive(build(override({}, given)), PHOTOS, family.native_size)
+    config, _ = derive(build(override({}, given)), [PHOTOS], family.native_size)
     prepared = prepare(config.data, config.subject, side)
     dataset = Dataset(prepared.examples, [], config.data, 0)
     specs = {"unet": LoraSpec("attention", RANK, RANK, kind=kind)}

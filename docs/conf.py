@@ -59,7 +59,8 @@ CONTENTS = {
     ],
     "Guides": [
         "teaching", "guides/what-you-want", "photos", "guides/captions", "guides/methods",
-        "guides/prompts", "guides/ways-in", "guides/together", "guides/recipes", "guides/devices",
+        "guides/prompts", "guides/ways-in", "guides/together", "guides/several", "guides/recipes",
+        "guides/devices",
         "guides/troubles",
         "choosing", "experiments", "adapters", "bases", "studio", "serving",
     ],

@@ -184,6 +184,19 @@ def test_personalising_is_counted_as_the_judge_names_it(tmp_path: Path) -> None:
     assert f"{found.class_kept} ({found.class_kept_before}) of 20" in row
 
 
+@pytest.mark.slow  # a judge and a training
+def test_two_taught_in_one_adapter_are_each_right(tmp_path: Path) -> None:
+    """By the network that knows the truth, in places that no photo shows."""
+    personalise = opened("personalise")
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    truth = load_truth(tmp_path / "truth.safetensors")
+    run = personalise.taught_together(list(world.SUBJECTS), tmp_path, "miniature", {})
+    for subject in world.SUBJECTS:
+        found = personalise.shown(subject, run, tmp_path, family, truth)
+        assert found.right["both"] >= 0.9 * found.pictures, found
+        assert found.class_kept >= 18, "of 20"
+
+
 def test_ways_of_choosing_are_compared_by_training() -> None:
     """Two trainings in which the last checkpoint lost the place, one in which it did not."""
     choosing = opened("choosing")

@@ -85,7 +85,7 @@ def test_shipped_configs_are_valid(path: Path) -> None:
     is_sweep = "trials" in read_yaml(path)
     found = [t.config for t in read(path)[1]] if is_sweep else [load(path)]
     for config in found:
-        full, _ = derive(config, 10, 512)
+        full, _ = derive(config, [10], 512)
         assert full.train.steps
 
 

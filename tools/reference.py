@@ -261,7 +261,7 @@ def preset_numbers() -> str:
     rows = []
     for base, side in (("small (the miniature)", 64), ("full-size", 512)):
         for count in (1, 3, 6, 20):
-            found = flat(derive(given, count, side)[0])
+            found = flat(derive(given, [count], side)[0])
             rows.append(" | ".join([base, str(count), *(f"{found[name]:g}" for name in names)]))
     return table(f"base | photos | {' | '.join(code(name) for name in names)}", rows)
 

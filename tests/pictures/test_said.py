@@ -25,7 +25,7 @@ def file(path: Path, header: dict[str, str] | None = None, key: str = "lora_unet
 
 
 def reader(library: Library | None, worn: Sequence[Path] = (), **sample: str) -> Reader:
-    return Reader(SampleConfig(**sample), library, None, worn, Heard())
+    return Reader(SampleConfig(**sample), library, (), worn, Heard())
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_subject_of_a_base_is_its_first_adapter_s(
     for one, asked in ((given, prompt), (named, f"{prompt} <lora:toy:1><lora:other:1>")):
         found = one.read(asked)
         assert found.text == text
-        assert found.subject.phrase in ("my cat tabby", "sks dog")
+        assert found.subjects[0].phrase in ("my cat tabby", "sks dog")
         notes = [note for note in one.tell.notes if "{token}" in note]  # ty: ignore[unresolved-attribute]
         assert notes == ([f"note: {{token}} is {said}, as {toy} says"] if said else [])
 
@@ -57,8 +57,8 @@ def test_a_subject_that_nothing_names(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=rf"\{{noun\}} is not known: .*{said}") as error:
             reader(None, worn).read("a {noun}")
         assert error.value.fix == "Write the words themselves into the prompt."
-        assert reader(None, worn).read("a cat").subject == SubjectConfig()
-    own = Reader(SampleConfig(), None, SubjectConfig(token="kai", noun="bird"), [bare], Heard())
+        assert reader(None, worn).read("a cat").subjects == (SubjectConfig(),)
+    own = Reader(SampleConfig(), None, (SubjectConfig(token="kai", noun="bird"),), [bare], Heard())
     assert own.read("a {token} {noun}").text == "a kai bird"
 
 

@@ -28,7 +28,7 @@ def inputs(
         "data.photos": folder, "subject.noun": "thing", "train.steps": 4, "train.batch_size": 2,
         "data.prior.weight": 0.0, **changes,
     }  # fmt: skip
-    config, _ = derive(build(override({}, given)), 4, 64)
+    config, _ = derive(build(override({}, given)), [4], 64)
     examples = prepare(config.data, config.subject, 64).examples
     dataset = Dataset(examples, [], config.data, config.train.seed)
     runtime = Runtime.from_config(config.base, config.train.precision)

@@ -91,10 +91,10 @@ def test_the_average_is_the_exponential_one(sd: ModelFamily, folder: Path) -> No
 
 @pytest.mark.parametrize(("name", "rate"), [("adamw", 1e-4), ("lion", 2e-5), ("prodigy", 1.0)])
 def test_the_default_rate_follows_the_optimizer(name: str, rate: float) -> None:
-    config, notes = derive(build({"train": {"optimizer": name}}), 6, 512)
+    config, notes = derive(build({"train": {"optimizer": name}}), [6], 512)
     assert config.train.lr == pytest.approx(rate)
     assert any(note.startswith("train.lr = ") for note in notes)
-    given, _ = derive(build({"train": {"optimizer": name, "lr": 0.5}}), 6, 512)
+    given, _ = derive(build({"train": {"optimizer": name, "lr": 0.5}}), [6], 512)
     assert given.train.lr == 0.5
 
 

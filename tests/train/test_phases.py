@@ -61,7 +61,7 @@ def test_the_list_becomes_configs_of_their_own(tmp_path: Path) -> None:
     phases = [{"name": "a", "steps": 10, "lr": 0.1}, {"name": "b", "train": ["unet"]},
               {"name": "c", "own_adapter": True, "photos": "elsewhere"}]  # fmt: skip
     data = config(tmp_path, tmp_path, phases, **{"train.steps": 30, "adapter.text_encoder": True})
-    full, _ = derive(build(data), 4, 64)
+    full, _ = derive(build(data), [4], 64)
     made = expand(full)
     assert [(p.name, p.first, p.last) for p in made] == [("a", 0, 10), ("b", 10, 40), ("c", 40, 70)]
     assert [p.config.train.lr for p in made] == [0.1, 0.01, 0.01]

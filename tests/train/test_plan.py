@@ -86,7 +86,7 @@ def test_what_asks_the_base_is_part_of_the_price(
         "subject.noun": "owl", "data.prior.weight": 0.0, "train.batch_size": 2, "train.steps": 10,
         "train.accumulate": 2, **settings,
     }  # fmt: skip
-    config, _ = derive(build(override({}, given)), 2, 64)
+    config, _ = derive(build(override({}, given)), [2], 64)
     there: Any = {None: SimpleNamespace(examples=[0, 1])}
     plan = Plan.of(config, sd, Stack({}), expand(config), there)
     assert plan.of_base == pytest.approx(of_base)

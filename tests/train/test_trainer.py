@@ -37,7 +37,7 @@ def trainer(
         "adapter.rank": 4, "data.prior.weight": 0.0, "train.lr": 1e-2, "adapter.targets":
         "all-linear", **changes,
     }  # fmt: skip
-    config, _ = derive(build(override({}, given)), 4, 64)
+    config, _ = derive(build(override({}, given)), [4], 64)
     prepared = prepare(config.data, config.subject, 64)
     dataset = Dataset(prepared.examples, [], config.data, config.train.seed)
     a = config.adapter

@@ -30,7 +30,7 @@ def trained(family: ModelFamily, folder: Path, **changes: object) -> tuple[Train
         "adapter.rank": 2, "data.prior.weight": 0.0, "train.lr": 1e-2, "data.hold_out": 1,
         "adapter.dropout": 0.2, "adapter.targets": "attention", **changes,
     }  # fmt: skip
-    config, _ = derive(build(override({}, given)), 3, 64)
+    config, _ = derive(build(override({}, given)), [3], 64)
     prepared = prepare(config.data, config.subject, 64)
     dataset = Dataset(prepared.examples, [], config.data, 0)
     specs = {"unet": LoraSpec("attention", 2, 2.0, dropout=0.2)}

@@ -91,6 +91,10 @@ class Compare(Command):
 
     runs: list[Path] = argument("run folders, or a sweep's folder")
     last: bool = option(False, "the last adapter of each, not the one chosen")
+    subject: str | None = option(
+        None,
+        "the word of the subject that is compared, where a run has several; default: the first",
+    )
     batch_size: int = option(8, "pictures computed together", ge=1)
     out: Path = option(Path("comparison"), "folder that is written", panel="Output")
 
@@ -99,7 +103,7 @@ class Compare(Command):
         from kaiffin.stories.compare import compare
 
         found = compare(
-            self.runs, self.out, changes=self.settings, last=self.last,
+            self.runs, self.out, changes=self.settings, last=self.last, subject=self.subject,
             batch_size=self.batch_size, tell=self.tell,
         )  # fmt: skip
         self.answer(found, show.comparison)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kaiffin.cli.settings import Command, argument, option
+
+if TYPE_CHECKING:
+    from kaiffin.foundation.config import Config
 
 
 def helps() -> bool:
@@ -26,20 +30,27 @@ class Prepare(Command):
     takes = ("subject", "base", "data")
     short = ("subject", "base", "data")
 
-    photos: Path = argument("folder with photos")
+    photos: Path = argument("folder with photos, or a config.yaml that names some")
     out: Path | None = option(
         None, "folder that is written; default: prepared/ and the photos' name", panel="Output"
     )
 
     def __call__(self) -> None:
-        config = self.config({"data.photos": self.photos})
+        config = _config_of(self, self.photos)
         from kaiffin.cli.show import photos as show
         from kaiffin.data.findings import refuse_problems
         from kaiffin.stories.prepare import prepare
 
         found = prepare(config, self.out, tell=self.tell)
         self.answer(found, show.photo_set)
-        refuse_problems(found.prepared)
+        for one in found.every:
+            refuse_problems(one.prepared)
+
+
+def _config_of(command: Command, source: Path) -> Config:
+    """Of a config file, or of a folder with photos."""
+    is_config = source.suffix.lower() in {".yaml", ".yml", ".toml"} or source.is_file()
+    return command.config({}, source) if is_config else command.config({"data.photos": source})
 
 
 class Caption(Command):
@@ -93,13 +104,7 @@ class Train(Command):
     )
 
     def __call__(self) -> int:
-        is_config = (
-            self.source.suffix.lower() in {".yaml", ".yml", ".toml"} or self.source.is_file()
-        )
-        if is_config:
-            config = self.config({}, self.source)
-        else:
-            config = self.config({"data.photos": self.source})
+        config = _config_of(self, self.source)
         from kaiffin.cli.show import training as show
         from kaiffin.stories.plan import plan
         from kaiffin.stories.train import train

@@ -77,7 +77,9 @@ class Dataset:
         ]
 
     def prior_batch(self, number: int, size: int) -> list[Draw]:
-        """The `number`-th batch of class pictures."""
+        """The `number`-th batch of class pictures; empty without any."""
+        if not self.prior:
+            return []
         chosen = _stream(len(self.prior), self.seed, "prior-order", number * size, size)
         return [self._draw(self.prior[i], "prior", number * size + k) for k, i in enumerate(chosen)]
 

@@ -69,6 +69,19 @@ def _some(lines: Sequence[str], limit: int, tell: Tell) -> None:
         tell.note(f"  and {len(lines) - limit:,} more like it, all in manifest.json")
 
 
+def refuse_shared(subjects: Sequence[Prepared]) -> None:
+    """PhotoError for a photo that is of two subjects: its words would mean both."""
+    known: dict[str, tuple[int, Path]] = {}
+    for number, prepared in enumerate(subjects):
+        for one in (*prepared.examples, *prepared.held_out):
+            of, before = known.setdefault(one.sha256, (number, one.path))
+            if of != number:
+                raise PhotoError(
+                    f"{before} and {one.path} are the same photo, and each is of another subject.",
+                    "Leave it to one of them.",
+                )
+
+
 def refuse_problems(prepared: Prepared) -> None:
     """PhotoError naming the first of the photos' problems, if there are any."""
     if not prepared.problems:

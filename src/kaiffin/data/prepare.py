@@ -12,7 +12,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,8 @@ Progress = Callable[[int, int], None]  # (done, total)
 
 @dataclass(frozen=True)
 class Example:
-    """One photo to train on. original_size: (width, height); role: instance or prior."""
+    """One photo to train on. original_size: (width, height); role: instance or prior; subject: whom
+    it shows, or whose class."""
 
     path: Path
     sha256: str
@@ -48,6 +49,7 @@ class Example:
     role: Literal["instance", "prior"] = "instance"
     repeats: int = 1
     mask_path: Path | None = None
+    subject: SubjectConfig = field(default_factory=SubjectConfig)
 
     @property
     def name(self) -> str:
@@ -122,7 +124,7 @@ def prepare(
         found += cannot_show(seen, through)
     examples = tuple(
         Example(s.path, e.sha256, s.captions, item.crop, (e.width, e.height), "instance",
-                s.repeats, s.mask_path)
+                s.repeats, s.mask_path, subject)
         for (s, e), item in zip(kept, items, strict=True)
     )  # fmt: skip
     held_out = _held_out(examples, data.hold_out, top)

@@ -7,6 +7,7 @@ derived. Torch-free.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,14 +24,16 @@ from kaiffin.foundation.sections import (
     LayerRule,
     PhaseConfig,
     SubjectConfig,
+    TaughtSubject,
     TrainConfig,
 )
+from kaiffin.foundation.text import same, word_pattern
 
 # Others import the sections from here: a config and its parts have one door.
 __all__ = [
     "CONFIG_VERSION", "SMALL_BASE", "AdapterConfig", "BaseConfig", "Config", "DataConfig",
     "EmbeddingConfig", "LayerRule", "PhaseConfig", "SampleConfig", "ScoreConfig", "Strict",
-    "SubjectConfig", "TrainConfig",
+    "SubjectConfig", "TaughtSubject", "TrainConfig",
 ]  # fmt: skip
 
 CONFIG_VERSION = 1
@@ -45,6 +48,9 @@ class Config(Strict):
 
     version: int = Field(CONFIG_VERSION, description="version of this format")
     subject: SubjectConfig = Field(default_factory=SubjectConfig)
+    subjects: tuple[TaughtSubject, ...] = Field(
+        (), description="several in one adapter, instead of subject and data.photos"
+    )
     base: BaseConfig = Field(default_factory=BaseConfig)
     data: DataConfig = Field(default_factory=DataConfig)
     adapter: AdapterConfig = Field(default_factory=AdapterConfig)
@@ -66,9 +72,30 @@ class Config(Strict):
             )
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_is_meant(cls, data: Any) -> Any:
+        """Where several are listed, `subject` and `data.photos` are of the first, unless said."""
+        listed = data.get("subjects") if isinstance(data, Mapping) else None
+        first = listed[0] if isinstance(listed, list | tuple) and listed else None
+        if not isinstance(first, Mapping):
+            return data
+        word = {name: first[name] for name in SubjectConfig.model_fields if name in first}
+        given = data.get("data") or {}
+        photos = {"photos": first.get("photos")} if isinstance(given, Mapping) else {}
+        return {**data, "subject": data.get("subject") or word, "data": {**photos, **given}}
+
+    @property
+    def everyone(self) -> tuple[SubjectConfig, ...]:
+        """All who are learnt: `subjects`, or `subject` alone."""
+        return tuple(one.itself for one in self.subjects) or (self.subject,)
+
     @model_validator(mode="after")
     def _possible_together(self) -> Config:
-        if self.data.prior.weight and not (self.subject.noun or self.data.prior.prompt):
+        if self.subjects:
+            self._possible_subjects()
+            self._possible_with_subjects()
+        if self.data.prior.weight and not (self._has_nouns or self.data.prior.prompt):
             raise ValueError("data.prior.weight needs subject.noun: the prior shows the class")
         self._possible_variants()
         self._possible_adapter()
@@ -77,9 +104,36 @@ class Config(Strict):
         self._possible_training()
         return self
 
+    @property
+    def _has_nouns(self) -> bool:
+        return all(one.noun for one in self.everyone)
+
+    def _possible_subjects(self) -> None:
+        for one, other in itertools.combinations(self.subjects, 2):
+            if same(one.token) == same(other.token):
+                raise ValueError(f"two of subjects have the word {one.token!r}: each needs its own")
+            if one.photos and one.photos == other.photos:
+                raise ValueError(f"two of subjects have the photos in {one.photos}")
+        for one, other in itertools.permutations(self.subjects, 2):
+            if word_pattern(one.token).search(other.phrase):
+                raise ValueError(f"the word {one.token!r} is a part of {other.phrase!r}")
+
+    def _possible_with_subjects(self) -> None:
+        listed = self.subjects
+        if not any((one.itself, one.photos) == (self.subject, self.data.photos) for one in listed):
+            raise ValueError(
+                "subject and data.photos are none of subjects: leave them out, subjects says both"
+            )
+        if any(phase.photos for phase in self.phases):
+            raise ValueError("phases have no photos of their own where subjects have theirs")
+        if self.embedding.vectors:
+            raise ValueError("embedding.vectors makes one new word: not with subjects")
+        if self.data.prior.prompt and len({one.noun for one in listed}) > 1:
+            raise ValueError("data.prior.prompt is of one class, and subjects are of several")
+
     def _possible_variants(self) -> None:
         data, usual = self.data, DataConfig.model_fields
-        if data.masks == "auto" and not self.subject.noun:
+        if data.masks == "auto" and not self._has_nouns:
             raise ValueError("data.masks auto needs subject.noun: it is looked for in the photos")
         tags, crops = data.shuffle_tags or data.tag_dropout, data.crops == "random" or data.rotate
         if not tags and data.keep_tags != usual["keep_tags"].default:
@@ -136,7 +190,7 @@ class Config(Strict):
     def _possible_training(self) -> None:
         goal = self.train.objective
         for name in ("keep", "dco_beta"):
-            if getattr(goal, name) and not self.subject.noun:
+            if getattr(goal, name) and not self._has_nouns:
                 raise ValueError(
                     f"train.objective.{name} needs subject.noun: it asks for the class"
                 )

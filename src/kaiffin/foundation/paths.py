@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import expanded
@@ -36,17 +37,18 @@ def anchored(config: Config, run: Path | None = None) -> Config:
         return there(path) or (path if run else absolute(path))
 
     given = {name: value for name, value in flat(config).items() if value is not None}
-    made = {name: str(meant(Path(given[name]))) for name in PATHS if name in given}
+    made: dict[str, Any] = {n: str(meant(Path(given[n]))) for n in PATHS if n in given}
     names = [name for name in OR_NAMES if Path(given.get(name, "")).name != given.get(name, "")]
     made |= {name: str(there(given[name]) or given[name]) for name in names}
     for name in (name for name in WEIGHTED if name in given):
         file, suffix, weights = given[name].partition(".safetensors")
         made[name] = f"{there(file + suffix) or file + suffix}{weights}"
-    phases = [
-        phase.model_copy(update={"photos": phase.photos and meant(phase.photos)})
-        for phase in config.phases
-    ]
-    return changed(config, **made).model_copy(update={"phases": tuple(phases)})
+    for section in ("subjects", "phases"):
+        made[section] = [
+            one.model_copy(update={"photos": one.photos and meant(one.photos)}).model_dump()
+            for one in getattr(config, section)
+        ]
+    return changed(config, **made)
 
 
 def absolute(path: Path) -> Path:

@@ -5,18 +5,20 @@ Every derived value is also said in words, so that nobody trains on a number the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kaiffin.foundation.config import SMALL_BASE, Config
 from kaiffin.foundation.settings import changed
 
 
-def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, list[str]]:
+def derive(config: Config, photos: Sequence[int], native_size: int) -> tuple[Config, list[str]]:
     """Fills every `None` that training needs; returns the full config and what was derived.
 
-    num_photos: photos that are trained on; native_size: pixels of the base's own square.
+    photos: how many are trained on of each subject; native_size: pixels of the base's own square.
     A value that the user gave is never touched.
     """
     small = native_size < SMALL_BASE
-    rules = _small_base(num_photos) if small else _full_base(num_photos)
+    rules = _small_base(photos) if small else _full_base(photos)
     rules |= {
         "data.resolution": native_size,
         "sample.size": (native_size, native_size),
@@ -24,9 +26,10 @@ def derive(config: Config, num_photos: int, native_size: int) -> tuple[Config, l
         "train.schedule": "constant" if config.train.optimizer == "schedulefree" else "cosine",
         "adapter.targets": "all-linear+conv" if small else "attention",
     }
-    if not config.subject.noun and not config.data.prior.prompt:
+    has_nouns = all(one.noun for one in config.everyone)
+    if not has_nouns and not config.data.prior.prompt:
         rules["data.prior.weight"] = 0.0
-    if not config.subject.noun or config.data.prior.weight is not None:
+    if not has_nouns or config.data.prior.weight is not None:
         rules["train.objective.keep"] = 0.0  # whoever gives the prior has chosen
     chosen = {name: value for name, value in rules.items() if _get(config, name) is None}
     config = changed(config, **chosen)
@@ -45,26 +48,27 @@ def _rate(config: Config, adamw: float) -> float:
     return adamw / 5 if config.train.optimizer == "lion" else adamw
 
 
-def _small_base(num_photos: int) -> dict[str, object]:
-    """Measured on the miniature: within a minute on a CPU (docs/miniature.md)."""
+def _small_base(photos: Sequence[int]) -> dict[str, object]:
+    """Measured on the miniature: within a minute on a CPU (docs/miniature.md); of several subjects
+    each takes its own steps."""
     return {
         "adapter.rank": 16,
-        "train.steps": 220,
-        "train.batch_size": max(1, min(num_photos, 4)),
+        "train.steps": 220 * len(photos),
+        "train.batch_size": max(1, min(*photos, 4)),
         "data.prior.weight": 0.2,
         "train.objective.keep": 0.0,
     }
 
 
-def _full_base(num_photos: int) -> dict[str, object]:
-    """About 100 steps a photo within 400 to 2,000, as the DreamBooth examples of the field use;
-    more photos carry more detail and get a higher rank.
+def _full_base(photos: Sequence[int]) -> dict[str, object]:
+    """About 100 steps a photo within 400 to 2,000, as the DreamBooth examples of the field use, for
+    each subject; more photos carry more detail and get a higher rank.
 
     The class is held to the base in a quarter of the steps: no pictures, a third more time. On the
     miniature less was no guard; on a real base no weight is proven (docs/guides/methods.md)."""
     return {
-        "adapter.rank": 8 if num_photos <= 5 else 16 if num_photos <= 50 else 32,
-        "train.steps": max(400, min(100 * num_photos, 2000)),
+        "adapter.rank": 8 if sum(photos) <= 5 else 16 if sum(photos) <= 50 else 32,
+        "train.steps": sum(max(400, min(100 * count, 2000)) for count in photos),
         "train.batch_size": 1,
         "data.prior.weight": 0.0,
         "train.objective.keep": 1.0,

@@ -27,6 +27,7 @@ from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import Folder, explained, file_name, read_json, write_folder
 from kaiffin.foundation.paths import anchored
 from kaiffin.foundation.settings import dump, load
+from kaiffin.foundation.several import by_subject, number_of
 
 PREFIX = "step-"
 # What lies in a folder that `prepare` or a training wrote about photos.
@@ -80,6 +81,10 @@ class Run(Folder):
         self.config = config
         self.write("config.yaml", dump(config).encode())
 
+    def by_subject(self) -> list[Run]:
+        """The run as it is of each of its subjects; itself, where it has one."""
+        return [Run(self.path, config) for config in by_subject(self.config)]
+
     # --- names ------------------------------------------------------------------------------
 
     @property
@@ -88,7 +93,7 @@ class Run(Folder):
 
     @property
     def adapter_path(self) -> Path:
-        return self.path / f"{file_name(self.config.subject.token)}.safetensors"
+        return self.path / f"{file_name(self.config.everyone[0].token)}.safetensors"
 
     def part_path(self, part: str) -> Path:
         """`<token>-<part>.safetensors`: the adapter of one phase, or the embedding."""
@@ -129,18 +134,20 @@ class Run(Folder):
 
     @property
     def choice_path(self) -> Path:
-        """What `choose` measured and recommends; its sheet has the same name and ends in .png."""
-        return self.path / "choice.json"
+        """What `choose` measured and recommends; its sheet has the same name and ends in .png. Of
+        several subjects each has its own."""
+        number = number_of(self.config) + 1
+        return self.path / ("choice.json" if number == 1 else f"choice-{number}.json")
 
     def photos_folder(self, number: int = 1) -> Path:
         """What was found in the photos: manifest and contact sheet; one for each folder of
-        photos that a phase trains on, by its 1-based number."""
+        photos that is trained on, by its 1-based number."""
         return self.path / ("data" if number == 1 else f"data-{number}")
 
     @property
     def photos_manifest(self) -> Path:
-        """Of the first folder of photos: every file, its crop and captions."""
-        return self.photos_folder() / PHOTOS_MANIFEST
+        """Of the subject's folder of photos, or the first: every file, its crop and captions."""
+        return self.photos_folder(number_of(self.config) + 1) / PHOTOS_MANIFEST
 
     @property
     def evaluation(self) -> Path:

@@ -45,6 +45,22 @@ class SubjectConfig(Strict):
         return f"{self.token} {self.noun}".strip()
 
 
+class TaughtSubject(SubjectConfig):
+    """One of several whom one adapter learns."""
+
+    token: str = Field(min_length=1, description="the word that will mean it, and no other")
+    noun: str = Field("", description="its class noun")
+    photos: Path | None = Field(None, description="folder with its photos, and no other's")
+    prior_weight: float | None = Field(
+        None, ge=0, le=10, description="weight of the prior loss; default: data.prior.weight"
+    )
+
+    @property
+    def itself(self) -> SubjectConfig:
+        """Who it is, without its photos."""
+        return SubjectConfig(token=self.token, noun=self.noun, kind=self.kind)
+
+
 class BaseConfig(Strict):
     """Which frozen model is taught."""
 

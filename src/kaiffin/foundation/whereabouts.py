@@ -21,6 +21,7 @@ from kaiffin.foundation.hashes import kept_sha256
 from kaiffin.foundation.paths import absolute
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
 from kaiffin.foundation.settings import changed, flat
+from kaiffin.foundation.several import by_subject
 from kaiffin.foundation.tell import Tell
 
 SAMPLE = 16  # photos by which a folder is known
@@ -45,9 +46,22 @@ def content_sha256(path: Path) -> str:
 
 
 def photo_folders(config: Config) -> list[Path | None]:
-    """Every folder of photos that a phase of `config` trains on, each once, in order."""
+    """Every folder of photos that `config` trains on, each once, in order: one for each of its
+    subjects, or those of its phases."""
+    if config.subjects:
+        return [one.photos for one in config.subjects]
     named = [phase.photos or config.data.photos for phase in config.phases]
     return list(dict.fromkeys(named or [config.data.photos]))
+
+
+def by_folder(config: Config) -> list[Config]:
+    """The config as it is of each of its `photo_folders`: its photos, and whom they show."""
+    if config.subjects:
+        return by_subject(config)
+    sections = (
+        config.data.model_copy(update={"photos": folder}) for folder in photo_folders(config)
+    )
+    return [config.model_copy(update={"data": data}) for data in sections]
 
 
 def with_photo_folders(config: Config, folders: Sequence[Path]) -> Config:
@@ -60,7 +74,13 @@ def with_photo_folders(config: Config, folders: Sequence[Path]) -> Config:
         phase.model_copy(update={"photos": phase.photos and now[phase.photos]})
         for phase in config.phases
     ]
-    return config.model_copy(update={"data": data, "phases": tuple(phases)})
+    subjects = [
+        one.model_copy(update={"photos": now.get(one.photos, one.photos)})
+        for one in config.subjects
+    ]
+    return config.model_copy(
+        update={"data": data, "phases": tuple(phases), "subjects": tuple(subjects)}
+    )
 
 
 def place(run: Run, folder: Path | None) -> dict[str, str]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters.files.open import peek
+from kaiffin.adapters.files.subject import triggers
 from kaiffin.foundation.errors import AdapterError, ConfigError, nearest
 from kaiffin.foundation.text import composed, same, word_pattern
 
@@ -58,17 +59,18 @@ class Region:
 
 
 def subjects_of(adapters: Sequence[Path], asked: Sequence[str]) -> list[Subject]:
-    """Who is taught by `adapters`, as their headers say; one that says nothing is called by its
-    file's name where a region is `asked` for that, and else left out."""
+    """Who is taught by `adapters`, as their headers say, one or several each; one that says nothing
+    is called by its file's name where a region is `asked` for that, and else left out."""
     words = {same(text.rpartition("=")[0].strip()) for text in asked}
     found: dict[tuple[str, ...], list[int]] = {}
     for place, path in enumerate(adapters):
         header = peek(path)[1]
-        known = _phrases(header.get("modelspec.trigger_phrase", ""), "kaiffin.run" in header)
-        if not known and same(path.stem) in words:
-            known = (path.stem,)
-        if known:
-            found.setdefault(known, []).append(place)
+        for trigger in triggers(header):
+            known = _phrases(trigger, "kaiffin.run" in header)
+            if not known and same(path.stem) in words:
+                known = (path.stem,)
+            if known:
+                found.setdefault(known, []).append(place)
     return [Subject(known, tuple(places)) for known, places in found.items()]
 
 

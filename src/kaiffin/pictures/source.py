@@ -43,12 +43,14 @@ def open_source(
     return run, base_now(run, config, changes or (), tell) if run else config
 
 
-def subject_of(prompt: str, adapters: Sequence[Path], tell: Tell) -> SubjectConfig | None:
-    """Who is meant where no run says it: whom the header of the first adapter names, or None.
+def subjects_known(prompt: str, adapters: Sequence[Path], tell: Tell) -> tuple[SubjectConfig, ...]:
+    """Who may be meant where no run says it: whom the header of the first adapter names, if anyone.
 
-    ConfigError where `prompt` has {token} or {noun}, and it names nobody; what they are is told.
+    ConfigError where `prompt` has {token} or {noun}, and it names nobody; what they are, of
+    several the first, is told.
     """
-    word, noun = subject.named(peek(adapters[0])[1]) if adapters else ("", "")
+    known = subject.everyone(peek(adapters[0])[1]) if adapters else [("", "")]
+    word, noun = known[0]
     if found := PLACES.search(prompt):
         if not word:
             why = (
@@ -59,7 +61,7 @@ def subject_of(prompt: str, adapters: Sequence[Path], tell: Tell) -> SubjectConf
                 "Write the words themselves into the prompt.",
             )
         tell.note(f"note: {{token}} is {word!r} and {{noun}} is {noun!r}, as {adapters[0]} says")
-    return SubjectConfig(token=word, noun=noun) if word else None
+    return tuple(SubjectConfig(token=word, noun=noun) for word, noun in known if word)
 
 
 def of_run(run: Run, blended: bool = False) -> list[WeightedAdapter]:

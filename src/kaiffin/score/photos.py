@@ -11,6 +11,7 @@ from kaiffin.data.files import account, photos_in
 from kaiffin.foundation.errors import PhotoError, UserError
 from kaiffin.foundation.folder import file_sha256, read_json
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.several import number_of
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.whereabouts import photos_now
 from kaiffin.pictures import png
@@ -44,8 +45,8 @@ def subject_photos(runs: Sequence[Run], like: Path | None = None, *, tell: Tell 
 
 
 def _listed(run: Run) -> list[tuple[Path, bool]]:
-    """(file, whether it was held out) of each photo of the run that is still there."""
-    folder = photos_now(run)[0]
+    """(file, whether it was held out) of each photo of the run's subject that is still there."""
+    folder = photos_now(run)[number_of(run.config)]
     if folder is None:
         return []
     files = [(folder / entry["file"], bool(entry.get("held_out"))) for entry in _entries(run)]
@@ -57,7 +58,7 @@ def _entries(run: Run) -> list[dict[str, Any]]:
 
 
 def captions(run: Run) -> list[str]:
-    """Every caption that the run was trained with."""
+    """Every caption that the run was trained with, of its subject."""
     return [caption for entry in _entries(run) for caption in entry["captions"]]
 
 

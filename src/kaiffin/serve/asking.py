@@ -103,6 +103,7 @@ def named(request: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("adapter", worn["adapter"]) for worn in request.get("adapters") or ())
     yield from (("named", id) for id in (request.get("names") or {}).values())
     yield from (("dataset", id) for id in (request.get("phase_datasets") or {}).values())
+    yield from (("dataset", id) for id in request.get("subject_datasets") or ())
     yield from (("picture", id) for _, id in begun_from(request))
     if "config" in request:
         yield "base", request["config"]["base"]["name"]

@@ -24,6 +24,7 @@ from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.paths import PATHS
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.settings import build, dump, override
+from kaiffin.foundation.several import with_photos
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.score.catalogue import MEASURES
@@ -47,6 +48,7 @@ def config_of(task: Task, photos: Path) -> Config:
     if asked.get("init_from"):
         changes["adapter.init_from"] = str(task.studio.adapter(asked["init_from"]))
     data = override(asked["config"], changes)
+    data["subjects"] = with_photos(data.get("subjects") or (), [photos, *_further(task)])
     data["base"]["name"] = task.house.base(data["base"]["name"])
     own = asked.get("phase_datasets") or {}
     data["phases"] = [
@@ -55,6 +57,12 @@ def config_of(task: Task, photos: Path) -> Config:
         for phase in data.get("phases") or ()
     ]  # fmt: skip
     return _judged(task, build(data, "request"))
+
+
+def _further(task: Task) -> list[Path]:
+    """The photos of subjects after the first."""
+    count = len(task.request.get("subject_datasets") or ())
+    return [task.made / f"subject-{number}" for number in range(2, count + 2)]
 
 
 def _judging(task: Task) -> dict[str, Any]:

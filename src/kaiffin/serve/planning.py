@@ -20,6 +20,7 @@ from kaiffin.experiments.work.jobs import Result
 from kaiffin.experiments.work.processes import Processes
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.settings import build, changed
+from kaiffin.foundation.several import with_photos
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.serve.studio import Studio
 
@@ -67,8 +68,12 @@ class Planner:
 
 def placed(studio: Studio, request: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a frozen request for a training, with the places of what it names by id."""
+    asked, datasets = build(request["config"], "config"), request["subject_datasets"]
+    folders = [studio.dataset(id) for id in (request["dataset"], *datasets)]
+    subjects = [one.model_dump() for one in asked.subjects]
     config = changed(
-        build(request["config"], "config"),
+        asked,
+        subjects=with_photos(subjects, folders),
         **{
             name: str(place)
             for name, place in {

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from kaiffin.foundation.config import Config, PhaseConfig, SampleConfig, ScoreConfig
+from kaiffin.foundation.config import (
+    Config,
+    PhaseConfig,
+    SampleConfig,
+    ScoreConfig,
+    TaughtSubject,
+)
 from kaiffin.foundation.errors import ConfigError, nearest
 from kaiffin.foundation.schema import SEEDS, Strict, leaves
 from kaiffin.foundation.settings import build, override
@@ -36,8 +42,8 @@ Name = Annotated[str, Field(max_length=80, description="what people call it")]
 # does. Where an id can stand instead, the request has it beside the config.
 WITHOUT = {
     "version", "base.vae", "base.device", "base.text_device", "base.compile", "data.photos",
-    "data.format", "data.links", "adapter.init_from", "phases.photos", "train.tensorboard",
-    "score.judge", "score.identity_judge", "score.like", "score.prompts",
+    "data.format", "data.links", "adapter.init_from", "phases.photos", "subjects.photos",
+    "train.tensorboard", "score.judge", "score.identity_judge", "score.like", "score.prompts",
 }  # fmt: skip
 CEILINGS = {
     "data.resolution": SIDE, "data.hold_out": 1000, "data.prior.num_images": 500,
@@ -60,6 +66,7 @@ if TYPE_CHECKING:
 
     class Settings(Strict):
         phases: tuple[PhaseConfig, ...]
+        subjects: tuple[TaughtSubject, ...]
 
     class Sampling(Strict): ...
 
@@ -108,6 +115,15 @@ class Scan(Asked):
     dataset: Id
     config: Settings = Field(default_factory=Settings)
 
+    @model_validator(mode="after")
+    def _subjects_have_photos(self) -> Scan:
+        given, wanted = getattr(self, "subject_datasets", ()), len(self.config.subjects[1:])
+        if len(given) != wanted:
+            raise ValueError(
+                f"subject_datasets: {len(given)} for {wanted} of config.subjects after the first"
+            )
+        return self
+
     def frozen(self) -> dict[str, Any]:
         return {**super().frozen(), "config": whole(self.config)}
 
@@ -118,6 +134,9 @@ class Train(Scan):
     name: Name = ""
     phase_datasets: dict[Annotated[str, Field(max_length=40)], Id] = Field(
         {}, max_length=8, description="by the names of phases that have photos of their own"
+    )
+    subject_datasets: tuple[Id, ...] = Field(
+        (), max_length=7, description="of config.subjects after the first, whose is `dataset`"
     )
     init_from: Id | None = Field(None, description="an adapter to go on from")
     like: Id | None = Field(None, description="a dataset that is only judged by")

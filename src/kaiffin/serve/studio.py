@@ -146,6 +146,8 @@ def _photos_of(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, request[field]
     for phase, dataset in (request.get("phase_datasets") or {}).items():
         yield f"phase-{phase}", dataset
+    for number, dataset in enumerate(request.get("subject_datasets") or (), 2):
+        yield f"subject-{number}", dataset
 
 
 def begun_from(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

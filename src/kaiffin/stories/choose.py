@@ -2,7 +2,8 @@
 
 Each adapter that the training kept makes the same pictures on the same seeds; judges score them
 against the prompts, the photos and the base; one is recommended, or it is said that they cannot be
-told apart. All of it is written to choice.json, where the report reads it.
+told apart. All of it is written to choice.json, where the report reads it. Of several subjects each
+is scored by itself, and the adapter is chosen that is best for all of them together.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from PIL import Image
 
 from kaiffin.adapters.load import was_trained_on
 from kaiffin.data.images import open_photo
-from kaiffin.foundation.errors import RunError
+from kaiffin.foundation.config import Config
+from kaiffin.foundation.errors import ConfigError, RunError
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed
+from kaiffin.foundation.several import by_subject
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted
@@ -36,9 +39,10 @@ from kaiffin.score import selection
 from kaiffin.score.catalogue import SUBJECT
 from kaiffin.score.choice import Choice, Rival, Stop, means_of
 from kaiffin.score.gallery import Gallery
-from kaiffin.score.panel import Panel, measure, panel_of
+from kaiffin.score.panel import Measurement, Panel, measure, panel_of
 from kaiffin.score.photos import captions
 from kaiffin.score.questions import PromptSet, ask
+from kaiffin.score.selection import Recommendation
 from kaiffin.score.statistics import Interval, smooth
 
 Candidate = tuple[int, Path]  # step and adapter
@@ -47,12 +51,24 @@ Candidate = tuple[int, Path]  # step and adapter
 @dataclass(frozen=True)
 class Advice(Shown):
     """The checkpoint to use, and why. adapter: a copy of the chosen candidate; sheet: a page of
-    the base's and every candidate's pictures (PNG); all of it lies in the folder `run`."""
+    the base's and every candidate's pictures (PNG); others: of further subjects, with the same
+    checkpoint; subjects: of whom each choice is; all of it lies in the folder `run`."""
 
     run: Path
     choice: Choice
     adapter: Path
     sheet: Path
+    others: tuple[Choice, ...] = ()
+    subjects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one subject, and who judges it."""
+
+    run: Run
+    asked: PromptSet
+    panel: Panel
 
 
 @contained()
@@ -64,7 +80,7 @@ def choose(
 
     changes: of `score` and `sample` in the run's config; budget: seconds that making pictures may
     take. Raises RunError for a run without candidates, PhotoError without photos to compare with,
-    ConfigError where no judge is named for a real base.
+    ConfigError where no judge is named for a real base, or photos to judge several subjects by.
     """
     run = Run.open(path)
     config = base_now(run, changed(run.config, **(changes or {})), changes or (), tell)
@@ -75,7 +91,7 @@ def choose(
             f"{path}: holds no candidates to choose from.",
             "Train it further with `kaiffin resume`, or anew: every training keeps some.",
         )
-    panel = panel_of([run], config, tell=tell)
+    panels = _panels(run, config, tell)
     family = load_base(config.base, Runtime.from_config(config.base), tell)
     if not all(was_trained_on(path, family) for _, path in candidates):
         tell.note(
@@ -84,16 +100,16 @@ def choose(
         )
     with run.lock("choose.lock"):  # a training may go on meanwhile
         started = time.time()
-        asked = ask(config, family, captions(run), config.score.seeds)
-        for remark in remarks(asked.requests):
+        questions = _questions(run, config, panels, family)
+        for remark in remarks([one for each in questions for one in each.asked.requests]):
             tell.note(remark)
         gallery = Gallery(run.evaluation, family, few)
-        asked, candidates = _within(budget, gallery, asked, candidates, batch_size, tell)
-        _make(gallery, asked, candidates, batch_size, tell)
-        pictures = len(asked.requests) * (len(candidates) + 1)
-        choice = weigh(run, gallery, asked, candidates, panel)
-        seconds = round(time.time() - started, 1)
-        return _write(run, replace(choice, cost={"pictures": pictures, "seconds": seconds}))
+        questions, candidates = _within(budget, gallery, questions, candidates, batch_size, tell)
+        _make(gallery, questions, candidates, batch_size, tell)
+        choices = weigh(questions, gallery, candidates)
+        pictures = sum(len(one.asked.requests) for one in questions) * (len(candidates) + 1)
+        cost = {"pictures": pictures, "seconds": round(time.time() - started, 1)}
+        return _write(run, [replace(choice, cost=cost) for choice in choices])
 
 
 def promising(
@@ -108,10 +124,11 @@ def promising(
     """
     candidates = [(step, path) for step, path in run.candidates() if since < step <= until]
     config, few = few_steps(run.config, tell=SILENT)
-    asked = ask(config, family, captions(run), config.score.seeds)
+    panels = _panels(run, run.config, tell)
+    questions = _questions(run, config, panels, family)
     gallery = Gallery(run.evaluation, family, few)
-    _make(gallery, asked, candidates, batch_size, tell)
-    found = weigh(run, gallery, asked, candidates, panel_of([run], run.config, tell=tell))
+    _make(gallery, questions, candidates, batch_size, tell)
+    found = weigh(questions, gallery, candidates)[0]
     tell.note(f"after step {until}: {found.verdict}")
     later = [step for step, _ in candidates if step > found.highest]
     if len(later) < run.config.score.early_stop:
@@ -122,46 +139,74 @@ def promising(
     return False
 
 
+def _panels(run: Run, config: Config, tell: Tell) -> list[Panel]:
+    """The judges before the photos of each subject."""
+    like = config.score.like
+    if like and len(config.subjects) > 1:
+        raise ConfigError(
+            f"--like {like} shows one subject, and {run.path} has several.",
+            "Leave it out; data.hold_out keeps photos of each to judge by.",
+        )
+    return [panel_of([own], config, tell=tell) for own in run.by_subject()]
+
+
+def _questions(
+    run: Run, config: Config, panels: Sequence[Panel], family: ModelFamily
+) -> list[Question]:
+    """One for each subject. config: the run's, as its pictures are to be made."""
+    return [
+        Question(own, ask(each, family, captions(own), each.score.seeds), panel)
+        for own, each, panel in zip(run.by_subject(), by_subject(config), panels, strict=True)
+    ]
+
+
 # --- pictures -----------------------------------------------------------------------------------
 
 
 def _within(
-    budget: float | None, gallery: Gallery, asked: PromptSet, candidates: list[Candidate],
-    batch_size: int, tell: Tell,
-) -> tuple[PromptSet, list[Candidate]]:  # fmt: skip
+    budget: float | None, gallery: Gallery, questions: list[Question],
+    candidates: list[Candidate], batch_size: int, tell: Tell,
+) -> tuple[list[Question], list[Candidate]]:  # fmt: skip
     """The evaluation as it fits into `budget` seconds: fewer seeds first, then fewer candidates.
 
     The time of a picture is that of the base's first ones, which are made for it. The first seed
     and the last candidate always stay.
     """
-    todo = gallery.todo(_files(candidates), asked)
+    todo, first = _todo(gallery, questions, candidates), questions[0].asked
+    prompts = sum(len(one.asked.prompts) for one in questions)
     tell.note(
         f"{counted(len(candidates), 'candidate')} and the base,"
-        f" {counted(len(asked.requests), 'picture')} each"
-        f" ({counted(len(asked.prompts), 'prompt')}, {counted(len(asked.seeds), 'seed')});"
+        f" {counted(prompts * len(first.seeds), 'picture')} each"
+        f" ({counted(prompts, 'prompt')}, {counted(len(first.seeds), 'seed')});"
         f" still to be made: {todo}"
     )
     if not todo:
-        return asked, candidates
+        return questions, candidates
     started = time.time()
-    first = asked.first(batch_size)
+    first = first.first(batch_size)
     new = len(gallery.missing(None, first))
     gallery.make(None, first, lambda _: None, batch_size)
     each = (time.time() - started) / new if new else 0.0
     if each:
         tell.note(f"about {each:.2f} s a picture: {each * todo / 60:.1f} min")
     if budget is None or each * todo <= budget:
-        return asked, candidates
-    while each * gallery.todo(_files(candidates), asked) > budget and len(asked.seeds) > 1:
-        asked = asked.with_seeds(len(asked.seeds) - 1)
-    while each * gallery.todo(_files(candidates), asked) > budget and len(candidates) > 1:
+        return questions, candidates
+    seeds = len(first.seeds)
+    while each * _todo(gallery, questions, candidates) > budget and seeds > 1:
+        seeds -= 1
+        questions = [replace(one, asked=one.asked.with_seeds(seeds)) for one in questions]
+    while each * _todo(gallery, questions, candidates) > budget and len(candidates) > 1:
         candidates = candidates[::-2][::-1]
     tell.note(
-        f"--budget leaves {counted(len(asked.seeds), 'seed')} and"
-        f" {counted(len(candidates), 'candidate')}:"
-        f" {each * gallery.todo(_files(candidates), asked) / 60:.1f} min"
+        f"--budget leaves {counted(seeds, 'seed')} and {counted(len(candidates), 'candidate')}:"
+        f" {each * _todo(gallery, questions, candidates) / 60:.1f} min"
     )
-    return asked, candidates
+    return questions, candidates
+
+
+def _todo(gallery: Gallery, questions: Sequence[Question], candidates: Sequence[Candidate]) -> int:
+    """Pictures that are still to be made."""
+    return sum(gallery.todo(_files(candidates), one.asked) for one in questions)
 
 
 def _files(candidates: Sequence[Candidate]) -> list[Path | None]:
@@ -170,25 +215,57 @@ def _files(candidates: Sequence[Candidate]) -> list[Path | None]:
 
 
 def _make(
-    gallery: Gallery, asked: PromptSet, candidates: Sequence[Candidate], batch_size: int, tell: Tell
-) -> None:
-    total = gallery.todo(_files(candidates), asked)
-    with tell.progress("pictures", total) as progress:
+    gallery: Gallery, questions: Sequence[Question], candidates: Sequence[Candidate],
+    batch_size: int, tell: Tell,
+) -> None:  # fmt: skip
+    with tell.progress("pictures", _todo(gallery, questions, candidates)) as progress:
         for file in _files(candidates):
-            gallery.make(file, asked, progress.advance, batch_size)
+            for one in questions:
+                gallery.make(file, one.asked, progress.advance, batch_size)
 
 
 # --- scores and choice --------------------------------------------------------------------------
 
 
 def weigh(
-    run: Run, gallery: Gallery, asked: PromptSet, candidates: Sequence[Candidate], panel: Panel
-) -> Choice:
-    """The pictures of each candidate scored, and one recommended."""
-    base = measure(gallery, None, asked, panel)
-    measured = [measure(gallery, path, asked, panel, base) for _, path in candidates]
+    questions: Sequence[Question], gallery: Gallery, candidates: Sequence[Candidate]
+) -> list[Choice]:
+    """The pictures of each candidate scored, of each subject by itself, and one candidate
+    recommended by the pictures of all."""
+    bases = [measure(gallery, None, one.asked, one.panel) for one in questions]
+    measured = [
+        [measure(gallery, path, one.asked, one.panel, base) for _, path in candidates]
+        for one, base in zip(questions, bases, strict=True)
+    ]
+    values = [[x for one in each for x in one.overall] for each in zip(*measured, strict=True)]
+    found = selection.recommend(values, _groups(questions, bases))
+    return [
+        _choice(one, gallery, candidates, [base, *own], found)
+        for one, base, own in zip(questions, bases, measured, strict=True)
+    ]
+
+
+def _groups(questions: Sequence[Question], bases: Sequence[Measurement]) -> list[int]:
+    """The prompt of each picture of a subject, all prompts being counted."""
+    groups, before = list[int](), 0
+    for one, base in zip(questions, bases, strict=True):
+        groups += [before + group for group in base.groups]
+        before += len(one.asked.prompts)
+    return groups
+
+
+def _choice(
+    question: Question, gallery: Gallery, candidates: Sequence[Candidate],
+    measured: Sequence[Measurement], found: Recommendation,
+) -> Choice:  # fmt: skip
+    """measured: of the base and each candidate; found: what is recommended, for all subjects."""
+    run, (base, *measured) = question.run, measured
     steps = [step for step, _ in candidates]
-    found = selection.recommend([one.overall for one in measured], base.groups)
+    findings = selection.findings(steps, [one.means for one in measured])
+    if run.config.subjects:
+        alone = selection.recommend([one.overall for one in measured], base.groups)
+        name = run.config.subject.phrase
+        findings.append(f"of {name} alone: {selection.verdict(alone, steps)}")
     against = None
     if found.against is not None and found.difference is not None:
         against = Rival(steps[found.against], found.difference)
@@ -198,18 +275,18 @@ def weigh(
         for (step, path), one in zip(candidates, measured, strict=True)
     )
     return Choice(
-        **panel.facts,
-        prompts=asked.prompts,
-        seeds=asked.seeds,
+        **question.panel.facts,
+        prompts=question.asked.prompts,
+        seeds=question.asked.seeds,
         base=Stop(0, tuple(base.paths), tuple(base.rows), means_of(base.rows)),
         candidates=stops,
         chosen=steps[found.chosen],
         highest=steps[found.highest],
         verdict=selection.verdict(found, steps),
-        sample=asked.sample | gallery.few.facts,
+        sample=question.asked.sample | gallery.few.facts,
         pareto=tuple(steps[i] for i in selection.pareto([_point(one.means) for one in measured])),
         against=against,
-        findings=tuple(selection.findings(steps, [one.means for one in measured])),
+        findings=tuple(findings),
     )
 
 
@@ -229,13 +306,16 @@ def _losses(run: Run) -> dict[int, float]:
 # --- what is kept of it -------------------------------------------------------------------------
 
 
-def _write(run: Run, choice: Choice) -> Advice:
-    """choice.json, best.safetensors and choice.png."""
-    best = run.write(run.best_path.name, (run.path / choice.best.adapter).read_bytes())
-    run.write_json(run.choice_path.name, choice.as_json(run.path))
+def _write(run: Run, choices: Sequence[Choice]) -> Advice:
+    """choice.json and choice.png of each subject, and best.safetensors."""
+    first, *others = choices
+    best = run.write(run.best_path.name, (run.path / first.best.adapter).read_bytes())
+    for own, choice in zip(run.by_subject(), choices, strict=True):
+        run.write_json(own.choice_path.name, choice.as_json(run.path))
+        save_png(_page(choice), own.choice_path.with_suffix(".png"))
     page = run.choice_path.with_suffix(".png")
-    save_png(_page(choice), page)
-    return Advice(run.path, choice, best, page)
+    names = tuple(one.phrase for one in run.config.everyone)
+    return Advice(run.path, first, best, page, tuple(others), names)
 
 
 def _page(choice: Choice) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from kaiffin.data.images import open_photo, square_crop
@@ -10,6 +11,7 @@ from kaiffin.data.prepare import Example
 from kaiffin.foundation.cache import content_key
 from kaiffin.foundation.config import Config, SubjectConfig
 from kaiffin.foundation.run import Run
+from kaiffin.foundation.several import prior_weight
 from kaiffin.foundation.subject import without_token
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.foundation.text import counted, first_few
@@ -24,16 +26,43 @@ def class_pictures(
     config: Config, family: ModelFamily, run: Run, examples: Sequence[Example], *,
     tell: Tell = SILENT,
 ) -> list[Example]:  # fmt: skip
-    """Pictures of the class for prior preservation, made by the base itself; resumable.
+    """Pictures of the class for prior preservation, made by the base itself; resumable. Of several
+    subjects, those of one class share them.
+
+    examples: the photos of all subjects.
+    """
+    found: list[Example] = []
+    for noun in dict.fromkeys(one.noun for one in config.everyone):
+        taught = [one for one in config.everyone if one.noun == noun]
+        guarded = [one for one in taught if prior_weight(config, one.token)]
+        if guarded:
+            prompts = _prompts(config, taught, examples)
+            made = _made(config, prompts, family, run, tell)
+            found += [replace(one, subject=subject) for subject in guarded for one in made]
+    return found
+
+
+def _prompts(
+    config: Config, taught: Sequence[SubjectConfig], examples: Sequence[Example]
+) -> list[str]:
+    """Of one class."""
+    if config.data.prior.prompt:
+        return [config.data.prior.prompt]
+    of = ((one, [ex for ex in examples if ex.subject == one]) for one in taught)
+    every = (prompt for subject, own in of for prompt in class_prompts(subject, own))
+    return list(dict.fromkeys(every))
+
+
+def _made(
+    config: Config, prompts: Sequence[str], family: ModelFamily, run: Run, tell: Tell
+) -> list[Example]:
+    """Pictures of one class.
 
     They lie in a folder named by everything that decides them, so that a changed prompt or base
     never meets old pictures. With `data.prior.fast`, in few steps.
     """
     prior, seed = config.data.prior, config.train.seed
-    if not prior.weight:
-        return []
     side = config.data.resolution or family.native_size
-    prompts = [prior.prompt] if prior.prompt else class_prompts(config.subject, examples)
     found = few(prior.fast, config.base.name, unusual(prior))
     sample: dict[str, Any] = {"steps": prior.steps, "guidance": prior.guidance, **found.sample}
     requests = [

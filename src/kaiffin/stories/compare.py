@@ -25,7 +25,7 @@ from kaiffin.foundation.runtime import Runtime, contained
 from kaiffin.foundation.settings import changed, flat
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.foundation.text import counted, first_few
+from kaiffin.foundation.text import counted, first_few, same
 from kaiffin.foundation.whereabouts import base_now
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.few import Few, few_steps
@@ -96,16 +96,17 @@ class Comparison(Shown):
 @contained()
 def compare(
     paths: Sequence[Path], out: Path, *, changes: Mapping[str, Any] | None = None,
-    last: bool = False, batch_size: int = 8, tell: Tell = SILENT,
+    last: bool = False, subject: str | None = None, batch_size: int = 8, tell: Tell = SILENT,
 ) -> Comparison:  # fmt: skip
     """Makes the pictures, scores them in pairs with the first run's, and writes comparison.json,
     comparison.png and report.html into `out`.
 
     changes: of `score` and `sample`, in all runs; last: the last adapter of each, even where
-    `kaiffin choose` recommends another. Raises RunError for runs that cannot be compared, and as
-    `choose` does.
+    `kaiffin choose` recommends another; subject: the word of the one that is compared, where a run
+    has several; default: the first of each. Raises RunError for runs that cannot be compared, and
+    as `choose` does.
     """
-    runs = [run for path in paths for run in runs_in(path)]
+    runs = [_of(run, subject) for path in paths for run in runs_in(path)]
     contenders = [_contender(run, changes or {}, last, tell) for run in runs]
     _refuse_twins(contenders)
     panel = panel_of(runs, contenders[0].config, tell=tell)
@@ -131,6 +132,15 @@ def compare(
 
 
 # --- what is compared ---------------------------------------------------------------------------
+
+
+def _of(run: Run, word: str | None) -> Run:
+    """The run as it is of the subject with this word."""
+    known = {same(own.config.subject.token): own for own in run.by_subject()}
+    if word is not None and same(word) not in known:
+        words = ", ".join(one.token for one in run.config.everyone)
+        raise RunError(f"{run.path}: has no subject {word!r}.", f"It has: {words}.")
+    return known[same(word)] if word else run
 
 
 def _contender(run: Run, changes: Mapping[str, Any], last: bool, tell: Tell) -> Contender:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib import metadata as package
 from pathlib import Path
@@ -15,6 +16,7 @@ from kaiffin.adapters.elsewhere.proof import NoReader, Proof, prove
 from kaiffin.adapters.elsewhere.readers import opened_by_others
 from kaiffin.adapters.files import edit, reading, safe, writing
 from kaiffin.adapters.files.reading import AdapterFile, Layout
+from kaiffin.adapters.files.subject import EVERYONE
 from kaiffin.adapters.ranks import ranks_of
 from kaiffin.adapters.tokens import WORD
 from kaiffin.foundation.folder import read_json, write_json
@@ -110,7 +112,7 @@ def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
     )  # fmt: skip
     header = writing.metadata(
         base, kind=a.kind, rank=a.rank or 1, alpha=a.alpha or 1.0, title=title,
-        trigger=config.subject.phrase,
+        trigger=", ".join(one.phrase for one in config.everyone),
         facts={
             "steps": step, "seed": config.train.seed,
             "optimizer": config.train.optimizer, "learning_rate": config.train.lr,
@@ -122,6 +124,8 @@ def _header(run: Run, session: Session, part: str, step: int) -> dict[str, str]:
             "prior_loss_weight": config.data.prior.weight or None,
         },
     )  # fmt: skip
+    if len(config.subjects) > 1:
+        header[EVERYONE] = json.dumps([[one.token, one.noun] for one in config.subjects])
     # The files of one run may stand beside each other; two subjects of one name may not.
     timed = ranks_of(a)
     return header | beginning.header(run) | (timed.header() if timed else {})

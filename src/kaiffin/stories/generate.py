@@ -12,6 +12,7 @@ from PIL import Image
 
 from kaiffin.adapters import strength
 from kaiffin.adapters.files.open import peek
+from kaiffin.adapters.files.subject import triggers
 from kaiffin.foundation.config import BaseConfig, Config
 from kaiffin.foundation.errors import AdapterError, ConfigError, UserError
 from kaiffin.foundation.folder import explained
@@ -19,7 +20,6 @@ from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained, within_memory
 from kaiffin.foundation.sheets import sheet
-from kaiffin.foundation.subject import plain_prompt
 from kaiffin.foundation.tell import SILENT, Once, Tell
 from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
@@ -150,7 +150,7 @@ def open_order(
     worn, once = [one.path for one in adapters], Once(tell)
     if not order.blends:
         refuse_twice([*worn, *(one.path for one in few.worn)])
-    reader = Reader(config.sample, order.library, config.subject if run else None, worn, once)
+    reader = Reader(config.sample, order.library, config.everyone if run else (), worn, once)
     read = (reader.read(prompt, order.embeddings) for prompt in order.prompts)
     prompts = tuple(_in_regions(order, said, worn, tell) for said in read)
     told = [text for one in prompts for text in one.told]
@@ -188,7 +188,7 @@ def tasks_of(
     words = tuple(map(Embedding, order.embeddings))
     return [
         Task(
-            closer_to(request(one.text, seed, sample, way), one.subject, family),
+            closer_to(request(one.text, seed, sample, way), one.subjects[0], family),
             (*mix, *one.adapters, *opened.few.worn),
             (*words, *one.embeddings),
             one.regions,
@@ -222,14 +222,16 @@ def _refuse_unclear(adapters: Sequence[WeightedAdapter], blends: Sequence[float]
     known: dict[str, tuple[Path, str]] = {}
     for path in [] if blends else [one.path for one in adapters]:
         header = peek(path)[1]
-        trigger, run = header.get("modelspec.trigger_phrase", ""), header.get("kaiffin.run", "")
-        before, of_run = known.get(trigger, (path, run))
-        if trigger and before != path and not (run and run == of_run):
-            raise AdapterError(
-                f"{before} and {path} are both called by {trigger!r} (modelspec.trigger_phrase).",
-                "Mix them with --blend 0.5, or train one with another --subject.",
-            )
-        known.setdefault(trigger, (path, run))
+        run = header.get("kaiffin.run", "")
+        for trigger in filter(None, triggers(header)):
+            before, of_run = known.get(trigger, (path, run))
+            if before != path and not (run and run == of_run):
+                raise AdapterError(
+                    f"{before} and {path} are both called by {trigger!r}"
+                    " (modelspec.trigger_phrase).",
+                    "Mix them with --blend 0.5, or train one with another --subject.",
+                )
+            known.setdefault(trigger, (path, run))
 
 
 def _blended(adapters: Sequence[WeightedAdapter], blend: float) -> tuple[WeightedAdapter, ...]:
@@ -310,8 +312,7 @@ def _open_panel(order: Order, opened: Opened, tell: Tell) -> Panel | None:
         tell.note("note: the miniature's CLIP knows a toy world only; name another with --judge")
     if panel.references is None:
         tell.note("note: there are no photos to compare with (--like): by prompt alone")
-    plain = [plain_prompt(one.text, one.subject) for one in opened.prompts]
-    return panel.read(plain, tell=tell)
+    return panel.read([one.plain for one in opened.prompts], tell=tell)
 
 
 def _rank(
@@ -322,9 +323,19 @@ def _rank(
     for number, said in enumerate(opened.prompts):
         own = made[number * order.count : (number + 1) * order.count]
         page = own[0].path.with_name("best.png" if number == 0 else f"best-{number + 1}.png")
-        plain = plain_prompt(said.text, said.subject)
-        found.append(ranking(panel, [one.path for one in own], plain, order.best, page, tell=tell))
+        judges = _before_photos(panel, said, opened)
+        paths = [one.path for one in own]
+        found.append(ranking(judges, paths, said.plain, order.best, page, tell=tell))
     return tuple(found)
+
+
+def _before_photos(panel: Panel, said: Said, opened: Opened) -> Panel:
+    """The judges before the photos of whom the prompt names, where the run has several."""
+    run, subject = opened.run, said.subjects[0]
+    if run is None or opened.config.score.like or subject == run.config.subject:
+        return panel
+    own = next(one for one in run.by_subject() if one.config.subject == subject)
+    return panel.against(subject_photos([own]))
 
 
 # --- once more ----------------------------------------------------------------------------------

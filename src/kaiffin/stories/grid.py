@@ -39,7 +39,7 @@ from kaiffin.pictures.few import NONE, Few, few_steps
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import read_recipe, save_png
 from kaiffin.pictures.request import refuse_large, remarks, slug
-from kaiffin.pictures.source import of_run, open_source, subject_of
+from kaiffin.pictures.source import of_run, open_source, subjects_known
 from kaiffin.score.judge import judge_of
 from kaiffin.score.panel import Panel, open_panel
 from kaiffin.score.photos import subject_photos
@@ -143,7 +143,8 @@ def ask(order: GridOrder, run: Run | None, config: Config, few: Few = NONE) -> G
 def _subject(order: GridOrder, asked: Grid, tell: Tell) -> SubjectConfig | None:
     """Of whom a grid of a base is: of the first adapter in it."""
     files = [cell.setting.file for cell in asked.cells if cell.setting.file]
-    return subject_of(" ".join([order.prompt or "", *order.axes.values()]), files[:1], tell)
+    prompts = " ".join([order.prompt or "", *order.axes.values()])
+    return next(iter(subjects_known(prompts, files[:1], tell)), None)
 
 
 def _open_panel(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kaiffin.data import sources
-from kaiffin.data.findings import look_at
+from kaiffin.data.findings import look_at, refuse_shared
 from kaiffin.data.prepare import Prepared
 from kaiffin.data.sources import Listing
 from kaiffin.foundation.config import BaseConfig, Config
@@ -14,8 +14,9 @@ from kaiffin.foundation.folder import expanded, file_name
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import CONTACT_SHEET, MASKS
 from kaiffin.foundation.runtime import Runtime, choose_threads, contained
+from kaiffin.foundation.several import by_subject
 from kaiffin.foundation.tell import SILENT, Tell
-from kaiffin.models.files.facts import read_text_facts
+from kaiffin.models.files.facts import TextFacts, read_text_facts
 from kaiffin.models.files.load import load_autoencoder, load_base
 from kaiffin.models.files.resolve import is_here, is_local
 from kaiffin.train.masks import Masker
@@ -24,17 +25,24 @@ from kaiffin.train.through import Through
 
 @dataclass(frozen=True)
 class PhotoSet(Shown):
-    """The photos as a training would take them. sheet: the contact sheet (PNG)."""
+    """The photos as a training would take them. sheet: the contact sheet (PNG); others: those of
+    further subjects."""
 
     prepared: Prepared
     resolution: int
     sheet: Path
+    others: tuple[PhotoSet, ...] = ()
+
+    @property
+    def every(self) -> tuple[PhotoSet, ...]:
+        """Those of each subject."""
+        return (self, *self.others)
 
 
 @contained()
 def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> PhotoSet:
     """Looks at every photo and writes a manifest and a contact sheet into `out`, by default
-    prepared/<name of the photos' folder>.
+    prepared/<name of the photos' folder>; of several subjects each has a folder in `out`.
 
     Where the base is on this machine, each photo goes once through its autoencoder: what comes back
     is on the sheet. What must be mended before a training stands in `prepared.problems`; it is no
@@ -43,13 +51,33 @@ def prepare(config: Config, out: Path | None = None, *, tell: Tell = SILENT) -> 
     facts = read_text_facts(config.base.name, tell)
     for remark in facts.remarks:
         tell.note(f"note: {remark}")
-    resolution = config.data.resolution or facts.native_size
+    places = [_place(one, out) for one in by_subject(config)]
+    through = None
+    if config.data.masks != "auto":  # those that are made bring what the autoencoder says along
+        through = _through(config.base, facts.native_size, places[0] / "cache", tell)
+    first, *others = (
+        _looked_at(one, place, facts, through, tell)
+        for one, place in zip(by_subject(config), places, strict=True)
+    )
+    refuse_shared([one.prepared for one in (first, *others)])
+    return replace(first, others=tuple(others))
+
+
+def _place(config: Config, out: Path | None) -> Path:
+    """Where what is found of a subject's photos goes."""
+    if out:
+        return out / file_name(config.subject.token) if config.subjects else out
     photos = expanded(config.data.photos or Path()).resolve()
-    out = out or Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
+    return Path("prepared") / file_name(photos.name, "photos", keep=" .,=+()")
+
+
+def _looked_at(
+    config: Config, out: Path, facts: TextFacts, through: Through | None, tell: Tell
+) -> PhotoSet:
+    """The photos of one subject."""
+    resolution, listing = config.data.resolution or facts.native_size, None
     if config.data.masks == "auto":
         through, listing = _masked(config, resolution, out, tell)
-    else:
-        through, listing = _through(config.base, facts.native_size, out / "cache", tell), None
     prepared = look_at(
         config.data, config.subject, resolution, words=facts, through=through, out=out,
         listing=listing, tell=tell,

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from kaiffin.foundation.errors import RunError, UserError
 from kaiffin.foundation.folder import expanded, explained, write_bytes
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.tell import SILENT, Tell
+from kaiffin.foundation.whereabouts import photo_folders
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.published import PUBLISHED, plain_name
 from kaiffin.models.files.upload import push
@@ -90,7 +91,8 @@ def publish(
     chosen = terms.licence or _licence(run.config.base.name)
     with tempfile.TemporaryDirectory() as made:
         place = Path(made) / "share"
-        shown = list(_pictures(read(run), place, pictures))
+        found = [read(own) for own in run.by_subject()]
+        shown = list(_pictures(found, place, pictures))
         left_out = _adapter_file(run, source, place, shown, chosen if terms.thumbnail else None)
         about = card.Shown(
             [(text, path.relative_to(place).as_posix()) for text, path in shown], _scores(run),
@@ -104,7 +106,8 @@ def publish(
         adapter = safe.model_hash(place / run.adapter_path.name)
         url = ""
         if is_upload:
-            said = f"{run.config.subject.phrase}, taught with Kaiffin"
+            whom = " and ".join(one.phrase for one in run.config.everyone)
+            said = f"{whom}, taught with Kaiffin"
             name = to.removeprefix(HUB)
             url = push(place, name, private=terms.private, message=said, tell=tell)
         else:
@@ -135,12 +138,14 @@ def _licence(base: str) -> str:
 # --- what lies in the folder ------------------------------------------------------------------
 
 
-def _pictures(found: Evidence, place: Path, count: int) -> Iterator[tuple[str, Path]]:
-    """Pictures of the subject with their prompts: those that were judged, else those made with it.
+def _pictures(found: Sequence[Evidence], place: Path, count: int) -> Iterator[tuple[str, Path]]:
+    """Pictures of the subject with their prompts: those that were judged, of several subjects by
+    turns, else those made with it.
 
     They keep A1111's line of settings, and nothing else that stood in them.
     """
-    every = chain(_judged(found), _made(found))
+    judged = chain.from_iterable(zip_longest(*map(_judged, found)))
+    every = chain(filter(None, judged), _made(found[0]))
     for number, (prompt, path) in enumerate(islice(every, count), 1):
         yield prompt, _bare(path, place / "images" / f"{number}.png")
 
@@ -199,10 +204,16 @@ def _adapter_file(
 
 
 def _scores(run: Run) -> list[tuple[str, str, str]]:
-    found = read(run).choice
-    if found is None:
-        return []
-    return [(row.measure.title, row.chosen, row.measure.direction) for row in score_rows(found)]
+    """Of several subjects each has its own, under its words."""
+    rows: list[tuple[str, str, str]] = []
+    for own in run.by_subject():
+        of = f" of {own.config.subject.phrase}" if run.config.subjects else ""
+        found = read(own).choice
+        rows += [
+            (f"{row.measure.title}{of}", row.chosen, row.measure.direction)
+            for row in (score_rows(found) if found else ())
+        ]
+    return rows
 
 
 def _sample(run: Run) -> dict[str, object]:
@@ -213,7 +224,7 @@ def _sample(run: Run) -> dict[str, object]:
 def _refuse_private(place: Path, run: Run) -> None:
     """No file may name a folder of this machine: what is written here is checked once more."""
     config = run.config
-    told = [run.path.resolve(), Path.home(), config.data.photos, config.score.like]
+    told = [run.path.resolve(), Path.home(), *photo_folders(config), config.score.like]
     told += [Path(config.base.name)] if Path(config.base.name).is_absolute() else []
     words = {str(expanded(path)) for path in told if path is not None}
     words = {word for word in words if len(Path(word).parts) > 2}

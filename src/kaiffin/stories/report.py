@@ -22,7 +22,7 @@ class Report:
 
 
 def report(folders: Sequence[Path], out: Path | None = None, *, tell: Tell = SILENT) -> Report:
-    """Writes the page of the runs in `folders`.
+    """Writes the page of the runs in `folders`, of several subjects a section each.
 
     folders: run folders, or folders of sweeps, which hold runs/; out: default is report.html in the
     run, or here for many. Raises RunError for a folder without a run and for a file that is there
@@ -34,7 +34,7 @@ def report(folders: Sequence[Path], out: Path | None = None, *, tell: Tell = SIL
     evidence = []
     with tell.progress("runs", len(runs)) as progress:
         for run in runs:
-            evidence.append(read(run))
+            evidence += [read(own) for own in run.by_subject()]
             progress.advance()
     return Report(write(evidence, target), tuple(run.path for run in runs))
 

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
 
 from kaiffin.adapters.elsewhere.card import NAME as CARD
 from kaiffin.adapters.elsewhere.proof import NoReader, Proof
-from kaiffin.data.dataset import Dataset
+from kaiffin.data.turns import dataset_of
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.folder import file_name, read_json
@@ -207,10 +208,10 @@ def _trainer(run: Run, session: Session, phase: Phase, crew: Crew, tell: Tell) -
             f" {', '.join(sorted(phase.trains))}"
         )
     config, family, runtime = phase.config, session.family, session.runtime
-    examples = session.photos[config.data.photos].examples
-    prior = class_pictures(config, family, run, examples, tell=tell)
+    photos = session.examples(phase)
+    prior = class_pictures(config, family, run, list(chain.from_iterable(photos)), tell=tell)
     beginning.hold_class_pictures(run, prior)
-    dataset = Dataset(examples, prior, config.data, config.train.seed)
+    dataset = dataset_of(config, photos, prior)
     session.stack.inject(family, phase.attached)
     trainer = Trainer(family, session.stack, dataset, phase, runtime, TensorCache(run.cache), crew)
     board = TensorBoard(run) if config.train.tensorboard else None
@@ -219,7 +220,7 @@ def _trainer(run: Run, session: Session, phase: Phase, crew: Crew, tell: Tell) -
     keeper = _keeper(run, session, trainer, tell)
     candidates = Candidates(trainer, _candidate_steps(session), keeper)
     if config.train.validate_every:
-        trainer.validation = Validation(trainer, session.photos[config.data.photos].held_out)
+        trainer.validation = Validation(trainer, session.held_out(phase))
     # Restart points come last: what others write of a step is there when the step counts as done.
     listeners = [
         Pace(tell), SpillAlarm(tell), Metrics(run), board, *previews, candidates,

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from kaiffin.adapters.stack import Stack
-from kaiffin.foundation.config import SubjectConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.sections import ObjectiveConfig
 from kaiffin.foundation.subject import without_token
@@ -31,11 +30,9 @@ class Anchor:
     """Asks the base, which is the family with all adapters of `stack` off."""
 
     def __init__(
-        self, inputs: Inputs, stack: Stack, goal: ObjectiveConfig, subject: SubjectConfig,
-        runtime: Runtime,
-    ) -> None:  # fmt: skip
-        self.inputs, self.stack, self.runtime = inputs, stack, runtime
-        self.goal, self.subject = goal, subject
+        self, inputs: Inputs, stack: Stack, goal: ObjectiveConfig, runtime: Runtime
+    ) -> None:
+        self.inputs, self.stack, self.goal, self.runtime = inputs, stack, goal, runtime
 
     def said(
         self, batches: Sequence[Batch], x_t: Sequence[Tensor], t: Sequence[Tensor]
@@ -60,5 +57,5 @@ class Anchor:
 
     def _told(self, batch: Batch) -> Conditioning:
         """The batch's captions, with the noun alone where they name the subject."""
-        captions = [without_token(caption, self.subject) for caption in batch.captions]
+        captions = [without_token(caption, batch.subject) for caption in batch.captions]
         return self.inputs.plain_conditioning(captions, batch.sizes)

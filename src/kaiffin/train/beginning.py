@@ -24,6 +24,7 @@ from kaiffin.foundation.tell import Tell
 from kaiffin.foundation.text import counted, first_few
 from kaiffin.foundation.whereabouts import (
     FILES,
+    by_folder,
     content_sha256,
     files_now,
     find_photos,
@@ -75,12 +76,13 @@ def _check_photos(run: Run, tell: Tell) -> Listings:
         _found(run, folder, recorded, tell)
         for folder, recorded in zip(photo_folders(run.config), every, strict=True)
     ]
+    owners = [own.subject for own in by_folder(run.config)]
     run.config = with_photo_folders(run.config, folders)
     listings: dict[Path | None, Listing] = {}
-    for folder, recorded in zip(folders, every, strict=True):
+    for folder, owner, recorded in zip(folders, owners, every, strict=True):
         before = {one["file"]: one for one in recorded["photos"]}
         data = run.config.data.model_copy(update={"photos": folder})
-        listings[folder] = sources.read(data, run.config.subject)
+        listings[folder] = sources.read(data, owner)
         _refuse_differences(run, folder, before, _photos(folder, listings[folder].sources))
     return listings
 
@@ -241,7 +243,8 @@ def _found(run: Run, folder: Path | None, recorded: Mapping[str, Any], tell: Tel
             f"{run.path}: its photos are gone: {first_few(names, SHOWN)}; they are neither in"
             f" {recorded['folder']} nor at {recorded['from_run']} from the run, nor in a folder"
             " beside these.",
-            f"Name their folder as data.photos in {run.config_path} (in a phase: its photos).",
+            f"Name their folder as data.photos in {run.config_path} (of a phase or one of several"
+            " subjects: its photos).",
         )
     if found != folder:
         tell.note(f"note: the photos of {folder} are now in {found}")

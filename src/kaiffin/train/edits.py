@@ -49,10 +49,11 @@ def may_change(name: str) -> bool:
 def settings_of(config: Config) -> dict[str, Any]:
     """Every setting by name, as JSON has it, but for those that only say where something is."""
     found = {name: value for name, value in flat(config).items() if name not in PLACES}
-    found["phases"] = [
-        {name: value for name, value in phase.items() if name != "photos"}
-        for phase in found["phases"]
-    ]
+    for section in ("phases", "subjects"):
+        found[section] = [
+            {name: value for name, value in one.items() if name != "photos"}
+            for one in found[section]
+        ]
     return json.loads(json.dumps(found))
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from kaiffin.data.dataset import Dataset
 from kaiffin.data.prepare import Example, Prepared
+from kaiffin.data.turns import dataset_of
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import UserError
@@ -66,8 +66,7 @@ def help_along() -> int:
 def _train(crew: Crew, session: Session, told: Order) -> None:
     phase = session.phases[told.phase]
     config = phase.config
-    examples = session.photos[config.data.photos].examples
-    dataset = Dataset(examples, told.prior, config.data, config.train.seed)
+    dataset = dataset_of(config, session.examples(phase), told.prior)
     session.stack.load(told.weights)
     session.stack.inject(session.family, phase.attached)
     trainer = Trainer(

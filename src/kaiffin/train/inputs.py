@@ -11,7 +11,9 @@ from torch import Tensor
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.data.dataset import Dataset, Draw, mask_key
+from kaiffin.data.turns import Turns
 from kaiffin.foundation.cache import TensorCache, content_key
+from kaiffin.foundation.config import SubjectConfig
 from kaiffin.foundation.phases import EMBEDDING, TEXT, Phase
 from kaiffin.foundation.runtime import Runtime, uniform
 from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
@@ -26,7 +28,7 @@ class Batch:
     """What is known of the items before any noise.
 
     role: instance, prior or keep; latents mean and std (B, C, h, w); sizes and captions per item;
-    mask (B, 1, h, w) or None.
+    mask (B, 1, h, w) or None; subject: whose photos, or class pictures, all of them are.
     """
 
     role: str
@@ -36,6 +38,7 @@ class Batch:
     sizes: list[SizeFacts]
     names: list[str]
     mask: Tensor | None
+    subject: SubjectConfig
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,13 +53,13 @@ class Inputs:
     """
 
     def __init__(
-        self, family: ModelFamily, dataset: Dataset, phase: Phase, runtime: Runtime,
+        self, family: ModelFamily, dataset: Dataset | Turns, phase: Phase, runtime: Runtime,
         cache: TensorCache, crew: Crew | None = None,
     ) -> None:  # fmt: skip
         self.family, self.dataset, self.cache = family, dataset, cache
         self.crew = crew or Crew()
         self.data, self.device = phase.config.data, runtime.device
-        self.subject, self.train = phase.config.subject, phase.config.train
+        self.train = phase.config.train
         self.batch_size = self.train.batch_size or 1
         told = sum(len(example.captions) for example in dataset.instance)
         told *= self.data.variants if self.data.shuffle_tags or self.data.tag_dropout else 1
@@ -75,8 +78,8 @@ class Inputs:
         size, mine = self.batch_size, self.crew.mine
         drawn = mine(self.dataset.batch(number, size))
         found = [self.batch([d for d in drawn for _ in range(self.train.noises)], "instance")]
-        if self.dataset.prior:
-            found.append(self.batch(mine(self.dataset.prior_batch(number, size)), "prior"))
+        if of_class := self.dataset.prior_batch(number, size):
+            found.append(self.batch(mine(of_class), "prior"))
         if self.keeps(number // self.train.accumulate):
             found.append(self._of_class(found[0], number))
         return found
@@ -86,10 +89,16 @@ class Inputs:
         goal = self.train.objective
         return bool(goal.keep) and uniform(self.train.seed, KEEP, step) < goal.keep_share
 
+    def shows_class(self, step: int) -> bool:
+        """Whether class pictures are among what this step learns from, counted from 0."""
+        first = step * self.train.accumulate
+        numbers = range(first, first + self.train.accumulate)
+        return any(self.dataset.prior_batch(number, 1) for number in numbers)
+
     def _of_class(self, batch: Batch, number: int) -> Batch:
         first, seed = self.crew.piece(number) * len(batch), self.train.seed
         captions = [
-            class_caption(caption, self.subject, seed, first + k)
+            class_caption(caption, batch.subject, seed, first + k)
             for k, caption in enumerate(batch.captions)
         ]
         return replace(batch, role=KEEP, captions=captions, mask=None)
@@ -107,6 +116,7 @@ class Inputs:
             [SizeFacts(*draw.frame) for draw in draws],
             [draw.example.name for draw in draws],
             torch.stack(present).to(self.device) if present else None,
+            draws[0].example.subject,
         )
 
     def latents(self, draw: Draw) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from kaiffin.adapters.stack import Stack
 from kaiffin.data.prepare import Prepared
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.phases import Phase
+from kaiffin.foundation.whereabouts import photo_folders
 from kaiffin.models.base import ModelFamily, SizeFacts
 from kaiffin.models.parts import num_bytes
 from kaiffin.train.memory import at_once, lived
@@ -62,8 +63,7 @@ class Plan:
         held = _of_base(config) * drawn * train.noises
         pictures = drawn * (train.noises + bool(config.data.prior.weight)) + held
         epochs = sum(
-            (phase.last - phase.first) * drawn / len(photos[phase.config.data.photos].examples)
-            for phase in phases
+            (phase.last - phase.first) * drawn / _photos(phase.config, photos) for phase in phases
         )
         return Plan(
             sum(trainable), len(list(stack.layers())), phases[-1].last, epochs, memory,
@@ -73,6 +73,11 @@ class Plan:
     def seconds(self, macs_per_second: float) -> float:
         """Expected training time at a measured speed."""
         return self.steps * self.pictures * self.macs * STEP_FACTOR / macs_per_second
+
+
+def _photos(config: Config, photos: Mapping[Path | None, Prepared]) -> int:
+    """How many a phase trains on."""
+    return sum(len(photos[folder].examples) for folder in photo_folders(config))
 
 
 def _of_base(config: Config) -> float:

@@ -14,8 +14,8 @@ from kaiffin.adapters.stack import Stack, full_modules
 from kaiffin.adapters.targets import LoraSpec
 from kaiffin.adapters.tokens import Token
 from kaiffin.data import sources
-from kaiffin.data.findings import look_at, refuse_problems
-from kaiffin.data.prepare import Prepared
+from kaiffin.data.findings import look_at, refuse_problems, refuse_shared
+from kaiffin.data.prepare import Example, Prepared
 from kaiffin.data.sources import Listings
 from kaiffin.foundation.config import AdapterConfig, Config
 from kaiffin.foundation.errors import ConfigError
@@ -26,7 +26,7 @@ from kaiffin.foundation.run import MASKS, Run
 from kaiffin.foundation.runtime import Runtime, derived_seed
 from kaiffin.foundation.settings import changed
 from kaiffin.foundation.tell import Tell
-from kaiffin.foundation.whereabouts import photo_folders
+from kaiffin.foundation.whereabouts import by_folder, photo_folders
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base, refitted
 from kaiffin.train.masks import Masker
@@ -52,8 +52,17 @@ class Session:
 
     @property
     def prepared(self) -> Prepared:
-        """The photos of the first phase."""
+        """The photos of the first phase, or of the first subject."""
         return self.photos[self.phases[0].config.data.photos]
+
+    def examples(self, phase: Phase) -> list[Sequence[Example]]:
+        """What a phase trains on, by subject."""
+        return [self.photos[folder].examples for folder in photo_folders(phase.config)]
+
+    def held_out(self, phase: Phase) -> list[Example]:
+        """What was held out of it, of all subjects."""
+        folders = photo_folders(phase.config)
+        return [one for folder in folders for one in self.photos[folder].held_out]
 
 
 def open_session(
@@ -99,8 +108,9 @@ def _derived(
 ) -> Session:  # fmt: skip
     """What follows from the settings, the base and the number of photos: phases and adapters."""
     config = _as_in_file(given, start.adapters[""]) if start else given
-    first = next(iter(photos.values()))
-    full, derived = derive(config, len(first.examples), family.native_size)
+    counts = [len(one.examples) for one in photos.values()]
+    counts = counts[: len(config.everyone)]  # of phases, the first one's
+    full, derived = derive(config, counts, family.native_size)
     phases = expand(full)
     stack = Stack(_adapters(full, phases, family, start), _tokens(full, family, start))
     return Session(given, full, runtime, family, phases, photos, stack, derived)
@@ -118,21 +128,23 @@ def _look_at_photos(
     resolution = config.data.resolution or family.native_size
     refuse_parts_of_cells(f"data.resolution = {resolution}", [resolution], family.downscale)
     found: dict[Path | None, Prepared] = {}
-    for folder in photo_folders(config):
-        data = config.data.model_copy(update={"photos": folder})
+    for own in by_folder(config):
+        data, subject, folder = own.data, own.subject, own.data.photos
         out = run.photos_folder(len(found) + 1) if run else None
         through = Through(family, config.base.name, run.cache, tell) if run else None
-        read = listing = listings.get(folder) or sources.read(data, config.subject)
+        read = listing = listings.get(folder) or sources.read(data, subject)
         if data.masks == "auto" and out:
-            masker = Masker(family, config.subject.noun, resolution, data.background)
+            masker = Masker(family, subject.noun, resolution, data.background)
             listing = masker.masked(read, out / MASKS, tell)
         looked = look_at(
-            data, config.subject, resolution,
+            data, subject, resolution,
             words=family, through=through, out=out, listing=listing, tell=tell,
         )  # fmt: skip
         # What the base made is nothing that a photo came with.
         found[folder] = replace(looked, listed=tuple(read.sources))
         refuse_problems(found[folder])
+    if config.subjects:
+        refuse_shared(list(found.values()))
     return found
 
 

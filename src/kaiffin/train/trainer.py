@@ -19,11 +19,13 @@ from torch import Tensor
 
 from kaiffin.adapters.stack import Stack
 from kaiffin.data.dataset import Dataset
+from kaiffin.data.turns import Turns
 from kaiffin.foundation.cache import TensorCache
 from kaiffin.foundation.config import Config
 from kaiffin.foundation.errors import DivergedError
 from kaiffin.foundation.phases import Phase
 from kaiffin.foundation.runtime import Runtime, derived_seed, randn, seed_dropout
+from kaiffin.foundation.several import prior_weight
 from kaiffin.models.base import Conditioning, ModelFamily
 from kaiffin.models.diffusion import loss as objective
 from kaiffin.train import optimizers
@@ -35,6 +37,8 @@ from kaiffin.train.groups import groups
 from kaiffin.train.inputs import Batch, Inputs
 from kaiffin.train.state import TrainState
 from kaiffin.train.times import Times
+
+ROLES = ("instance", "prior", KEEP)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Trainer:
     """
 
     def __init__(
-        self, family: ModelFamily, stack: Stack, dataset: Dataset, phase: Phase,
+        self, family: ModelFamily, stack: Stack, dataset: Dataset | Turns, phase: Phase,
         runtime: Runtime, cache: TensorCache, crew: Crew | None = None,
     ) -> None:  # fmt: skip
         self.phase, self.config = phase, phase.config
@@ -101,7 +105,7 @@ class Trainer:
         self.crew = crew or Crew()
         self.crew.divide(train.batch_size, train.accumulate)
         self.inputs = Inputs(family, dataset, phase, runtime, cache, self.crew)
-        self.anchor = Anchor(self.inputs, stack, train.objective, self.config.subject, runtime)
+        self.anchor = Anchor(self.inputs, stack, train.objective, runtime)
         self.times = Times(train.objective, family.schedule, train.seed)
         self.listeners: list[Listener] = []
         self.step, self.steps = self.phase.first, self.phase.last
@@ -146,14 +150,13 @@ class Trainer:
     def _one_step(self) -> StepResult:
         started = time.perf_counter()
         accumulate = self.config.train.accumulate
-        weights = self._weights()
-        totals, share = dict.fromkeys(weights, 0.0), self.crew.share(accumulate)
+        totals, share = dict.fromkeys(ROLES, 0.0), self.crew.share(accumulate)
         with self.crew.telling():
             for part in self.crew.parts(accumulate):
                 number = self.step * accumulate + part
                 for batches in passes(self.inputs.batches(number)):
                     losses = self.losses(batches, self.crew.piece(number))
-                    weighted = [weights[b.role] * x for b, x in zip(batches, losses, strict=True)]
+                    weighted = [self._weight(b) * x for b, x in zip(batches, losses, strict=True)]
                     self.scaler.scale(torch.stack(weighted).sum() * share).backward()
                     for batch, value in zip(batches, losses, strict=True):
                         totals[batch.role] += value.item() * share
@@ -162,16 +165,17 @@ class Trainer:
         norm, rates = self._update()
         self.average.follow(self.step - self.phase.first)
         self.times.end_step(self.crew.everyone)
-        prior = totals["prior"] if self.dataset.prior else None
+        prior = totals["prior"] if self.inputs.shows_class(self.step) else None
         keep = totals[KEEP] if self.inputs.keeps(self.step) else None
         self.step += 1
         seconds = time.perf_counter() - started
         return StepResult(self.step, totals["instance"], prior, norm, rates, seconds, keep)
 
-    def _weights(self) -> dict[str, float]:
-        """How much the loss of each role counts."""
-        keep = self.config.train.objective.keep
-        return {"instance": 1.0, "prior": self.config.data.prior.weight or 0.0, KEEP: keep or 0.0}
+    def _weight(self, batch: Batch) -> float:
+        """How much its loss counts."""
+        if batch.role == "prior":
+            return prior_weight(self.config, batch.subject.token)
+        return (self.config.train.objective.keep or 0.0) if batch.role == KEEP else 1.0
 
     def _update(self) -> tuple[float, dict[str, float]]:
         """Clips, steps and returns (gradient norm before clipping, learning rates)."""

@@ -53,16 +53,18 @@ def text(run: Run, shown: Shown | None = None) -> str:
         tags=["text-to-image", "diffusers", "lora", "template:sd-lora", spec.tag, "kaiffin"],
         instance_prompt=prompt, widget=_widgets(prompt, shown), **_facts(shown),
     )  # fmt: skip
+    phrases = [one.phrase for one in config.everyone]
     # Markdown takes <word> for a tag and shows nothing.
-    title = f"`{config.subject.phrase}`" if "<" in config.subject.phrase else config.subject.phrase
+    title = " and ".join(f"`{one}`" if "<" in one else one for one in phrases)
+    whom = f"the subjects {title}" if len(phrases) > 1 else f"the subject {title}"
     return f"""---
 {front.to_yaml()}
 ---
 
 # {title}
 
-{KINDS[config.adapter.kind].title} adapter that teaches `{base}` the subject {title}. Put
-`{config.subject.phrase}` into the prompt.
+{KINDS[config.adapter.kind].title} adapter that teaches `{base}` {whom}. Put
+{" or ".join(f"`{one}`" for one in phrases)} into the prompt.
 
 {_gallery(shown)}## Use
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from kaiffin.adapters import ranks
 from kaiffin.adapters.files.norms import Parts, inner, strength
 from kaiffin.adapters.files.reading import AdapterFile
+from kaiffin.adapters.files.subject import EVERYONE
 from kaiffin.adapters.kinds import kind_of, rank_of
 from kaiffin.foundation.errors import AdapterError
 from kaiffin.foundation.tell import Tell
@@ -84,7 +85,8 @@ def merge(adapters: Sequence[tuple[AdapterFile, float]]) -> AdapterFile:
         if adapter.embeddings:
             raise AdapterError("bundled tokens cannot be added up.")
     triggers = [a.metadata.get("modelspec.trigger_phrase", "") for a, _ in adapters]
-    metadata = first.metadata | {
+    own = {name: value for name, value in first.metadata.items() if name != EVERYONE}
+    metadata = own | {
         "modelspec.trigger_phrase": ", ".join(dict.fromkeys(t for t in triggers if t)),
         "ss_network_dim": str(max(rank_of(parts) for parts in modules.values())),
         "ss_network_alpha": str(max(rank_of(parts) for parts in modules.values())),

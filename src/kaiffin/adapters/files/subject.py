@@ -9,7 +9,23 @@ from typing import Any
 
 from kaiffin.foundation.text import composed
 
+EVERYONE = "kaiffin.subjects"  # [[word, class noun], ...], in files of several subjects
 FOLDER = re.compile(r"\d+_(.+)")  # of sd-scripts: 10_sks dog
+
+
+def everyone(header: Mapping[str, str]) -> list[tuple[str, str]]:
+    """As `named`, of all whom the file teaches; of others' files only one is known."""
+    listed = _json(header.get(EVERYONE, ""))
+    pairs = [one for one in listed if isinstance(one, list)] if isinstance(listed, list) else []
+    found = [(composed(str(one[0])), composed(str(one[1]))) for one in pairs if len(one) == 2]
+    return found or [named(header)]
+
+
+def triggers(header: Mapping[str, str]) -> list[str]:
+    """What calls the file in prompts: a phrase for each of several subjects, else its header's."""
+    if EVERYONE in header:
+        return [f"{word} {noun}".strip() for word, noun in everyone(header)]
+    return [header.get("modelspec.trigger_phrase", "")]
 
 
 def named(header: Mapping[str, str]) -> tuple[str, str]:

@@ -181,8 +181,9 @@ def metadata(
 ) -> dict[str, str]:  # fmt: skip
     """The header strings that readers need, and what a person may want to know.
 
-    facts: further `ss_*` values, such as {"steps": 400, "seed": 0}. Nothing here depends on the
-    clock, so that a resumed training ends in the same bytes; folder names are left out.
+    trigger: the subject's words, or those of several with commas between; facts: further `ss_*`
+    values, such as {"steps": 400, "seed": 0}. Nothing here depends on the clock, so that a resumed
+    training ends in the same bytes; folder names are left out.
     """
     args, said = KINDS[kind].network_args, base.prediction_type
     prediction = "v" if said == "v_prediction" else said
@@ -207,7 +208,7 @@ def metadata(
         "modelspec.resolution": f"{base.side}x{base.side}",
         "modelspec.prediction_type": prediction,
         "modelspec.trigger_phrase": trigger,
-        "modelspec.usage_hint": f"Use {trigger} in the prompt.",
+        "modelspec.usage_hint": f"Use {trigger.replace(', ', ' or ')} in the prompt.",
         "kaiffin.base_revision": base.revision,
     }
     return ours | spec

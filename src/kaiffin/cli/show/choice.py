@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 def advice(found: Advice) -> None:
     """The table, the verdict and where to look."""
-    choice = found.choice
+    for name, choice in zip(found.subjects or [""], (found.choice, *found.others), strict=True):
+        if found.others:
+            console.print(f"{name}:", style="bold")
+        _told(choice)
+    console.print(f"{found.choice.verdict}: {found.adapter}")
+    console.print(f"look at {found.sheet}; `kaiffin report {found.run}` shows it all")
+
+
+def _told(choice: Choice) -> None:
+    """What was measured of one subject."""
     console.print(f"judged by {choice.judge}; {choice.references['words']}")
     if choice.references["ceiling"] is not None:
         console.print(f"real photos reach identity {choice.references['ceiling']:.3f}")
@@ -23,8 +32,6 @@ def advice(found: Advice) -> None:
     for line in choice.findings:
         console.print(line)
     console.print(f"Pareto set (likeness, prompt, drift): {', '.join(map(str, choice.pareto))}")
-    console.print(f"{choice.verdict}: {found.adapter}")
-    console.print(f"look at {found.sheet}; `kaiffin report {found.run}` shows it all")
 
 
 def scores(choice: Choice) -> Table:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 def photo_set(found: PhotoSet) -> None:
     """How many photos, and where to look at them."""
-    count = len(found.prepared.examples)
-    what = counted(count, "photo")
-    console.print(f"{what} at {found.resolution} px. Look at {'it' if count == 1 else 'them'}:")
-    console.print(f"  {found.sheet}")
+    for one in found.every:
+        count = len(one.prepared.examples)
+        what = counted(count, "photo")
+        console.print(f"{what} at {one.resolution} px. Look at {'it' if count == 1 else 'them'}:")
+        console.print(f"  {one.sheet}")
 
 
 def captions(found: Captioned) -> None:

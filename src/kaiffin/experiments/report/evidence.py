@@ -14,6 +14,7 @@ from typing import Any
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import expanded, read_json
 from kaiffin.foundation.run import PHOTOS_MANIFEST, Run
+from kaiffin.foundation.several import number_of
 from kaiffin.foundation.whereabouts import photos_now
 from kaiffin.pictures import png
 from kaiffin.score import choice
@@ -34,7 +35,8 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is known of a run. name: its folder's."""
+    """All that is known of a run, of one of its subjects. name: its folder's, with the subject's
+    word where the run has several."""
 
     run: Run
     name: str
@@ -61,8 +63,11 @@ def read(run: Run) -> Evidence:
     """Raises RunError for a JSON file of the run that is damaged."""
     chosen = read_json(run.choice_path)
     photos, notes = _photos(run)
+    name = run.path.resolve().name
+    if len(run.config.subjects) > 1:
+        name += f": {run.config.subject.token}"
     return Evidence(
-        run, run.path.resolve().name, read_json(run.manifest_path), read_json(run.proof_path),
+        run, name, read_json(run.manifest_path), read_json(run.proof_path),
         run.metrics(), photos, notes, choice.read(chosen, run.path) if chosen else None,
         _pictures(run.images), _pictures(run.previews),
     )  # fmt: skip
@@ -78,10 +83,12 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _photos(run: Run) -> tuple[list[PhotoRecord], list[str]]:
-    """Photos of every folder that a phase trained on, and what was said about them."""
+    """Photos of every folder that a phase trained on, or of the run's subject, and what was said
+    about them."""
     photos: list[PhotoRecord] = []
     notes: list[str] = []
-    for number, folder in enumerate(photos_now(run), 1):
+    folders = list(enumerate(photos_now(run), 1))
+    for number, folder in folders[number_of(run.config) :][:1] if run.config.subjects else folders:
         path = run.photos_folder(number) / PHOTOS_MANIFEST
         manifest = read_json(path)
         try:

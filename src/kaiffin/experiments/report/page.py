@@ -40,12 +40,13 @@ def write(found: Sequence[Evidence], path: Path) -> Path:
     if path.is_file() and MARK.encode() not in path.read_bytes()[:4096]:
         raise RunError(f"{path}: is there already and is no report of Kaiffin's.", "Choose --out.")
     album = Album(path.parent)
-    together = overview(found, album) if len(found) > 1 else None
+    runs = len({one.run.path.resolve() for one in found})
+    together = overview(found, album) if runs > 1 else None
     sections = [section(number, one, album) for number, one in enumerate(found, 1)]
     recipes = sum(len(json.dumps(asdict(one))) for one in album.shown)
     room = LIMIT * min(len(found), MOST) - TEXT * len(found) - recipes
     album.encode(max(room, LIMIT // 2))
-    picture = share.draw(found[0]) if len(found) == 1 else None
+    picture = share.draw(found[0]) if runs == 1 else None
     if picture is not None:
         write_bytes(share_path(path), png_bytes(picture))
     image = share_path(path).name if picture is not None else ""

@@ -16,6 +16,7 @@ from kaiffin.experiments.report.slider import Slider, cards, slider
 from kaiffin.foundation.folder import file_sha256
 from kaiffin.foundation.run import CONTACT_SHEET
 from kaiffin.foundation.settings import dump
+from kaiffin.foundation.several import number_of
 from kaiffin.foundation.text import all_of, counted
 from kaiffin.score.choice import Choice
 
@@ -52,6 +53,11 @@ class Section:
         return self.evidence.run.config.subject.phrase
 
     @property
+    def is_first(self) -> bool:
+        """Whether the page says of it what is of the whole run: of several subjects, the first."""
+        return number_of(self.evidence.run.config) == 0
+
+    @property
     def config(self) -> str:
         return dump(self.evidence.run.config)
 
@@ -69,7 +75,7 @@ def section(number: int, found: Evidence, album: Album) -> Section:
     photos = [(photo, _photo(photo, album)) for photo in spread(found.photos, MOST_PHOTOS)]
     sheet = None
     if not all(shown for _, shown in photos):
-        path = found.run.photos_folder() / CONTACT_SHEET
+        path = found.run.photos_manifest.with_name(CONTACT_SHEET)
         sheet = album.add(path, "Contact sheet", "all photos as they were", has_recipe=False)
     line = scorecards.loss_line(found)
     return Section(
