@@ -43,6 +43,27 @@ def turns(seconds: Mapping[str, Sequence[float]], unit: str) -> str:
     return table(f" | ms (median) | times {unit} (range over rounds)", rows)
 
 
+def parts(found: Sequence[Found]) -> str:
+    """Where the time of pictures goes (generate.py), one value for each round."""
+    names = ("unet", "text", "decoder")
+    whole = [one["all"] for one in found]
+    needed = [sum(one[name] for name in names) for one in found]
+    rows = []
+    for name in names:
+        shares = sorted(one[name] / one["all"] for one in found)
+        rows.append(f"{name} | {_span(shares, '.1%')}")
+    over = sorted(all_ / must for all_, must in zip(whole, needed, strict=True))
+    unet = sorted(one["all"] / one["unet"] for one in found)
+    rows.append(f"all of it, times these three | {_span(over, '.3f')}")
+    rows.append(f"all of it, times the UNet's calls | {_span(unet, '.3f')}")
+    return table("of a call of Kaiffin's | median (range over rounds)", rows)
+
+
+def _span(ordered: Sequence[float], form: str) -> str:
+    middle = statistics.median(ordered)
+    return f"{middle:{form}} ({ordered[0]:{form}} - {ordered[-1]:{form}})"
+
+
 def ways(found: Mapping[str, Found]) -> str:
     """Ways to a picture (pictures.py), the cheapest first."""
     rows = []
