@@ -16,6 +16,7 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.pictures.batches import TRIES, Batches, kind_of
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import Draw, generate
+from kaiffin.pictures.start import Start
 
 CALL = {"width": 64, "height": 64, "steps": 4}
 
@@ -86,6 +87,16 @@ def test_where_memory_is_short_fewer_are_computed_at_once(
     for one, other, wanted in zip(made, together, plain, strict=True):
         assert np.abs(one - wanted).max() == 0
         assert np.abs(other - wanted).max() <= 1
+
+
+def test_what_no_memory_could_hold_is_not_begun(sd: ModelFamily) -> None:
+    """On a CPU, too, whose system would give what there is not."""
+    seen: list[int] = []
+    larger = Start.of("", upscale=4.0)
+    asked = Request("a dog", 1, 2**14, 2**14, steps=1, start=larger)
+    with pytest.raises(torch.OutOfMemoryError, match=r"of 65536x65536 takes .* GB at least"):
+        list(generate(sd, [asked], on_step=seen.append))
+    assert not seen
 
 
 def test_a_watcher_sees_each_step_and_may_end_it(sd: ModelFamily) -> None:

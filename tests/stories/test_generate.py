@@ -257,9 +257,9 @@ def test_a_prompt_names_its_adapter(
     open_order(replace(named, prompts=["a {token} <lora:toy:0.5>"] * 3), tell=heard)
     assert len(heard.notes) == 2, "said once"
     twice = replace(named, adapters=["loras/toy.safetensors"])
-    with pytest.raises(AdapterError, match="are the same adapter: its strength would add up"):
+    with pytest.raises(AdapterError, match="is named twice: its strength would add up"):
         generate(twice, changes=TWO)
-    with pytest.raises(AdapterError, match="are the same adapter"):
+    with pytest.raises(AdapterError, match="is named twice"):
         generate(Order(base, ["a cat"], adapters=["loras/toy.safetensors"] * 2), changes=TWO)
 
 

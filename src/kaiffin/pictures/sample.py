@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import psutil
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch import Tensor
 from kaiffin.foundation.runtime import let_go, randn
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion import samplers
+from kaiffin.models.parts import decoder_bytes
 from kaiffin.pictures.batches import Batches, kind_of
 from kaiffin.pictures.passes import Pass, passes
 from kaiffin.pictures.request import Request, settings
@@ -57,6 +59,7 @@ def generate(
     answers = functools.partial(Says, texts=texts, parts=parts)
 
     def made(batch: list[Request]) -> list[Image.Image]:
+        _refuse_beyond_memory(family, batch[0])
         images = _make(family, batch, answers, on_step, weigh, watch)
         for image in images:
             image.info["batch"] = len(batch)
@@ -72,6 +75,18 @@ def generate(
                     yield from made(alike[start : start + batch_size])
     finally:
         texts[0].share(1.0)
+
+
+def _refuse_beyond_memory(family: ModelFamily, asked: Request) -> None:
+    """As a GPU does where a picture cannot fit. A CPU's system would give what there is not, and
+    end the process, after hours perhaps."""
+    if family.device.type == "cpu":
+        needed, there = decoder_bytes(family.vae, *asked.size), psutil.virtual_memory().available
+        if needed > there:
+            raise torch.OutOfMemoryError(
+                f"a picture of {asked.size[0]}x{asked.size[1]} takes {needed / 1e9:.1f} GB at least"
+                f" as it is decoded, and {there / 1e9:.1f} GB are there"
+            )
 
 
 def _alike(family: ModelFamily, requests: Sequence[Request]) -> Iterator[list[Request]]:
