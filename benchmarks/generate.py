@@ -101,7 +101,7 @@ def main() -> None:
     print(f"pictures: {flags.count}, {min(flags.count, TOGETHER)} together")
     if times:
         print(tables.turns(times, "unet"))
-    print(tables.parts(parts))
+    print(tables.parts({str(flags.count): parts}))
     found = {"base": name, "side": side, "steps": flags.steps, "count": flags.count, "dtype": dtype}
     kept.keep(flags.keep, {**found, "seconds": times, "parts": parts})
 

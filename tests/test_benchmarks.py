@@ -63,7 +63,8 @@ def test_a_benchmark(
     found = kept.read(file)
     assert list(found["seconds"]) == names
     assert all(len(times) == 2 and min(times) > 0 for times in found["seconds"].values())
-    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    rows = [line.split("|") for line in lines][1 : len(names) + 1]
     assert [row[1].strip() for row in rows] == names
     ratios = {row[1].strip(): float(row[3].split()[0]) for row in rows}
     assert ratios[unit] == 1

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.runtime import let_go, randn
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion import samplers
@@ -78,14 +79,15 @@ def generate(
 
 
 def _refuse_beyond_memory(family: ModelFamily, asked: Request) -> None:
-    """As a GPU does where a picture cannot fit. A CPU's system would give what there is not, and
-    end the process, after hours perhaps."""
+    """UserError for a picture that cannot fit. A GPU says so itself; a CPU's system would give what
+    there is not, and end the process, after hours perhaps."""
     if family.device.type == "cpu":
         needed, there = decoder_bytes(family.vae, *asked.size), psutil.virtual_memory().available
         if needed > there:
-            raise torch.OutOfMemoryError(
+            raise UserError(
                 f"a picture of {asked.size[0]}x{asked.size[1]} takes {needed / 1e9:.1f} GB at least"
-                f" as it is decoded, and {there / 1e9:.1f} GB are there"
+                f" as it is decoded, and {there / 1e9:.1f} GB are there.",
+                "Ask for a smaller one, or decode it in tiles: --base.vae_tiling true.",
             )
 
 
