@@ -91,7 +91,7 @@ def main() -> None:
         clock = time.process_time if flags.cpu else time.perf_counter
         if flags.alone:
             times = {}
-            candidates["ours"]()
+            list(generate(family, [Request(PROMPT, 0, side, side, steps=1)]))  # warm
         else:
             times = interleaved(candidates, flags.rounds, runtime.device, flags.calls, clock)
         watch = Watch(family, clock)
