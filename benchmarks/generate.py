@@ -86,7 +86,7 @@ def main() -> None:
         family = load(base, runtime, tell=SILENT)
         side = flags.resolution or family.native_size
         candidates = ours(family, flags, side)
-        if not flags.full_size:
+        if not (flags.full_size or flags.alone):
             candidates["diffusers"] = diffusers(base.name, runtime, flags, side)
         clock = time.process_time if flags.cpu else time.perf_counter
         if flags.alone:

@@ -83,7 +83,7 @@ def picture(found: Mapping[str, Any]) -> str:
 
 def parts_of_a_picture() -> str:
     """Every kept call of generate.py that had a clock at its parts."""
-    known = [f"generate{one}" for one in ("", "-64", "-sd1", "-sd1-16")]
+    known = [f"generate-{one}" for one in ("1", "64", "sd1", "sd1-16")]
     kept = [read(name) for name in known if (MEASURED / f"{name}.json").is_file()]
     found = [one["found"] for one in kept if "parts" in one["found"]]
     named = {
