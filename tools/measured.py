@@ -292,6 +292,7 @@ PARTS: dict[str, dict[str, Made]] = {
     },
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
+        "prior-fast": made("prior-fast", tables.teaching),
         "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
     },
     "guides/captions.md": {"numbers": figure("captions")},
