@@ -266,7 +266,7 @@ PARTS: dict[str, dict[str, Made]] = {
         "train_step": made("train_step", training_step),
         "generate": made("generate", picture),
         "parts": parts_of_a_picture,
-        "pictures": made("pictures", tables.ways), 
+        "pictures": made("pictures", tables.ways),
         "pictures-64": made("pictures-64", tables.ways),
         "pictures-64-xl": made("pictures-64-xl", tables.ways),
         "serve": made("serve", service),
