@@ -9,6 +9,10 @@
 - ours: kaiffin.generate, `count` pictures of one prompt, at most 16 together
 - diffusers: its pipeline with DPM++ 2M, the same
 
+Then each round of ours is made once more with a clock at its UNet, text encoder and decoder: what
+is left of the whole is Kaiffin's own, from within the same call, so that no other program's load
+comes between. --alone measures that and no more.
+
 --full-size takes the published architecture with random weights, in bf16 where the processor
 computes in it; the pipeline, a second copy of it, is left out then. --cpu: the processor's time,
 which a busy machine does not stretch.
@@ -23,12 +27,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import kept
 import tables
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from timing import CALLS, interleaved
+from timing import CALLS, Clock, interleaved
 
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.runtime import Runtime
@@ -43,6 +48,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from full import full_base
 
 TOGETHER = 16
+PARTS = ("unet", "text", "decoder")
 PROMPT = "a photo of a penguin on the beach"
 
 
@@ -56,6 +62,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--full-size", choices=["sd1"], help="random weights at full size")
     parser.add_argument("--resolution", type=int, help="pixels of the square; default: the base's")
     parser.add_argument("--cpu", action="store_true", help="processor's time, not the clock's")
+    parser.add_argument("--alone", action="store_true", help="the parts of ours, no comparison")
     kept.add_to(parser)
     return parser.parse_args()
 
@@ -79,16 +86,56 @@ def main() -> None:
         family = load(base, runtime, tell=SILENT)
         side = flags.resolution or family.native_size
         candidates = ours(family, flags, side)
-        if not flags.full_size:
+        if not (flags.full_size or flags.alone):
             candidates["diffusers"] = diffusers(base.name, runtime, flags, side)
         clock = time.process_time if flags.cpu else time.perf_counter
-        times = interleaved(candidates, flags.rounds, runtime.device, flags.calls, clock)
+        if flags.alone:
+            times = {}
+            list(generate(family, [Request(PROMPT, 0, side, side, steps=1)]))  # warm
+        else:
+            times = interleaved(candidates, flags.rounds, runtime.device, flags.calls, clock)
+        watch = Watch(family, clock)
+        parts = [watch.parts(candidates["ours"]) for _ in range(flags.rounds)]
     name, dtype = flags.full_size or flags.base, str(runtime.base_dtype).removeprefix("torch.")
     print(f"{name}, {side} px, {flags.steps} steps, guidance 5, {runtime.device.type}, {dtype}")
     print(f"pictures: {flags.count}, {min(flags.count, TOGETHER)} together")
-    print(tables.turns(times, "unet"))
-    found = {"base": name, "side": side, "steps": flags.steps, "count": flags.count}
-    kept.keep(flags.keep, {**found, "seconds": times})
+    if times:
+        print(tables.turns(times, "unet"))
+    print(tables.parts({str(flags.count): parts}))
+    found = {"base": name, "side": side, "steps": flags.steps, "count": flags.count, "dtype": dtype}
+    kept.keep(flags.keep, {**found, "seconds": times, "parts": parts})
+
+
+class Watch:
+    """A clock at the parts of a base."""
+
+    def __init__(self, family: ModelFamily, clock: Clock) -> None:
+        self.clock, self.device, self.spent = clock, family.device, dict.fromkeys(PARTS, 0.0)
+        vars(family)["encode_text"] = self._timed("text", family.encode_text)
+        vars(family)["decode"] = self._timed("decoder", family.decode)
+        net = family.towers[family.denoiser]
+        net.forward = self._timed("unet", net.forward)
+
+    def parts(self, call: Callable[[], object]) -> dict[str, float]:
+        """Seconds of one call: of each part, and of all."""
+        self.spent = dict.fromkeys(PARTS, 0.0)
+        started = self._now()
+        call()
+        return {**self.spent, "all": self._now() - started}
+
+    def _timed(self, part: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            started = self._now()
+            found = real(*given, **named)
+            self.spent[part] += self._now() - started
+            return found
+
+        return timed
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return self.clock()
 
 
 def ours(

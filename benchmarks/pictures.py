@@ -17,7 +17,7 @@ import fnmatch
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -146,23 +146,25 @@ class Studio:
             for seed in seeds
         ]
 
-    def measure(self, name: str, way: Way) -> dict[str, Any]:
-        """A value for each picture and measure, subjects outside, and what one picture takes."""
+    def measure(self, name: str, way: Way, count: int) -> dict[str, Any]:
+        """A value for each picture and measure, subjects outside, and what one picture takes;
+        count: how many of the seeds."""
+        seeds = self.seeds[:count]
         rows: dict[str, list[float]] = {one: [] for one in MEASURES}
         for subject in self.adapters:
-            made = dict(make(self.family, self.tasks(way, subject, self.seeds), batch_size=16))
+            made = dict(make(self.family, self.tasks(way, subject, seeds), batch_size=16))
             images = [made[place] for place in range(len(made))]
             found = [{q: likeliest(p) for q, p in row.items()} for row in self.truth.judge(images)]
-            places = [place for _, place in SCENES for _ in self.seeds]
-            shown = [image for image in true_renders(subject, 1) for _ in self.seeds]
+            places = [place for _, place in SCENES for _ in seeds]
+            shown = [image for image in true_renders(subject, 1) for _ in seeds]
             like = self.scorer.embed_images(images) * self.scorer.embed_images(shown)
             rows["subject"] += [float(one["species"] == subject) for one in found]
             rows["place"] += [
                 float(one["scene"] == it) for one, it in zip(found, places, strict=True)
             ]
             rows["likeness"] += like.sum(-1).tolist()
-            page = sheet(images, [words for words, _ in SCENES for _ in self.seeds],
-                         columns=len(self.seeds))  # fmt: skip
+            labels = [words for words, _ in SCENES for _ in seeds]
+            page = sheet(images, labels, columns=len(seeds))
             page.save(self.out / "sheets" / f"{name.replace('/', '-')}-{subject}.png")
         return {**rows, **self._costs(way)}
 
@@ -216,7 +218,7 @@ def _taught(subject: str, out: Path, base: str) -> Path:
 # --- what is kept -------------------------------------------------------------------------------
 
 
-def summary(found: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, dict[str, Any]]:
+def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """What is kept of each way: means, and differences of pairs from the default."""
     return {
         name: {
@@ -225,7 +227,7 @@ def summary(found: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, dic
             **{
                 m: {
                     "mean": round(statistics.fmean(one[m]), 5),
-                    "gap": _gap(one[m], found[DEFAULT][m], seeds),
+                    "gap": _gap(one[m], found[DEFAULT][m]),
                 }
                 for m in MEASURES
             },
@@ -234,18 +236,35 @@ def summary(found: Mapping[str, Mapping[str, Any]], seeds: int) -> dict[str, dic
     }  # fmt: skip
 
 
-def _gap(values: Sequence[float], default: Sequence[float], seeds: int) -> list[float]:
+def _gap(values: Sequence[float], default: Sequence[float]) -> list[float]:
     """Mean and interval of pairs; pictures of one scene and subject hang together."""
-    pairs = zip(values, default, strict=True)
-    gap = clustered([a - b for a, b in pairs], [i // seeds for i in range(len(values))])
+    mine, its = _by_scene(values), _by_scene(default)
+    pairs = [
+        (a - b, scene)
+        for scene, (ours, theirs) in enumerate(zip(mine, its, strict=True))
+        for a, b in zip(ours, theirs, strict=False)  # its first seeds, where it has more
+    ]
+    gap = clustered([one for one, _ in pairs], [scene for _, scene in pairs])
     return [round(value, 6) for value in (gap.mean, gap.low, gap.high)]
 
 
-def wanted(patterns: Sequence[str]) -> Iterator[tuple[str, Way]]:
-    """The default first: the others are compared with it."""
-    for name, way in ways().items():
-        if name == DEFAULT or any(fnmatch.fnmatchcase(name, one) for one in patterns):
-            yield name, way
+def _by_scene(values: Sequence[float]) -> list[Sequence[float]]:
+    """What each subject and scene got on each seed."""
+    seeds = len(values) // (len(SCENES) * len(world.SUBJECTS))
+    return [values[i : i + seeds] for i in range(0, len(values), seeds)]
+
+
+def wanted(flags: argparse.Namespace) -> dict[str, int]:
+    """How many seeds each way gets. The default first: the others are compared with it."""
+    deciding = [
+        name
+        for name in ways()
+        if name != DEFAULT and any(fnmatch.fnmatchcase(name, one) for one in flags.ways)
+    ]
+    others = dict.fromkeys(ways() if flags.all else (), flags.others or flags.seeds)
+    return dict.fromkeys((DEFAULT, *deciding), flags.seeds) | {
+        name: count for name, count in others.items() if name not in (DEFAULT, *deciding)
+    }
 
 
 def main() -> None:
@@ -255,18 +274,20 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
     parser.add_argument("--seeds", type=int, default=10, help="of each scene: n is 20 times that")
     parser.add_argument("--ways", nargs="+", default=list(SMALL), metavar="NAME", help="globs")
-    parser.add_argument("--all", action="store_true", help="every way")
+    parser.add_argument("--all", action="store_true", help="every other way after these")
+    parser.add_argument("--others", type=int, help="seeds of those others (default: as many)")
     kept.add_to(parser)
     flags = parser.parse_args()
     studio = open_studio(flags.out, flags.base, flags.truth, flags.seeds)
-    rows = flags.out / f"rows-{flags.seeds}.json"
+    rows = flags.out / "rows.json"
     found = json.loads(rows.read_text()) if rows.is_file() else {}
-    for name, way in wanted(["*"] if flags.all else flags.ways):
-        if name not in found:
-            found[name] = studio.measure(name, way)
+    for name, seeds in wanted(flags).items():
+        if len(found.get(name, {}).get("subject", ())) < seeds * len(SCENES) * len(world.SUBJECTS):
+            found[name] = studio.measure(name, ways()[name], seeds)
             rows.write_text(json.dumps(found))
-            print(name, {one: round(statistics.fmean(found[name][one]), 3) for one in MEASURES})
-    short = summary(found, flags.seeds)
+            means = {one: round(statistics.fmean(found[name][one]), 3) for one in MEASURES}
+            print(name, seeds, means, flush=True)
+    short = summary(found)
     print(tables.ways(short))
     kept.keep(flags.keep, short)
 

@@ -43,18 +43,41 @@ def turns(seconds: Mapping[str, Sequence[float]], unit: str) -> str:
     return table(f" | ms (median) | times {unit} (range over rounds)", rows)
 
 
+def parts(found: Mapping[str, Sequence[Found]]) -> str:
+    """Where the time of a call of Kaiffin's goes (generate.py), by what was made; median and range
+    over rounds."""
+    names, rows = ("unet", "text", "decoder"), []
+    for made, rounds in found.items():
+        cells = [
+            made,
+            *(_span([one[name] / one["all"] for one in rounds], ".1%") for name in names),
+        ]
+        needed = [sum(one[name] for name in names) for one in rounds]
+        for unit in (needed, [one["unet"] for one in rounds]):
+            pairs = zip(rounds, unit, strict=True)
+            cells.append(_span([one["all"] / must for one, must in pairs], ".3f"))
+        rows.append(" | ".join(cells))
+    head = "pictures | UNet | text | decoder | all, times these three | all, times the UNet's calls"
+    return table(head, rows)
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:{form}} ({low:{form}} - {high:{form}})"
+
+
 def ways(found: Mapping[str, Found]) -> str:
     """Ways to a picture (pictures.py), the cheapest first."""
     rows = []
     for name, one in sorted(found.items(), key=lambda item: item[1]["time"]):
-        cells = [name, str(one["rows"]), f"{one['time']:.2f}"]
+        cells = [name, str(one["rows"]), f"{one['time']:.2f}", str(one["pictures"])]
         cells += [f"{one['subject']['mean']:.1%}", f"{one['place']['mean']:.1%}"]
         cells.append(f"{one['likeness']['mean']:.3f}")
         cells += [interval(one[of]["gap"]) for of in ("subject", "place", "likeness")]
         rows.append(" | ".join(cells))
     return table(
-        "way / steps | UNet rows | time, times default | subject right | place right | likeness |"
-        " subject, difference | place, difference | likeness, difference",
+        "way / steps | UNet rows | time, times default | n | subject right | place right |"
+        " likeness | subject, difference | place, difference | likeness, difference",
         rows,
     )
 

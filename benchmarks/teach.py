@@ -63,6 +63,7 @@ SAMPLE = SampleConfig(sampler="euler", schedule="trailing", steps=6, size=(SIDE,
 MEASURES = ("subject", "place", "both", "leak", "kept", "drift", "copy")
 
 PICTURES = "class pictures 0.2"  # the preset before this study
+FEW_STEPS = "class pictures 0.2, fast"
 NO_PRIOR = {"data.prior.weight": 0.0}
 
 
@@ -73,6 +74,7 @@ def kept(weight: float, share: float = 0.5) -> dict[str, Any]:
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     PICTURES: {"data.prior.weight": 0.2},
+    FEW_STEPS: {"data.prior.weight": 0.2, "data.prior.fast": "own"},
     "no prior": NO_PRIOR,
     "keep 1": kept(1.0),
     "keep 0.2, a quarter": kept(0.2, 0.25),

@@ -65,7 +65,10 @@ def test_a_benchmark(
     found = kept.read(file)
     assert list(found["seconds"]) == names
     assert all(len(times) == 2 and min(times) > 0 for times in found["seconds"].values())
-    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    for one in found.get("parts", ()):
+        assert 0 < one["unet"] + one["text"] + one["decoder"] < one["all"]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    rows = [line.split("|") for line in lines][1 : len(names) + 1]
     assert [row[1].strip() for row in rows] == names
     ratios = {row[1].strip(): float(row[3].split()[0]) for row in rows}
     assert ratios[unit] == 1
@@ -271,7 +274,8 @@ def test_halves_are_judged_one_by_one() -> None:
 def test_ways_to_a_picture_are_measured_in_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two scenes, one seed, a judge of random weights: every measure has a value for each."""
+    """Two scenes, a judge of random weights: every measure has a value for each picture, and a way
+    of fewer seeds is compared on those."""
     bench = opened("pictures")
     renders = bench.true_renders
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
@@ -281,13 +285,21 @@ def test_ways_to_a_picture_are_measured_in_pairs(
     (tmp_path / "sheets").mkdir()
     torch.manual_seed(0)
     studio = bench.Studio(
-        tmp_path, family, {"plush": own}, own.path, Truth(Judge(ANSWERS)), Scorer(tell=SILENT), [1]
-    )
+        tmp_path, family, dict.fromkeys(bench.world.SUBJECTS, own), own.path,
+        Truth(Judge(ANSWERS)), Scorer(tell=SILENT), [1, 2],
+    )  # fmt: skip
     few = {"default": bench.Way({"steps": 2}), "fast/1": bench.ways()["fast/1"]}
-    found = {name: studio.measure(name, way) for name, way in few.items()}
+    found = {
+        name: studio.measure(name, few[name], n) for name, n in (("default", 2), ("fast/1", 1))
+    }
     assert {name: one["rows"] for name, one in found.items()} == {"default": 4, "fast/1": 1}
-    assert all(len(one[measure]) == 2 for one in found.values() for measure in bench.MEASURES)
-    rows = [line.split("|") for line in tables.ways(bench.summary(found, 1)).splitlines()[2:]]
+    for measure in bench.MEASURES:
+        assert [len(one[measure]) for one in found.values()] == [8, 4]
+    short = bench.summary(found)
+    like = [found[name]["likeness"] for name in few]
+    gap = sum(a - b for a, b in zip(like[1], like[0][::2], strict=True)) / 4
+    assert short["fast/1"]["likeness"]["gap"][0] == pytest.approx(gap, abs=1e-5)
+    rows = [line.split("|") for line in tables.ways(short).splitlines()[2:]]
     assert {row[1].strip() for row in rows} == set(few)
     (same,) = [row for row in rows if row[1].strip() == "default"]
     assert all(cell.strip() == "+0.000 [+0.000, +0.000]" for cell in same[-4:-1])

@@ -26,8 +26,9 @@ from kaiffin.experiments.report import page as report
 from kaiffin.foundation import hashes
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.models.files.published import PUBLISHED
+from kaiffin.pictures import batches
 from kaiffin.score import selection
-from kaiffin.serve import batches, decoding, roster, security, supervisor
+from kaiffin.serve import decoding, roster, security, supervisor
 
 DOCS = REPO / "docs"
 SEEN = ("log.md", "changelog.md")  # what was seen on a day

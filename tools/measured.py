@@ -83,8 +83,17 @@ def picture(found: Mapping[str, Any]) -> str:
     )
 
 
-def ways(found: Mapping[str, Any]) -> str:
-    return f"{tables.ways(found)}\n\n{found['default']['pictures']} pictures of each way."
+def parts_of_a_picture() -> str:
+    """Every kept call of generate.py that had a clock at its parts."""
+    known = [f"generate-{one}" for one in ("1", "64", "sd1", "sd1-16")]
+    kept = [read(name) for name in known if (MEASURED / f"{name}.json").is_file()]
+    found = [one["found"] for one in kept if "parts" in one["found"]]
+    named = {
+        f"{one['count']} of {one['base']}, {one['side']} px, {one['steps']} steps": one["parts"]
+        for one in found
+    }
+    of = [conditions(one["of"]) for one in kept if "parts" in one["found"]]
+    return f"{tables.parts(named)}\n\n" + "\n".join(of)
 
 
 def starts(found: Mapping[str, Any]) -> str:
@@ -259,7 +268,10 @@ PARTS: dict[str, dict[str, Made]] = {
     "performance.md": {
         "train_step": made("train_step", training_step),
         "generate": made("generate", picture),
-        "pictures": made("pictures", ways), "pictures-xl": made("pictures-xl", ways),
+        "parts": parts_of_a_picture,
+        "pictures": made("pictures", tables.ways),
+        "pictures-64": made("pictures-64", tables.ways),
+        "pictures-64-xl": made("pictures-64-xl", tables.ways),
         "serve": made("serve", service),
         "serve-filled": made("serve-filled", full_table),
         "crash": made("crash", crashes),
@@ -283,6 +295,7 @@ PARTS: dict[str, dict[str, Made]] = {
     },
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
+        "prior-fast": made("prior-fast", tables.teaching),
         "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
         "ranks": made("timed-ranks", tables.in_pairs),
     },

@@ -54,9 +54,16 @@ def test_a_ramp_is_linear_and_text_takes_its_mean(first: float, last: float, at:
     assert found.at(TEXT, at) == pytest.approx(first + last, abs=1e-9)
 
 
-@pytest.mark.parametrize("text", ["unet=x", "=1", "1..", "0.5,,1", "1e999", "1..-1e300", "nan", ""])
+@pytest.mark.parametrize("text", ["unet=x", "=1", "1..", "0.5,,1", "nan", ""])
 def test_what_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
+        strength.parse(text)
+
+
+@pytest.mark.parametrize("text", ["1e9", "unet=-2000", "1e999", "1..-1e300"])
+def test_a_weight_beyond_all_measure(text: str) -> None:
+    assert strength.parse("1000").number == 1000
+    with pytest.raises(ConfigError, match="leaves nothing of a picture"):
         strength.parse(text)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from kaiffin.foundation.tell import SILENT
 from kaiffin.models import parts
 from kaiffin.models.base import ModelFamily
+from kaiffin.train.memory import lived
 
 
 def test_frozen_is_without_gradients_and_drop_out() -> None:
@@ -76,3 +77,14 @@ def test_a_shift_of_the_latents_is_taken_off_and_put_back(sd: ModelFamily) -> No
 def test_tiles_are_512_pixels_whatever_the_vae(sd: ModelFamily) -> None:
     parts.decode_in_tiles(sd.vae)
     assert (sd.vae.tile_sample_min_size, sd.vae.tile_latent_min_size) == (512, 64)
+
+
+def test_a_decoder_holds_at_least_what_is_said(sd: ModelFamily) -> None:
+    """By the bytes that live while it runs on tensors without contents; not six times as much."""
+
+    def decode(_: object) -> None:
+        sd.decode(torch.zeros(1, sd.latent_channels, 48, 64))
+
+    height, width = (side * sd.downscale for side in (48, 64))
+    least = parts.decoder_bytes(sd.vae, width, height)
+    assert least <= lived(decode) <= 6 * least

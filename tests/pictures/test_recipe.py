@@ -132,6 +132,8 @@ def test_the_bytes_are_those_that_pillow_writes(tmp_path: Path) -> None:
         {"adapters": [{"path": "a"}]},
         {"base": {"name": "miniature"}},
         {"base": None},
+        {"batch": 0},
+        {"batch": "4"},
     ],
 )
 def test_a_recipe_that_nobody_could_follow(

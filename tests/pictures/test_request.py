@@ -88,6 +88,7 @@ def test_prompts_that_would_be_others(tmp_path: Path, data: bytes, said: str) ->
         ("a (dog:1.3)", {}, ["1 weight"]),
         ("a [dog:cat:0.5] (in) [snow]", {}, ["2 weights, 1 prompt changing on the way"]),
         ("a (dog:1.3)", {"prompt_syntax": "plain"}, []), ("a (dog", {}, ["1 weight", "not closed"]),
+        ("a dog) in [snow]]", {}, ["1 weight", "closes none"]), (r"a dog :\)", {}, []),
         ("a dog in the snow, and BREAKfast", {}, []), ("x", {"negative": "(bad)"}, ["1 weight"]),
         ("x", {"guidance": 0.0}, ["leaves the prompt out"]),
         ("x", {"guidance": 1.0}, ["is the prompt alone, in half the time"]),

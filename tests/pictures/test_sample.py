@@ -1,17 +1,23 @@
 """Pictures: equal to diffusers', and independent of the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
+from torch import Tensor
 
+from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.runtime import randn
 from kaiffin.foundation.samplers import SAMPLERS
 from kaiffin.models.base import ModelFamily
+from kaiffin.pictures.batches import TRIES, Batches, kind_of
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import Draw, generate
+from kaiffin.pictures.start import Start
 
 CALL = {"width": 64, "height": 64, "steps": 4}
 
@@ -39,6 +45,59 @@ def test_a_picture_does_not_depend_on_the_others(family: ModelFamily) -> None:
             made = list(generate(family, requests, batch_size=batch_size))
             got = pixels(made[requests.index(wanted)])
             assert np.abs(got - alone).max() <= 1
+
+
+def test_batches_are_as_large_as_is_measured_to_be_best(sd: ModelFamily, tmp_path: Path) -> None:
+    """The first pictures are tries; each says among how many it was made."""
+    requests = [Request("a dog", seed, **CALL) for seed in range(10)]
+    batches = Batches(tmp_path / "batches.json")
+    made = list(generate(sd, requests, batch_size=batches))
+    assert [one.info["batch"] for one in made[:6]] == [1] * 4 + [2, 2]  # the first warms up
+    (key,) = batches.known
+    assert key == kind_of(sd, (64, 64))
+    assert len(batches.known[key]["tries"]["1"]) == TRIES
+    for one, request in zip(made, requests, strict=True):
+        assert np.abs(pixels(one) - pixels(next(generate(sd, [request])))).max() <= 1
+
+
+def test_where_memory_is_short_fewer_are_computed_at_once(
+    sd: ModelFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a GPU torch says so by its own error; the base here takes that of one picture at a time,
+    and decodes one at a time."""
+    batches = Batches(tmp_path / "batches.json")
+    requests = [Request("a dog", seed, **CALL) for seed in range(9)]
+    plain = [pixels(image) for image in generate(sd, requests, batch_size=1)]
+    predict, decode = sd.predict, sd.decode
+
+    def alone(real: Callable[..., Tensor], most: int) -> Callable[..., Tensor]:
+        def call(x: Tensor, *others: object) -> Tensor:
+            if len(x) > most:
+                raise torch.OutOfMemoryError
+            return real(x, *others)
+
+        return call
+
+    monkeypatch.setattr(sd, "decode", alone(decode, 1))
+    together = [pixels(image) for image in generate(sd, requests, batch_size=4)]
+    monkeypatch.setattr(sd, "predict", alone(predict, 2))  # guidance has two halves
+    with pytest.raises(torch.OutOfMemoryError):
+        list(generate(sd, requests, batch_size=4))
+    made = [pixels(image) for image in generate(sd, requests, batch_size=batches)]
+    assert [one["limit"] for one in batches.known.values()] == [1]
+    for one, other, wanted in zip(made, together, plain, strict=True):
+        assert np.abs(one - wanted).max() == 0
+        assert np.abs(other - wanted).max() <= 1
+
+
+def test_what_no_memory_could_hold_is_not_begun(sd: ModelFamily) -> None:
+    """On a CPU, too, whose system would give what there is not."""
+    seen: list[int] = []
+    larger = Start.of("", upscale=4.0)
+    asked = Request("a dog", 1, 2**14, 2**14, steps=1, start=larger)
+    with pytest.raises(UserError, match=r"of 65536x65536 takes .* GB at least"):
+        list(generate(sd, [asked], on_step=seen.append))
+    assert not seen
 
 
 def test_a_watcher_sees_each_step_and_may_end_it(sd: ModelFamily) -> None:

@@ -173,6 +173,27 @@ def test_a_picture_once_more(trained: Run, tmp_path: Path) -> None:
         remake(bare.path, tmp_path / "c")
 
 
+def test_one_of_several_once_more(trained: Run, tmp_path: Path) -> None:
+    """In a batch a last bit may differ, so it is made among as many again; alone if so asked."""
+    order = Order(str(trained.path), ["a cat", "a dog in the snow"], count=2, out=tmp_path / "a")
+    made = generate(order, changes=TWO).pictures
+    assert [one.recipe["batch"] for one in made] == [4] * 4
+    for one in made[1:3]:
+        heard = HeardOnDisk()
+        again = remake(one.path, tmp_path / "b", tell=heard)
+        assert again.path.read_bytes() == one.path.read_bytes()
+        assert heard.notes == [
+            "note: it was one of 4 at once, and is so again, to the last bit; --batch-size 1 makes"
+            " it alone, in less time"
+        ]
+    heard = HeardOnDisk()
+    alone = remake(made[0].path, tmp_path / "c", alone=True, tell=heard)
+    assert "batch" not in alone.recipe
+    assert not heard.notes
+    gap = [abs(a - b) for a, b in zip(pixels(alone.path), pixels(made[0].path), strict=True)]
+    assert max(gap) <= 1
+
+
 def test_a_picture_once_more_after_the_run_has_moved(
     trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,9 +257,9 @@ def test_a_prompt_names_its_adapter(
     open_order(replace(named, prompts=["a {token} <lora:toy:0.5>"] * 3), tell=heard)
     assert len(heard.notes) == 2, "said once"
     twice = replace(named, adapters=["loras/toy.safetensors"])
-    with pytest.raises(AdapterError, match="are the same adapter: its strength would add up"):
+    with pytest.raises(AdapterError, match="is named twice: its strength would add up"):
         generate(twice, changes=TWO)
-    with pytest.raises(AdapterError, match="are the same adapter"):
+    with pytest.raises(AdapterError, match="is named twice"):
         generate(Order(base, ["a cat"], adapters=["loras/toy.safetensors"] * 2), changes=TWO)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.schema import MOST
+from kaiffin.foundation.prompts import STRONGEST
 from kaiffin.models.families.spec import TEXT
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -129,12 +129,17 @@ def parse(text: str) -> Weights:
 
 
 def _ramp(text: str) -> Ramp | None:
-    """`0.8` or `1..0.3`; None for what is no finite number."""
+    """`0.8` or `1..0.3`; None for what is no number. ConfigError for one beyond all measure."""
     match = re.fullmatch(rf"\s*({NUMBER})(?:\.\.({NUMBER}))?\s*", text)
     if match is None:
         return None
     ramp = Ramp(float(match[1]), float(match[2] or match[1]))
-    return ramp if max(abs(ramp.first), abs(ramp.last)) <= MOST else None
+    if max(abs(ramp.first), abs(ramp.last)) > STRONGEST:
+        raise ConfigError(
+            f"a weight of {text.strip()} leaves nothing of a picture.",
+            "Weights are about 0.5 to 1.5.",
+        )
+    return ramp
 
 
 def _way(text: str) -> str:

@@ -11,7 +11,7 @@ from kaiffin.cli.pictures import drawn
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.cli.training import Train
 from kaiffin.foundation.errors import ConfigError
-from kaiffin.foundation.schema import SEEDS
+from kaiffin.foundation.schema import SEEDS, Together
 
 # What weighs pictures: all of `score` but what training alone uses.
 JUDGED = ("score.judge", "score.identity_judge", "score.like", "score.prompts", "score.seeds")
@@ -61,7 +61,10 @@ class Grid(Command):
         le=SEEDS - 1,
         panel="Pictures",
     )
-    batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
+    batch_size: Together = option(
+        4, "pictures computed together; auto: as many as prove quickest for the base and the size",
+        metavar="N|auto", panel="Pictures",
+    )  # fmt: skip
     yes: bool = option(False, "however many pictures these are", panel="Output")
     out: Path | None = option(None, "folder; default: grids in the run", panel="Output")
 

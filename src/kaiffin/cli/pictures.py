@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kaiffin.cli.settings import Command, argument, option
 from kaiffin.foundation.errors import ConfigError, SettingError
-from kaiffin.foundation.schema import SEEDS
+from kaiffin.foundation.schema import SEEDS, Together
 from kaiffin.foundation.tell import Tell
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ class Generate(Command):
         0, "seed of the first picture; the next are +1; -1 draws one, and says it", ge=-1,
         le=SEEDS - 1, panel="Pictures",
     )  # fmt: skip
-    batch_size: int = option(4, "pictures computed together", ge=1, panel="Pictures")
+    batch_size: Together | None = option(
+        None, "pictures computed together [4]; auto: as many as prove quickest for the base and the"
+        " size; of --from [as many as it was made with]", metavar="N|auto", panel="Pictures",
+    )  # fmt: skip
     picture: Path | None = option(
         None, "make this picture of Kaiffin's again", "--from", panel="Pictures"
     )
@@ -117,7 +120,10 @@ class Generate(Command):
                     "Drop one.",
                 )
             folder = self.out or Path("images")
-            made = remake(self.picture, folder, metadata=not self.no_metadata, tell=self.tell)
+            made = remake(
+                self.picture, folder, metadata=not self.no_metadata, alone=self.batch_size == 1,
+                tell=self.tell,
+            )  # fmt: skip
             self.answer(made, show.again)
             return
         if self.source is None:
@@ -139,7 +145,7 @@ class Generate(Command):
             blends=numbers("--blend", self.blend),
             checkpoint=self.checkpoint,
             best=self.best,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size or 4,
             out=self.out,
             metadata=not self.no_metadata,
             embeddings=tuple(self.embedding),

@@ -97,12 +97,13 @@ Part = str | Weighted | Change | Turns | Break
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that was read. open: brackets that nobody closed; leaning, commas: see `Spoken`;
-    bare: its text without tags."""
+    """A prompt that was read. open: brackets that nobody closed; stray: those that close none;
+    leaning, commas: see `Spoken`; bare: its text without tags."""
 
     parts: tuple[Part, ...]
     tags: tuple[Tag, ...] = ()
     open: int = 0
+    stray: int = 0
     leaning: bool = False
     commas: bool = False
     bare: str = ""
@@ -191,9 +192,8 @@ def read(text: str) -> Prompt:
     bare, tags = _tags(text)
     reader = _Reader(bare)
     parts = reader.parts("")
-    return Prompt(
-        parts, tags, reader.open, bare=re.sub(" {2,}", " ", bare).strip() if tags else text
-    )
+    bare = re.sub(" {2,}", " ", bare).strip() if tags else text
+    return Prompt(parts, tags, reader.open, reader.stray, bare=bare)
 
 
 def read_as(text: str, syntax: str) -> Prompt:
@@ -276,7 +276,7 @@ class _Reader:
     """Reads from `place` on."""
 
     def __init__(self, text: str) -> None:
-        self.text, self.place, self.open = text, 0, 0
+        self.text, self.place, self.open, self.stray = text, 0, 0, 0
 
     def parts(self, until: str) -> tuple[Part, ...]:
         """Up to one of the marks `until`, which is not taken, or to the end."""
@@ -296,6 +296,7 @@ class _Reader:
                 found.append(self._square())
             else:
                 found.append(mark[0].removeprefix("\\") if mark[0][0] == "\\" else mark[0])
+                self.stray += mark[0] in (")", "]")
         return tuple(part for part in found if part != "")
 
     def _taken(self) -> re.Match[str] | None:
@@ -324,7 +325,7 @@ class _Reader:
                 return Weighted(parts, STRONGER)
             if mark[1] and self.text[self.place : self.place + 1] == ")":
                 self.place += 1
-                return Weighted(parts, _within(float(mark[1]), f"({mark[0]})"))
+                return Weighted(parts, _within(float(mark[1]), self.text[start : self.place]))
             self._refuse_meant(start)
             parts += (mark[0],)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, field_validator
 from pydantic.fields import FieldInfo
 
 LONGEST_SIDE = 2**14  # pixels of a picture
@@ -24,6 +24,8 @@ def _switched(value: Any) -> Any:
 
 # A few-step adapter: OWN, or FILE[:WEIGHTS]; None for as many steps as it takes.
 FastName = Annotated[str | None, BeforeValidator(_switched)]
+# How many pictures are computed at once: so many, or as many as prove quickest.
+Together = PositiveInt | Literal["auto"]
 FAST_VALUE = f"{OWN}|FILE[:WEIGHTS]"
 
 

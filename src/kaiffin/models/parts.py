@@ -74,6 +74,14 @@ def decode_in_tiles(vae: Any) -> None:
     vae.tile_latent_min_size = TILE // 2 ** (len(vae.config.block_out_channels) - 1)
 
 
+def decoder_bytes(vae: Any, width: int, height: int) -> int:
+    """What the decoder of one picture holds at least: what goes into its last block and what comes
+    out of it; in tiles the picture alone, which is kept in fp32."""
+    if vae.use_tiling:
+        return width * height * 3 * 4
+    return width * height * 2 * vae.config.block_out_channels[0] * vae.dtype.itemsize
+
+
 def encode_images(vae: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 3, H, W) in [-1, 1] -> mean and std of the scaled latents (B, C, H/8, W/8), fp32."""
     parameter = next(vae.parameters())

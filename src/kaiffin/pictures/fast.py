@@ -64,11 +64,12 @@ GUIDED = 5.0  # Hyper-SD's files that keep guidance have CFG in their names
 
 @dataclass(frozen=True)
 class Fast:
-    """A few-step adapter and what its kind wants."""
+    """A few-step adapter and what its kind wants. is_own: whether the base brings it along."""
 
     path: Path
     weights: Weights
     kind: Kind
+    is_own: bool = False
 
 
 def find(given: str, base: str) -> Fast:
@@ -86,7 +87,7 @@ def find(given: str, base: str) -> Fast:
             f"{base}: brings no few-step adapter along.",
             "Name the file of one: --fast lcm-lora-sdxl.safetensors.",
         )
-    return Fast(own, strength.PLAIN, kind_of(own))
+    return Fast(own, strength.PLAIN, kind_of(own), is_own=True)
 
 
 def kind_of(path: Path) -> Kind:
@@ -122,7 +123,7 @@ def settings(fast: Fast, given: Collection[str]) -> dict[str, Any]:
 
 def said(fast: Fast, given: Collection[str]) -> str:
     """A line: what was recognised, and which of its settings were given otherwise."""
-    name = fast.path.name if fast.path.name != FAST else "its own few-step adapter"
+    name = "its own few-step adapter" if fast.is_own else fast.path.name
     own = [name for name in fast.kind.sample if name in given]
     but = f"; as given instead: {', '.join(own)}" if own else ""
     return f"note: {name} is {fast.kind}{but}"

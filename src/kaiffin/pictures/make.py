@@ -24,6 +24,7 @@ from kaiffin.foundation.tell import SILENT, Noted, Tell
 from kaiffin.foundation.whereabouts import content_sha256
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
+from kaiffin.pictures.batches import Batches
 from kaiffin.pictures.recipe import recipe
 from kaiffin.pictures.regions import Region, shares, window, written
 from kaiffin.pictures.request import AdapterRef, Request, settings
@@ -71,8 +72,9 @@ class Task:
         """With `setting`, equal for pictures that can be computed together."""
         return (*((one.path, one.skip_unknown) for one in self.adapters), *self.embeddings)
 
-    def recipe(self, family: ModelFamily) -> dict[str, Any]:
-        """All that is needed to make the picture again."""
+    def recipe(self, family: ModelFamily, image: Image.Image | None = None) -> dict[str, Any]:
+        """All that is needed to make the picture again; to the last bit with `image`, which says
+        how many were made at once."""
         made = recipe(self.request, family, [_reference(one) for one in self.adapters])
         if self.embeddings:
             made["embeddings"] = [
@@ -83,6 +85,8 @@ class Task:
             made["skip_unknown"] = True
         if self.regions:
             made["regions"] = written(self.regions)
+        if image and image.info.get("batch", 1) > 1:
+            made["batch"] = image.info["batch"]
         return made
 
 
@@ -174,14 +178,15 @@ def _embedding(one: Embedding, family: ModelFamily, tell: Tell) -> Stack:
 
 
 def make(
-    family: ModelFamily, tasks: Sequence[Task], batch_size: int = 4, on_step: OnStep | None = None,
-    *, watch: Watch | None = None, wardrobe: Wardrobe | None = None, tell: Tell = SILENT,
+    family: ModelFamily, tasks: Sequence[Task], batch_size: int | Batches = 4,
+    on_step: OnStep | None = None, *, watch: Watch | None = None, wardrobe: Wardrobe | None = None,
+    tell: Tell = SILENT,
 ) -> Iterator[tuple[int, Image.Image]]:  # fmt: skip
     """Yields (place in `tasks`, picture), each adapter loaded once, equal settings together.
 
-    In the order of `tasks` where all have the same adapters and settings. on_step, watch: as
-    `sample.generate` has them; wardrobe: of the family, where adapters are to stay from call to
-    call.
+    In the order of `tasks` where all have the same adapters and settings. batch_size, on_step,
+    watch: as `sample.generate` has them; wardrobe: of the family, where adapters are to stay from
+    call to call.
     """
     wardrobe = wardrobe or Wardrobe(family)
     for of_worn in _grouped(range(len(tasks)), lambda i: tasks[i].worn):

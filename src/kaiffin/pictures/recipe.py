@@ -18,7 +18,7 @@ from kaiffin.foundation.errors import ConfigError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.imaging import SampleConfig
 from kaiffin.foundation.samplers import BASE
-from kaiffin.foundation.schema import SEEDS
+from kaiffin.foundation.schema import MOST, SEEDS
 from kaiffin.models.base import ModelFamily
 from kaiffin.pictures import infotext, png, regions
 from kaiffin.pictures.request import AdapterRef, Request, request
@@ -70,6 +70,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         [AdapterRef(**adapter) for adapter in found["adapters"]]
         regions.read(found.get("regions", ()), len(found["adapters"]))
         str(found["base"]["name"]), str(found["base"]["revision"])
+        if not 1 <= (batch := found.get("batch", 1)) <= MOST or type(batch) is not int:
+            raise ValueError(f"a batch of {batch!r}")
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise png.damaged(path, error) from None
     return found

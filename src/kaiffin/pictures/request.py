@@ -134,6 +134,8 @@ def _read(asked: Sequence[Request]) -> list[str]:
         found.append("note: AND in a prompt is a word here, and no second prompt")
     if any(one.open for one in prompts):
         found.append("note: a bracket in a prompt is not closed: it reaches to the end")
+    if any(one.stray for one in prompts):
+        found.append("note: a bracket in a prompt closes none: it is text, as \\) and \\] are")
     return found
 
 

@@ -85,8 +85,10 @@ def refuse_twice(worn: Sequence[Path]) -> None:
     for path in worn if len(worn) > 1 else ():
         content = content_sha256(path)
         if content and content in known:
+            both = f"{known[content]} and {path} are the same adapter"
+            twice = f"{path} is named twice" if path == known[content] else both
             raise AdapterError(
-                f"{known[content]} and {path} are the same adapter: its strength would add up.",
+                f"{twice}: its strength would add up.",
                 "Name it once, with the weight that you want.",
             )
         known[content] = path

@@ -8,15 +8,21 @@ does not depend on the batch it was made in, beyond float rounding.
 from __future__ import annotations
 
 import functools
+import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 
+import psutil
 import torch
 from PIL import Image
 from torch import Tensor
 
-from kaiffin.foundation.runtime import randn
+from kaiffin.foundation.errors import UserError
+from kaiffin.foundation.runtime import let_go, randn
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.diffusion import samplers
+from kaiffin.models.parts import decoder_bytes
+from kaiffin.pictures.batches import Batches, kind_of
 from kaiffin.pictures.passes import Pass, passes
 from kaiffin.pictures.request import Request, settings
 from kaiffin.pictures.told import Part, Says, Share, Texts, num_chunks
@@ -26,8 +32,8 @@ Weigh = Callable[[float], None]  # told how far the denoising is, from 0 to 1
 Draw = Callable[[], list[Image.Image]]  # the pictures of a batch as they are by now
 # Told after each denoising step: the batch, how many steps are done, and how to see it.
 Watch = Callable[[Sequence[Request], int, Draw], None]
-# Pixels that are decoded together at most: the decoder's memory is the largest of all, and beyond
-# this a CPU is no quicker.
+# Pixels that a CPU decodes together at most: beyond this it is no quicker, and the decoder's memory
+# is the largest of all.
 DECODED = 128 * 128
 
 
@@ -35,7 +41,7 @@ def generate(
     family: ModelFamily,
     requests: Sequence[Request],
     *,
-    batch_size: int = 4,
+    batch_size: int | Batches = 4,
     on_step: OnStep | None = None,
     weigh: Weigh | None = None,
     watch: Watch | None = None,
@@ -44,35 +50,71 @@ def generate(
 ) -> Iterator[Image.Image]:
     """Yields one picture per request, in order; adapters are attached by the caller.
 
-    batch_size: how many are computed together at most; changes no picture by more than one grey
-    level. weigh: sets the adapters' weights before each denoising step; share: their strength in
-    the halves of guidance. What `on_step` or `watch` raises ends the making. parts: each is told
-    its own prompt in place of the requests'.
+    batch_size: how many are computed together at most, or measures of how many are best; changes
+    no picture by more than one grey level, and stands in its `info` as "batch". weigh: sets the
+    adapters' weights before each denoising step; share: their strength in the halves of guidance.
+    What `on_step` or `watch` raises ends the making. parts: each is told its own prompt in place of
+    the requests'.
     """
     texts = [Texts(family, share) for _ in parts or [None]]
     answers = functools.partial(Says, texts=texts, parts=parts)
+
+    def made(batch: list[Request]) -> list[Image.Image]:
+        _refuse_beyond_memory(family, batch[0])
+        images = _make(family, batch, answers, on_step, weigh, watch)
+        for image in images:
+            image.info["batch"] = len(batch)
+        return images
+
     try:
-        for batch in _batches(family, requests, batch_size):
-            yield from _make(family, batch, answers, on_step, weigh, watch)
+        for alike in _alike(family, requests):
+            if isinstance(batch_size, Batches):
+                key = kind_of(family, alike[0].size, len(parts))
+                yield from _measured(alike, batch_size, key, made)
+            else:
+                for start in range(0, len(alike), batch_size):
+                    yield from made(alike[start : start + batch_size])
     finally:
         texts[0].share(1.0)
 
 
-def _batches(
-    family: ModelFamily, requests: Sequence[Request], size: int
-) -> Iterator[list[Request]]:
+def _refuse_beyond_memory(family: ModelFamily, asked: Request) -> None:
+    """UserError for a picture that cannot fit. A GPU says so itself; a CPU's system would give what
+    there is not, and end the process, after hours perhaps."""
+    if family.device.type == "cpu":
+        needed, there = decoder_bytes(family.vae, *asked.size), psutil.virtual_memory().available
+        if needed > there:
+            raise UserError(
+                f"a picture of {asked.size[0]}x{asked.size[1]} takes {needed / 1e9:.1f} GB at least"
+                f" as it is decoded, and {there / 1e9:.1f} GB are there.",
+                "Ask for a smaller one, or decode it in tiles: --base.vae_tiling true.",
+            )
+
+
+def _alike(family: ModelFamily, requests: Sequence[Request]) -> Iterator[list[Request]]:
     """Consecutive requests that differ in prompt, negative and seed only."""
-    batch: list[Request] = []
-    kind: object = None
-    for request in requests:
-        own = (settings(request), num_chunks(family, request))
-        if batch and (own != kind or len(batch) == size):
-            yield batch
-            batch = []
-        batch.append(request)
-        kind = own
-    if batch:
-        yield batch
+    kinds = itertools.groupby(requests, lambda one: (settings(one), num_chunks(family, one)))
+    return (list(alike) for _, alike in kinds)
+
+
+def _measured(
+    wanted: list[Request], batches: Batches, key: str, made: Callable[..., list[Image.Image]]
+) -> Iterator[Image.Image]:
+    """In batches as large as is best by what is known, to which each adds; smaller where there is
+    no memory for one."""
+    while wanted:
+        batch, begun = wanted[: batches.most(key, len(wanted))], time.perf_counter()
+        try:
+            images = made(batch)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            let_go()
+            batches.failed(key, len(batch))
+            continue
+        batches.took(key, len(batch), (time.perf_counter() - begun) / batch[0].steps)
+        yield from images
+        wanted = wanted[len(batch) :]
 
 
 @torch.no_grad()
@@ -146,8 +188,15 @@ def _noise(shape: tuple[int, ...], request: Request, name: str, step: int | str)
 
 def _decoded(family: ModelFamily, latents: Tensor) -> list[Image.Image]:
     height, width = (cells * family.downscale for cells in latents.shape[-2:])
-    parts = latents.split(max(1, DECODED // (height * width)))
-    return [_picture(pixels) for part in parts for pixels in family.decode(part)]
+    most = len(latents) if family.device.type != "cpu" else DECODED // (height * width)
+    parts = latents.split(max(1, most))
+    try:
+        return [_picture(pixels) for part in parts for pixels in family.decode(part)]
+    except torch.OutOfMemoryError:
+        if len(latents) == 1:
+            raise
+    let_go()  # one by one, where there is no memory for all at once
+    return [_picture(pixels) for one in latents.split(1) for pixels in family.decode(one)]
 
 
 def _picture(pixels: Tensor) -> Image.Image:

@@ -56,7 +56,7 @@ class Gallery:
         wanted = self.few.beside([WeightedAdapter(adapter)] if adapter else [])
         tasks = [Task(request, wanted) for request, _ in todo]
         for place, image in make(self.family, tasks, batch_size):
-            save_png(image, todo[place][1], tasks[place].recipe(self.family))
+            save_png(image, todo[place][1], tasks[place].recipe(self.family, image))
             advance(1)
 
 

@@ -26,10 +26,10 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import make
+from kaiffin.pictures.batches import Batches, kind_of
 from kaiffin.pictures.recipe import save_png
 from kaiffin.pictures.request import Request
 from kaiffin.pictures.sample import Draw
-from kaiffin.serve.batches import Batches
 from kaiffin.serve.orders import given_away, order_of, picture_facts
 from kaiffin.serve.spool import Spool
 from kaiffin.serve.studio import Studio
@@ -107,7 +107,8 @@ class Painter:
         if not self.todo or self.family is None:
             return False
         first = self.todo[0]
-        key = self._key(first.picture)
+        asked = first.picture.request
+        key = kind_of(self.family, asked.size, len(first.picture.regions))
         alike = [one for one in self.todo if one.agrees == first.agrees]
         batch = alike[: self.batches.most(key, len(alike))]
         self.spool.compute({one.task.id for one in batch})
@@ -126,13 +127,6 @@ class Painter:
         done = set(map(id, batch))
         self.todo = [one for one in self.todo if id(one) not in done]
         return True
-
-    def _key(self, picture: make.Task) -> str:
-        assert self.family is not None
-        asked, parts = picture.request, len(picture.regions)
-        place = f"{self.family.revision[:12]} {self.family.device.type} {self.family.dtype}"
-        size = f"{place} {asked.size[0]}x{asked.size[1]}"
-        return size + (f" in {parts} parts" if parts else "")
 
     def _make(self, batch: Sequence[Wanted], key: str) -> None:
         assert self.family is not None
@@ -173,7 +167,7 @@ class Painter:
     def _keep(self, one: Wanted, image: Image.Image) -> None:
         assert self.family is not None
         facts = picture_facts(one.task, one.number, one.picture.request)
-        recipe = given_away(one.picture.recipe(self.family))
+        recipe = given_away(one.picture.recipe(self.family, image))
         save_png(image, one.task.studio.image(facts["id"]), recipe, sync=True)
         self.spool.say(one.task.id, str(one.number), facts)
         self.left[one.task.id] -= 1

@@ -3,7 +3,8 @@ picture once more from its own recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from kaiffin.foundation.folder import explained
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained, within_memory
+from kaiffin.foundation.schema import Together
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.tell import SILENT, Once, Tell
 from kaiffin.foundation.text import counted
@@ -26,6 +28,7 @@ from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.embedded import EMBEDDED
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import canvas
+from kaiffin.pictures.batches import open_batches
 from kaiffin.pictures.few import NONE, Few, few_steps
 from kaiffin.pictures.make import Embedding, Task, WeightedAdapter, make, parse_adapter
 from kaiffin.pictures.named import Library
@@ -69,7 +72,7 @@ class Order:
     blends: Sequence[float] = ()
     checkpoint: str | None = None
     best: int | None = None
-    batch_size: int = 4
+    batch_size: Together = 4
     out: Path | None = None
     metadata: bool = True
     embeddings: Sequence[Path] = ()
@@ -120,7 +123,9 @@ def generate(
     family = load_base(config.base, Runtime.from_config(config.base), tell)
     tasks = tasks_of(order, opened, family, tell=tell)
     folder = order.out or (run.images if run else Path("images"))
-    made = _write_pictures(family, tasks, folder, order.batch_size, order.metadata, tell)
+    images = make(family, tasks, open_batches(order.batch_size, tell), tell=tell)
+    fix = smaller(tasks[0].request, order.batch_size)
+    made = _write_pictures(family, tasks, images, folder, order.metadata, fix, tell)
     page = _new_name(folder, "sheet")
     _write_sheet(page, made, order)
     rankings = _rank(panel, made, opened, order, tell) if panel else ()
@@ -244,19 +249,17 @@ def _blended(adapters: Sequence[WeightedAdapter], blend: float) -> tuple[Weighte
 
 
 def _write_pictures(
-    family: ModelFamily, tasks: Sequence[Task], folder: Path, batch_size: int, metadata: bool,
-    tell: Tell,
+    family: ModelFamily, tasks: Sequence[Task], images: Iterable[tuple[int, Image.Image]],
+    folder: Path, metadata: bool, fix: str, tell: Tell,
 ) -> list[Picture]:  # fmt: skip
-    """The pictures of `tasks` on the disk, in their order."""
+    """`images`, by their places in `tasks`, on the disk, in their order. fix: what takes less
+    memory."""
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     made: dict[int, Picture] = {}
-    with (
-        tell.progress("generating", len(tasks)) as wait,
-        within_memory(smaller(tasks[0].request, batch_size)),
-    ):
-        for place, image in make(family, tasks, batch_size, tell=tell):
-            one, recipe = tasks[place].request, tasks[place].recipe(family)
+    with tell.progress("generating", len(tasks)) as wait, within_memory(fix):
+        for place, image in images:
+            one, recipe = tasks[place].request, tasks[place].recipe(family, image)
             path = _new_name(folder, f"{slug(one.prompt)}-{called(one).replace(' ', '')}")
             save_png(image, path, recipe if metadata else None)
             made[place] = Picture(path, one, recipe)
@@ -342,31 +345,43 @@ def _before_photos(panel: Panel, said: Said, opened: Opened) -> Panel:
 
 
 @contained()
-def remake(picture: Path, out: Path, *, metadata: bool = True, tell: Tell = SILENT) -> Picture:
-    """Makes a picture again from the recipe inside it; UserError names what is not as it was."""
-    found = read_recipe(picture)
-    base = BaseConfig(name=found["base"]["name"], quantize=found["base"].get("quantize", "none"))
+def remake(
+    picture: Path, out: Path, *, metadata: bool = True, alone: bool = False, tell: Tell = SILENT
+) -> Picture:
+    """Makes a picture again from the recipe inside it; UserError names what is not as it was.
+
+    To the last bit it is what it was only among as many as it was made with: as many copies are
+    made, unless `alone`."""
+    recipe = read_recipe(picture)
+    base = BaseConfig(name=recipe["base"]["name"], quantize=recipe["base"].get("quantize", "none"))
     family = load_base(base, Runtime.from_config(base), tell)
-    if family.revision != found["base"]["revision"]:
+    if family.revision != recipe["base"]["revision"]:
         raise UserError(
-            f"{picture}: was made with base weights {found['base']['revision'][:10]};"
+            f"{picture}: was made with base weights {recipe['base']['revision'][:10]};"
             f" {base.name} is now {family.revision[:10]}.",
             "Put those weights back.",
         )
-    skip = bool(found.get("skip_unknown"))
+    skip = bool(recipe.get("skip_unknown"))
     adapters = [
         WeightedAdapter(
             _found(picture, one, tell), strength.parse(str(one["weight"])), skip, one["name"]
         )
-        for one in found["adapters"]
+        for one in recipe["adapters"]
     ]
     words = [
-        Embedding(_found(picture, one, tell), one["name"]) for one in found.get("embeddings", ())
+        Embedding(_found(picture, one, tell), one["name"]) for one in recipe.get("embeddings", ())
     ]
-    regions = read_regions(found.get("regions", ()), len(adapters))
-    asked = with_photos(picture, Request.of(found["request"]), tell)
+    regions = read_regions(recipe.get("regions", ()), len(adapters))
+    asked = with_photos(picture, Request.of(recipe["request"]), tell)
     task = Task(asked, tuple(adapters), tuple(words), regions)
-    return _write_pictures(family, [task], out, 1, metadata, tell)[0]
+    copies = 1 if alone else recipe.get("batch", 1)
+    if copies > 1:
+        tell.note(
+            f"note: it was one of {copies} at once, and is so again, to the last bit;"
+            " --batch-size 1 makes it alone, in less time"
+        )
+    images = itertools.islice(make(family, [task] * copies, copies, tell=tell), 1)
+    return _write_pictures(family, [task], images, out, metadata, smaller(asked, copies), tell)[0]
 
 
 def _found(picture: Path, entry: Mapping[str, Any], tell: Tell) -> Path:

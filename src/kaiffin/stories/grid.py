@@ -29,12 +29,14 @@ from kaiffin.foundation.folder import Folder
 from kaiffin.foundation.notebook import Shown
 from kaiffin.foundation.run import Run
 from kaiffin.foundation.runtime import Runtime, contained
+from kaiffin.foundation.schema import Together
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT, Tell, duration
 from kaiffin.foundation.text import counted
 from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures import sample
+from kaiffin.pictures.batches import open_batches
 from kaiffin.pictures.few import NONE, Few, few_steps
 from kaiffin.pictures.make import Task, make
 from kaiffin.pictures.recipe import read_recipe, save_png
@@ -63,7 +65,7 @@ class GridOrder:
     axes: Mapping[str, str]
     seed: int | None = None
     count: int = 1
-    batch_size: int = 4
+    batch_size: Together = 4
     out: Path | None = None
     yes: bool = False
     adapter: Path | None = None
@@ -186,9 +188,10 @@ def _make_missing(
     steps, made = sum(task.request.steps for task in todo), 0
     try:
         with tell.progress(f"{counted(len(todo), 'picture')}, in steps", steps) as wait:
-            pictures = make(family, todo, order.batch_size, on_step=wait.advance, tell=tell)
+            together = open_batches(order.batch_size, tell)
+            pictures = make(family, todo, together, on_step=wait.advance, tell=tell)
             for place, image in pictures:
-                save_png(image, paths[place], todo[place].recipe(family))
+                save_png(image, paths[place], todo[place].recipe(family, image))
                 tell.picture(paths[place], todo[place].request.prompt)
                 made += 1
     except KeyboardInterrupt:
@@ -201,7 +204,7 @@ def _make_missing(
 
 def _is_made(path: Path, task: Task, family: ModelFamily) -> bool:
     try:
-        return read_recipe(path) == task.recipe(family)
+        return read_recipe(path) | {"batch": 1} == task.recipe(family) | {"batch": 1}
     except UserError:
         return False  # absent, or damaged
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kaiffin.foundation.config import SampleConfig, SubjectConfig
 from kaiffin.foundation.errors import ConfigError
+from kaiffin.foundation.schema import Together
 from kaiffin.foundation.subject import fill
 from kaiffin.foundation.tell import Tell
 from kaiffin.models.base import ModelFamily
@@ -63,7 +64,7 @@ def called(one: Request) -> str:
     return f"seed {one.seed}{varied}"
 
 
-def smaller(asked: Request, batch_size: int) -> str:
+def smaller(asked: Request, batch_size: Together) -> str:
     """What takes less memory than this picture, and as many at once."""
     if asked.start and asked.start.is_larger:
         return f"Take a smaller upscale, such as {(1 + asked.start.upscale) / 2:.3g}."

@@ -7,16 +7,42 @@ does not suffice, never again. What was found is kept in a file, since a device 
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaiffin.foundation.errors import RunError
 from kaiffin.foundation.folder import read_json, write_json
+from kaiffin.foundation.hashes import cache_folder
+from kaiffin.foundation.schema import Together
+from kaiffin.foundation.tell import Tell
+
+if TYPE_CHECKING:
+    from kaiffin.models.base import ModelFamily
+
 
 NEAR = 1.02  # the cheapest costs hardly less: the smaller batch is sooner done
 AHEAD = 4
 TRIES = 3
 MOST = 64
+
+
+def open_batches(asked: Together, tell: Tell) -> int | Batches:
+    """What `--batch-size` says; for `auto` what this user's pictures have taught so far."""
+    if asked != "auto":
+        return asked
+    file = cache_folder() / "batches.json"
+    tell.note(
+        "note: --batch-size auto: the first batches of a base and a size are tries of 1, 2, 4 and"
+        f" so on; how long they took is kept in {file}"
+    )
+    return Batches(file)
+
+
+def kind_of(family: ModelFamily, size: tuple[int, int], parts: int = 0) -> str:
+    """What measures are of: pictures of that size, in so many regions, of this base here."""
+    place = f"{family.revision[:12]} {family.device.type} {family.dtype}"
+    return f"{place} {size[0]}x{size[1]}" + (f" in {parts} parts" if parts else "")
 
 
 class Batches:
@@ -67,7 +93,8 @@ class Batches:
 
     def _keep(self, key: str, tries: dict[str, list[float]], limit: int) -> None:
         self.known[key] = {"tries": tries, "limit": limit}
-        write_json(self.file, self.known)
+        with contextlib.suppress(RunError):  # a note that cannot be written costs time only
+            write_json(self.file, self.known)
 
     def _of(self, key: str) -> tuple[dict[str, list[float]], int]:
         found = self.known.get(key, {})

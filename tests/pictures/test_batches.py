@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hearing import Heard
 
-from kaiffin.serve.batches import MOST, TRIES, Batches
+from kaiffin.pictures.batches import MOST, TRIES, Batches, open_batches
 
 
 def settle(batches: Batches, cost: Callable[[int], float], memory: int = 10**6) -> int:
@@ -70,6 +71,24 @@ def test_a_size_is_tried_only_where_so_many_wait(tmp_path: Path) -> None:
     for _ in range(TRIES):
         batches.took("k", 2, 1.0)
     assert (batches.most("k", 3), batches.most("k", 4)) == (2, 4)
+
+
+def test_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` goes on from what is kept, and says where; a number is that number."""
+    monkeypatch.setenv("KAIFFIN_CACHE", str(tmp_path))
+    heard = Heard()
+    assert open_batches(3, heard) == 3
+    assert not heard.notes
+    batches = open_batches("auto", heard)
+    assert isinstance(batches, Batches)
+    assert str(tmp_path / "batches.json") in heard.notes[0]
+    best = settle(batches, lambda n: max(1.0, n / 8))
+    again = open_batches("auto", heard)
+    assert isinstance(again, Batches)
+    assert again.most("a base 64x64") == best == 8
+    (tmp_path / "full").touch()
+    lost = Batches(tmp_path / "full" / "b.json")  # nobody can write there: it costs time only
+    assert settle(lost, lambda n: max(1.0, n / 8)) == 8
 
 
 def test_a_file_that_cannot_be_read_is_measured_anew(tmp_path: Path) -> None:
