@@ -4,13 +4,16 @@
     python benchmarks/teach.py --out build/teach --summary docs/measured/teach.json
 
 A cell is one training: a character, a number of photos, a training seed, a method. It is measured
-at 25, 50 and 100 % of its steps, on ten prompts of places that the photos do not show, by a network
-that was trained on renders alone:
+at 25, 50 and 100 % of its steps, on ten prompts of places that the photos do not show, a picture
+each (two seeds of one prompt say the same), by a network that was trained on renders alone:
 
 - subject, place, both: share of pictures that show it, the place, both
 - leak: share of pictures of the class, without the subject's word, that show the subject
 - kept: share of these that are named the class; drift: 1 - CLIP-I to those of the base
 - copy: share of pictures that repeat a photo (score.measures.is_copy)
+- home: share of pictures that show a place of the photos where the prompt names none, which is what
+  the photos' places leak; repeat: share of these that repeat a photo
+- loss, held out: means over a quarter of the steps, and of a photo that was not learnt from
 
 The points are checkpoints of one training, whose rate has decayed at the last only: a training of
 its own for each point would cost 1.75 times as much, and what a run can show on its way is what
@@ -22,11 +25,12 @@ and seed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +61,11 @@ from kaiffin.stories import train
 
 PHOTOS, TRAINING_SEEDS = (1, 3, 6), (0, 1, 2, 3, 4)
 TAUGHT = ("meadow", "beach", "kitchen")
-SEEDS = (101, 102)
-POINTS = (25, 50, 100)  # percent of the steps
+SEEDS = tuple(range(101, 111))  # one of each prompt; the first HOME of where none is asked for
+HOME = 6
+STEPS, POINTS = 220, (25, 50, 100)  # percent of the steps
 SAMPLE = SampleConfig(sampler="euler", schedule="trailing", steps=6, size=(SIDE, SIDE))
-MEASURES = ("subject", "place", "both", "leak", "kept", "drift", "copy")
+MEASURES = ("subject", "place", "both", "leak", "kept", "drift", "copy", "home", "repeat")
 
 PICTURES = "class pictures 0.2"  # the preset before this study
 NO_PRIOR = {"data.prior.weight": 0.0}
@@ -84,6 +89,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
     "antithetic": {"data.prior.weight": 0.2, "train.objective.antithetic": True},
     "4 noises": {"data.prior.weight": 0.2, "train.noises": 4},
+    "masks": {"data.prior.weight": 0.2, "data.masks": "auto"},
+    "crops, turns": {"data.prior.weight": 0.2, "data.crops": "random", "data.rotate": 10.0},
+    "fast class pictures": {"data.prior.weight": 0.2, "data.prior.fast": "own"},
+    "8 class pictures": {"data.prior.weight": 0.2, "data.prior.num_images": 8},
 }
 
 
@@ -118,85 +127,115 @@ class Bench:
     def measure(self, cell: Cell, steps: int | None = None, points: int = 4) -> dict[str, Any]:
         """Trains and measures one cell."""
         folder = self.out / "photos" / f"{cell.subject}-{cell.photos}-{cell.seed}"
-        photos = render_photos(folder, cell)
+        photos = render_photos(folder, cell, held_out=1)
         path = self.out / "runs" / cell.name
         shutil.rmtree(path, ignore_errors=True)  # one that was cut off has lost its seconds
         wall, cpu = time.perf_counter(), time.process_time()
-        config = config_of(cell, folder, steps, points, METHODS[cell.method])
+        each = max(1, (steps or STEPS) // points)
+        asked = {"data.hold_out": 1, "train.validate_every": each, **METHODS[cell.method]}
+        config = config_of(cell, folder, steps, points, asked)
         run = train.train(config, path, tell=SILENT).run
         found = {
             "subject": cell.subject, "photos": cell.photos, "seed": cell.seed,
             "method": cell.method, "seconds": time.perf_counter() - wall,
             "cpu": time.process_time() - cpu, "steps": run.config.train.steps,
         }  # fmt: skip
-        layouts = stack([measures.layout(photo) for photo in photos])
+        layouts, lines = stack([measures.layout(photo) for photo in photos]), run.metrics()
         found["at"] = {
-            str(percent): self.judged(cell, adapter, layouts) for percent, adapter in adapters(run)
+            str(percent): self.judged(cell, adapter, layouts) | losses(lines, step, each)
+            for percent, step, adapter in adapters(run)
         }
         return found
 
     def judged(self, cell: Cell, adapter: Path, layouts: Tensor) -> dict[str, float]:
-        """Shares over the pictures that an adapter makes."""
+        """Shares over the pictures that an adapter makes. layouts: of the photos."""
         who, worn = world.CAST[cell.subject], (WeightedAdapter(adapter),)
-        after = self.pictures(class_prompts(who.class_noun), SEEDS[:1], worn)
+        own, places = prompts_of(who.instance_prompt)
+        asked = [*own, *prompts_of(f"a photo of a {who.class_noun}")[0]]
+        images = self.pictures([*asked, *[who.instance_prompt] * HOME], worn)
+        subject, after, plain = images[: len(own)], images[len(own) : len(asked)], images[-HOME:]
         named = [likeliest(row["species"]) for row in self.truth.judge(after)]
+        seen = [likeliest(row["scene"]) for row in self.truth.judge(plain)]
         drift = measures.drift(self.base_of(who.class_noun), self.scorer.embed_images(after))
         return {
-            **self.right(cell, worn, layouts),
+            **self.shares(cell, subject, places),
             "leak": mean([name == who.name for name in named]),
             "kept": mean([name == who.class_noun for name in named]),
             "drift": drift.mean().item(),
+            "copy": copied(subject, layouts),
+            "home": mean([place in places_of(cell) for place in seen]),
+            "repeat": copied(plain, layouts),
         }
 
-    def right(
-        self, cell: Cell, worn: tuple[WeightedAdapter, ...], layouts: Tensor | None = None
+    def right(self, cell: Cell, worn: tuple[WeightedAdapter, ...]) -> dict[str, float]:
+        """Shares of the subject's pictures."""
+        prompts, places = prompts_of(world.CAST[cell.subject].instance_prompt)
+        return self.shares(cell, self.pictures(prompts, worn), places)
+
+    def shares(
+        self, cell: Cell, images: Sequence[Image.Image], places: Sequence[str]
     ) -> dict[str, float]:
-        """Shares of the subject's pictures. layouts: of the photos, where copies are counted."""
-        who = world.CAST[cell.subject]
-        prompts = [f"{who.instance_prompt} {words}" for words, _ in SCENES]
-        images = self.pictures(prompts, SEEDS, worn)
         rows = self.truth.judge(images)
-        is_it = [likeliest(row["species"]) == who.name for row in rows]
-        places = [place for _, place in SCENES for _ in SEEDS]
+        is_it = [likeliest(row["species"]) == cell.subject for row in rows]
         there = [likeliest(r["scene"]) == p for r, p in zip(rows, places, strict=True)]
         both = [a and b for a, b in zip(is_it, there, strict=True)]
-        found = {"subject": mean(is_it), "place": mean(there), "both": mean(both)}
-        if layouts is not None:
-            own = stack([measures.layout(image) for image in images])
-            found["copy"] = measures.is_copy(own, layouts).float().mean().item()
-        return found
+        return {"subject": mean(is_it), "place": mean(there), "both": mean(both)}
 
     def base_of(self, noun: str) -> Tensor:
         if noun not in self.of_base:
-            images = self.pictures(class_prompts(noun), SEEDS[:1], ())
+            images = self.pictures(prompts_of(f"a photo of a {noun}")[0], ())
             self.of_base[noun] = self.scorer.embed_images(images)
         return self.of_base[noun]
 
     def pictures(
-        self, prompts: Sequence[str], seeds: Sequence[int], worn: tuple[WeightedAdapter, ...]
+        self, prompts: Sequence[str], worn: tuple[WeightedAdapter, ...]
     ) -> list[Image.Image]:
-        """Every prompt on every seed, prompts outside."""
-        tasks = [Task(request(p, s, SAMPLE), worn) for p in prompts for s in seeds]
+        """One of each prompt, the seeds taking turns."""
+        seeds = itertools.cycle(SEEDS)
+        tasks = [Task(request(p, s, SAMPLE), worn) for p, s in zip(prompts, seeds, strict=False)]
         return [image for _, image in make(self.family, tasks, batch_size=20)]
 
 
-def class_prompts(noun: str) -> list[str]:
-    return [f"a photo of a {noun} {words}" for words, _ in SCENES]
+def prompts_of(lead: str) -> tuple[list[str], list[str]]:
+    """Prompts of places that no photo shows, and the places."""
+    return [f"{lead} {words}" for words, _ in SCENES], [place for _, place in SCENES]
+
+
+def copied(images: Sequence[Image.Image], layouts: Tensor) -> float:
+    """Share of pictures that repeat a photo."""
+    own = stack([measures.layout(image) for image in images])
+    return measures.is_copy(own, layouts).float().mean().item()
+
+
+def losses(lines: Sequence[Mapping[str, Any]], step: int, each: int) -> dict[str, float]:
+    """The mean loss of the steps up to `step` and the last one of the photo that is held out."""
+    near = [line for line in lines if step - each < line["step"] <= step]
+    held_out = [line["held_out_loss"] for line in near if "held_out_loss" in line]
+    return {"loss": mean([line["loss"] for line in near]), "held out": held_out[-1]}
 
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def render_photos(folder: Path, cell: Cell) -> list[Image.Image]:
-    """Other photos for every seed; which place comes first changes with it, too."""
+def places_of(cell: Cell) -> tuple[str, ...]:
+    """Those of the photos, in turn; which comes first changes with the seed."""
     turn = cell.seed % len(TAUGHT)
-    places = TAUGHT[turn:] + TAUGHT[:turn]
-    made = world.subject_photos(cell.subject, cell.photos, places, seed=cell.seed)
+    return (TAUGHT[turn:] + TAUGHT[:turn])[: cell.photos]
+
+
+def render_photos(folder: Path, cell: Cell, held_out: int = 0) -> list[Image.Image]:
+    """The photos that are learnt from, others for every seed, and one more in the folder where
+    `data.hold_out 1` finds it."""
+    places = places_of(replace(cell, photos=len(TAUGHT)))
+    made = world.subject_photos(cell.subject, cell.photos + held_out, places, seed=cell.seed)
+    learnt = [image for image, _ in made[: cell.photos]]
+    if held_out:
+        made.insert(len(made) // 2, made.pop())
     for number, (image, caption) in enumerate(made):
         save_png(image, folder / f"{number}.png")
         write_bytes(folder / f"{number}.txt", f"{caption}\n".encode(), sync=False)
-    return [image for image, _ in made]
+    return learnt
 
 
 def config_of(
@@ -211,12 +250,13 @@ def config_of(
     return build(override({}, given), cell.name)
 
 
-def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, Path]]:
-    """(percent of the steps, the adapter at it)."""
+def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, int, Path]]:
+    """(percent of the steps, the step, the adapter at it)."""
     steps = run.config.train.steps or 1
     found = dict(run.candidates())
     for percent in points:
-        yield percent, found[max(1, round(steps * percent / 100))]
+        step = max(1, round(steps * percent / 100))
+        yield percent, step, found[step]
 
 
 # --- the table ----------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from conftest import REPO
 from PIL import Image
 from served import Hand, World, listening
 
-from kaiffin.foundation.config import BaseConfig
+from kaiffin.data.prepare import prepare
+from kaiffin.foundation.config import BaseConfig, DataConfig, SubjectConfig
 from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
@@ -305,12 +306,32 @@ def test_a_cell_of_the_bench_of_methods(teach: ModuleType, tmp_path: Path) -> No
     found = bench_of(teach, tmp_path).measure(cell, steps=4)
     assert list(found["at"]) == ["25", "50", "100"]
     for shares in found["at"].values():
-        assert set(shares) == set(teach.MEASURES)
+        assert set(shares) == {*teach.MEASURES, "loss", "held out"}
         assert shares["both"] <= min(shares["subject"], shares["place"])
         assert shares["leak"] + shares["kept"] <= 1
+        assert shares["loss"] > 0
+        assert shares["held out"] > 0
+    assert found["at"]["25"]["held out"] != found["at"]["100"]["held out"]
     assert found["at"]["25"]["drift"] < found["at"]["100"]["drift"]
     assert found["steps"] == 4
     assert found["cpu"] > 0
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(1, 1), (3, 2), (6, 3)])
+def test_one_photo_more_is_held_out(
+    teach: ModuleType, tmp_path: Path, count: int, held_out: int
+) -> None:
+    """Where `data.hold_out` takes it from; those that are learnt from are the same without it."""
+    cell = teach.Cell("grippo", count, 1, "keep 1")
+    learnt = teach.render_photos(tmp_path / "more", cell, held_out=1)
+    assert learnt == teach.render_photos(tmp_path / "as many", cell)
+    captions = [(tmp_path / "more" / f"{i}.txt").read_text() for i in range(count + 1)]
+    del captions[held_out]
+    own = [(tmp_path / "as many" / f"{i}.txt").read_text() for i in range(count)]
+    assert captions == own
+    data = DataConfig(photos=tmp_path / "more", hold_out=1)
+    prepared = prepare(data, SubjectConfig(), 128)
+    assert [one.path.name for one in prepared.held_out] == [f"{held_out}.png"]
 
 
 def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
