@@ -262,7 +262,12 @@ def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, in
 # --- the table ----------------------------------------------------------------------------------
 
 
-def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
+def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is kept for the pages."""
+    return {"table": table(found), "picked": picked(found)}
+
+
+def table(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
     """A row for each method, number of photos and point: means with 95 % intervals over characters
     and seeds, and differences in pairs to the method `against`."""
     by_cell = {(f["method"], f["photos"], f["subject"], f["seed"]): f for f in found}
@@ -275,7 +280,8 @@ def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list
         ]  # fmt: skip
         for point in of[0]["at"]:
             row: dict[str, Any] = {"method": method, "photos": photos, "at": int(point)}
-            row |= {"trainings": len(of), "pairs": len(pairs), "cpu": mean([f["cpu"] for f in of])}
+            row |= {"trainings": len(of), "pairs": len(pairs), "pictures": len(of) * len(SCENES)}
+            row["cpu"] = mean([f["cpu"] for f in of])
             for name in MEASURES:
                 row[name] = interval(of, lambda f, n=name, p=point: f["at"][p][n])
                 if pairs and method != against:
@@ -283,6 +289,31 @@ def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list
                         pairs, lambda f, n=name, p=point: f[0]["at"][p][n] - f[1]["at"][p][n]
                     )
             rows.append(row)
+    return sorted(rows, key=lambda row: (row["photos"], list(METHODS).index(row["method"])))
+
+
+WAYS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "the last": lambda at: list(at)[-1],
+    "the lowest training loss": lambda at: min(at, key=lambda point: at[point]["loss"]),
+    "the lowest loss of the photo held out": lambda at: min(at, key=lambda p: at[p]["held out"]),
+    "the best there is": lambda at: max(at, key=lambda point: at[point]["both"]),
+}
+
+
+def picked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which of a training's points each loss would take, and what is true of that one."""
+    rows = {}
+    for way, take in WAYS.items():
+        taken = [{**f, "is": f["at"][take(f["at"])], "last": list(f["at"].values())[-1]}
+                 for f in found]  # fmt: skip
+        points = [take(f["at"]) for f in found]
+        rows[way] = {
+            "trainings": len(found),
+            "takes": {str(point): points.count(str(point)) for point in POINTS},
+            "both": interval(taken, lambda f: f["is"]["both"]),
+            "kept": interval(taken, lambda f: f["is"]["kept"]),
+            "more": interval(taken, lambda f: f["is"]["both"] - f["last"]["both"]),
+        }
     return rows
 
 
@@ -315,9 +346,9 @@ def main() -> None:
     )
     flags = parser.parse_args()
     if flags.summary:
-        rows = summary(read(flags.out))
-        keep(flags.summary, rows)
-        print(tables.teaching(rows))
+        found = summary(read(flags.out))
+        keep(flags.summary, found)
+        print(tables.teaching(found["table"]))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)

@@ -21,6 +21,7 @@ from served import Hand, World, listening
 from kaiffin.data.prepare import prepare
 from kaiffin.foundation.config import BaseConfig, DataConfig, SubjectConfig
 from kaiffin.foundation.runtime import Runtime
+from kaiffin.foundation.settings import build, override
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.judges.judge import Judge
 from kaiffin.miniature.judges.truth import ANSWERS, Truth, answers, load_truth
@@ -29,6 +30,7 @@ from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.make import WeightedAdapter
 from kaiffin.score.judge import Scorer
+from kaiffin.stories import train
 
 
 def opened(name: str) -> ModuleType:
@@ -342,12 +344,42 @@ def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
         at = {"100": dict.fromkeys(teach.MEASURES, level)}
         own = {"subject": cell.subject, "photos": 1, "seed": cell.seed, "method": cell.method}
         found.append({**own, "cpu": 2.0, "at": at})
-    today, keep = teach.summary([*found, {**found[1], "seed": 9}])
+    today, keep = teach.table([*found, {**found[1], "seed": 9}])
     assert (today["trainings"], keep["trainings"], keep["pairs"]) == (6, 7, 6)
     assert keep["both more"] == [0.2, 0.2, 0.2]
     assert today["both"][1] < today["both"][0] == 0.25 < today["both"][2]
     assert "both more" not in today
     assert len(teach.tables.teaching([today, keep]).splitlines()) == 4
+
+
+def test_what_a_loss_would_take(teach: ModuleType) -> None:
+    """The photo held out sees what the training loss does not: that the middle was the best."""
+    at = {
+        "25": {"both": 0.6, "kept": 1.0, "loss": 3.0, "held out": 2.0},
+        "50": {"both": 0.9, "kept": 1.0, "loss": 2.0, "held out": 1.0},
+        "100": {"both": 0.7, "kept": 0.5, "loss": 1.0, "held out": 3.0},
+    }
+    found = teach.picked([{"subject": who, "at": at} for who in ("plush", "zandor")])
+    assert [one["both"][0] for one in found.values()] == [0.7, 0.7, 0.9, 0.9]
+    assert found["the lowest loss of the photo held out"]["takes"] == {"25": 0, "50": 2, "100": 0}
+    assert found["the lowest training loss"]["more"] == [0, 0, 0]
+    assert "| 0 / 2 / 0 | 90 [90, 90] | +20.0" in teach.tables.picked(found)
+
+
+def test_a_plain_loss_falls_where_an_adapter_learnt(tmp_path: Path) -> None:
+    """On the photo that it learnt; the base is as it was afterwards."""
+    losses, photos = opened("losses"), world.subject_photos("plush", 1)
+    losses.TIMESTEPS, losses.NOISES = (300, 600), 1
+    for number, (image, caption) in enumerate(photos):
+        image.save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text(caption)
+    given = {"subject.token": "tobbul", "subject.noun": "bear", "data.photos": tmp_path,
+             "train.steps": 12, "data.prior.weight": 0.0, "train.tensorboard": False}  # fmt: skip
+    run = train.train(build(override({}, given)), tmp_path / "run", tell=SILENT).run
+    family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
+    before = losses.plain_loss(family, photos)
+    assert losses.of_adapter(family, run.adapter_path, photos) < before
+    assert losses.plain_loss(family, photos) == before
 
 
 @pytest.mark.slow  # two trainings
