@@ -352,6 +352,13 @@ def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
     assert len(teach.tables.teaching([today, keep]).splitlines()) == 4
 
 
+def test_the_table_that_six_hours_make(teach: ModuleType) -> None:
+    """Every method where there is one photo, a few where there are more."""
+    every = teach.whole(list(world.CAST), teach.PHOTOS, teach.TRAINING_SEEDS)
+    assert len(every) == 6 * 5 * (len(teach.METHODS) + 2 * len(teach.WHOLE))
+    assert {cell.method for cell in every if cell.photos == 6} == set(teach.WHOLE)
+
+
 def test_what_a_loss_would_take(teach: ModuleType) -> None:
     """The photo held out sees what the training loss does not: that the middle was the best."""
     at = {
