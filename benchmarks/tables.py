@@ -96,7 +96,8 @@ def personalised(found: Sequence[Found], scenes: int = 10) -> str:
 
 
 TAUGHT = {
-    "kept": "class kept", "leak": "leak", "copy": "copies", "home": "photos' place"
+    "kept": "class kept", "leak": "leak", "copy": "copies", "home": "photos' place",
+    "repeat": "photos again",
 }  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def teaching(found: Sequence[Found]) -> str:
         soon = " / ".join(percent(at[point]["both"][:1]) for point in sorted(at)[:-1])
         cells = [photos, method, last["trainings"], soon, percent(last["both"])]
         cells += [percent(last.get("both more", ()), "+.0f")]
-        cells += [percent(last[name]) for name in TAUGHT]
+        cells += [percent(last.get(name, ())) for name in TAUGHT]
         cells += [percent(last.get("kept more", ()), "+.0f"), within(last["drift"], ".3f")]
         rows.append(" | ".join(map(str, (*cells, f"{last['cpu']:.0f}"))))
     head = (
@@ -123,13 +124,14 @@ def teaching(found: Sequence[Found]) -> str:
 
 def picked(found: Mapping[str, Found]) -> str:
     """Checkpoints that a loss would take (teach.py)."""
-    rows = [
-        f"{way} | {' / '.join(map(str, one['takes'].values()))} | {percent(one['both'])} |"
-        f" {percent(one['more'], '+.1f')} | {percent(one['kept'])}"
-        for way, one in found.items()
-    ]
+    names = {"both": "both right", "kept": "class kept", "repeat": "photos again"}
+    rows = []
+    for way, one in found.items():
+        shares = [f"{percent(one[n])} | {percent(one[f'{n} more'], '+.0f')}" for n in names]
+        rows.append(" | ".join([way, " / ".join(map(str, one["takes"].values())), *shares]))
     points = " / ".join(f"{point} %" for point in next(iter(found.values()))["takes"])
-    return table(f"takes | at {points} | both right | against the last | class kept", rows)
+    heads = " | ".join(f"{words} | more than the last" for words in names.values())
+    return table(f"takes | at {points} | {heads}", rows)
 
 
 def percent(interval: Sequence[float], form: str = ".0f") -> str:

@@ -300,6 +300,7 @@ def table(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[d
     return sorted(rows, key=lambda row: (row["photos"], list(METHODS).index(row["method"])))
 
 
+TAKEN = ("both", "kept", "repeat")
 WAYS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "the last": lambda at: list(at)[-1],
     "the lowest training loss": lambda at: min(at, key=lambda point: at[point]["loss"]),
@@ -318,9 +319,11 @@ def picked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         rows[way] = {
             "trainings": len(found),
             "takes": {str(point): points.count(str(point)) for point in POINTS},
-            "both": interval(taken, lambda f: f["is"]["both"]),
-            "kept": interval(taken, lambda f: f["is"]["kept"]),
-            "more": interval(taken, lambda f: f["is"]["both"] - f["last"]["both"]),
+            **{name: interval(taken, lambda f, n=name: f["is"][n]) for name in TAKEN},
+            **{
+                f"{name} more": interval(taken, lambda f, n=name: f["is"][n] - f["last"][n])
+                for name in TAKEN
+            },
         }
     return rows
 

@@ -332,6 +332,7 @@ PARTS: dict[str, dict[str, Made]] = {
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
         "teach": made("teach", lambda found: tables.teaching(found["table"])),
+        "before": made("teach-before", tables.teaching),
         "picked": made("teach", lambda found: tables.picked(found["picked"])),
         "right": made("time-to-right", time_to_right),
     },
