@@ -119,19 +119,29 @@ def personalised(found: Sequence[Found], scenes: int = 10) -> str:
 
 
 TAUGHT = {
-    "subject": "subject right", "place": "place right", "both": "both right", "leak": "leak",
-    "kept": "class kept", "copy": "copies",
+    "kept": "class kept", "leak": "leak", "copy": "copies", "home": "photos' place",
+    "repeat": "photos again",
 }  # fmt: skip
 
 
 def teaching(found: Sequence[Found]) -> str:
-    """Methods on few photos, from benchmarks/teach.py; in percent but for the drift."""
+    """Methods on few photos, from benchmarks/teach.py; in percent but for the drift. What is not
+    both right is of the last point."""
+    by = {(one["photos"], one["method"], one["at"]): one for one in found}
     rows = []
-    for one in found:
-        shares = [within([100 * v for v in one[name]]) for name in TAUGHT]
-        told = (one["photos"], one["method"], f"{one['at']} %", one["trainings"], *shares)
-        rows.append(" | ".join(map(str, (*told, within(one["drift"], 3), f"{one['cpu']:.0f}"))))
-    head = f"photos | method | steps | n | {' | '.join(TAUGHT.values())} | drift | CPU s"
+    for photos, method in dict.fromkeys((one["photos"], one["method"]) for one in found):
+        at = {point: one for (p, m, point), one in by.items() if (p, m) == (photos, method)}
+        last = at[max(at)]
+        soon = " / ".join(percent(at[point]["both"][:1]) for point in sorted(at)[:-1])
+        cells = [photos, method, last["trainings"], soon, percent(last["both"])]
+        cells += [percent(last.get("both more", ()), "+.0f")]
+        cells += [percent(last.get(name, ())) for name in TAUGHT]
+        cells += [percent(last.get("kept more", ()), "+.0f"), within(last["drift"], ".3f")]
+        rows.append(" | ".join(map(str, (*cells, f"{last['cpu']:.0f}"))))
+    head = (
+        "photos | method | n | both right, sooner | both right | against the preset |"
+        f" {' | '.join(TAUGHT.values())} | class kept, against the preset | drift | CPU s"
+    )
     return table(head, rows)
 
 
@@ -145,19 +155,29 @@ def in_pairs(found: Sequence[Found]) -> str:
             digits, unit = (3, 1) if name == "drift" else (0, 100)
             more = [unit * value for value in one.get(f"{name} more", ())]
             own = [unit * value for value in one[name]]
-            shown = f"{own[0]:.{digits}f}, {signed(more, digits)}" if more else within(own, digits)
-            cells.append(shown)
+            means = f"{own[0]:.{digits}f}, {within(more, f'+.{digits}f')}"
+            cells.append(means if more else within(own, f".{digits}f"))
         rows.append(" | ".join(map(str, cells)))
     return table(f"photos | method | n | {' | '.join(TAUGHT.values())} | drift", rows)
 
 
-def signed(interval: Sequence[float], digits: int) -> str:
-    """A difference with its interval."""
-    middle, *ends = (f"{value:+.{digits}f}" for value in interval)
-    return f"{middle} [{', '.join(ends)}]" if ends else middle
+def picked(found: Mapping[str, Found]) -> str:
+    """Checkpoints that a loss would take (teach.py)."""
+    names = {"both": "both right", "kept": "class kept", "repeat": "photos again"}
+    rows = []
+    for way, one in found.items():
+        shares = [f"{percent(one[n])} | {percent(one[f'{n} more'], '+.0f')}" for n in names]
+        rows.append(" | ".join([way, " / ".join(map(str, one["takes"].values())), *shares]))
+    points = " / ".join(f"{point} %" for point in next(iter(found.values()))["takes"])
+    heads = " | ".join(f"{words} | more than the last" for words in names.values())
+    return table(f"takes | at {points} | {heads}", rows)
 
 
-def within(interval: Sequence[float], digits: int = 0) -> str:
-    """A mean with its interval, or one value alone."""
-    middle, *ends = (f"{value:.{digits}f}" for value in interval)
+def percent(interval: Sequence[float], form: str = ".0f") -> str:
+    return within([100 * value for value in interval], form)
+
+
+def within(interval: Sequence[float], form: str) -> str:
+    """A mean with its interval, one value alone, or nothing."""
+    middle, *ends = (f"{value:{form}}" for value in interval) if interval else ("",)
     return f"{middle} [{', '.join(ends)}]" if ends else middle

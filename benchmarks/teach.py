@@ -4,13 +4,16 @@
     python benchmarks/teach.py --out build/teach --summary docs/measured/teach.json
 
 A cell is one training: a character, a number of photos, a training seed, a method. It is measured
-at 25, 50 and 100 % of its steps, on ten prompts of places that the photos do not show, by a network
-that was trained on renders alone:
+at 25, 50 and 100 % of its steps, on ten prompts of places that the photos do not show, a picture
+each (two seeds of one prompt say the same), by a network that was trained on renders alone:
 
 - subject, place, both: share of pictures that show it, the place, both
 - leak: share of pictures of the class, without the subject's word, that show the subject
 - kept: share of these that are named the class; drift: 1 - CLIP-I to those of the base
 - copy: share of pictures that repeat a photo (score.measures.is_copy)
+- home: share of pictures that show a place of the photos where the prompt names none, which is what
+  the photos' places leak; repeat: share of these that repeat a photo
+- loss, held out: means over a quarter of the steps, and of a photo that was not learnt from
 
 The points are checkpoints of one training, whose rate has decayed at the last only: a training of
 its own for each point would cost 1.75 times as much, and what a run can show on its way is what
@@ -22,11 +25,12 @@ and seed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +61,11 @@ from kaiffin.stories import train
 
 PHOTOS, TRAINING_SEEDS = (1, 3, 6), (0, 1, 2, 3, 4)
 TAUGHT = ("meadow", "beach", "kitchen")
-SEEDS = (101, 102)
-POINTS = (25, 50, 100)  # percent of the steps
+SEEDS = tuple(range(101, 111))  # one of each prompt; the first HOME of where none is asked for
+HOME = 6
+STEPS, POINTS = 220, (25, 50, 100)  # percent of the steps
 SAMPLE = SampleConfig(sampler="euler", schedule="trailing", steps=6, size=(SIDE, SIDE))
-MEASURES = ("subject", "place", "both", "leak", "kept", "drift", "copy")
+MEASURES = ("subject", "place", "both", "leak", "kept", "drift", "copy", "home", "repeat")
 
 PICTURES = "class pictures 0.2"  # the preset before this study
 FEW_STEPS = "class pictures 0.2, fast"
@@ -88,7 +93,12 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "4 noises": {"data.prior.weight": 0.2, "train.noises": 4},
     "T-LoRA 8 of 16": {"data.prior.weight": 0.2, "adapter.min_rank": 8},
     "T-LoRA 8 of 16, no prior": {**NO_PRIOR, "adapter.min_rank": 8},
+    "class pictures 0.2, keep 1": {**kept(1.0, 0.25), "data.prior.weight": 0.2},
+    "masks": {"data.prior.weight": 0.2, "data.masks": "auto"},
+    "crops, turns": {"data.prior.weight": 0.2, "data.crops": "random", "data.rotate": 10.0},
+    "8 class pictures": {"data.prior.weight": 0.2, "data.prior.num_images": 8},
 }
+WHOLE = (PICTURES, "keep 1, a quarter", "no prior")  # for every number of photos; others for one
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,12 @@ def cells(
     return [Cell(s, p, n, m) for n in seeds for p in photos for s in subjects for m in methods]
 
 
+def whole(subjects: Sequence[str], photos: Sequence[int], seeds: Sequence[int]) -> list[Cell]:
+    """The table that two cores make within six hours."""
+    every = cells(subjects, photos, seeds, list(METHODS))
+    return [cell for cell in every if cell.photos == 1 or cell.method in WHOLE]
+
+
 class Bench:
     """What all cells share: the base, the judges, and the base's own pictures of each class."""
 
@@ -122,85 +138,115 @@ class Bench:
     def measure(self, cell: Cell, steps: int | None = None, points: int = 4) -> dict[str, Any]:
         """Trains and measures one cell."""
         folder = self.out / "photos" / f"{cell.subject}-{cell.photos}-{cell.seed}"
-        photos = render_photos(folder, cell)
+        photos = render_photos(folder, cell, held_out=1)
         path = self.out / "runs" / cell.name
         shutil.rmtree(path, ignore_errors=True)  # one that was cut off has lost its seconds
         wall, cpu = time.perf_counter(), time.process_time()
-        config = config_of(cell, folder, steps, points, METHODS[cell.method])
+        each = max(1, (steps or STEPS) // points)
+        asked = {"data.hold_out": 1, "train.validate_every": each, **METHODS[cell.method]}
+        config = config_of(cell, folder, steps, points, asked)
         run = train.train(config, path, tell=SILENT).run
         found = {
             "subject": cell.subject, "photos": cell.photos, "seed": cell.seed,
             "method": cell.method, "seconds": time.perf_counter() - wall,
             "cpu": time.process_time() - cpu, "steps": run.config.train.steps,
         }  # fmt: skip
-        layouts = stack([measures.layout(photo) for photo in photos])
+        layouts, lines = stack([measures.layout(photo) for photo in photos]), run.metrics()
         found["at"] = {
-            str(percent): self.judged(cell, adapter, layouts) for percent, adapter in adapters(run)
+            str(percent): self.judged(cell, adapter, layouts) | losses(lines, step, each)
+            for percent, step, adapter in adapters(run)
         }
         return found
 
     def judged(self, cell: Cell, adapter: Path, layouts: Tensor) -> dict[str, float]:
-        """Shares over the pictures that an adapter makes."""
+        """Shares over the pictures that an adapter makes. layouts: of the photos."""
         who, worn = world.CAST[cell.subject], (WeightedAdapter(adapter),)
-        after = self.pictures(class_prompts(who.class_noun), SEEDS[:1], worn)
+        own, places = prompts_of(who.instance_prompt)
+        asked = [*own, *prompts_of(f"a photo of a {who.class_noun}")[0]]
+        images = self.pictures([*asked, *[who.instance_prompt] * HOME], worn)
+        subject, after, plain = images[: len(own)], images[len(own) : len(asked)], images[-HOME:]
         named = [likeliest(row["species"]) for row in self.truth.judge(after)]
+        seen = [likeliest(row["scene"]) for row in self.truth.judge(plain)]
         drift = measures.drift(self.base_of(who.class_noun), self.scorer.embed_images(after))
         return {
-            **self.right(cell, worn, layouts),
+            **self.shares(cell, subject, places),
             "leak": mean([name == who.name for name in named]),
             "kept": mean([name == who.class_noun for name in named]),
             "drift": drift.mean().item(),
+            "copy": copied(subject, layouts),
+            "home": mean([place in places_of(cell) for place in seen]),
+            "repeat": copied(plain, layouts),
         }
 
-    def right(
-        self, cell: Cell, worn: tuple[WeightedAdapter, ...], layouts: Tensor | None = None
+    def right(self, cell: Cell, worn: tuple[WeightedAdapter, ...]) -> dict[str, float]:
+        """Shares of the subject's pictures."""
+        prompts, places = prompts_of(world.CAST[cell.subject].instance_prompt)
+        return self.shares(cell, self.pictures(prompts, worn), places)
+
+    def shares(
+        self, cell: Cell, images: Sequence[Image.Image], places: Sequence[str]
     ) -> dict[str, float]:
-        """Shares of the subject's pictures. layouts: of the photos, where copies are counted."""
-        who = world.CAST[cell.subject]
-        prompts = [f"{who.instance_prompt} {words}" for words, _ in SCENES]
-        images = self.pictures(prompts, SEEDS, worn)
         rows = self.truth.judge(images)
-        is_it = [likeliest(row["species"]) == who.name for row in rows]
-        places = [place for _, place in SCENES for _ in SEEDS]
+        is_it = [likeliest(row["species"]) == cell.subject for row in rows]
         there = [likeliest(r["scene"]) == p for r, p in zip(rows, places, strict=True)]
         both = [a and b for a, b in zip(is_it, there, strict=True)]
-        found = {"subject": mean(is_it), "place": mean(there), "both": mean(both)}
-        if layouts is not None:
-            own = stack([measures.layout(image) for image in images])
-            found["copy"] = measures.is_copy(own, layouts).float().mean().item()
-        return found
+        return {"subject": mean(is_it), "place": mean(there), "both": mean(both)}
 
     def base_of(self, noun: str) -> Tensor:
         if noun not in self.of_base:
-            images = self.pictures(class_prompts(noun), SEEDS[:1], ())
+            images = self.pictures(prompts_of(f"a photo of a {noun}")[0], ())
             self.of_base[noun] = self.scorer.embed_images(images)
         return self.of_base[noun]
 
     def pictures(
-        self, prompts: Sequence[str], seeds: Sequence[int], worn: tuple[WeightedAdapter, ...]
+        self, prompts: Sequence[str], worn: tuple[WeightedAdapter, ...]
     ) -> list[Image.Image]:
-        """Every prompt on every seed, prompts outside."""
-        tasks = [Task(request(p, s, SAMPLE), worn) for p in prompts for s in seeds]
+        """One of each prompt, the seeds taking turns."""
+        seeds = itertools.cycle(SEEDS)
+        tasks = [Task(request(p, s, SAMPLE), worn) for p, s in zip(prompts, seeds, strict=False)]
         return [image for _, image in make(self.family, tasks, batch_size=20)]
 
 
-def class_prompts(noun: str) -> list[str]:
-    return [f"a photo of a {noun} {words}" for words, _ in SCENES]
+def prompts_of(lead: str) -> tuple[list[str], list[str]]:
+    """Prompts of places that no photo shows, and the places."""
+    return [f"{lead} {words}" for words, _ in SCENES], [place for _, place in SCENES]
+
+
+def copied(images: Sequence[Image.Image], layouts: Tensor) -> float:
+    """Share of pictures that repeat a photo."""
+    own = stack([measures.layout(image) for image in images])
+    return measures.is_copy(own, layouts).float().mean().item()
+
+
+def losses(lines: Sequence[Mapping[str, Any]], step: int, each: int) -> dict[str, float]:
+    """The mean loss of the steps up to `step` and the last one of the photo that is held out."""
+    near = [line for line in lines if step - each < line["step"] <= step]
+    held_out = [line["held_out_loss"] for line in near if "held_out_loss" in line]
+    return {"loss": mean([line["loss"] for line in near]), "held out": held_out[-1]}
 
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def render_photos(folder: Path, cell: Cell) -> list[Image.Image]:
-    """Other photos for every seed; which place comes first changes with it, too."""
+def places_of(cell: Cell) -> tuple[str, ...]:
+    """Those of the photos, in turn; which comes first changes with the seed."""
     turn = cell.seed % len(TAUGHT)
-    places = TAUGHT[turn:] + TAUGHT[:turn]
-    made = world.subject_photos(cell.subject, cell.photos, places, seed=cell.seed)
+    return (TAUGHT[turn:] + TAUGHT[:turn])[: cell.photos]
+
+
+def render_photos(folder: Path, cell: Cell, held_out: int = 0) -> list[Image.Image]:
+    """The photos that are learnt from, others for every seed, and one more in the folder where
+    `data.hold_out 1` finds it."""
+    places = places_of(replace(cell, photos=len(TAUGHT)))
+    made = world.subject_photos(cell.subject, cell.photos + held_out, places, seed=cell.seed)
+    learnt = [image for image, _ in made[: cell.photos]]
+    if held_out:
+        made.insert(len(made) // 2, made.pop())
     for number, (image, caption) in enumerate(made):
         save_png(image, folder / f"{number}.png")
         write_bytes(folder / f"{number}.txt", f"{caption}\n".encode(), sync=False)
-    return [image for image, _ in made]
+    return learnt
 
 
 def config_of(
@@ -215,18 +261,25 @@ def config_of(
     return build(override({}, given), cell.name)
 
 
-def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, Path]]:
-    """(percent of the steps, the adapter at it)."""
+def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, int, Path]]:
+    """(percent of the steps, the step, the adapter at it)."""
     steps = run.config.train.steps or 1
     found = dict(run.candidates())
     for percent in points:
-        yield percent, found[max(1, round(steps * percent / 100))]
+        step = max(1, round(steps * percent / 100))
+        yield percent, step, found[step]
 
 
 # --- the table ----------------------------------------------------------------------------------
 
 
-def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
+def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is kept for the pages."""
+    watched = [one for one in found if all("held out" in at for at in one["at"].values())]
+    return {"table": table(found), "picked": picked(watched)}
+
+
+def table(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
     """A row for each method, number of photos and point: means with 95 % intervals over characters
     and seeds, and differences in pairs to the method `against`."""
     by_cell = {(f["method"], f["photos"], f["subject"], f["seed"]): f for f in found}
@@ -239,7 +292,8 @@ def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list
         ]  # fmt: skip
         for point in of[0]["at"]:
             row: dict[str, Any] = {"method": method, "photos": photos, "at": int(point)}
-            row |= {"trainings": len(of), "pairs": len(pairs), "cpu": mean([f["cpu"] for f in of])}
+            row |= {"trainings": len(of), "pairs": len(pairs), "pictures": len(of) * len(SCENES)}
+            row["cpu"] = mean([f["cpu"] for f in of])
             for name in MEASURES:
                 row[name] = interval(of, lambda f, n=name, p=point: f["at"][p][n])
                 if pairs and method != against:
@@ -247,6 +301,34 @@ def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list
                         pairs, lambda f, n=name, p=point: f[0]["at"][p][n] - f[1]["at"][p][n]
                     )
             rows.append(row)
+    return sorted(rows, key=lambda row: (row["photos"], list(METHODS).index(row["method"])))
+
+
+TAKEN = ("both", "kept", "repeat")
+WAYS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "the last": lambda at: list(at)[-1],
+    "the lowest training loss": lambda at: min(at, key=lambda point: at[point]["loss"]),
+    "the lowest loss of the photo held out": lambda at: min(at, key=lambda p: at[p]["held out"]),
+    "the best there is": lambda at: max(at, key=lambda point: at[point]["both"]),
+}
+
+
+def picked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which of a training's points each loss would take, and what is true of that one."""
+    rows = {}
+    for way, take in WAYS.items():
+        taken = [{**f, "is": f["at"][take(f["at"])], "last": list(f["at"].values())[-1]}
+                 for f in found]  # fmt: skip
+        points = [take(f["at"]) for f in found]
+        rows[way] = {
+            "trainings": len(found),
+            "takes": {str(point): points.count(str(point)) for point in POINTS},
+            **{name: interval(taken, lambda f, n=name: f["is"][n]) for name in TAKEN},
+            **{
+                f"{name} more": interval(taken, lambda f, n=name: f["is"][n] - f["last"][n])
+                for name in TAKEN
+            },
+        }
     return rows
 
 
@@ -270,7 +352,9 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", default=list(world.CAST))
     parser.add_argument("--photos", nargs="+", type=int, default=PHOTOS)
     parser.add_argument("--seeds", nargs="+", type=int, default=TRAINING_SEEDS)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", help=f"default: for one photo all, for more {', '.join(WHOLE)}"
+    )
     parser.add_argument(
         "--part", default="1/1", metavar="K/N", help="every N-th cell, from the K-th"
     )
@@ -279,15 +363,16 @@ def main() -> None:
     )
     flags = parser.parse_args()
     if flags.summary:
-        rows = summary(read(flags.out))
-        keep(flags.summary, rows)
-        print(tables.teaching(rows))
+        found = summary(read(flags.out))
+        keep(flags.summary, found)
+        print(tables.teaching(found["table"]))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     bench = Bench(flags.out, family, truth, Scorer(tell=SILENT))
     part, parts = map(int, flags.part.split("/"))
-    wanted = cells(flags.subjects, flags.photos, flags.seeds, flags.methods)
+    of = (flags.subjects, flags.photos, flags.seeds)
+    wanted = cells(*of, flags.methods) if flags.methods else whole(*of)
     for cell in wanted[part - 1 :: parts]:
         path = flags.out / "cells" / f"{cell.name}.json"
         if not path.is_file():

@@ -1,9 +1,9 @@
 """Numbers in the pages: what was measured stands in made parts, and nowhere else.
 
-Prose is README.md, CONTRIBUTING.md and docs/**/*.md without made parts, code, formulas and links;
-of a page that is made whole its template. Looked for are numbers with a unit of measurement,
-intervals and ranges, powers of ten, decimals of two places, and "n of m". Each has to be of a kind
-that is no measurement, a limit or default as the code has it, or excused by name.
+Prose is README.md, CONTRIBUTING.md, docs/**/*.md and examples/**/*.md without made parts, code,
+formulas and links; of a page that is made whole its template. Looked for are numbers with a unit of
+measurement, intervals and ranges, powers of ten, decimals of two places, and "n of m". Each has to
+be of a kind that is no measurement, a limit or default as the code has it, or excused by name.
 
 What it cannot see: numbers in words ("a sixth of the time"), units that it does not know ("25
 steps", "four rows"), decimals of one place without a unit, pictures, a sentence that draws the
@@ -15,6 +15,7 @@ left out.
 import re
 from collections.abc import Iterator
 
+import claims
 import measured
 import pytest
 import reference
@@ -35,6 +36,7 @@ SEEN = ("log.md", "changelog.md")  # what was seen on a day
 MADE = ("options.md", *measured.WHOLE)  # whole pages
 PAGES = [
     REPO / "README.md", REPO / "CONTRIBUTING.md", measured.TEMPLATE,
+    *(REPO / "examples").rglob("*.md"),
     *(page for page in sorted(DOCS.rglob("*.md")) if page.name not in (*SEEN, *MADE)),
 ]  # fmt: skip
 
@@ -138,7 +140,23 @@ def test_what_is_no_measurement_is_passed_over() -> None:
 
 def test_every_made_part_is_made() -> None:
     """So that no typed number hides behind the marks of one."""
-    for page in sorted(DOCS.rglob("*.md")):
+    parts = {(DOCS / name).resolve(): made for name, made in reference.PARTS.items()}
+    for page in sorted({*DOCS.rglob("*.md"), *(REPO / "examples").rglob("*.md")}):
         marks = re.findall(r"<!-- made: (.*?) -->", page.read_text(encoding="utf-8"))
-        made = reference.PARTS.get(page.relative_to(DOCS).as_posix(), {})
+        made = parts.get(page.resolve(), {})
         assert sorted(marks) == sorted(made), page.name
+
+
+@pytest.mark.parametrize(
+    ("got", "said"),
+    [((0.3, 0.2, 0.33), "met"), ((0.3, 0.2, 0.5), "met on average, not beyond chance"),
+     ((0.4, 0.3, 0.5), "**not met**, within chance"), ((0.6, 0.5, 0.7), "**not met**")],
+)  # fmt: skip
+def test_a_target_is_met_by_the_whole_interval(got: tuple[float, ...], said: str) -> None:
+    assert measured.verdict(got, 1 / 3) == said
+
+
+def test_a_claim_is_confirmed_or_contradicted_where_its_interval_leaves_0_out() -> None:
+    assert claims.verdict((0.3, 0.1, 0.5), +1) == "**confirmed**"
+    assert claims.verdict((0.3, 0.1, 0.5), -1) == "**contradicted**"
+    assert claims.verdict((0.3, -0.1, 0.5), +1) == "no difference that can be shown"

@@ -272,7 +272,11 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "reference/files.md": {"run": run_files},
     "reference/http.md": {"addresses": addresses},
     "start/from-elsewhere.md": {"counterparts": counterparts},
-    "teaching.md": {"presets": preset_numbers, "numbers": measured.figure("teaching")},
+    "teaching.md": {
+        "presets": preset_numbers,
+        "numbers": measured.figure("teaching"),
+        "targets": measured.targets,
+    },
     **measured.PARTS,
 }
 

@@ -4,6 +4,8 @@
     kaiffin sweep examples/cheburashka-study/study.yaml --out cheburashka-study/sweep
     python examples/cheburashka-study/study.py measure    # measures.json, table.md, sheet.png
 
+`--keep docs/measured/cheburashka.json` keeps the figures that README.md is made of (`make docs`).
+
 All trials have the same training seeds, prompts and picture seeds, so each picture is compared with
 the baseline's picture of the same three. What is resampled for an interval is the trainings first.
 """
@@ -12,25 +14,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from kaiffin.adapters.load import load_adapter
 from kaiffin.experiments.sweep.trials import Trial, read
 from kaiffin.foundation.config import BaseConfig
 from kaiffin.foundation.run import Run
-from kaiffin.foundation.runtime import Runtime, randn
+from kaiffin.foundation.runtime import Runtime
 from kaiffin.foundation.sheets import sheet
 from kaiffin.foundation.subject import fill, plain_prompt
 from kaiffin.foundation.tell import SILENT
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.judges import truth
 from kaiffin.miniature.world import vocabulary, world
-from kaiffin.models.base import Conditioning, ModelFamily, SizeFacts
+from kaiffin.models.base import ModelFamily
 from kaiffin.models.files.load import load_base
 from kaiffin.pictures.recipe import save_png
 from kaiffin.score import measures
@@ -38,17 +41,20 @@ from kaiffin.score.judge import Scorer
 from kaiffin.score.statistics import Interval, clustered, student
 from kaiffin.stories.trial import pictures_of as made_pictures
 
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import kept
+import losses
+
 SUBJECT = "plush"
 SCENES = ("snow", "forest", "city", "desert", "space")  # of the prompts in study.yaml, in order
 TRUE = 4  # true renders of each scene
-TIMESTEPS = range(50, 1000, 100)  # at which the plain loss is taken
-NOISES = 4  # for each picture and timestep
 BASELINE = "baseline"
 COLUMNS = {
     "subject": "plush named", "scene": "place named", "both": "both named",
     "sure": "P(plush)", "clip_t": "CLIP-T", "clip_i": "CLIP-I", "detail": "fine detail",
     "clipped": "clipped", "saturated": "saturated", "contrast": "contrast",
     "loss_photos": "plain loss, photos", "loss_new": "plain loss, new renders",
+    "logged": "logged loss",
 }  # fmt: skip
 
 Rows = dict[str, list[float]]  # measure -> a value for each picture, or one for the training
@@ -65,14 +71,16 @@ def write_photos(folder: Path) -> None:
 # --- pictures -----------------------------------------------------------------------------------
 
 
-def true_renders() -> dict[str, list[Image.Image]]:
-    """By scene. Through the VAE, as every sample has been, so that its blur is not held against
-    the adapters."""
+def true_renders(family: ModelFamily) -> dict[str, list[Image.Image]]:
+    """By scene. Through the base's autoencoder, as every sample has been, so that its blur is not
+    held against the adapters."""
     found = {}
     for scene in SCENES:
-        drawn = [world.subject_render(SUBJECT, scene, nets.SIZE, detail=d) for d in range(TRUE)]
-        coded = truth.through_vae(np.stack([np.asarray(image) for image in drawn]))
-        found[scene] = [Image.fromarray(pixels) for pixels in coded]
+        drawn = [world.subject_render(SUBJECT, scene, detail=d) for d in range(TRUE)]
+        pixels = nets.to_pixels(torch.from_numpy(np.stack([np.asarray(one) for one in drawn])))
+        back = ((family.decode(family.encode_images(pixels)[0]) + 1) * 127.5).round()
+        coded = back.clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+        found[scene] = [Image.fromarray(one) for one in coded]
     return found
 
 
@@ -119,63 +127,28 @@ def looks_of(image: Image.Image) -> tuple[float, float, float, float]:
     return fine_detail(image), measures.contrast(image), *measures.burn(image)
 
 
-# --- the plain loss -----------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def plain_loss(
-    family: ModelFamily, pictures: Sequence[Image.Image], captions: Sequence[str]
-) -> float:
-    """Mean squared error of the prediction without any weight, over fixed timesteps and noises.
-
-    Unlike the losses that the trainings log, it is one yardstick for every `min_snr_gamma`.
-    """
-    pixels = nets.to_pixels(torch.from_numpy(np.stack([np.asarray(p) for p in pictures])))
-    latents, _ = family.encode_images(pixels)
-    square = (nets.SIZE, nets.SIZE)
-    states = family.encode_text(list(captions), [SizeFacts(square, (0, 0), square)] * len(captions))
-    schedule, found = family.schedule, []
-    for step in TIMESTEPS:
-        t = torch.full((len(latents),), step)
-        for number in range(NOISES):
-            eps = torch.stack([
-                randn(latents.shape[1:], 0, "study", step, number, place)
-                for place in range(len(latents))
-            ])  # fmt: skip
-            goal = schedule.target(latents, eps, t)
-            made = family.predict(
-                schedule.add_noise(latents, eps, t), t, Conditioning.cat([states])
-            )
-            found.append((made - goal).square().mean().item())
-    return float(np.mean(found))
-
-
-def losses(family: ModelFamily, adapter: Path) -> Rows:
+def loss_rows(family: ModelFamily, adapter: Path) -> Rows:
     """The plain loss on the photos, and on renders in the places that they do not show."""
-    stack = load_adapter(adapter, family)
-    stack.inject(family)
-    stack.train(False)
-    taught = world.subject_photos(SUBJECT, 3)
-    new = [world.subject_render(SUBJECT, scene, nets.SIZE, detail=99) for scene in SCENES]
     lead = world.SUBJECTS[SUBJECT].instance_prompt
-    asked = [f"{lead} {vocabulary.SCENES[scene][0]}" for scene in SCENES]
-    rows = {
-        "loss_photos": [plain_loss(family, [i for i, _ in taught], [c for _, c in taught])],
-        "loss_new": [plain_loss(family, new, asked)],
+    new = [
+        (world.subject_render(SUBJECT, scene, detail=99), f"{lead} {vocabulary.SCENES[scene][0]}")
+        for scene in SCENES
+    ]
+    return {
+        "loss_photos": [losses.of_adapter(family, adapter, world.subject_photos(SUBJECT, 3))],
+        "loss_new": [losses.of_adapter(family, adapter, new)],
     }
-    stack.eject()
-    return rows
 
 
 # --- all of it ----------------------------------------------------------------------------------
 
 
-def measure(out: Path, study: Path) -> None:
-    """Writes measures.json, table.md and sheet.png into `out`."""
+def measure(out: Path, study: Path) -> dict[str, Any]:
+    """Writes measures.json, table.md and sheet.png into `out`; answers with what is kept."""
     file, trials = read(study)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)
     judge, scorer = truth.load_truth(out / "truth.safetensors"), Scorer(tell=SILENT)
-    true = true_renders()
+    true = true_renders(family)
     scenes = [scene for scene in SCENES for _ in range(file.count)]
     found: dict[str, dict[int, Rows]] = {}
     pages: dict[str, list[Image.Image]] = {}
@@ -186,7 +159,7 @@ def measure(out: Path, study: Path) -> None:
         asked = [text for text in texts for _ in range(file.count)]
         rows = picture_rows(images, scenes, asked, true, judge, scorer)
         run = Run.open(out / "sweep" / "runs" / trial.run)
-        rows |= losses(family, run.adapter_path)
+        rows |= loss_rows(family, run.adapter_path)
         rows["logged"] = [logged_loss(run)]
         found.setdefault(trial.name, {})[trial.seed] = rows
         pages.setdefault(trial.name, images if trial.seed == trials[0].seed else [])
@@ -201,6 +174,30 @@ def measure(out: Path, study: Path) -> None:
     (out / "table.md").write_text(text, encoding="utf-8")
     save_png(page(pages, true, file.count), out / "sheet.png")
     print(text)
+    return figures(found, ceiling)
+
+
+def figures(found: dict[str, dict[int, Rows]], ceiling: Rows) -> dict[str, Any]:
+    """Means of each trial, and Student's intervals of its differences to the baseline."""
+    means = {
+        trial: {what: mean([v for rows in own.values() for v in rows[what]]) for what in COLUMNS}
+        for trial, own in found.items()
+    }
+    more = {
+        trial: {what: ends(student(*differences(found, trial, what))) for what in COLUMNS}
+        for trial in list(found)[1:]
+    }
+    true = {what: mean(ceiling[what]) for what in COLUMNS if what in ceiling}
+    own = {"trainings": len(found[BASELINE]), "titles": COLUMNS}
+    return {**own, "true": true, "means": means, "more": more}
+
+
+def mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 5)
+
+
+def ends(interval: Interval) -> list[float]:
+    return [round(value, 5) for value in (interval.mean, interval.low, interval.high)]
 
 
 def pictures_of(trial: Trial, sweep: Path) -> list[Image.Image]:
@@ -235,7 +232,7 @@ def table(found: dict[str, dict[int, Rows]], ceiling: Rows) -> str:
         "| measure | true renders | " + " | ".join(found) + " |",
         "|---" * (len(found) + 2) + "|",
     ]
-    for what, title in (*COLUMNS.items(), ("logged", "logged loss")):
+    for what, title in COLUMNS.items():
         cells = [f"{np.mean([v for rows in found[t].values() for v in rows[what]]):.4f}"
                  for t in found]  # fmt: skip
         real = f"{np.mean(ceiling[what]):.4f}" if what in ceiling else ""
@@ -273,11 +270,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("photos", "measure"))
     parser.add_argument("--out", type=Path, default=Path("cheburashka-study"))
+    kept.add_to(parser)
     given = parser.parse_args()
     if given.what == "photos":
         write_photos(given.out / "photos")
     else:
-        measure(given.out, Path(__file__).with_name("study.yaml"))
+        kept.keep(given.keep, measure(given.out, Path(__file__).with_name("study.yaml")))
 
 
 if __name__ == "__main__":
