@@ -209,12 +209,15 @@ def test_the_plan_is_of_each_device(
     photos: Path, sd_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = Heard()
-    whole, half = (plan.plan(given(photos, sd_path), devices=n) for n in (1, 2))
+    whole = plan.plan(given(photos, sd_path))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # as torchrun does
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    half = plan.plan(given(photos, sd_path))
+    assert (whole.devices, half.devices) == (1, 2)
     assert whole.memory
     assert half.memory
     assert half.memory.step < whole.memory.step
     plan.say(half, heard)
     assert any("memory, on each of 2 devices: " in note for note in heard.notes)
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert plan.plan(given(photos, sd_path)).devices == 2
+    with pytest.raises(ConfigError, match="torchrun has started 2 processes"):
+        plan.plan(given(photos, sd_path), devices=3)
