@@ -27,9 +27,9 @@ from kaiffin.miniature.world.vocabulary import SIDE
 from kaiffin.stories import plan, train
 from kaiffin.train.crew import Crew
 
-STEPS, HALF = 20, 10
+STEPS, HALF = 12, 6
 GIVEN = {
-    "subject.noun": "thing", "train.steps": STEPS, "train.checkpoint_every": 5, "train.keep": 9,
+    "subject.noun": "thing", "train.steps": STEPS, "train.checkpoint_every": 3, "train.keep": 9,
     "train.batch_size": 2, "train.lr": 1e-4, "data.flip": True, "data.caption_dropout": 0.2,
     "adapter.rank": 2, "adapter.targets": FEW, "adapter.text_encoder": True,
     "adapter.dropout": 0.1, "data.prior.weight": 0.3, "data.prior.num_images": 2,
@@ -98,7 +98,7 @@ def back_at_half(run: Run, to: Path) -> Run:
 
 def test_two_processes_learn_what_one_learns(one: Run, two: Run) -> None:
     learnt = _weights(one, STEPS)
-    assert max(v.abs().max() for n, v in learnt.items() if "lora_up" in n) > 5e-4
+    assert max(v.abs().max() for n, v in learnt.items() if "lora_up" in n) > 3e-4
     assert apart(one, two) <= 1e-6
     for mine, theirs in zip(one.metrics(), two.metrics(), strict=True):
         for what in ("loss", "prior_loss", "grad_norm"):
@@ -209,12 +209,15 @@ def test_the_plan_is_of_each_device(
     photos: Path, sd_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = Heard()
-    whole, half = (plan.plan(given(photos, sd_path), devices=n) for n in (1, 2))
+    whole = plan.plan(given(photos, sd_path))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # as torchrun does
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    half = plan.plan(given(photos, sd_path))
+    assert (whole.devices, half.devices) == (1, 2)
     assert whole.memory
     assert half.memory
     assert half.memory.step < whole.memory.step
     plan.say(half, heard)
     assert any("memory, on each of 2 devices: " in note for note in heard.notes)
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert plan.plan(given(photos, sd_path)).devices == 2
+    with pytest.raises(ConfigError, match="torchrun has started 2 processes"):
+        plan.plan(given(photos, sd_path), devices=3)
