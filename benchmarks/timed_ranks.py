@@ -108,9 +108,7 @@ def main() -> None:
     parser.add_argument("--photos", nargs="+", type=int, default=(1,))
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1))
     parser.add_argument("--methods", nargs="+", default=[*AGAINST.values(), *AGAINST])
-    parser.add_argument(
-        "--summary", type=Path, help="write the table of what is there, and no more"
-    )
+    parser.add_argument("--summary", type=Path, help="write the table, and train nothing")
     flags = parser.parse_args()
     if flags.summary:
         rows = summary(flags.out)
