@@ -183,6 +183,23 @@ def taught(found: Mapping[str, Any]) -> str:
     return tables.personalised(found["taught"])
 
 
+def in_one_adapter(found: Mapping[str, Any]) -> str:
+    """Beside what each is in an adapter of its own."""
+    alone = {one["subject"]: one for one in read("personalise")["found"]["taught"]}
+    rows = []
+    for one in found["taught"]:
+        ways = [("alone", alone[one["subject"]]), ("together", one)]
+        for way, each in ways:
+            shares = [
+                tables.share(each["right"][what], each["pictures"])
+                for what in ("subject", "scene", "both")
+            ]
+            cells = (one["subject"], way, each["pictures"], *shares, f"{each['class_kept']} of 20")
+            rows.append(" | ".join(map(str, cells)))
+    head = "subject | taught | pictures | subject right | scene right | both right | class kept"
+    return table(head, rows)
+
+
 def together(found: Mapping[str, Any]) -> str:
     rows = [
         " | ".join([
@@ -345,6 +362,7 @@ PARTS: dict[str, dict[str, Made]] = {
            for name in RECIPES},
     },
     "guides/together.md": {"numbers": made("together", together)},
+    "guides/several.md": {"numbers": made("personalise-together", in_one_adapter)},
     "guides/methods.md": {
         "prior-fast": made("prior-fast", tables.teaching),
         "ranks": made("timed-ranks", tables.in_pairs),

@@ -25,6 +25,14 @@ def test_ids_become_places(world: World) -> None:
     assert config["score"]["like"] is None
 
 
+def test_each_of_several_subjects_is_placed(world: World) -> None:
+    two = {"subjects": [{"token": "kai"}, {"token": "tobbul"}]}
+    config = placed(world.studio, Train(dataset=ID, config=two, subject_datasets=(OTHER,)).frozen())
+    places = [str(world.studio.dataset(id)) for id in (ID, OTHER)]
+    assert [one["photos"] for one in config["subjects"]] == places
+    assert config["data"]["photos"] == places[0]
+
+
 def test_a_plan_that_nobody_waits_for_is_not_made(tmp_path: Path) -> None:
     async def gone() -> bool:
         return True

@@ -53,6 +53,19 @@ def test_what_does_not_go_together_is_said_by_the_config() -> None:
         Train(dataset=ID, config={"phases": [{"name": "one"}]}, phase_datasets={"two": OTHER})
 
 
+def test_each_of_several_subjects_has_its_photos() -> None:
+    two = {"subjects": [{"token": "kai"}, {"token": "tobbul"}]}
+    asked = Train(dataset=ID, config=two, subject_datasets=(OTHER,))
+    assert asked.frozen()["config"]["subject"]["token"] == "kai"
+    with pytest.raises(ValidationError, match="0 for 1 of config"):
+        Train(dataset=ID, config=two)
+    alike = {"subjects": [{"token": "kai"}, {"token": "Kai"}]}
+    with pytest.raises(ConfigError, match="two of subjects have the word"):
+        Train(dataset=ID, config=alike, subject_datasets=(OTHER,)).frozen()
+    with pytest.raises(ValidationError, match="photos"):  # no path comes from outside
+        Train(dataset=ID, config={"subjects": [{"token": "kai", "photos": "/etc"}]})
+
+
 def test_pictures_have_one_source_and_an_end() -> None:
     kept = Generate(base="miniature", prompts=["a"], sample={"steps": 3}).frozen()
     assert kept["sample"] == {"steps": 3}

@@ -54,14 +54,15 @@ def test_a_job_keeps_the_photos_that_it_was_submitted_with(tmp_path: Path) -> No
         studio.dataset(name).mkdir()
         (studio.dataset(name) / "1.txt").write_text(name)
     asked = {"dataset": "photos0000000000", "like": "others0000000000",
-             "phase_datasets": {"second": "others0000000000"}}  # fmt: skip
+             "phase_datasets": {"second": "others0000000000"},
+             "subject_datasets": ["others0000000000"]}  # fmt: skip
     job = studio.jobs.submit("ann", "train", asked)
     write_bytes(studio.dataset("photos0000000000") / "1.txt", b"another caption")
     (studio.dataset("others0000000000") / "1.txt").unlink()
     kept = {path.parent.name: path.read_text() for path in studio.made(job.id).glob("*/1.txt")}
     assert kept == {
         "photos": "photos0000000000", "like": "others0000000000",
-        "phase-second": "others0000000000",
+        "phase-second": "others0000000000", "subject-2": "others0000000000",
     }  # fmt: skip
     with pytest.raises(NotFound, match="nothere"):
         studio.jobs.submit("ann", "train", {"dataset": "nothere000000000"})
