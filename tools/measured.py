@@ -292,8 +292,8 @@ PARTS: dict[str, dict[str, Made]] = {
     },
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
-        "prior-fast": made("prior-fast", tables.teaching),
         "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
+        "prior-fast": made("prior-fast", tables.teaching),
     },
     "guides/captions.md": {"numbers": figure("captions")},
     "gallery.md": {"gallery": gallery},
