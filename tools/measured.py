@@ -269,6 +269,7 @@ PARTS: dict[str, dict[str, Made]] = {
         "pictures": made("pictures", tables.ways),
         "pictures-64": made("pictures-64", tables.ways),
         "pictures-64-xl": made("pictures-64-xl", tables.ways),
+        "prior-fast": made("prior-fast", tables.teaching),
         "serve": made("serve", service),
         "serve-filled": made("serve-filled", full_table),
         "crash": made("crash", crashes),
@@ -293,7 +294,6 @@ PARTS: dict[str, dict[str, Made]] = {
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
         "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
-        "prior-fast": made("prior-fast", tables.teaching),
     },
     "guides/captions.md": {"numbers": figure("captions")},
     "gallery.md": {"gallery": gallery},
