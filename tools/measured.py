@@ -340,6 +340,7 @@ PARTS: dict[str, dict[str, Made]] = {
         "pictures": made("pictures", tables.ways),
         "pictures-64": made("pictures-64", tables.ways),
         "pictures-64-xl": made("pictures-64-xl", tables.ways),
+        "prior-fast": made("prior-fast", tables.teaching),
         "serve": made("serve", service),
         "serve-filled": made("serve-filled", full_table),
         "crash": made("crash", crashes),
@@ -364,7 +365,6 @@ PARTS: dict[str, dict[str, Made]] = {
     "guides/together.md": {"numbers": made("together", together)},
     "guides/several.md": {"numbers": made("personalise-together", in_one_adapter)},
     "guides/methods.md": {
-        "prior-fast": made("prior-fast", tables.teaching),
         "ranks": made("timed-ranks", tables.in_pairs),
         "teach": made("teach", lambda found: tables.teaching(found["table"])),
         "before": made("teach-before", tables.teaching),
