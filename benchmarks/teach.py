@@ -1,7 +1,8 @@
 """Methods of teaching compared where it is hard: few photos, few steps, six characters.
 
     python benchmarks/teach.py --out build/teach [--part 1/2]
-    python benchmarks/teach.py --out build/teach --summary docs/measured/teach.json
+    python benchmarks/teach.py --out build/teach --summary docs/measured/teach.json \\
+        --picked docs/measured/teach-picked.json
 
 A cell is one training: a character, a number of photos, a training seed, a method. It is measured
 at 25, 50 and 100 % of its steps, on ten prompts of places that the photos do not show, a picture
@@ -85,16 +86,16 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "keep 0.2, a quarter": kept(0.2, 0.25),
     "keep 1, a quarter": kept(1.0, 0.25),  # the preset of real bases
     "keep 2, a quarter": kept(2.0, 0.25),
+    "class pictures 0.2, keep 1": {**kept(1.0, 0.25), "data.prior.weight": 0.2},
+    "masks": {"data.prior.weight": 0.2, "data.masks": "auto"},
+    "crops, turns": {"data.prior.weight": 0.2, "data.crops": "random", "data.rotate": 10.0},
+    "8 class pictures": {"data.prior.weight": 0.2, "data.prior.num_images": 8},
     "DCO 3": {**NO_PRIOR, "train.objective.dco_beta": 3.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
     "falling": {"data.prior.weight": 0.2, "train.objective.timesteps": "falling"},
     "antithetic": {"data.prior.weight": 0.2, "train.objective.antithetic": True},
     "4 noises": {"data.prior.weight": 0.2, "train.noises": 4},
-    "class pictures 0.2, keep 1": {**kept(1.0, 0.25), "data.prior.weight": 0.2},
-    "masks": {"data.prior.weight": 0.2, "data.masks": "auto"},
-    "crops, turns": {"data.prior.weight": 0.2, "data.crops": "random", "data.rotate": 10.0},
-    "8 class pictures": {"data.prior.weight": 0.2, "data.prior.num_images": 8},
 }
 WHOLE = (PICTURES, "keep 1, a quarter", "no prior")  # for every number of photos; others for one
 
@@ -271,13 +272,7 @@ def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, in
 # --- the table ----------------------------------------------------------------------------------
 
 
-def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is kept for the pages."""
-    watched = [one for one in found if all("held out" in at for at in one["at"].values())]
-    return {"table": table(found), "picked": picked(watched)}
-
-
-def table(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
+def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
     """A row for each method, number of photos and point: means with 95 % intervals over characters
     and seeds, and differences in pairs to the method `against`."""
     by_cell = {(f["method"], f["photos"], f["subject"], f["seed"]): f for f in found}
@@ -292,14 +287,14 @@ def table(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[d
             row: dict[str, Any] = {"method": method, "photos": photos, "at": int(point)}
             row |= {"trainings": len(of), "pairs": len(pairs), "pictures": len(of) * len(SCENES)}
             row["cpu"] = mean([f["cpu"] for f in of])
-            for name in MEASURES:
+            for name in (n for n in MEASURES if all(n in f["at"][point] for f in of)):
                 row[name] = interval(of, lambda f, n=name, p=point: f["at"][p][n])
                 if pairs and method != against:
                     row[f"{name} more"] = interval(
                         pairs, lambda f, n=name, p=point: f[0]["at"][p][n] - f[1]["at"][p][n]
                     )
             rows.append(row)
-    return sorted(rows, key=lambda row: (row["photos"], list(METHODS).index(row["method"])))
+    return rows
 
 
 TAKEN = ("both", "kept", "repeat")
@@ -312,7 +307,9 @@ WAYS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def picked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Which of a training's points each loss would take, and what is true of that one."""
+    """Which of a training's points each loss would take, and what is true of that one; of those
+    that watched a photo that is held out."""
+    found = [one for one in found if all("held out" in at for at in one["at"].values())]
     rows = {}
     for way, take in WAYS.items():
         taken = [{**f, "is": f["at"][take(f["at"])], "last": list(f["at"].values())[-1]}
@@ -359,11 +356,14 @@ def main() -> None:
     parser.add_argument(
         "--summary", type=Path, help="write the table of what is there, and no more"
     )
+    parser.add_argument("--picked", type=Path, help="with it: what losses would take")
     flags = parser.parse_args()
     if flags.summary:
-        found = summary(read(flags.out))
-        keep(flags.summary, found)
-        print(tables.teaching(found["table"]))
+        found = read(flags.out)
+        rows = sorted(summary(found), key=lambda row: (row["photos"], row["method"]))
+        keep(flags.summary, rows)
+        keep(flags.picked, picked(found))
+        print(tables.teaching(rows))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)

@@ -344,12 +344,30 @@ def test_cells_are_compared_in_pairs(teach: ModuleType) -> None:
         at = {"100": dict.fromkeys(teach.MEASURES, level)}
         own = {"subject": cell.subject, "photos": 1, "seed": cell.seed, "method": cell.method}
         found.append({**own, "cpu": 2.0, "at": at})
-    today, keep = teach.table([*found, {**found[1], "seed": 9}])
+    today, keep = teach.summary([*found, {**found[1], "seed": 9}])
     assert (today["trainings"], keep["trainings"], keep["pairs"]) == (6, 7, 6)
     assert keep["both more"] == [0.2, 0.2, 0.2]
     assert today["both"][1] < today["both"][0] == 0.25 < today["both"][2]
     assert "both more" not in today
     assert len(teach.tables.teaching([today, keep]).splitlines()) == 4
+
+
+@pytest.mark.slow  # two trainings
+def test_time_to_right_is_beside_the_plain_recipes(teach: ModuleType, tmp_path: Path) -> None:
+    right = opened("time_to_right")
+    cell = right.teach.Cell("plush", 3, 0, "preset")
+    found = right.measured(bench_of(right.teach, tmp_path), cell, (10, 10))
+    for name in ("kaiffin", "plain"):
+        seconds = [at for at, _ in found[name]["looked"]]
+        assert 0 < seconds[0] <= found[name]["seconds"] == seconds[-1] == max(seconds)
+
+
+def test_time_to_right_is_the_first_that_is_near_the_end(teach: ModuleType) -> None:
+    right = opened("time_to_right")
+    shares = {"a": 0.2, "b": 0.85, "c": 0.95, "d": 0.9, "e": 1.0}
+    found = right.time_to(list(enumerate(shares, 1)), shares.__getitem__)
+    assert found == {"seconds": 3, "both": 1.0, "looked": [(1, 0.2), (2, 0.85), (3, 0.95)]}
+    assert right.time_to([(1, "a"), (2, "a")], shares.__getitem__)["seconds"] == 1
 
 
 def test_the_table_that_six_hours_make(teach: ModuleType) -> None:
@@ -388,24 +406,6 @@ def test_a_plain_loss_falls_where_an_adapter_learnt(tmp_path: Path) -> None:
     before = losses.plain_loss(family, photos)
     assert losses.of_adapter(family, run.adapter_path, photos) < before
     assert losses.plain_loss(family, photos) == before
-
-
-@pytest.mark.slow  # two trainings
-def test_time_to_right_is_beside_the_plain_recipes(teach: ModuleType, tmp_path: Path) -> None:
-    right = opened("time_to_right")
-    cell = right.teach.Cell("plush", 3, 0, "preset")
-    found = right.measured(bench_of(right.teach, tmp_path), cell, (10, 10))
-    for name in ("kaiffin", "plain"):
-        seconds = [at for at, _ in found[name]["looked"]]
-        assert 0 < seconds[0] <= found[name]["seconds"] == seconds[-1] == max(seconds)
-
-
-def test_time_to_right_is_the_first_that_is_near_the_end(teach: ModuleType) -> None:
-    right = opened("time_to_right")
-    shares = {"a": 0.2, "b": 0.85, "c": 0.95, "d": 0.9, "e": 1.0}
-    found = right.time_to(list(enumerate(shares, 1)), shares.__getitem__)
-    assert found == {"seconds": 3, "both": 1.0, "looked": [(1, 0.2), (2, 0.85), (3, 0.95)]}
-    assert right.time_to([(1, "a"), (2, "a")], shares.__getitem__)["seconds"] == 1
 
 
 @pytest.mark.slow

@@ -264,7 +264,7 @@ def targets() -> str:
     """What the preset is to reach, and what it reaches. An interval is the wider of the one over
     trainings and Wilson's over pictures: where all trainings agree the former has no width."""
     teach, right = read("teach"), read("time-to-right")
-    by = {(row["photos"], row["method"], row["at"]): row for row in teach["found"]["table"]}
+    by = {(row["photos"], row["method"], row["at"]): row for row in teach["found"]}
     rows = []
     for photos, name, words, bound in TARGETS:
         most, row = name == "copy", by.get((photos, PRESET, 100))
@@ -331,10 +331,9 @@ PARTS: dict[str, dict[str, Made]] = {
     },
     "guides/together.md": {"numbers": made("together", together)},
     "guides/methods.md": {
-        "teach": made("teach", lambda found: tables.teaching(found["table"])),
         "before": made("teach-before", tables.teaching),
-        "picked": made("teach", lambda found: tables.picked(found["picked"])),
-        "right": made("time-to-right", time_to_right),
+        "picked": made("teach-picked", tables.picked),
+        "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
     },
     "../examples/cheburashka-study/README.md": {
         "claims": made("cheburashka", claims.claims), "means": made("cheburashka", claims.means),
