@@ -278,14 +278,14 @@ def targets() -> str:
         got = [value if most else -value for value in (middle, min(ends), max(ends))]
         told = tables.percent([middle, min(ends), max(ends)])
         rows.append(
-            f"{asked} | {told} % | {row['trainings']} trainings, {row['pictures']} pictures |"
+            f"{asked} | {told} % | trainings: {row['trainings']}, pictures: {row['pictures']} |"
             f" {verdict(got, bound if most else -bound)}"
         )
     shares = [one["kaiffin"]["seconds"] / one["plain"]["seconds"] for one in right["found"]]
     middle = sum(shares) / len(shares)
     rows.append(
         f"{right['found'][0]['photos']} | time to right, by the plain recipe's | at most a third |"
-        f" {middle:.2f} ({min(shares):.2f} - {max(shares):.2f}) | {len(shares)} trainings of each |"
+        f" {middle:.2f} ({min(shares):.2f} - {max(shares):.2f}) | trainings: {len(shares)} |"
         f" {verdict([middle, min(shares), max(shares)], SOONER)}"
     )
     head = "photos | | target | measured | n | "
