@@ -119,6 +119,10 @@ def personalised(found: Sequence[Found], scenes: int = 10) -> str:
 
 
 TAUGHT = {
+    "subject": "subject right", "place": "place right", "both": "both right", "leak": "leak",
+    "kept": "class kept", "copy": "copies",
+}  # fmt: skip
+BESIDE = {
     "kept": "class kept", "leak": "leak", "copy": "copies", "home": "photos' place",
     "repeat": "photos again",
 }  # fmt: skip
@@ -135,12 +139,12 @@ def teaching(found: Sequence[Found]) -> str:
         soon = " / ".join(percent(at[point]["both"][:1]) for point in sorted(at)[:-1])
         cells = [photos, method, last["trainings"], soon, percent(last["both"])]
         cells += [percent(last.get("both more", ()), "+.0f")]
-        cells += [percent(last.get(name, ())) for name in TAUGHT]
-        cells += [percent(last.get("kept more", ()), "+.0f"), within(last["drift"], ".3f")]
+        cells += [percent(last.get(name, ())) for name in BESIDE]
+        cells += [percent(last.get("kept more", ()), "+.0f"), within(last["drift"], 3)]
         rows.append(" | ".join(map(str, (*cells, f"{last['cpu']:.0f}"))))
     head = (
         "photos | method | n | both right, sooner | both right | against the preset |"
-        f" {' | '.join(TAUGHT.values())} | class kept, against the preset | drift | CPU s"
+        f" {' | '.join(BESIDE.values())} | class kept, against the preset | drift | CPU s"
     )
     return table(head, rows)
 
@@ -174,10 +178,12 @@ def picked(found: Mapping[str, Found]) -> str:
 
 
 def percent(interval: Sequence[float], form: str = ".0f") -> str:
-    return within([100 * value for value in interval], form)
+    """A share with its interval, one share alone, or nothing."""
+    middle, *ends = (f"{100 * value:{form}}" for value in interval) if interval else ("",)
+    return f"{middle} [{', '.join(ends)}]" if ends else middle
 
 
-def within(interval: Sequence[float], form: str) -> str:
-    """A mean with its interval, one value alone, or nothing."""
-    middle, *ends = (f"{value:{form}}" for value in interval) if interval else ("",)
+def within(interval: Sequence[float], digits: int = 0) -> str:
+    """A mean with its interval, or one value alone."""
+    middle, *ends = (f"{value:.{digits}f}" for value in interval)
     return f"{middle} [{', '.join(ends)}]" if ends else middle

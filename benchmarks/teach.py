@@ -1,7 +1,8 @@
 """Methods of teaching compared where it is hard: few photos, few steps, six characters.
 
     python benchmarks/teach.py --out build/teach [--part 1/2]
-    python benchmarks/teach.py --out build/teach --summary docs/measured/teach.json
+    python benchmarks/teach.py --out build/teach --summary docs/measured/teach.json \\
+        --picked docs/measured/teach-picked.json
 
 A cell is one training: a character, a number of photos, a training seed, a method. It is measured
 at 25, 50 and 100 % of its steps, on ten prompts of places that the photos do not show, a picture
@@ -29,7 +30,7 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "keep 0.2, a quarter": kept(0.2, 0.25),
     "keep 1, a quarter": kept(1.0, 0.25),  # the preset of real bases
     "keep 2, a quarter": kept(2.0, 0.25),
+    "class pictures 0.2, keep 1": {**kept(1.0, 0.25), "data.prior.weight": 0.2},
+    "masks": {"data.prior.weight": 0.2, "data.masks": "auto"},
+    "crops, turns": {"data.prior.weight": 0.2, "data.crops": "random", "data.rotate": 10.0},
+    "8 class pictures": {"data.prior.weight": 0.2, "data.prior.num_images": 8},
     "DCO 3": {**NO_PRIOR, "train.objective.dco_beta": 3.0},
     "DCO 1000": {**NO_PRIOR, "train.objective.dco_beta": 1000.0},
     "logit-normal": {"data.prior.weight": 0.2, "train.objective.timesteps": "logit-normal"},
@@ -93,10 +98,6 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "4 noises": {"data.prior.weight": 0.2, "train.noises": 4},
     "T-LoRA 8 of 16": {"data.prior.weight": 0.2, "adapter.min_rank": 8},
     "T-LoRA 8 of 16, no prior": {**NO_PRIOR, "adapter.min_rank": 8},
-    "class pictures 0.2, keep 1": {**kept(1.0, 0.25), "data.prior.weight": 0.2},
-    "masks": {"data.prior.weight": 0.2, "data.masks": "auto"},
-    "crops, turns": {"data.prior.weight": 0.2, "data.crops": "random", "data.rotate": 10.0},
-    "8 class pictures": {"data.prior.weight": 0.2, "data.prior.num_images": 8},
 }
 WHOLE = (PICTURES, "keep 1, a quarter", "no prior")  # for every number of photos; others for one
 
@@ -273,13 +274,7 @@ def adapters(run: Run, points: Sequence[int] = POINTS) -> Iterator[tuple[int, in
 # --- the table ----------------------------------------------------------------------------------
 
 
-def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is kept for the pages."""
-    watched = [one for one in found if all("held out" in at for at in one["at"].values())]
-    return {"table": table(found), "picked": picked(watched)}
-
-
-def table(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
+def summary(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[dict[str, Any]]:
     """A row for each method, number of photos and point: means with 95 % intervals over characters
     and seeds, and differences in pairs to the method `against`."""
     by_cell = {(f["method"], f["photos"], f["subject"], f["seed"]): f for f in found}
@@ -294,14 +289,14 @@ def table(found: Sequence[Mapping[str, Any]], against: str = PICTURES) -> list[d
             row: dict[str, Any] = {"method": method, "photos": photos, "at": int(point)}
             row |= {"trainings": len(of), "pairs": len(pairs), "pictures": len(of) * len(SCENES)}
             row["cpu"] = mean([f["cpu"] for f in of])
-            for name in MEASURES:
+            for name in (n for n in MEASURES if all(n in f["at"][point] for f in of)):
                 row[name] = interval(of, lambda f, n=name, p=point: f["at"][p][n])
                 if pairs and method != against:
                     row[f"{name} more"] = interval(
                         pairs, lambda f, n=name, p=point: f[0]["at"][p][n] - f[1]["at"][p][n]
                     )
             rows.append(row)
-    return sorted(rows, key=lambda row: (row["photos"], list(METHODS).index(row["method"])))
+    return rows
 
 
 TAKEN = ("both", "kept", "repeat")
@@ -314,7 +309,9 @@ WAYS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def picked(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Which of a training's points each loss would take, and what is true of that one."""
+    """Which of a training's points each loss would take, and what is true of that one; of those
+    that watched a photo that is held out."""
+    found = [one for one in found if all("held out" in at for at in one["at"].values())]
     rows = {}
     for way, take in WAYS.items():
         taken = [{**f, "is": f["at"][take(f["at"])], "last": list(f["at"].values())[-1]}
@@ -345,13 +342,21 @@ def read(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted((out / "cells").glob("*.json"))]
 
 
+def add_cells(
+    parser: argparse.ArgumentParser, out: Path, subjects: Iterable[str], photos: Iterable[int],
+    seeds: Iterable[int],
+) -> None:  # fmt: skip
+    """The flags that say which cells, and where they lie."""
+    parser.add_argument("--out", type=Path, default=out, help="cells and runs")
+    parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
+    parser.add_argument("--subjects", nargs="+", default=list(subjects))
+    parser.add_argument("--photos", nargs="+", type=int, default=list(photos))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("build/teach"), help="cells and runs")
-    parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
-    parser.add_argument("--subjects", nargs="+", default=list(world.CAST))
-    parser.add_argument("--photos", nargs="+", type=int, default=PHOTOS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=TRAINING_SEEDS)
+    add_cells(parser, Path("build/teach"), world.CAST, PHOTOS, TRAINING_SEEDS)
     parser.add_argument(
         "--methods", nargs="+", help=f"default: for one photo all, for more {', '.join(WHOLE)}"
     )
@@ -361,11 +366,14 @@ def main() -> None:
     parser.add_argument(
         "--summary", type=Path, help="write the table of what is there, and no more"
     )
+    parser.add_argument("--picked", type=Path, help="with it: what losses would take")
     flags = parser.parse_args()
     if flags.summary:
-        found = summary(read(flags.out))
-        keep(flags.summary, found)
-        print(tables.teaching(found["table"]))
+        found = read(flags.out)
+        rows = sorted(summary(found), key=lambda row: (row["photos"], row["method"]))
+        keep(flags.summary, rows)
+        keep(flags.picked, picked(found))
+        print(tables.teaching(rows))
         return
     truth = load_truth(flags.truth or flags.out / "truth.safetensors", world.CAST)
     family = load_base(BaseConfig(), Runtime.from_config(BaseConfig()), tell=SILENT)

@@ -102,11 +102,7 @@ def _is(method: str, timed: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("build/ranks"), help="cells and runs")
-    parser.add_argument("--truth", type=Path, help="the judge (default: OUT/truth.safetensors)")
-    parser.add_argument("--subjects", nargs="+", default=SUBJECTS)
-    parser.add_argument("--photos", nargs="+", type=int, default=(1,))
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1))
+    teach.add_cells(parser, Path("build/ranks"), SUBJECTS, (1,), (0, 1))
     parser.add_argument("--methods", nargs="+", default=[*AGAINST.values(), *AGAINST])
     parser.add_argument("--summary", type=Path, help="write the table, and train nothing")
     flags = parser.parse_args()

@@ -293,7 +293,7 @@ def targets() -> str:
     """What the preset is to reach, and what it reaches. An interval is the wider of the one over
     trainings and Wilson's over pictures: where all trainings agree the former has no width."""
     teach, right = read("teach"), read("time-to-right")
-    by = {(row["photos"], row["method"], row["at"]): row for row in teach["found"]["table"]}
+    by = {(row["photos"], row["method"], row["at"]): row for row in teach["found"]}
     rows = []
     for photos, name, words, bound in TARGETS:
         most, row = name == "copy", by.get((photos, PRESET, 100))
@@ -307,14 +307,14 @@ def targets() -> str:
         got = [value if most else -value for value in (middle, min(ends), max(ends))]
         told = tables.percent([middle, min(ends), max(ends)])
         rows.append(
-            f"{asked} | {told} % | {row['trainings']} trainings, {row['pictures']} pictures |"
+            f"{asked} | {told} % | trainings: {row['trainings']}, pictures: {row['pictures']} |"
             f" {verdict(got, bound if most else -bound)}"
         )
     shares = [one["kaiffin"]["seconds"] / one["plain"]["seconds"] for one in right["found"]]
     middle = sum(shares) / len(shares)
     rows.append(
         f"{right['found'][0]['photos']} | time to right, by the plain recipe's | at most a third |"
-        f" {middle:.2f} ({min(shares):.2f} - {max(shares):.2f}) | {len(shares)} trainings of each |"
+        f" {middle:.2f} ({min(shares):.2f} - {max(shares):.2f}) | trainings: {len(shares)} |"
         f" {verdict([middle, min(shares), max(shares)], SOONER)}"
     )
     head = "photos | | target | measured | n | "
@@ -366,10 +366,9 @@ PARTS: dict[str, dict[str, Made]] = {
     "guides/several.md": {"numbers": made("personalise-together", in_one_adapter)},
     "guides/methods.md": {
         "ranks": made("timed-ranks", tables.in_pairs),
-        "teach": made("teach", lambda found: tables.teaching(found["table"])),
         "before": made("teach-before", tables.teaching),
-        "picked": made("teach", lambda found: tables.picked(found["picked"])),
-        "right": made("time-to-right", time_to_right),
+        "picked": made("teach-picked", tables.picked),
+        "teach": made("teach", tables.teaching), "right": made("time-to-right", time_to_right),
     },
     "../examples/cheburashka-study/README.md": {
         "claims": made("cheburashka", claims.claims), "means": made("cheburashka", claims.means),
