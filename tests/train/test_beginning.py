@@ -110,6 +110,8 @@ def test_class_pictures_and_base_are_the_same(begun: Run, sd_path: Path, tmp_pat
     other = edit(copied(begun, tmp_path / "b"), base__name=str(tiny_sd(tmp_path / "other", seed=1)))
     with pytest.raises(RunError, match="was begun on base weights"):
         resume(other.path)
+    with pytest.raises(RunError, match="Install the Kaiffin that they came with"):
+        beginning.refuse_other_base(begun, "5" * 64, "miniature")
     same = shutil.copytree(sd_path, tmp_path / sd_path.name)
     assert (
         beginning.check(edit(copied(begun, tmp_path / "c"), base__name=str(same)), SILENT)[0] == {}
