@@ -54,6 +54,9 @@ class BuildConfig(Strict):
     weights_xl: Path | None = Field(
         None, description="folder for its XL twin (default: OUT/weights-xl)"
     )
+    begin: Path | None = Field(
+        None, description="a miniature whose networks learn on, in the place of fresh ones"
+    )
     docs: Path | None = Field(None, description="where the report goes (default: OUT)")
     photos: Path | None = Field(None, description="real photos, for the report on the VAE")
     seed: int = Field(1, description="the world and every draw are a function of it")
@@ -198,5 +201,7 @@ class BuildConfig(Strict):
             return Plan(
                 1e-3, self.grow_batch, 1_600, budget, samples, weight_decay=0.001, ema=0.998
             )
+        if self.begin:  # it knows nearly all, and the whole rate would shake that
+            return Plan(5e-4, self.unet_batch, 6_400, budget, samples, decay_share=0.7, ema=0.998)
         share = 0.3 if stage == "unet" else 0.6  # the twin begins where the miniature's UNet ended
         return Plan(1e-3, self.unet_batch, 6_400, budget, samples, decay_share=share, ema=0.998)

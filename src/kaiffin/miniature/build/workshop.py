@@ -4,13 +4,17 @@ import io
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save
-from transformers import CLIPTokenizer
+from transformers import CLIPModel, CLIPTokenizer
 
+from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.miniature.build import fast, nets, stages, twin
 from kaiffin.miniature.build.grow import Growing, grow
@@ -30,6 +34,11 @@ def load_tokenizer(config: BuildConfig, second: bool = False) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
+def pool_side(config: BuildConfig) -> int:
+    """Pixels a side of the pictures that the VAE reads."""
+    return trained(config, "vae").config["sample_size"]
+
+
 def open_pool(config: BuildConfig, large: bool = False) -> stages.Pool:
     """The pictures; at twice the pixels where `large`."""
     path, count = (
@@ -39,8 +48,11 @@ def open_pool(config: BuildConfig, large: bool = False) -> stages.Pool:
 
 
 def new_network(config: BuildConfig, stage: str) -> Any:
-    """A fresh network, its initial weights a function of the seed; the twin's grown."""
+    """A fresh network, its initial weights a function of the seed; the twin's grown. One that is to
+    learn on has the weights of the miniature that `begin` names."""
     torch.manual_seed(config.seed)
+    if config.begin and stage in BEGUN:
+        return begun(config.begin, stage)
     if stage == "clip":
         return nets.make_clip(len(load_tokenizer(config)), MAX_LENGTH)
     if stage == "vae":
@@ -56,6 +68,24 @@ def new_network(config: BuildConfig, stage: str) -> Any:
         fresh = nets.make_twin_unet(config.unet_channels)
         return twin.grow(fresh, trained(config, "unet"))
     return nets.make_unet(config.unet_channels)
+
+
+BEGUN = {"clip": CLIPModel, "vae": AutoencoderKL, "unet": UNet2DConditionModel}
+
+
+def begun(weights: Path, stage: str) -> Any:
+    """A network of an exported miniature, in single precision and able to learn. UserError where
+    there is none."""
+    try:
+        network = BEGUN[stage].from_pretrained(weights / stage).float()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{weights}: no {stage} of a miniature to begin with ({error})",
+            "Give the folder that `kaiffin miniature build` exported.",
+        ) from error
+    if stage == "unet":
+        network.set_attn_processor(AttnProcessor())
+    return network.train()
 
 
 def trained(config: BuildConfig, stage: str) -> Any:
@@ -82,7 +112,7 @@ def drawing_vae(config: BuildConfig) -> Any:
 def encode(config: BuildConfig) -> None:
     """Whiten the VAE, then turn the whole pool into latents.npy, (N, 16, 8, 8) float16."""
     if not config.latents.exists():
-        if not config.whitened.exists():
+        if not (config.whitened.exists() or config.begin):  # what was exported is whitened
             vae = trained(config, "vae")
             stages.whiten(vae, stages.latent_means(vae, open_pool(config).pixels[:2048]))
             write_bytes(config.whitened, save(vae.state_dict()))

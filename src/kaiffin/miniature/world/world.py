@@ -204,9 +204,9 @@ def random_spec(seed: int, index: int, reserved: bool = False) -> Spec:
 
 
 def training_spec(seed: int, index: int) -> Spec:
-    """Picture `index` of the training pool: a random spec, three in ten of an unusual build."""
+    """Picture `index` of the training pool: a random spec, half of them of an unusual build."""
     spec = random_spec(seed, index)
-    if spec.species is None or index % 10 not in (2, 5, 8):
+    if spec.species is None or index % 10 not in (1, 2, 5, 6, 8):
         return spec
     return replace(spec, individual=spec.detail)
 
