@@ -70,8 +70,8 @@ def test_only_pictures_of_another_size_have_other_latents(made: BuildConfig) -> 
     workshop.encode_sized(made)
     plain, sized = np.load(made.latents), np.load(made.latents_sized)
     differ = [i for i in range(48) if not np.array_equal(plain[i], sized[i])]
-    assert differ == [i for i in range(48) if twin.size_of(made.seed, i) != twin.PLAIN]
-    assert len(differ) == 12
+    assert differ == [i for i in range(48) if twin.size_of(made.seed, i) != twin.whole()]
+    assert len(differ) == 18
 
 
 def test_a_miniature_learns_on_from_what_was_exported(made: BuildConfig) -> None:

@@ -187,7 +187,7 @@ def export_now(config: BuildConfig) -> None:
     export(config.weights_folder, clip, vae, unet)
     if config.checkpoint("twin").exists():
         second, grown = trained(config, "second"), trained(config, "twin")
-        if vae.config["sample_size"] > nets.SIZE:
+        if vae.config["sample_size"] > pool_side(config):  # grown since it learnt sizes
             twin.tell_larger(grown, config.seed)
         export_twin(config.twin_folder, clip, second, vae, grown)
 

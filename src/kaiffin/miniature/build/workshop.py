@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save
-from transformers import CLIPModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import write_bytes
@@ -51,8 +51,11 @@ def new_network(config: BuildConfig, stage: str) -> Any:
     """A fresh network, its initial weights a function of the seed; the twin's grown. One that is to
     learn on has the weights of the miniature that `begin` names."""
     torch.manual_seed(config.seed)
-    if config.begin and stage in BEGUN:
-        return begun(config.begin, stage)
+    if stage in BEGUN and (weights := config.begin_with(stage)):
+        network = begun(weights, stage)
+        if stage == "twin":
+            twin.carry(network, new_network(config, "unet"), trained(config, "unet"))
+        return network
     if stage == "clip":
         return nets.make_clip(len(load_tokenizer(config)), MAX_LENGTH)
     if stage == "vae":
@@ -70,20 +73,28 @@ def new_network(config: BuildConfig, stage: str) -> Any:
     return nets.make_unet(config.unet_channels)
 
 
-BEGUN = {"clip": CLIPModel, "vae": AutoencoderKL, "unet": UNet2DConditionModel}
+# The part of an exported miniature, or of its twin, that a stage learns on from.
+BEGUN = {
+    "clip": (CLIPModel, "clip"),
+    "vae": (AutoencoderKL, "vae"),
+    "unet": (UNet2DConditionModel, "unet"),
+    "second": (CLIPTextModelWithProjection, "text_encoder_2"),
+    "twin": (UNet2DConditionModel, "unet"),
+}
 
 
 def begun(weights: Path, stage: str) -> Any:
     """A network of an exported miniature, in single precision and able to learn. UserError where
     there is none."""
+    kind, part = BEGUN[stage]
     try:
-        network = BEGUN[stage].from_pretrained(weights / stage).float()
+        network: Any = kind.from_pretrained(weights / part).float()
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{weights}: no {stage} of a miniature to begin with ({error})",
+            f"{weights}: no {part} of a miniature to begin with ({error})",
             "Give the folder that `kaiffin miniature build` exported.",
         ) from error
-    if stage == "unet":
+    if kind is UNet2DConditionModel:
         network.set_attn_processor(AttnProcessor())
     return network.train()
 
@@ -131,8 +142,10 @@ def encode_sized(config: BuildConfig) -> None:
 
 
 def _sized(config: BuildConfig) -> list[int]:
-    every = range(config.pictures)
-    return [i for i in every if twin.size_of(config.seed, i) != twin.PLAIN]
+    facts = (
+        twin.size_of(config.seed, index, pool_side(config)) for index in range(config.pictures)
+    )
+    return [index for index, each in enumerate(facts) if each != twin.whole(pool_side(config))]
 
 
 def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
@@ -140,8 +153,9 @@ def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
 
 
 def _encode_sized_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
+    side = pool_side(config)
     made = [
-        twin.pictured(world.training_spec(config.seed, i), twin.size_of(config.seed, i))
+        twin.pictured(world.training_spec(config.seed, i), twin.size_of(config.seed, i, side))
         for i in _sized(config)[start:stop]
     ]
     return _latents(config, np.stack(made))
