@@ -5,9 +5,9 @@
 For each of six held-out characters: trains with Kaiffin's own preset, makes pictures of it in ten
 unseen scenes on eight seeds, and asks a network that was trained on renders alone, and shares
 nothing with the training, whether it is the subject and whether it is the scene. Pictures of the
-class without the subject's name say what the training did to the class. Writes a sheet of every picture per
-subject; and blind.png, true renders and made pictures mixed, with the answers in blind.txt, for a
-person to tell apart. About a quarter of an hour on two cores, the judge's five minutes included.
+class without the subject's name say what the training did to the class. Writes a sheet of every
+picture per subject; and blind.png, true renders and made pictures mixed, answers in blind.txt, for
+a person to tell apart. A quarter of an hour on two cores, the judge's five minutes included.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class BuildConfig(Strict):
 
     def begin_with(self, stage: str) -> Path | None:
         """The miniature, or the twin, whose network a stage learns on from."""
-        return self.begin_twin if stage in ("second", "twin") else self.begin
+        return self.begin_twin if stage in ("second", "twin", "fast_twin") else self.begin
 
     @property
     def weights_folder(self) -> Path:

@@ -22,6 +22,7 @@ from kaiffin.miniature.build.marathon import load_average
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.build.tokenizer import MAX_LENGTH, write_tokenizer
 from kaiffin.miniature.world import world
+from kaiffin.models.files.embedded import FAST
 
 STATES = {"states": (77, nets.WIDTH)}
 
@@ -65,8 +66,9 @@ def new_network(config: BuildConfig, stage: str) -> Any:
     if stage == "second":
         return nets.make_second_tower(len(load_tokenizer(config)), MAX_LENGTH)
     if stage.startswith("fast"):
-        weights = config.fast_adapter(stage).parent
-        return fast.new_student(weights, stage, config.seed, config.torch_device)
+        weights, before = config.fast_adapter(stage).parent, config.begin_with(stage)
+        begin = before / FAST if before else None
+        return fast.new_student(weights, stage, config.seed, config.torch_device, begin)
     if stage == "twin":
         fresh = nets.make_twin_unet(config.unet_channels)
         return twin.grow(fresh, trained(config, "unet"))
