@@ -159,8 +159,8 @@ def in_pairs(found: Sequence[Found]) -> str:
             digits, unit = (3, 1) if name == "drift" else (0, 100)
             more = [unit * value for value in one.get(f"{name} more", ())]
             own = [unit * value for value in one[name]]
-            means = f"{own[0]:.{digits}f}, {within(more, f'+.{digits}f')}"
-            cells.append(means if more else within(own, f".{digits}f"))
+            apart = f", {within(more, digits, '+')}" if more else ""
+            cells.append(within(own[:1] if more else own, digits) + apart)
         rows.append(" | ".join(map(str, cells)))
     return table(f"photos | method | n | {' | '.join(TAUGHT.values())} | drift", rows)
 
@@ -183,7 +183,7 @@ def percent(interval: Sequence[float], form: str = ".0f") -> str:
     return f"{middle} [{', '.join(ends)}]" if ends else middle
 
 
-def within(interval: Sequence[float], digits: int = 0) -> str:
-    """A mean with its interval, or one value alone."""
-    middle, *ends = (f"{value:.{digits}f}" for value in interval)
+def within(interval: Sequence[float], digits: int = 0, sign: str = "") -> str:
+    """A mean with its interval, or one value alone; sign: "+" for a difference."""
+    middle, *ends = (f"{value:{sign}.{digits}f}" for value in interval)
     return f"{middle} [{', '.join(ends)}]" if ends else middle

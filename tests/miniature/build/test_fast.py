@@ -117,6 +117,24 @@ def test_the_teacher_is_the_base_with_guidance_and_the_student_begins_as_the_bas
     assert torch.allclose(student(x, [sigma], words), expected, atol=1e-5)
 
 
+def test_a_student_learns_on_from_a_file(student: Student) -> None:
+    on = fast.new_student(WEIGHTS, "fast", 1, CPU, WEIGHTS / "fast.safetensors")
+    words, x, sigma = told(on, "a red dog"), draws(1)[0], grid(on)[20]
+    fresh = student(x, [sigma], words)
+    family = on.family
+    shipped = load_adapter(WEIGHTS / "fast.safetensors", family)
+    seen = on(x, [sigma], words)
+    assert not torch.allclose(seen, fresh, atol=1e-2)
+    on.lora.eject()
+    shipped.inject(family)
+    assert torch.allclose(seen, on(x, [sigma], words), atol=1e-5)
+    shipped.eject()
+
+
+def test_latents_of_small_pictures_are_as_large_as_the_base_draws(student: Student) -> None:
+    assert fast.latents_of(student.family, pool().pixels).shape == (4, 16, 8, 8)
+
+
 def pool() -> stages.Pool:
     specs = [world.training_spec(1, index) for index in range(4)]
     return stages.Pool(np.stack([np.asarray(world.render(spec, 64)) for spec in specs]), 1)

@@ -1,5 +1,6 @@
 """The XL twin's recipe: growth that changes nothing, sizes that are true, words as Kaiffin says."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -46,22 +47,33 @@ def test_a_grown_twin_says_what_the_miniature_says(channels: tuple[int, ...]) ->
     assert all(twin.SILENT.search(name) for name in silent)
 
 
-def test_a_quarter_of_the_pictures_come_from_another_size() -> None:
-    facts = [twin.size_of(1, index) for index in range(800)]
-    assert sum(f != twin.PLAIN for f in facts) == 200
-    assert all(f.target == (64, 64) for f in facts)
+def test_a_twin_gets_what_the_miniature_has_learnt_since() -> None:
+    """Carried to a fresh twin, the difference is there whole: it says what `after` says."""
+    before, after = (randomised(nets.make_unet((32, 64)), seed) for seed in (1, 2))
+    fresh = randomised(nets.make_twin_unet((32, 64)), 3)
+    again = twin.grow(copy.deepcopy(fresh), after)
+    grown = twin.carry(twin.grow(fresh, before), before, after)
+    for name, weight in grown.state_dict().items():
+        torch.testing.assert_close(weight, again.state_dict()[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_three_in_eight_pictures_come_from_another_size(side: int) -> None:
+    facts = [twin.size_of(1, index, side) for index in range(800)]
+    assert sum(f != twin.whole(side) for f in facts) == 300
+    assert all(f.target == (side, side) for f in facts)
     for f in facts:
-        side = f.original[0]
-        assert f.original == (side, side)
-        assert side <= 48 or side == 64 or side >= 72
-        assert max(f.crop) <= max(0, side - 64)
-    assert facts == [twin.size_of(1, index) for index in range(800)]
+        large = f.original[0]
+        assert f.original == (large, large)
+        assert large <= side * 3 // 4 or large == side or large >= side * 9 // 8
+        assert max(f.crop) <= max(0, large - side)
+    assert facts == [twin.size_of(1, index, side) for index in range(800)]
 
 
 def test_pictures_are_what_their_sizes_say() -> None:
     spec = world.random_spec(1, 0)
     whole = np.asarray(world.render(spec, 64))
-    assert np.array_equal(twin.pictured(spec, twin.PLAIN), whole)
+    assert np.array_equal(twin.pictured(spec, twin.whole()), whole)
     large = np.asarray(world.render(spec, 96))
     cut = SizeFacts((96, 96), (5, 20), (64, 64))
     assert np.array_equal(twin.pictured(spec, cut), large[5:69, 20:84])
@@ -133,7 +145,7 @@ def test_the_recipe_tells_the_unet_what_kaiffin_and_diffusers_tell_it(toy: Path)
     torch.testing.assert_close(pooled, their_pooled, rtol=1e-4, atol=1e-4)
     base = BaseConfig(name=str(toy))
     family = load_base(base, Runtime.from_config(base), tell=SILENT)
-    ours = family.encode_text(prompts, [twin.PLAIN] * 2)
+    ours = family.encode_text(prompts, [twin.whole()] * 2)
     torch.testing.assert_close(contexts, ours["context"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(pooled, ours["pooled"], rtol=1e-4, atol=1e-4)
 

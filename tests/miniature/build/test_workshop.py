@@ -7,7 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kaiffin.foundation.errors import UserError
 from kaiffin.miniature.build import nets, twin, workshop
+from kaiffin.miniature.build.export import export
 from kaiffin.miniature.build.marathon import Flat
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.world import world
@@ -68,8 +70,31 @@ def test_only_pictures_of_another_size_have_other_latents(made: BuildConfig) -> 
     workshop.encode_sized(made)
     plain, sized = np.load(made.latents), np.load(made.latents_sized)
     differ = [i for i in range(48) if not np.array_equal(plain[i], sized[i])]
-    assert differ == [i for i in range(48) if twin.size_of(made.seed, i) != twin.PLAIN]
-    assert len(differ) == 12
+    assert differ == [i for i in range(48) if twin.size_of(made.seed, i) != twin.whole()]
+    assert len(differ) == 18
+
+
+def test_a_miniature_learns_on_from_what_was_exported(made: BuildConfig) -> None:
+    workshop.encode(made)
+    parts = {stage: workshop.trained(made, stage) for stage in ("clip", "vae", "unet")}
+    export(made.weights_folder, *parts.values())
+    on = config(made.out / "on", pictures=48, begin=made.weights_folder)
+    assert workshop.pool_side(on) == nets.SIZE
+    for stage, was in parts.items():
+        network = workshop.new_network(on, stage)
+        assert all(weight.requires_grad for weight in network.parameters())
+        for name, weight in was.state_dict().items():
+            torch.testing.assert_close(network.state_dict()[name], weight.half().float())
+    on.out.mkdir()
+    np.save(on.pool, np.load(made.pool))
+    workshop.encode(on)  # not whitened anew
+    assert np.abs(np.load(on.latents) - np.load(made.latents)).max() < 0.05
+    assert on.plan("unet").lr < made.plan("unet").lr
+
+
+def test_what_to_begin_with_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no unet of a miniature to begin with"):
+        workshop.new_network(config(tmp_path, begin=tmp_path / "nowhere"), "unet")
 
 
 def test_the_second_tokenizer_differs_in_its_padding_alone(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from kaiffin.miniature.build.workshop import (
     load_tokenizer,
     new_network,
     open_pool,
+    pool_side,
     trained,
 )
 from kaiffin.miniature.judges.looking import grow_sheet, unet_sheet, vae_sheet
@@ -50,7 +51,9 @@ GLANCE_S = 0.5  # between looks at the workers
 
 def render(config: BuildConfig, tell: Tell) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
-    render_pool(config.pool, config.pictures, nets.SIZE, config.seed, config.workers, tell=tell)
+    render_pool(
+        config.pool, config.pictures, pool_side(config), config.seed, config.workers, tell=tell
+    )
     load_tokenizer(config)
 
 
@@ -184,7 +187,7 @@ def export_now(config: BuildConfig) -> None:
     export(config.weights_folder, clip, vae, unet)
     if config.checkpoint("twin").exists():
         second, grown = trained(config, "second"), trained(config, "twin")
-        if vae.config["sample_size"] > nets.SIZE:
+        if vae.config["sample_size"] > pool_side(config):  # grown since it learnt sizes
             twin.tell_larger(grown, config.seed)
         export_twin(config.twin_folder, clip, second, vae, grown)
 
@@ -230,7 +233,7 @@ def needed(config: BuildConfig, stage: Stage) -> Path | None:
         "clip": config.pool,
         "vae": config.pool,
         "towers": config.pool,
-        "latents": config.checkpoint("vae"),
+        "latents": config.pool if config.begin else config.checkpoint("vae"),
         "unet": config.latents,
         "second": config.checkpoint("clip"),
         "sized": config.latents,

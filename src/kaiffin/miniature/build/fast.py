@@ -20,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kaiffin.adapters.files import safe, writing
-from kaiffin.adapters.files.reading import from_state
+from kaiffin.adapters.files import reading, safe, writing
+from kaiffin.adapters.load import table_of
 from kaiffin.adapters.lora import Lora
 from kaiffin.adapters.stack import full_modules
 from kaiffin.adapters.targets import LoraSpec
@@ -82,11 +83,16 @@ class Student(nn.Module):
         return torch.stack([self.family.schedule.to_x0(*row) for row in rows])
 
 
-def new_student(weights: Path, stage: str, seed: int, device: torch.device) -> Student:
-    """Of the exported base in `weights`."""
+def new_student(
+    weights: Path, stage: str, seed: int, device: torch.device, begin: Path | None = None
+) -> Student:
+    """Of the exported base in `weights`; begin: an adapter that learns on."""
     runtime = Runtime(device, torch.float32, torch.float32)
     family = load_base(BaseConfig(name=str(weights)), runtime, SILENT)
-    return Student(family, RANKS[stage], seed)
+    student = Student(family, RANKS[stage], seed)
+    if begin and begin.is_file():
+        student.lora.load(reading.read(begin, table_of(family)).state())
+    return student
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def fast_stage(student: Student, pool: stages.Pool, batch: int):
     grid = family.schedule.sigmas(GRID, "trailing")
     pool = stages.Pool(pool.pixels[:PICTURES], pool.seed)
     latents = latents_of(family, pool.pixels)
-    size = SizeFacts.whole(nets.SIZE, nets.SIZE)
+    size = SizeFacts.whole(family.native_size, family.native_size)
 
     def loss(step: int, part: slice) -> Tensor:
         picks = pool.draw(8, step, batch, part)
@@ -162,12 +168,14 @@ def fast_stage(student: Student, pool: stages.Pool, batch: int):
 
 @torch.no_grad()
 def latents_of(family: ModelFamily, pixels: np.ndarray, batch: int = 64) -> Tensor:
-    """(N, H, W, 3) uint8 to the scaled latents, (N, c, h, w)."""
-    parts = [
-        family.encode_images(nets.to_pixels(torch.from_numpy(np.array(pixels[at : at + batch]))))
-        for at in range(0, len(pixels), batch)
-    ]
-    return torch.cat([means for means, _ in parts]).cpu()
+    """(N, H, W, 3) uint8 to the scaled latents, (N, c, h, w); pictures of the size before the VAE
+    was grown are enlarged, of which it makes the same latents."""
+    parts = []
+    for at in range(0, len(pixels), batch):
+        images = nets.to_pixels(torch.from_numpy(np.array(pixels[at : at + batch])))
+        means, _ = family.encode_images(F.interpolate(images, family.native_size))
+        parts.append(means)
+    return torch.cat(parts).cpu()
 
 
 def write(student: Student, path: Path, samples: int, base: str) -> None:
@@ -175,7 +183,7 @@ def write(student: Student, path: Path, samples: int, base: str) -> None:
     family = student.family
     state = {name: value.half() for name, value in student.lora.state().items()}
     facts = writing.TrainedOn(
-        family.name, base, family.revision, family.schedule.prediction_type, nets.SIZE
+        family.name, base, family.revision, family.schedule.prediction_type, family.native_size
     )
     header = writing.metadata(
         facts, rank=student.rank, alpha=student.rank, title=path.stem, trigger="",
@@ -183,5 +191,5 @@ def write(student: Student, path: Path, samples: int, base: str) -> None:
     )  # fmt: skip
     header["modelspec.usage_hint"] = f"{SEGMENTS} steps of Euler, SGM uniform, guidance 1."
     header[MARK] = "euler"
-    adapter = from_state(state, family.name, header)
+    adapter = reading.from_state(state, family.name, header)
     safe.save(path, writing.to_kohya(adapter, family.layers_per_block), header)

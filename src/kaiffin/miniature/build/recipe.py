@@ -54,6 +54,12 @@ class BuildConfig(Strict):
     weights_xl: Path | None = Field(
         None, description="folder for its XL twin (default: OUT/weights-xl)"
     )
+    begin: Path | None = Field(
+        None, description="a miniature whose networks learn on, in the place of fresh ones"
+    )
+    begin_twin: Path | None = Field(
+        None, description="its XL twin, which gets what the UNet learns and learns on"
+    )
     docs: Path | None = Field(None, description="where the report goes (default: OUT)")
     photos: Path | None = Field(None, description="real photos, for the report on the VAE")
     seed: int = Field(1, description="the world and every draw are a function of it")
@@ -91,6 +97,10 @@ class BuildConfig(Strict):
     unet_channels: tuple[int, ...] = Field((96, 160), description="width of each level")
     save_seconds: float = Field(60.0, description="time between checkpoints")
     preview_minutes: float = Field(5.0, description="time between sheets of pictures")
+
+    def begin_with(self, stage: str) -> Path | None:
+        """The miniature, or the twin, whose network a stage learns on from."""
+        return self.begin_twin if stage in ("second", "twin", "fast_twin") else self.begin
 
     @property
     def weights_folder(self) -> Path:
@@ -198,5 +208,7 @@ class BuildConfig(Strict):
             return Plan(
                 1e-3, self.grow_batch, 1_600, budget, samples, weight_decay=0.001, ema=0.998
             )
+        if self.begin_with(stage):  # it knows nearly all, and the whole rate would shake that
+            return Plan(5e-4, self.unet_batch, 6_400, budget, samples, decay_share=0.7, ema=0.998)
         share = 0.3 if stage == "unet" else 0.6  # the twin begins where the miniature's UNet ended
         return Plan(1e-3, self.unet_batch, 6_400, budget, samples, decay_share=share, ema=0.998)

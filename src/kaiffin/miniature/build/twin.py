@@ -25,7 +25,10 @@ from kaiffin.models.base import SizeFacts
 from kaiffin.models.families import text
 from kaiffin.models.families.sdxl import PENULTIMATE
 
-PLAIN = SizeFacts.whole(nets.SIZE, nets.SIZE)
+
+def whole(side: int = nets.SIZE) -> SizeFacts:
+    """A picture that was neither enlarged nor cut."""
+    return SizeFacts.whole(side, side)
 
 
 # --- the second text tower --------------------------------------------------------------------
@@ -63,23 +66,23 @@ SCALE = 30.0  # of the cosines: 1 / temperature, near where the first CLIP's own
 # --- size and crop ----------------------------------------------------------------------------
 
 
-def size_of(seed: int, index: int) -> SizeFacts:
-    """How picture `index` came to 64 x 64: one in eight is enlarged from fewer pixels, one in eight
-    cut out of a larger picture, the others are whole."""
-    if index % 8 not in (1, 5):
-        return PLAIN
-    rng, side = np.random.default_rng([seed, index, 9]), nets.SIZE
+def size_of(seed: int, index: int, side: int = nets.SIZE) -> SizeFacts:
+    """How picture `index` came to side x side: one in eight is enlarged from fewer pixels, one in
+    four cut out of a larger picture, the others are whole."""
+    if index % 8 not in (1, 3, 5):
+        return whole(side)
+    rng, eighth = np.random.default_rng([seed, index, 9]), side // 8
     if index % 8 == 1:
-        small = int(rng.integers(16, 49))
+        small = int(rng.integers(2 * eighth, 6 * eighth + 1))
         return SizeFacts((small, small), (0, 0), (side, side))
-    large = int(rng.integers(72, 113))
+    large = int(rng.integers(9 * eighth, 14 * eighth + 1))
     top, left = (int(v) for v in rng.integers(0, large - side + 1, 2))
     return SizeFacts((large, large), (top, left), (side, side))
 
 
 def pictured(spec: Spec, facts: SizeFacts) -> np.ndarray:
-    """The render that `facts` speak of; (64, 64, 3) uint8."""
-    image, side = world.render(spec, facts.original[0]), nets.SIZE
+    """The render that `facts` speak of; (H, W, 3) uint8."""
+    image, side = world.render(spec, facts.original[0]), facts.target[0]
     if image.width < side:
         image = image.resize((side, side), Image.Resampling.BICUBIC)
     top, left = facts.crop
@@ -138,6 +141,22 @@ def tell_larger(twin: Any, seed: int, facts: int = 8_000) -> Any:
     return twin
 
 
+@torch.no_grad()
+def carry(twin: Any, before: nn.Module, after: nn.Module) -> Any:
+    """Adds to the twin what the miniature's UNet has learnt since, from `before` to `after`: the
+    difference of their weights, in the place where `grow` put them (Ilharco et al. 2022, arXiv
+    2212.04089, add and take away knowledge so)."""
+    old, new = before.state_dict(), after.state_dict()
+    for name, weight in twin.state_dict().items():
+        if name not in old:
+            continue
+        learnt = new[name] - old[name]
+        if learnt.ndim == 4 and weight.ndim == 2:
+            learnt = learnt[:, :, 0, 0]
+        weight[tuple(slice(size) for size in learnt.shape)] += learnt
+    return twin
+
+
 # The last layers of what is new: at zero, a residual branch or an embedding adds nothing.
 SILENT = re.compile(r"(to_out\.0|ff\.net\.2|add_embedding\.linear_2)\.(weight|bias)$")
 TOLD = {"contexts": (77, nets.WIDTH + nets.SECOND_WIDTH), "pooled": (nets.WIDTH,)}
@@ -165,7 +184,7 @@ def twin_stage(unet, latents: Tensor, told: stages.TextStates, pool: stages.Pool
         picks = pool.draw(6, step, batch, part)
         drawn = stages.draw_noising(pool.seed, 7, step, batch, part, latents.shape[1:])
         contexts, pooled = told.read(picks, drawn.variants, drawn.blank)
-        facts = [size_of(pool.seed, int(index)) for index in picks]
+        facts = [size_of(pool.seed, int(index), pool.pixels.shape[1]) for index in picks]
         sizes = torch.tensor([[*f.original, *f.crop, *f.target] for f in facts]).float()
         added = {"text_embeds": pooled.to(unet.device), "time_ids": sizes.to(unet.device)}
         parts = (latents[picks].float(), drawn.noise, drawn.t, contexts)

@@ -4,13 +4,17 @@ import io
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save
-from transformers import CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.miniature.build import fast, nets, stages, twin
 from kaiffin.miniature.build.grow import Growing, grow
@@ -18,6 +22,7 @@ from kaiffin.miniature.build.marathon import load_average
 from kaiffin.miniature.build.recipe import BuildConfig
 from kaiffin.miniature.build.tokenizer import MAX_LENGTH, write_tokenizer
 from kaiffin.miniature.world import world
+from kaiffin.models.files.embedded import FAST
 
 STATES = {"states": (77, nets.WIDTH)}
 
@@ -30,6 +35,11 @@ def load_tokenizer(config: BuildConfig, second: bool = False) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
+def pool_side(config: BuildConfig) -> int:
+    """Pixels a side of the pictures that the VAE reads."""
+    return trained(config, "vae").config["sample_size"]
+
+
 def open_pool(config: BuildConfig, large: bool = False) -> stages.Pool:
     """The pictures; at twice the pixels where `large`."""
     path, count = (
@@ -39,8 +49,14 @@ def open_pool(config: BuildConfig, large: bool = False) -> stages.Pool:
 
 
 def new_network(config: BuildConfig, stage: str) -> Any:
-    """A fresh network, its initial weights a function of the seed; the twin's grown."""
+    """A fresh network, its initial weights a function of the seed; the twin's grown. One that is to
+    learn on has the weights of the miniature that `begin` names."""
     torch.manual_seed(config.seed)
+    if stage in BEGUN and (weights := config.begin_with(stage)):
+        network = begun(weights, stage)
+        if stage == "twin":
+            twin.carry(network, new_network(config, "unet"), trained(config, "unet"))
+        return network
     if stage == "clip":
         return nets.make_clip(len(load_tokenizer(config)), MAX_LENGTH)
     if stage == "vae":
@@ -50,12 +66,39 @@ def new_network(config: BuildConfig, stage: str) -> Any:
     if stage == "second":
         return nets.make_second_tower(len(load_tokenizer(config)), MAX_LENGTH)
     if stage.startswith("fast"):
-        weights = config.fast_adapter(stage).parent
-        return fast.new_student(weights, stage, config.seed, config.torch_device)
+        weights, before = config.fast_adapter(stage).parent, config.begin_with(stage)
+        begin = before / FAST if before else None
+        return fast.new_student(weights, stage, config.seed, config.torch_device, begin)
     if stage == "twin":
         fresh = nets.make_twin_unet(config.unet_channels)
         return twin.grow(fresh, trained(config, "unet"))
     return nets.make_unet(config.unet_channels)
+
+
+# The part of an exported miniature, or of its twin, that a stage learns on from.
+BEGUN = {
+    "clip": (CLIPModel, "clip"),
+    "vae": (AutoencoderKL, "vae"),
+    "unet": (UNet2DConditionModel, "unet"),
+    "second": (CLIPTextModelWithProjection, "text_encoder_2"),
+    "twin": (UNet2DConditionModel, "unet"),
+}
+
+
+def begun(weights: Path, stage: str) -> Any:
+    """A network of an exported miniature, in single precision and able to learn. UserError where
+    there is none."""
+    kind, part = BEGUN[stage]
+    try:
+        network: Any = kind.from_pretrained(weights / part).float()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{weights}: no {part} of a miniature to begin with ({error})",
+            "Give the folder that `kaiffin miniature build` exported.",
+        ) from error
+    if kind is UNet2DConditionModel:
+        network.set_attn_processor(AttnProcessor())
+    return network.train()
 
 
 def trained(config: BuildConfig, stage: str) -> Any:
@@ -82,7 +125,7 @@ def drawing_vae(config: BuildConfig) -> Any:
 def encode(config: BuildConfig) -> None:
     """Whiten the VAE, then turn the whole pool into latents.npy, (N, 16, 8, 8) float16."""
     if not config.latents.exists():
-        if not config.whitened.exists():
+        if not (config.whitened.exists() or config.begin):  # what was exported is whitened
             vae = trained(config, "vae")
             stages.whiten(vae, stages.latent_means(vae, open_pool(config).pixels[:2048]))
             write_bytes(config.whitened, save(vae.state_dict()))
@@ -101,8 +144,10 @@ def encode_sized(config: BuildConfig) -> None:
 
 
 def _sized(config: BuildConfig) -> list[int]:
-    every = range(config.pictures)
-    return [i for i in every if twin.size_of(config.seed, i) != twin.PLAIN]
+    facts = (
+        twin.size_of(config.seed, index, pool_side(config)) for index in range(config.pictures)
+    )
+    return [index for index, each in enumerate(facts) if each != twin.whole(pool_side(config))]
 
 
 def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
@@ -110,8 +155,9 @@ def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
 
 
 def _encode_sized_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
+    side = pool_side(config)
     made = [
-        twin.pictured(world.training_spec(config.seed, i), twin.size_of(config.seed, i))
+        twin.pictured(world.training_spec(config.seed, i), twin.size_of(config.seed, i, side))
         for i in _sized(config)[start:stop]
     ]
     return _latents(config, np.stack(made))
