@@ -29,14 +29,14 @@ def make(words: list[str]) -> None:
 
 
 def python(words: list[str]) -> None:
-    """A script of this repository, with flags that it or what it imports beside it knows; of a module
-    what it is given."""
+    """A script of this repository, with flags that it or a benchmark that it imports knows; of a
+    module what it is given."""
     named = [word for word in words if word.endswith(".py")]
     assert all((REPO / name).is_file() for name in named), words
     if words[1] in named:
         script = REPO / words[1]
-        beside = re.findall(r"^(?:import|from) (\w+)", script.read_text(encoding="utf-8"), re.M)
-        files = (script.with_name(f"{name}.py") for name in (script.stem, *beside))
+        imported = re.findall(r"^(?:import|from) (\w+)", script.read_text(encoding="utf-8"), re.M)
+        files = [script, *(REPO / "benchmarks" / f"{name}.py" for name in imported)]
         known = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
         assert all(f'"{word}"' in known for word in words if word.startswith("--")), words
 
