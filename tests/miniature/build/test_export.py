@@ -9,17 +9,18 @@ from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from kaiffin.miniature.build import nets
-from kaiffin.miniature.build.export import export
+from kaiffin.miniature.build.export import export, text_encoder
 
 
 def networks() -> tuple:
     torch.manual_seed(0)
-    return nets.make_clip(749, 77), nets.make_vae((8, 8, 8, 8)), nets.make_unet((32, 32))
+    clip = nets.make_clip(749, 77)
+    return clip, text_encoder(clip), nets.make_vae((8, 8, 8, 8)), nets.make_unet((32, 32))
 
 
 def test_diffusers_reads_what_was_written(tmp_path: Path) -> None:
-    clip, vae, unet = networks()
-    export(tmp_path / "weights", clip, vae, unet)
+    clip, tower, vae, unet = networks()
+    export(tmp_path / "weights", clip, tower, vae, unet)
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "weights")
     for read, written in ((pipeline.vae, vae), (pipeline.unet, unet)):
         for name, weight in written.state_dict().items():
@@ -38,14 +39,14 @@ def test_diffusers_reads_what_was_written(tmp_path: Path) -> None:
 
 
 def test_an_export_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
-    clip, vae, unet = networks()
+    clip, tower, vae, unet = networks()
     weights = tmp_path / "weights"
-    export(weights, clip, vae, unet)
+    export(weights, clip, tower, vae, unet)
     before = {path: path.read_bytes() for path in weights.rglob("*") if path.is_file()}
     with torch.no_grad():
         unet.conv_in.weight.fill_(1e6)  # infinite in half precision
     with pytest.raises(FloatingPointError, match=r"unet: conv_in\.weight is not finite"):
-        export(weights, clip, vae, unet)
+        export(weights, clip, tower, vae, unet)
     assert {path: path.read_bytes() for path in weights.rglob("*") if path.is_file()} == before
     export(weights, *networks())
     assert not list(tmp_path.glob(".*")), "the draft of the failure is gone"

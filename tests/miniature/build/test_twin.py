@@ -128,7 +128,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clip = randomised(nets.make_clip(749, 77), 1)
     second = randomised(nets.make_second_tower(749, 77), 2)
     vae, unet = nets.make_vae((8, 8, 8, 8)), nets.make_twin_unet((32, 32))
-    export_twin(folder, clip, second, vae, unet)
+    export_twin(folder, text_encoder(clip), second, vae, unet)
     return folder
 
 

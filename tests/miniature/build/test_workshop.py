@@ -77,7 +77,8 @@ def test_only_pictures_of_another_size_have_other_latents(made: BuildConfig) -> 
 def test_a_miniature_learns_on_from_what_was_exported(made: BuildConfig) -> None:
     workshop.encode(made)
     parts = {stage: workshop.trained(made, stage) for stage in ("clip", "vae", "unet")}
-    export(made.weights_folder, *parts.values())
+    tower = workshop.text_tower(made)
+    export(made.weights_folder, parts["clip"], tower, parts["vae"], parts["unet"])
     on = config(made.out / "on", pictures=48, begin=made.weights_folder)
     assert workshop.pool_side(on) == nets.SIZE
     for stage, was in parts.items():

@@ -1,7 +1,7 @@
 """How the miniature and its XL twin are trained, from nothing to the report.
 
-render -> CLIP and VAE -> latents -> UNet -> the twin's text tower, latents and UNet -> the few-step
-adapters -> report.
+render -> CLIP and VAE -> words -> latents -> UNet -> the twin's text tower, latents and UNet -> the
+few-step adapters -> report.
 
 Each stage skips itself when it is done and resumes exactly when it was killed. A stage with no
 fixed number of samples trains until the time in its DEADLINE file (seconds since the epoch, or a
@@ -25,7 +25,7 @@ from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import write_bytes
 from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import fast, nets, stages, twin
-from kaiffin.miniature.build.export import export, export_twin, text_encoder
+from kaiffin.miniature.build.export import export, export_twin
 from kaiffin.miniature.build.grow import grow_stage
 from kaiffin.miniature.build.marathon import Every, Marathon
 from kaiffin.miniature.build.pool import render_pool
@@ -36,9 +36,11 @@ from kaiffin.miniature.build.workshop import (
     encode,
     encode_sized,
     load_tokenizer,
+    louden,
     new_network,
     open_pool,
     pool_side,
+    text_tower,
     trained,
 )
 from kaiffin.miniature.judges.looking import grow_sheet, unet_sheet, vae_sheet
@@ -75,20 +77,21 @@ def _stage_loss(config: BuildConfig, stage: str, network) -> Callable:
         return stages.vae_stage(network, pool, batch)
     if stage.startswith("fast"):
         return fast.fast_stage(network, pool, batch)
-    clip = trained(config, "clip").to(config.torch_device)
     if stage == "second":
+        clip = trained(config, "clip").to(config.torch_device)
         seen = twin.picture_embeddings(clip, pool.pixels)
         return twin.second_stage(network, load_tokenizer(config, second=True), seen, pool, batch)
+    tower = text_tower(config).to(config.torch_device)
     if stage == "unet":
         states = stages.TextStates(
-            stages.encoder(clip, load_tokenizer(config)), pool, config.out, tuple(STATES)
+            stages.encoder(tower, load_tokenizer(config)), pool, config.out, tuple(STATES)
         )
         latents = torch.from_numpy(np.load(config.latents))
         return stages.unet_stage(network, latents, states, pool, batch)
     second = trained(config, "second").to(config.torch_device)
     tokenizers = load_tokenizer(config), load_tokenizer(config, second=True)
     told = stages.TextStates(
-        twin.encoder(text_encoder(clip), second, tokenizers), pool, config.out, tuple(twin.TOLD)
+        twin.encoder(tower, second, tokenizers), pool, config.out, tuple(twin.TOLD)
     )
     latents = torch.from_numpy(np.load(config.latents_sized))
     return twin.twin_stage(network, latents, told, pool, batch)
@@ -183,13 +186,13 @@ def train(config: BuildConfig, stages_at_once: dict[str, int], tell: Tell) -> No
 def export_now(config: BuildConfig) -> None:
     """Export whatever the last checkpoints hold; the twin too where it has one."""
     clip, unet = (trained(config, stage) for stage in ("clip", "unet"))
-    vae = drawing_vae(config)
-    export(config.weights_folder, clip, vae, unet)
+    tower, vae = text_tower(config), drawing_vae(config)
+    export(config.weights_folder, clip, tower, vae, unet)
     if config.checkpoint("twin").exists():
         second, grown = trained(config, "second"), trained(config, "twin")
         if vae.config["sample_size"] > pool_side(config):  # grown since it learnt sizes
             twin.tell_larger(grown, config.seed)
-        export_twin(config.twin_folder, clip, second, vae, grown)
+        export_twin(config.twin_folder, tower, second, vae, grown)
 
 
 def distil(config: BuildConfig, stage: str, tell: Tell) -> None:
@@ -212,6 +215,7 @@ STAGES: dict[Stage, Callable[[BuildConfig, Tell], None]] = {
     "clip": lambda c, tell: train(c, {"clip": 1}, tell),
     "vae": lambda c, tell: train(c, {"vae": c.trainers}, tell),
     "towers": lambda c, tell: train(c, {"clip": 1, "vae": max(1, c.trainers - 1)}, tell),
+    "words": lambda c, tell: louden(c),
     "latents": lambda c, tell: encode(c),
     "unet": lambda c, tell: train(c, {"unet": c.trainers}, tell),
     "second": lambda c, tell: train(c, {"second": 1}, tell),
@@ -233,6 +237,7 @@ def needed(config: BuildConfig, stage: Stage) -> Path | None:
         "clip": config.pool,
         "vae": config.pool,
         "towers": config.pool,
+        "words": config.pool if config.begin else config.checkpoint("clip"),
         "latents": config.pool if config.begin else config.checkpoint("vae"),
         "unet": config.latents,
         "second": config.checkpoint("clip"),

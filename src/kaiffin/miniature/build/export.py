@@ -109,19 +109,22 @@ def _write_text_encoder(folder: Path, tower: Any, keys: dict[str, Tensor]) -> No
     _write(folder, "model", keys)
 
 
-def _write_shared(folder: Path, clip: CLIPModel, vae: nn.Module) -> None:
+def _write_shared(folder: Path, tower: Any, vae: nn.Module) -> None:
     """What the miniature and its XL twin have in common."""
     write_tokenizer(folder / "tokenizer")
-    text = text_encoder(clip)
-    _write_text_encoder(folder / "text_encoder", text, _half(clip.text_model, "text_model."))
+    inner = getattr(tower, "text_model", tower)
+    _write_text_encoder(folder / "text_encoder", tower, _half(inner, "text_model."))
     _write_diffusers(folder / "vae", vae)
     nets.make_schedule().save_pretrained(folder / "scheduler")
 
 
-def export(folder: Path, clip: CLIPModel, vae: nn.Module, unet: nn.Module) -> None:
-    """Write the miniature beside `folder`, then swap: a reader finds the old set or the new one."""
+def export(
+    folder: Path, clip: CLIPModel, tower: Any, vae: nn.Module, unet: nn.Module
+) -> None:  # fmt: skip
+    """Write the miniature beside `folder`, then swap: a reader finds the old set or the new one.
+    tower: the text tower that the UNet reads."""
     with _swapped(folder) as draft:
-        _write_shared(draft, clip, vae)
+        _write_shared(draft, tower, vae)
         write_tokenizer(draft / "clip")
         _write_clip(draft / "clip", clip)
         _write_diffusers(draft / "unet", unet)
@@ -129,11 +132,11 @@ def export(folder: Path, clip: CLIPModel, vae: nn.Module, unet: nn.Module) -> No
 
 
 def export_twin(
-    folder: Path, clip: CLIPModel, second: nn.Module, vae: nn.Module, unet: nn.Module
+    folder: Path, tower: Any, second: nn.Module, vae: nn.Module, unet: nn.Module
 ) -> None:
     """The same for the XL twin."""
     with _swapped(folder) as draft:
-        _write_shared(draft, clip, vae)
+        _write_shared(draft, tower, vae)
         write_tokenizer(draft / "tokenizer_2", second=True)
         _write_text_encoder(draft / "text_encoder_2", second, _half(second))
         _write_diffusers(draft / "unet", unet)

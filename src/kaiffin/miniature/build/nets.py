@@ -145,8 +145,3 @@ def seen(images: np.ndarray) -> Tensor:
     """The same, at most SIZE pixels a side, which is what the towers and the judges look at."""
     pixels = to_pixels(torch.from_numpy(np.array(images)))
     return pixels if pixels.shape[-1] <= SIZE else F.adaptive_avg_pool2d(pixels, SIZE)
-
-
-def text_states(clip: CLIPModel, tokens: Tensor) -> Tensor:
-    """(B, T) token ids to the last hidden states the UNet reads, (B, T, WIDTH)."""
-    return clip.text_model(input_ids=tokens).last_hidden_state

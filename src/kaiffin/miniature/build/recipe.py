@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 Stage = Literal[
-    "render", "clip", "vae", "towers", "latents", "unet", "second", "sized", "twin", "grow",
-    "export", "fast", "fast_twin", "report",
+    "render", "clip", "vae", "towers", "words", "latents", "unet", "second", "sized", "twin",
+    "grow", "export", "fast", "fast_twin", "report",
 ]  # fmt: skip
 CHECKPOINT, LOSSES = "checkpoint.safetensors", "losses.tsv"  # in a stage's folder
 
@@ -144,6 +144,11 @@ class BuildConfig(Strict):
     def whitened(self) -> Path:
         """The VAE as it is shipped."""
         return self.out / "vae" / "whitened.safetensors"
+
+    @property
+    def words(self) -> Path:
+        """Embeddings of words that the text tower says louder than CLIP's."""
+        return self.out / "words.safetensors"
 
     @property
     def judge(self) -> Path:

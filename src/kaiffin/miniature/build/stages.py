@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -222,10 +223,13 @@ class TextStates:
         return found
 
 
-def encoder(clip: CLIPModel, tokenizer: CLIPTokenizer) -> Encode:
+def encoder(tower: Any, tokenizer: CLIPTokenizer) -> Encode:
     """Prompts to the states that the miniature's UNet reads, [(B, 77, WIDTH)]."""
-    device = next(clip.parameters()).device
-    return lambda texts: [nets.text_states(clip, tokenize(tokenizer, texts).to(device))]
+
+    def encode(texts: list[str]) -> list[Tensor]:
+        return [tower(input_ids=tokenize(tokenizer, texts).to(tower.device)).last_hidden_state]
+
+    return encode
 
 
 def unet_loss(

@@ -1,5 +1,6 @@
 """What a build has on disk: the tokenizer, the pool, the networks, and the files made of them."""
 
+import copy
 import io
 from functools import partial
 from itertools import pairwise
@@ -12,11 +13,17 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save
-from transformers import CLIPModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPModel,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
 
 from kaiffin.foundation.errors import UserError
 from kaiffin.foundation.folder import write_bytes
-from kaiffin.miniature.build import fast, nets, stages, twin
+from kaiffin.miniature.build import fast, nets, stages, twin, words
+from kaiffin.miniature.build.export import text_encoder
 from kaiffin.miniature.build.grow import Growing, grow
 from kaiffin.miniature.build.marathon import load_average
 from kaiffin.miniature.build.recipe import BuildConfig
@@ -79,6 +86,7 @@ def new_network(config: BuildConfig, stage: str) -> Any:
 BEGUN = {
     "clip": (CLIPModel, "clip"),
     "vae": (AutoencoderKL, "vae"),
+    "text": (CLIPTextModel, "text_encoder"),
     "unet": (UNet2DConditionModel, "unet"),
     "second": (CLIPTextModelWithProjection, "text_encoder_2"),
     "twin": (UNet2DConditionModel, "unet"),
@@ -110,6 +118,25 @@ def trained(config: BuildConfig, stage: str) -> Any:
     if config.checkpoint(stage).exists():
         load_average(network, config.out / stage)
     return network.requires_grad_(False).eval()
+
+
+def text_tower(config: BuildConfig) -> Any:
+    """The text tower that the UNets read: CLIP's, or the one of the miniature that learns on, with
+    the words that were made louder."""
+    if config.begin:
+        tower: Any = begun(config.begin, "text").requires_grad_(False).eval()
+    else:
+        tower = text_encoder(trained(config, "clip"))
+    if not config.words.exists():
+        return tower
+    return words.speak(tower, load_tokenizer(config), load_file(config.words))
+
+
+def louden(config: BuildConfig) -> None:
+    """Finds what makes quiet words louder, once."""
+    if not config.words.exists():
+        tower = copy.deepcopy(text_tower(config))
+        write_bytes(config.words, save(words.loudened(tower, load_tokenizer(config))))
 
 
 def drawing_vae(config: BuildConfig) -> Any:

@@ -15,7 +15,7 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.build.export import export, export_twin
 from kaiffin.miniature.build.recipe import BuildConfig
-from kaiffin.miniature.build.workshop import drawing_vae, open_pool, trained
+from kaiffin.miniature.build.workshop import drawing_vae, open_pool, text_tower, trained
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SPECIES, Spec
 from kaiffin.models.files.load import load_base
@@ -142,13 +142,13 @@ def draw(weights: Path, texts: list[str], seed: int = 100, batch: int = 32) -> n
 
 def unet_sheet(config: BuildConfig, stage: str, unet, samples: int, tell: Tell = SILENT) -> None:
     """An export that others can use already, and a sheet of samples by it."""
-    clip, vae = trained(config, "clip"), drawing_vae(config)
+    tower, vae = text_tower(config), drawing_vae(config)
     if stage == "unet":
         folder = config.weights_folder
-        export(folder, clip, vae, unet)
+        export(folder, trained(config, "clip"), tower, vae, unet)
     else:
         folder = config.twin_folder
-        export_twin(folder, clip, trained(config, "second"), vae, unet)
+        export_twin(folder, tower, trained(config, "second"), vae, unet)
     images = draw(folder, [world.full_caption(spec) for spec in preview_specs()], seed=5)
     page = sheet(images, 8).resize((1024, 512), 0)
     page.save(config.out / stage / f"preview-{samples:08d}.png")
