@@ -24,7 +24,7 @@ def test_commands_flags_and_settings() -> None:
     assert offers("", "gen") == ["generate"]
     assert offers("adapter", "res") == ["resize"]
     assert "--steps" in offers("train", "--st")
-    assert offers("train", "--adapter.ra") == ["--adapter.rank"]
+    assert offers("train", "--adapter.ra") == ["--adapter.rank", "--adapter.rank_power"]
     assert not [one for one in offers("train", "--") if "." in one], "a page of two hundred"
     assert {"kohya", "peft"} <= set(offers("adapter convert a b --to", ""))
     assert offers("train photos --train.optimizer", "prod") == ["prodigy"]

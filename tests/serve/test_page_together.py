@@ -31,7 +31,7 @@ def test_a_grid_over_two_axes_and_variations(browser: Browser, world: World, at:
     with opened(browser, at, key(client)) as one:
         page = one.go("generate")
         page.get_by_label("What to draw").fill("a dog")
-        expect(page.get_by_text("75 are read at once")).to_be_visible()
+        expect(page.get_by_text("of 75; rare words count more")).to_be_visible()
         page.get_by_role("button", name="Grid …").click()
         page.get_by_label("Values").first.fill("3, 5")
         page.get_by_label("Values").last.fill("4, 8")

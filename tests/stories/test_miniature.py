@@ -30,7 +30,7 @@ def test_all_stages_in_order_but_for_those_that_one_does_at_once(
 ) -> None:
     made = miniature.build(BuildConfig(out=tmp_path))
     assert run == list(made.stages)
-    assert run[:3] == ["render", "towers", "latents"]
+    assert run[:4] == ["render", "towers", "words", "latents"]
     assert run[-4:] == ["export", "fast", "fast_twin", "report"]
     assert not {"clip", "vae"} & set(run)
     assert (made.weights, made.weights_xl, made.report) == (None, None, None)

@@ -54,4 +54,4 @@ def _said(most: int, parts: int, longest: int) -> str:
             f"Length {most}, more than {PART}: it is read in {parts} parts, and the later ones"
             " count less. Say first what matters most."
         )
-    return f"Length {most} of {PART}: a common word is 1, a rare one more." if most else ""
+    return f"Length {most} of {PART}; rare words count more." if most else ""
