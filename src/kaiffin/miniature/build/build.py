@@ -32,6 +32,7 @@ from kaiffin.miniature.build.pool import render_pool
 from kaiffin.miniature.build.recipe import BuildConfig, Stage
 from kaiffin.miniature.build.workshop import (
     STATES,
+    begun,
     drawing_vae,
     encode,
     encode_sized,
@@ -73,6 +74,9 @@ def _stage_loss(config: BuildConfig, stage: str, network) -> Callable:
         return grow_stage(network, old, pool, batch, config.grow_sharp)
     if stage == "clip":
         return stages.clip_stage(network, load_tokenizer(config), pool, batch)
+    if stage == "vae" and config.begin:
+        old = begun(config.begin, "vae").to(config.torch_device).eval()
+        return stages.held_stage(network, old, pool, batch)
     if stage == "vae":
         return stages.vae_stage(network, pool, batch)
     if stage.startswith("fast"):

@@ -196,6 +196,8 @@ class BuildConfig(Strict):
                 weight_decay=0.02,
                 ema=0.99,
             )
+        if stage == "vae" and self.begin:
+            return Plan(5e-4, self.vae_batch, 1_600, budget, samples, weight_decay=0.001, ema=0.998)
         if stage == "vae":
             return Plan(
                 2e-3,

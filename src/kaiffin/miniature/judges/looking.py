@@ -15,7 +15,7 @@ from kaiffin.foundation.tell import SILENT, Tell
 from kaiffin.miniature.build import nets
 from kaiffin.miniature.build.export import export, export_twin
 from kaiffin.miniature.build.recipe import BuildConfig
-from kaiffin.miniature.build.workshop import drawing_vae, open_pool, text_tower, trained
+from kaiffin.miniature.build.workshop import drawing_vae, open_pool, pool_side, text_tower, trained
 from kaiffin.miniature.world import world
 from kaiffin.miniature.world.vocabulary import SPECIES, Spec
 from kaiffin.models.files.load import load_base
@@ -45,7 +45,7 @@ def to_images(pixels: torch.Tensor) -> np.ndarray:
 def vae_sheet(config: BuildConfig, vae, tell: Tell = SILENT) -> None:
     """Reconstructions of renders, and of the characters that training never draws."""
     subjects = [
-        np.asarray(world.subject_render(n, s, nets.SIZE))
+        np.asarray(world.subject_render(n, s, pool_side(config)))
         for n in world.SUBJECTS
         for s in _FOUR_SCENES
     ]
