@@ -43,3 +43,11 @@ def test_each_network_has_its_time_its_samples_and_its_batch() -> None:
     assert config.plan("vae").batch == 4
     assert config.plan("second").batch == config.plan("clip").batch
     assert config.plan("twin").decay_share > config.plan("unet").decay_share
+
+
+def test_what_learns_on_learns_at_a_lower_rate() -> None:
+    fresh, on = BuildConfig(), BuildConfig(begin=Path("a"), begin_twin=Path("b"))
+    for stage in ("vae", "unet", "twin"):
+        assert on.plan(stage).lr < fresh.plan(stage).lr
+    assert on.begin_with("fast_twin") == Path("b")
+    assert on.begin_with("fast") == Path("a")

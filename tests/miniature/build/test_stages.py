@@ -1,5 +1,6 @@
 """What a step of each network is trained on, a function of the step alone."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -120,6 +121,23 @@ def test_the_vae_sees_new_doodles_at_each_visit() -> None:
     row = pool.images(pool.draw(2, 3, 8, slice(0, 8)))
     same = [torch.equal(a, b) for a, b in zip(seen[0], row, strict=True)]
     assert same == [True, False, False, False] * 2, "three in four are doodled on"
+
+
+def test_a_vae_that_learns_on_is_held_to_its_latents() -> None:
+    """Of the loss, the distance of the latents is what it says; and both halves learn."""
+    torch.manual_seed(0)
+    old = nets.make_vae((8, 8, 8, 8)).eval().requires_grad_(False)
+    vae, pool = copy.deepcopy(old).requires_grad_(True), pictures(4)
+    with torch.no_grad():
+        vae.quant_conv.bias[: nets.LATENT_CHANNELS] += 1.0
+        vae.post_quant_conv.bias -= vae.post_quant_conv.weight[:, :, 0, 0].sum(1)
+    found = [stages.held_stage(one, old, pool, 4)(3, slice(0, 4)) for one in (vae, old)]
+    kl = 1e-4 * 0.5  # of means that are one apart, where the old ones are near zero
+    assert float(found[0].detach() - found[1]) == pytest.approx(stages.HELD + kl, abs=0.02)
+    found[0].backward()
+    for half in (vae.encoder, vae.decoder):
+        assert all(weight.grad is not None for weight in half.parameters())
+        assert any(weight.grad.any() for weight in half.parameters())
 
 
 def test_told_states_are_the_same_whether_they_were_kept_or_not(tmp_path: Path) -> None:
