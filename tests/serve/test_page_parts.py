@@ -10,6 +10,11 @@ from served import World, jpeg
 
 pytestmark = needs_chromium
 
+LEFT = """async () => {
+    Promise.reject(new DOMException("left", "AbortError"));
+    await new Promise((done) => setTimeout(done, 50));
+}"""
+
 
 def test_on_from_a_picture(browser: Browser, world: World, at: str) -> None:
     """Painted over where a brush was, twice as large, and as a form's beginning that can go."""
@@ -111,4 +116,5 @@ def test_a_closer_look_and_where_each_stands(browser: Browser, world: World, at:
         while asked()["prompts"] != ["a dog"]:
             page.wait_for_timeout(20)
         assert (asked()["run"], asked()["base"]) == (None, "miniature")
+        page.evaluate(LEFT)  # what nobody waits for ends with its page, and that is no trouble
         assert one.clean()

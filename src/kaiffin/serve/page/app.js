@@ -9,6 +9,9 @@ const main = document.getElementById("main");
 let leaving = new AbortController();
 let me = null;
 
+// What a place had begun ends with it, and where nobody waits for that, it is no trouble.
+addEventListener("unhandledrejection", (event) => event.reason?.name === "AbortError" && event.preventDefault());
+
 /** Where the address leads: #/part/id?more. */
 function place() {
 	const [path, more] = location.hash.replace(/^#\/?/, "").split("?");

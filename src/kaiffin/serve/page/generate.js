@@ -85,13 +85,12 @@ function asking(runs, bases, schema, query, signal, job) {
 	function closely() { put(near, closer.checked && pair(field(G, "word", word), field(W.gallery, "strength", second))); }
 	const where = h("select", Object.entries(G.ways).map(([one, text]) => option(one, text))), places = field(G, "where", where);
 	const also = h("div");
-	let kept = {}, who = "", read_by = "", had = null; // the subject's words; the checkpoint that is to be taken once they are known
+	let kept = {}, who = "", read_by, had = null; // the subject's words; the checkpoint to be taken once they are known
 
 	async function sourced() {
 		const [kind, id] = source.value.split(":");
 		strengthField.hidden = checkpointField.hidden = kind !== "run";
 		who = word.placeholder = "";
-		read_by = id;
 		if (kind === "run") {
 			const run = await get(`runs/${id}`, signal);
 			who = whoOf(run);
@@ -100,7 +99,7 @@ function asking(runs, bases, schema, query, signal, job) {
 			staged(checkpoint, run, had);
 			had = null;
 			if (!prompt.value.trim()) prompt.value = G.firstPrompt(who);
-		}
+		} else read_by = id;
 		counted();
 		word.required = !word.placeholder;
 		const more = runs.filter((one) => one.id !== id && one.base === read_by).slice(0, 3).map(G.beside);
@@ -120,7 +119,7 @@ function asking(runs, bases, schema, query, signal, job) {
 		places.hidden = !where.value && !lines().some((text) => worn + text.split("<lora:").length > 2);
 		read();
 	}
-	const read = settled(() => busy(null, spot, async () => { pieces.textContent = (await post("pieces", { base: read_by, texts: lines() }, { signal })).said; }), 300);
+	const read = settled(() => read_by && busy(null, spot, async () => { pieces.textContent = (await post("pieces", { base: read_by, texts: lines() }, { signal })).said; }), 300);
 
 	function request() {
 		const model = picked(source, checkpoint);
