@@ -98,7 +98,7 @@ export function hear(job) {
 
 const asked = new Map(); // of each job that is being asked for: the last question
 
-/** A job as it is now. Answers overtake each other: only that to the last question is news. */
+/** A job as it is now: the answer to the last question. */
 export async function refresh(id) {
 	const question = Symbol();
 	asked.set(id, question);
@@ -108,7 +108,7 @@ export async function refresh(id) {
 	return hear(job);
 }
 
-/** What came of a request: it has been heard, even where the line breaks right after it. */
+/** What came of a request, even where the line breaks right after it. */
 const newer = (job) => refresh(job.id).catch(() => hear(job));
 
 export async function loadJobs() {
@@ -149,7 +149,7 @@ function heard(what, data) {
 	} else tell(what, data);
 }
 
-/** From now on: a stream; where there is none, or the page is not looked at, questions. */
+/** From now on: a stream, or questions where none is or nobody looks. */
 export function listen() {
 	stream();
 	document.addEventListener("visibilitychange", () => (document.hidden ? poll() : stream()));

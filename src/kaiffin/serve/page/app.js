@@ -9,7 +9,7 @@ const main = document.getElementById("main");
 let leaving = new AbortController();
 let me = null;
 
-// What a place had begun ends with it, and where nobody waits for that, it is no trouble.
+// What a place began ends with it.
 addEventListener("unhandledrejection", (event) => event.reason?.name === "AbortError" && event.preventDefault());
 
 /** Where the address leads: #/part/id?more. */

@@ -117,7 +117,7 @@ export function redrawn(place, draw) {
 /** What `work` finds in what the browser stores; some browsers store nothing. */
 export const stored = (work) => { try { return work(); } catch { return null; } };
 
-/** What was typed into `place` and not sent: back, forward and reload find it while the tab is open, and who
+/** What was typed into `place` and not sent: back, forward and reload find it in an open tab, and who
  * comes anew finds the last. `read` says what stands there, `keep` is for what is no typing. */
 export function typing(place, read) {
 	if (!history.state) history.replaceState(Date.now(), "");

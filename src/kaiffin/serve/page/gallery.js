@@ -17,7 +17,7 @@ export function gallery(root, signal, acting) {
 	const tools = inRow(search, ticked(Y.liked, liked), choose);
 	root.append(h2(Y.title), tools, many, spot, empty, grid, end);
 
-	// The grid's children are chunks that know their pictures; those far from sight are empty, as high as before.
+	// The grid's children are chunks of pictures; those far from sight are empty, as high as before.
 	const near = new IntersectionObserver((entries) => {
 		for (const { target, isIntersecting } of entries) {
 			if (target === end) { if (isIntersecting) more(); continue; }
@@ -59,7 +59,7 @@ export function gallery(root, signal, acting) {
 			ids.length > 0 && button(W.delete, () => hide(ids))]);
 	}
 
-	/** Gone from sight at once, and for good in a few seconds unless somebody wants it back. */
+	/** Gone from sight at once, and for good unless it is soon wanted back. */
 	function hide(ids) {
 		for (const id of ids) hidden.add(id);
 		pick([]);

@@ -85,7 +85,7 @@ function asking(runs, bases, schema, query, signal, job) {
 	function closely() { put(near, closer.checked && pair(field(G, "word", word), field(W.gallery, "strength", second))); }
 	const where = h("select", Object.entries(G.ways).map(([one, text]) => option(one, text))), places = field(G, "where", where);
 	const also = h("div");
-	let kept = {}, who = "", read_by, had = null; // the subject's words; the checkpoint to be taken once they are known
+	let kept = {}, who = "", read_by, had = null; // the subject's words; the checkpoint to take once these are known
 
 	async function sourced() {
 		const [kind, id] = source.value.split(":");
@@ -208,8 +208,7 @@ function showGrid(job, place, signal) {
 	follow(job.id, signal, (now) => {
 		if (now.state !== "done") return put(place, standing(now, G.gridMaking));
 		const sheets = now.result.files.filter((name) => name.endsWith(".png")).map((name) => fileOf(now, name));
-		const alt = G.gridAlt(Object.values(now.result.axes).join("; "));
-		return put(place, h2(G.gridTitle), sheets.map((src) => link(h("img.whole-sheet", { src, alt }), src, { download: true })), soft(G.gridNote));
+		put(place, h2(G.gridTitle), sheets.map((src) => link(h("img.whole-sheet", { src, alt: G.gridAlt(Object.values(now.result.axes).join("; ")) }), src, { download: true })), soft(G.gridNote));
 	});
 }
 
@@ -247,13 +246,13 @@ async function showJob(job, place, signal, acting, beside) {
 	}
 
 	on("partial", (one) => { if (one.job === job.id && !here.has(one.number)) { partial.set(one.number, one); draw(); } }, signal);
-	on("picture", async (one) => {
+	on("picture", (one) => {
 		if (one.job !== job.id) return;
 		here.add(one.number);
 		partial.delete(one.number);
-		await load();
+		load();
 	}, signal);
-	follow(job.id, signal, draw); // at once: nothing jumps when the pictures come
+	follow(job.id, signal, draw); // at once: nothing jumps later
 	if (beside) first.push(await get(`images/${beside}`, signal));
 	await load();
 	if (innerWidth < 820) place.scrollIntoView();
