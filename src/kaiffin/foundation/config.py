@@ -95,7 +95,7 @@ class Config(Strict):
         if self.subjects:
             self._possible_subjects()
             self._possible_with_subjects()
-        if self.data.prior.weight and not (self._has_nouns or self.data.prior.prompt):
+        if self.data.prior.weight and not (self.has_nouns or self.data.prior.prompt):
             raise ValueError("data.prior.weight needs subject.noun: the prior shows the class")
         self._possible_variants()
         self._possible_adapter()
@@ -105,7 +105,8 @@ class Config(Strict):
         return self
 
     @property
-    def _has_nouns(self) -> bool:
+    def has_nouns(self) -> bool:
+        """Whether each of them has a class."""
         return all(one.noun for one in self.everyone)
 
     def _possible_subjects(self) -> None:
@@ -133,7 +134,7 @@ class Config(Strict):
 
     def _possible_variants(self) -> None:
         data, usual = self.data, DataConfig.model_fields
-        if data.masks == "auto" and not self._has_nouns:
+        if data.masks == "auto" and not self.has_nouns:
             raise ValueError("data.masks auto needs subject.noun: it is looked for in the photos")
         tags, crops = data.shuffle_tags or data.tag_dropout, data.crops == "random" or data.rotate
         if not tags and data.keep_tags != usual["keep_tags"].default:
@@ -190,7 +191,7 @@ class Config(Strict):
     def _possible_training(self) -> None:
         goal = self.train.objective
         for name in ("keep", "dco_beta"):
-            if getattr(goal, name) and not self._has_nouns:
+            if getattr(goal, name) and not self.has_nouns:
                 raise ValueError(
                     f"train.objective.{name} needs subject.noun: it asks for the class"
                 )

@@ -26,10 +26,9 @@ def derive(config: Config, photos: Sequence[int], native_size: int) -> tuple[Con
         "train.schedule": "constant" if config.train.optimizer == "schedulefree" else "cosine",
         "adapter.targets": "all-linear+conv" if small else "attention",
     }
-    has_nouns = all(one.noun for one in config.everyone)
-    if not has_nouns and not config.data.prior.prompt:
+    if not config.has_nouns and not config.data.prior.prompt:
         rules["data.prior.weight"] = 0.0
-    if not has_nouns or config.data.prior.weight is not None:
+    if not config.has_nouns or config.data.prior.weight is not None:
         rules["train.objective.keep"] = 0.0  # whoever gives the prior has chosen
     chosen = {name: value for name, value in rules.items() if _get(config, name) is None}
     config = changed(config, **chosen)

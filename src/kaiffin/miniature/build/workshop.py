@@ -171,10 +171,9 @@ def encode_sized(config: BuildConfig) -> None:
 
 
 def _sized(config: BuildConfig) -> list[int]:
-    facts = (
-        twin.size_of(config.seed, index, pool_side(config)) for index in range(config.pictures)
-    )
-    return [index for index, each in enumerate(facts) if each != twin.whole(pool_side(config))]
+    side = pool_side(config)  # asked once: it opens the VAE
+    facts = (twin.size_of(config.seed, index, side) for index in range(config.pictures))
+    return [index for index, each in enumerate(facts) if each != twin.whole(side)]
 
 
 def _encode_part(config: BuildConfig, start: int, stop: int) -> np.ndarray:
